@@ -1,0 +1,51 @@
+"""One random generator per *sample* and purpose.
+
+Every random number comes from a Philox counter whose key is a hash of (seed, purpose, ...). So sample k is
+the same whatever its batch, its order, its worker or the moment a run was resumed, and training needs no
+generator state in its checkpoints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import blake2b
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:  # data sets draw their splits without paying for torch
+    from torch import Tensor
+
+MAX_SAMPLES = 1 << 32
+
+
+def generator(*key: int | str) -> np.random.Generator:
+    """The generator of one stream, e.g. ``generator(seed, "step", 3)``; Philox, 128-bit key."""
+    digest = blake2b(repr(key).encode(), digest_size=16).digest()
+    return np.random.Generator(np.random.Philox(key=int.from_bytes(digest, "little")))
+
+
+def sample_seeds(sample_seed: int, num_samples: int) -> list[int]:
+    """One integer per sample: number k of run ``sample_seed`` is ``sample_seed * 2**32 + k``."""
+    return [sample_seed * MAX_SAMPLES + k for k in range(num_samples)]
+
+
+def normal(seeds: Sequence[int], shape: Sequence[int], *purpose: int | str) -> Tensor:
+    """N(0, 1) noise, float32 (B, *shape): row k from the stream (seeds[k], *purpose)."""
+    return _stack([generator(seed, *purpose).standard_normal(tuple(shape), dtype=np.float32) for seed in seeds], shape)
+
+
+def uniform(seeds: Sequence[int], shape: Sequence[int], *purpose: int | str) -> Tensor:
+    """U[0, 1) noise, float32 (B, *shape): row k from the stream (seeds[k], *purpose)."""
+    return _stack([generator(seed, *purpose).random(tuple(shape), dtype=np.float32) for seed in seeds], shape)
+
+
+def integers(seeds: Sequence[int], high: int, *purpose: int | str) -> Tensor:
+    """Uniform integers in 0..high-1, int64 (B,): entry k from the stream (seeds[k], *purpose)."""
+    return _stack([generator(seed, *purpose).integers(high) for seed in seeds], ())
+
+
+def _stack(rows: Sequence, shape: Sequence[int]) -> Tensor:
+    import torch
+
+    return torch.from_numpy(np.stack(rows)) if rows else torch.empty(0, *shape)
