@@ -1,0 +1,214 @@
+"""Data sets: images, labels and a fixed three-way split.
+
+One file in this folder is one data set: ``load(*, root=None, ...) -> DataSet`` reads it and ``expected(root)``
+names the files it needs. The split keeps apart what must not meet: "A" trains the networks and gives the
+atoms, "B" trains the classifier and the feature network, "C" is the reference of every metric.
+Importing this package, and calling ``expected``, costs numpy only.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+
+from dpmot.seeds import generator
+
+PARTS = ("A", "B", "C")
+SPLIT_SEED = 0  # one fixed split for every experiment: a results file names the data set only
+
+
+class MissingData(ValueError):
+    """The data root is unknown, or a file is not in it; the message says what to put where."""
+
+
+@dataclass(frozen=True, eq=False)
+class Mixture:
+    """The law of a toy set: (1/K) sum_k N(means_k, std^2 I), in the units of the points.
+
+    Args:
+        means: (K, d) float.
+        std: common standard deviation, > 0.
+    """
+
+    means: np.ndarray
+    std: float
+
+    def __post_init__(self) -> None:
+        if self.means.ndim != 2 or not self.std > 0:
+            raise ValueError(f"A mixture needs means (K, d) and std > 0, got {self.means.shape} and {self.std}")
+
+
+@dataclass(frozen=True, eq=False)
+class DataSet:
+    """Images with labels and the part each belongs to.
+
+    Args:
+        name: the plugin's name.
+        images: uint8 (N, C, H, W) in 0..255, or float32 points (N, d) for toy sets.
+        labels: int64 (N,) in 0..num_classes-1.
+        split: (N,) of "A", "B", "C".
+        num_classes: K.
+        note: what a reader of a number must know: source, citation, exactness.
+        exact: bool (N,), False where an image is not the authors' own pixels; None where nothing is flagged.
+        mixture: the generating law of a toy set, else None.
+
+    Raises:
+        ValueError: an array has another type, shape or range.
+    """
+
+    name: str
+    images: np.ndarray
+    labels: np.ndarray
+    split: np.ndarray
+    num_classes: int
+    note: str = ""
+    exact: np.ndarray | None = None
+    mixture: Mixture | None = None
+
+    def __post_init__(self) -> None:
+        _check_images(self.name, self.images)
+        for column, array, kind in (
+            ("labels", self.labels, "i8"),
+            ("split", self.split, "U"),
+            ("exact", self.exact, "?"),
+        ):
+            if array is not None:
+                _check_column(self.name, column, array, kind, len(self.images))
+        if len(self.labels) and not 0 <= self.labels.min() <= self.labels.max() < self.num_classes:
+            found = f"{self.labels.min()}..{self.labels.max()}"
+            raise ValueError(f"{self.name}: labels must lie in 0..{self.num_classes - 1}, got {found}")
+        unknown = sorted(set(self.split.tolist()) - set(PARTS))
+        if unknown:
+            raise ValueError(f'{self.name}: split must hold "A", "B", "C" only, got {unknown}')
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape S of one image: (C, H, W), or (d,) for points."""
+        return self.images.shape[1:]
+
+    def part(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """Images (n, *S) and labels (n,) of one part, in stored order.
+
+        Raises:
+            ValueError: no such part, or it is empty.
+        """
+        if name not in PARTS:
+            raise ValueError(f'{self.name}: no part "{name}": choose "A", "B" or "C"')
+        member = self.split == name
+        if not member.any():
+            raise ValueError(f'{self.name}: part "{name}" is empty')
+        return self.images[member], self.labels[member]
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the contents: images, labels and split with their types and shapes; computed on each call."""
+        digest = sha256()
+        for array in (self.images, self.labels, self.split.astype("S1")):
+            digest.update(f"{array.dtype.str}{array.shape}".encode())
+            digest.update(np.ascontiguousarray(array))
+        return digest.hexdigest()
+
+
+def _check_images(name: str, images: np.ndarray) -> None:
+    pixels = images.dtype == np.uint8 and images.ndim == 4
+    points = images.dtype == np.float32 and images.ndim == 2
+    if not (pixels or points):
+        allowed = "uint8 (N, C, H, W) or float32 (N, d)"
+        raise ValueError(f"{name}: images must be {allowed}, got {images.dtype} {images.shape}")
+    if points and not np.isfinite(images).all():
+        raise ValueError(f"{name}: points must be finite, got NaN or infinite values")
+
+
+def _check_column(name: str, column: str, array: np.ndarray, kind: str, n: int) -> None:
+    matches = array.dtype.kind == "U" if kind == "U" else array.dtype == np.dtype(kind)
+    if not matches or array.shape != (n,):
+        wanted = "str" if kind == "U" else np.dtype(kind)
+        raise ValueError(f"{name}: {column} must be {wanted} ({n},), got {array.dtype} {array.shape}")
+
+
+def stratified_choice(labels: np.ndarray, count: int, *, seed: int, purpose: str) -> np.ndarray:
+    """Choose ``count`` of N at random, every class within one of its exact share count N_k / N.
+
+    The images are shuffled, sorted by class, and taken at evenly spaced positions.
+
+    Args:
+        labels: (N,) integers.
+        count: 0..N.
+        seed, purpose: the random stream.
+
+    Returns:
+        bool (N,), True where chosen.
+
+    Raises:
+        ValueError: count is outside 0..N.
+    """
+    n = len(labels)
+    if not 0 <= count <= n:
+        raise ValueError(f"Cannot choose {count} of {n} images: allowed are 0..{n}")
+    order = generator(seed, purpose).permutation(n)
+    order = order[np.argsort(labels[order], kind="stable")]
+    position = np.arange(n)
+    chosen = np.zeros(n, dtype=bool)
+    chosen[order[(position + 1) * count // n > position * count // n]] = True
+    return chosen
+
+
+def stratified_split(
+    labels: np.ndarray, shares: Sequence[float] = (1 / 3, 1 / 3, 1 / 3), *, seed: int = SPLIT_SEED
+) -> np.ndarray:
+    """A fixed three-way split that keeps the class proportions.
+
+    Args:
+        labels: (N,) integers.
+        shares: of A, B and C; not negative, their sum is 1.
+        seed: of the random choice.
+
+    Returns:
+        (N,) of "A", "B", "C". Totals are exact up to rounding; each class is within two of its exact share.
+
+    Raises:
+        ValueError: the shares are not three, negative, or do not sum to 1.
+    """
+    if len(shares) != len(PARTS) or min(shares) < 0 or abs(sum(shares) - 1) > 1e-9:
+        raise ValueError(f"Shares of A, B, C must be three numbers >= 0 with sum 1, got {tuple(shares)}")
+    n = len(labels)
+    end_a, end_b = round(n * shares[0]), round(n * (shares[0] + shares[1]))
+    split = np.full(n, "C")
+    split[stratified_choice(labels, end_a, seed=seed, purpose="split A")] = "A"
+    rest = np.flatnonzero(split == "C")
+    split[rest[stratified_choice(labels[rest], end_b - end_a, seed=seed, purpose="split B")]] = "B"
+    return split
+
+
+def data_root(explicit: Path | str | None, *, files: Sequence[str]) -> Path:
+    """The folder that holds the data sets' files: the argument, else the variable DPMOT_DATA.
+
+    Args:
+        explicit: ``data_root:`` of the config, or None.
+        files: what is looked for there, relative to the root; named in the error.
+
+    Raises:
+        MissingData: neither is given, or it is no folder.
+    """
+    given = explicit or os.environ.get("DPMOT_DATA")
+    remedy = f"set DPMOT_DATA or `data_root:` in the config to the folder that holds {', '.join(files)}"
+    if not given:
+        raise MissingData(f"No data root is given: {remedy}")
+    if not Path(given).is_dir():
+        raise MissingData(f"The data root {given} is no folder: {remedy}")
+    return Path(given)
+
+
+def require(paths: Sequence[Path]) -> None:
+    """Check that every file is there.
+
+    Raises:
+        MissingData: names the files that are not.
+    """
+    missing = [path for path in paths if not path.exists()]
+    if missing:
+        names = ", ".join(path.name for path in missing)
+        raise MissingData(f"Missing in {missing[0].parent}: {names}; put it there, or set DPMOT_DATA to another folder")
