@@ -1,0 +1,25 @@
+"""Semi-discrete optimal transport from a source measure to atoms: problem -> solver -> solution with a certificate.
+
+    problem = SemiDiscreteProblem(atoms, source="normal")
+    solution = SemiDiscreteSolver(chi2=0.01)(problem, seed=0)
+    cell = solution.potential.cell(noise)
+
+torch and numpy only; knows no diffusion.
+"""
+
+from dpmot.transport.atoms import Atoms, TensorAtoms
+from dpmot.transport.certificate import Certificate, certify
+from dpmot.transport.potential import BrenierPotential
+from dpmot.transport.problem import SemiDiscreteProblem
+from dpmot.transport.solver import SemiDiscreteSolver, TransportSolution
+
+__all__ = [
+    "Atoms",
+    "BrenierPotential",
+    "Certificate",
+    "SemiDiscreteProblem",
+    "SemiDiscreteSolver",
+    "TensorAtoms",
+    "TransportSolution",
+    "certify",
+]

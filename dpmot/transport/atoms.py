@@ -1,0 +1,98 @@
+"""Atoms y_1, ..., y_N in R^d: the support of the target measure sum_i w_i delta(y_i).
+
+A tensor or a recipe: whoever computes rows on demand (say x0_i + sigma eps_i from uint8 images and seeds) need
+never hold the (N, d) matrix. Scores <x, y_i> + h_i change by one constant per x when all atoms move by the same
+vector, so the argmax is computed on `Centred` atoms, where float32 loses nothing to a common offset.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+BLOCK = 4096  # atoms read at a time, here and in the scores
+
+
+class Atoms(Protocol):
+    """What the solver needs to know about N points of R^d."""
+
+    @property
+    def dim(self) -> int:
+        """d."""
+
+    def __len__(self) -> int:
+        """N."""
+
+    def block(self, i: int, j: int) -> Tensor:
+        """Rows i, ..., j-1: float32 (j-i, d)."""
+
+
+@dataclass(frozen=True, eq=False)
+class TensorAtoms:
+    """The rows of one tensor (N, d) or (N, *S); the latter is flattened.
+
+    Raises:
+        ValueError: fewer than two axes, or no dimension.
+    """
+
+    values: Tensor
+
+    def __post_init__(self) -> None:
+        if self.values.ndim < 2 or self.values[:1].numel() == 0 < len(self.values):
+            raise ValueError(f"Atoms have shape {tuple(self.values.shape)}; give (N, d) or (N, *S) with d >= 1")
+        object.__setattr__(self, "values", self.values.detach().flatten(1).to(torch.float32))
+
+    @property
+    def dim(self) -> int:
+        return self.values.shape[1]
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def block(self, i: int, j: int) -> Tensor:
+        return self.values[i:j]
+
+
+@dataclass(frozen=True, eq=False)
+class Centred:
+    """y_i - mean, float32: differences are taken in float64, so that a large common offset costs no digits.
+
+    Args:
+        atoms: the atoms as given.
+        mean: float64 (d,).
+    """
+
+    atoms: Atoms
+    mean: Tensor
+
+    @property
+    def dim(self) -> int:
+        return self.atoms.dim
+
+    def __len__(self) -> int:
+        return len(self.atoms)
+
+    def block(self, i: int, j: int) -> Tensor:
+        return (self.atoms.block(i, j).double() - self.mean).float()
+
+
+def as_atoms(atoms: Atoms | Tensor) -> Atoms:
+    """A tensor becomes `TensorAtoms`; anything that follows the protocol stays as it is.
+
+    Raises:
+        ValueError: neither, or there is no atom.
+    """
+    atoms = TensorAtoms(atoms) if isinstance(atoms, Tensor) else atoms
+    if not all(hasattr(atoms, name) for name in ("block", "dim", "__len__")):
+        raise ValueError(f"Atoms are a {type(atoms).__name__}; give a tensor (N, d) or an object with len, dim, block")
+    if len(atoms) == 0:
+        raise ValueError("There are 0 atoms; give at least one")
+    return atoms
+
+
+def blocks(atoms: Atoms, size: int = BLOCK):
+    """Yield (i, j, rows i..j-1) over all atoms."""
+    for i in range(0, len(atoms), size):
+        j = min(i + size, len(atoms))
+        yield i, j, atoms.block(i, j)

@@ -1,0 +1,93 @@
+"""Heights in at most three dimensions: damped Newton on the cell masses that lines see.
+
+The start comes from the entropic dual on a lattice cloud of source points x_b, with the temperature eps annealed:
+
+    h_i += eps log(w_i / mean_b softmax_i((<x_b, y> + h) / eps)).
+
+It leaves no cell empty, which is what Newton's method needs: a step is halved until no cell loses too much mass and
+the energy falls (Kitagawa, Merigot, Thibert 2019).
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from dpmot.transport.averaging import quadratic_start
+from dpmot.transport.ledger import Ledger
+from dpmot.transport.lines import Slice, cut, lattice
+from dpmot.transport.problem import SemiDiscreteProblem
+
+COOLING, COLDEST = 0.8, 0.003  # eps falls by COOLING a pass, from the spread of the scores to COLDEST times that
+POINTS = 4  # cloud points per atom
+LINES = 16  # lines of one axis across one cell, roughly
+KEEP = 0.1  # a step may take at most 1 - KEEP of a cell's mass
+SHORTEST = 1e-4  # a step below this share of Newton's is no step
+PRECISION = 0.01  # chi2 on the lines over the target
+
+
+def fit(
+    problem: SemiDiscreteProblem, *, target: float, ledger: Ledger, start: Tensor | None = None
+) -> tuple[Tensor, str | None]:
+    """Centred heights (N,) float64, and the reason why the fit gave up, if it did.
+
+    Args:
+        problem: source, atoms, masses; d <= 3, N >= 2, not all atoms equal.
+        target: chi2 to reach.
+        ledger: records what is spent.
+        start: centred heights to try beside the annealed ones.
+    """
+    atoms = problem.centred.block(0, len(problem.atoms)).double().cpu()
+    masses, law = problem.masses.cpu(), problem.law
+    number, dim = atoms.shape
+    lines = max(256, math.ceil(LINES * number ** (1 - 1 / dim)))
+
+    def see(heights: Tensor) -> tuple[Slice, float, float]:
+        """Slice, chi2 and energy."""
+        slice_ = cut(atoms, heights, law, lines=lines)
+        ledger.noises += slice_.rows
+        chi2 = float(((slice_.masses - masses).square() / masses).sum())
+        return slice_, chi2, slice_.energy - float(masses @ heights)
+
+    starts = [_annealed(problem, atoms, ledger)] + ([] if start is None else [start.cpu()])
+    views = [see(heights) for heights in starts]
+    best = min(range(len(starts)), key=lambda k: views[k][1])
+    heights, (seen, chi2, energy) = starts[best], views[best]
+    ledger.record(chi2)
+    while chi2 > PRECISION * target:
+        if reason := ledger.spent():
+            return heights, reason
+        step, length = _direction(seen, masses, float(problem.norms.max())), 1.0
+        while True:
+            trial = heights + length * step
+            after = see(trial)
+            if (after[0].masses >= KEEP * torch.minimum(seen.masses, masses)).all() and after[2] < energy:
+                break
+            length /= 2
+            if length < SHORTEST or ledger.spent():
+                return heights, ledger.spent() or f"Newton's step shrank below {SHORTEST} at chi2 {chi2:.3g}"
+        heights, (seen, chi2, energy) = trial - trial.mean(), after
+        ledger.record(chi2)
+    return heights, None
+
+
+def _direction(seen: Slice, masses: Tensor, scale: float) -> Tensor:
+    """Solve (diag(W 1) - W) step = w - p. Cells that no wall bounds (empty ones) rise by a fixed small amount."""
+    degree = seen.walls.sum(1)
+    floor = 10 * masses / scale
+    # the constant vector is the gauge: any curvature along it will do
+    hessian = torch.diag(torch.maximum(degree, floor)) - seen.walls + degree.mean() / len(masses)
+    return torch.linalg.solve(hessian, masses - seen.masses)
+
+
+def _annealed(problem: SemiDiscreteProblem, atoms: Tensor, ledger: Ledger) -> Tensor:
+    points = max(1024, POINTS * len(atoms))
+    scores = (problem.law.quantile(lattice(points, atoms.shape[1])) @ atoms.T).float()
+    spread = problem.law.scale * float(problem.norms.square().mean() / atoms.shape[1]) ** 0.5
+    heights, target, eps = quadratic_start(problem).cpu().float(), problem.masses.cpu().log().float(), spread
+    while eps > COLDEST * spread:
+        masses = torch.softmax((scores + heights) / eps, 1).mean(0).clamp(min=1e-30)
+        heights = heights + eps * (target - masses.log())
+        eps *= COOLING
+        ledger.noises += points
+    return heights.double()

@@ -1,0 +1,117 @@
+"""The semi-discrete optimal transport problem: a source measure on R^d and atoms y_i with masses w_i.
+
+Cost |x - y|^2 / 2. The Brenier potential u_h(x) = max_i <x, y_i> + h_i has the map T(x) = y_i*, i* the argmax;
+the power cell of atom i has the mass p_i(h), and the heights sought make p_i(h) = w_i for every i, with the gauge
+sum h = 0 (Aurenhammer, Hoffmann, Aronov 1998; Gu, Luo, Sun, Yau 2013). They minimise the convex energy
+E(h) = integral u_h - <w, h>, whose gradient is p(h) - w.
+"""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from dpmot.transport.atoms import Atoms, Centred, as_atoms, blocks
+from dpmot.transport.sources import Source, source_named
+
+MASS_TOLERANCE = 1e-4  # a float32 vector of 10^5 masses sums to one within this
+
+
+@dataclass(frozen=True, eq=False)
+class SemiDiscreteProblem:
+    """Source -> atoms with masses.
+
+    Args:
+        atoms: `Atoms`, or a tensor (N, d) or (N, *S).
+        masses: (N,), positive, summing to 1; None is 1/N each. Kept as float64, normalised.
+        source: "normal" for N(0, I), "uniform" for U[0, 1]^d.
+
+    Attributes:
+        mean: plain mean of the atoms, float64 (d,).
+        norms: |y_i - mean|, float64 (N,).
+        sums: sum_j y_ij, float64 (N,).
+
+    Raises:
+        ValueError: no atoms, a shape, a NaN or infinity, a mass that is not positive, an unknown source.
+    """
+
+    atoms: Atoms | Tensor
+    masses: Tensor | None = None
+    source: str = "normal"
+    mean: Tensor = field(init=False, repr=False)
+    norms: Tensor = field(init=False, repr=False)
+    sums: Tensor = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        source_named(self.source)
+        atoms = as_atoms(self.atoms)
+        mean, sums = moments(atoms)
+        norms = torch.cat([y.double().norm(dim=1) for _, _, y in blocks(Centred(atoms, mean))])
+        masses = _checked_masses(self.masses, len(atoms)).to(mean.device)
+        values = {"atoms": atoms, "masses": masses, "mean": mean, "norms": norms, "sums": sums}
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+    @property
+    def law(self) -> Source:
+        """The source measure."""
+        return source_named(self.source)
+
+    @property
+    def centred(self) -> Centred:
+        """The atoms minus their mean."""
+        return Centred(self.atoms, self.mean)
+
+    def centred_heights(self, heights: Tensor) -> Tensor:
+        """Heights h for x -> heights for z = x - centre, up to a constant: h_i + centre * sum_j y_ij, float64."""
+        return heights.double() + self.law.centre * self.sums
+
+    def original_heights(self, centred: Tensor) -> Tensor:
+        """The inverse of `centred_heights`, in the gauge sum h = 0, float64 (N,)."""
+        heights = centred.double() - self.law.centre * self.sums
+        return heights - heights.mean()
+
+
+def moments(atoms: Atoms) -> tuple[Tensor, Tensor]:
+    """Mean (d,) and row sums sum_j y_ij (N,) of the atoms, float64.
+
+    Raises:
+        ValueError: a block of the wrong shape, a NaN or an infinity.
+    """
+    total, sums = 0.0, []
+    for i, j, y in blocks(atoms):
+        if y.shape != (j - i, atoms.dim):
+            raise ValueError(f"Atoms {i}..{j - 1} came as {tuple(y.shape)}; expected {(j - i, atoms.dim)}")
+        if not torch.isfinite(y).all():
+            bad = int((~torch.isfinite(y).all(1)).sum())
+            raise ValueError(f"{bad} of the atoms {i}..{j - 1} hold NaN or infinite values; remove or repair them")
+        total = total + y.double().sum(0)
+        sums.append(y.double().sum(1))
+    return total / len(atoms), torch.cat(sums)
+
+
+def checked_heights(heights: Tensor, number: int) -> Tensor:
+    """Heights as float64 (N,).
+
+    Raises:
+        ValueError: another shape, a NaN or an infinity.
+    """
+    heights = torch.as_tensor(heights).detach().double()
+    if heights.shape != (number,):
+        raise ValueError(f"Heights have shape {tuple(heights.shape)}; give one per atom, ({number},)")
+    if not torch.isfinite(heights).all():
+        raise ValueError("Heights hold NaN or infinite values; solve the transport again")
+    return heights
+
+
+def _checked_masses(masses: Tensor | None, number: int) -> Tensor:
+    if masses is None:
+        return torch.full((number,), 1 / number, dtype=torch.float64)
+    masses = torch.as_tensor(masses).detach().double()
+    if masses.shape != (number,):
+        raise ValueError(f"Masses have shape {tuple(masses.shape)}; give one per atom, ({number},)")
+    if not (torch.isfinite(masses).all() and (masses > 0).all()):
+        raise ValueError("Masses must be positive numbers; leave out the atoms without mass")
+    if abs(float(masses.sum()) - 1) > MASS_TOLERANCE:
+        raise ValueError(f"Masses sum to {float(masses.sum()):.6g}; divide them by their sum")
+    return masses / masses.sum()

@@ -1,0 +1,70 @@
+"""Source measures: products of one symmetric law per coordinate, N(0, 1) or U[0, 1].
+
+Everything here is about the *centred* coordinate z = x - centre: its law is symmetric, so -z is as good a draw
+as z, and the cell of x = centre + z under heights h is the cell of z under h_i + centre * sum_j y_ij.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Source:
+    """One coordinate: x = centre + z, z symmetric with standard deviation `scale` and support [-bound, bound].
+
+    `moment` is an antiderivative of t * density(t); `bound` is where 1 - cdf falls below float64's resolution.
+    """
+
+    centre: float
+    scale: float
+    bound: float
+    draw: Callable[[np.random.Generator, int, int], np.ndarray]
+    density: Callable[[Tensor], Tensor]
+    cdf: Callable[[Tensor], Tensor]
+    quantile: Callable[[Tensor], Tensor]
+    moment: Callable[[Tensor], Tensor]
+
+
+def _normal_density(t: Tensor) -> Tensor:
+    return torch.exp(-0.5 * t * t) / math.sqrt(2 * math.pi)
+
+
+NORMAL = Source(
+    centre=0.0,
+    scale=1.0,
+    bound=9.0,
+    draw=lambda generator, rows, dim: generator.standard_normal((rows, dim), dtype=np.float32),
+    density=_normal_density,
+    cdf=torch.special.ndtr,
+    quantile=torch.special.ndtri,
+    moment=lambda t: -_normal_density(t),
+)
+
+UNIFORM = Source(
+    centre=0.5,
+    scale=1 / math.sqrt(12),
+    bound=0.5,
+    draw=lambda generator, rows, dim: generator.random((rows, dim), dtype=np.float32) - np.float32(0.5),
+    density=torch.ones_like,
+    cdf=lambda t: t + 0.5,
+    quantile=lambda p: p - 0.5,
+    moment=lambda t: 0.5 * t * t,
+)
+
+SOURCES = {"normal": NORMAL, "uniform": UNIFORM}
+
+
+def source_named(name: str) -> Source:
+    """The source of that name.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if name not in SOURCES:
+        raise ValueError(f'Source "{name}" is unknown; choose "normal" (N(0, I)) or "uniform" (U[0, 1]^d)')
+    return SOURCES[name]

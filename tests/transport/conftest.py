@@ -1,0 +1,12 @@
+"""Bits are promised for one thread; small products on two threads of a busy machine mostly wait."""
+
+import pytest
+import torch
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

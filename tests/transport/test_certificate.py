@@ -1,0 +1,94 @@
+"""The certificate: unbiased, with an interval that covers, on problems whose masses are known exactly."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from dpmot.transport import SemiDiscreteProblem, SemiDiscreteSolver, certify
+from dpmot.transport.certificate import PRECISION, Z95, chi2_estimate, look_size
+
+TWO = torch.tensor([[1.0, 2.0, 2.0], [-1.0, -2.0, -2.0]])  # |y_1 - y_2| = 6
+
+
+def two_atoms(mass: float, chi2: float) -> tuple[SemiDiscreteProblem, torch.Tensor]:
+    """Two atoms and heights that miss their masses by exactly chi2: p_1 = Phi((h_1 - h_2) / 6)."""
+    share = mass + math.sqrt(chi2 * mass * (1 - mass))
+    gap = 6 * float(torch.special.ndtri(torch.tensor(share, dtype=torch.float64)))
+    return SemiDiscreteProblem(TWO, masses=torch.tensor([mass, 1 - mass])), torch.tensor([gap / 2, -gap / 2])
+
+
+@pytest.mark.parametrize("mass", [0.5, 0.1])
+def test_chi2_of_two_atoms_is_unbiased(mass):
+    problem, heights = two_atoms(mass, 0.02)
+    looks = [certify(problem, heights, seed=seed, target=0.1) for seed in range(40)]
+    values = np.array([look.chi2 for look in looks])
+    # 4 standard errors of the mean of 40 looks
+    assert abs(values.mean() - 0.02) < 4 * values.std(ddof=1) / math.sqrt(40)
+
+
+def multinomial_looks(number: int, chi2: float, looks: int) -> np.ndarray:
+    """(chi2, standard error) of many looks at masses that miss 1/N by exactly chi2."""
+    rng = np.random.default_rng(1)
+    deviation = rng.standard_normal(number)
+    deviation -= deviation.mean()
+    masses = (1 + deviation * math.sqrt(chi2 * number / (deviation**2).sum())) / number
+    counts = rng.multinomial(look_size(number, chi2), masses, size=looks)
+    return np.array([chi2_estimate(torch.tensor(c), torch.full((number,), 1 / number)) for c in counts])
+
+
+@pytest.mark.parametrize("number", [20, 500])
+def test_the_interval_covers_and_a_missed_target_rarely_passes(number):
+    values, errors = multinomial_looks(number, 0.01, 600).T
+    assert abs(values.mean() - 0.01) < 4 * values.std() / math.sqrt(600)
+    low, high = (values - Z95 * errors > 0.01).mean(), (values + Z95 * errors < 0.01).mean()
+    # nominal .025 each; 600 looks scatter it by .0064, the skewness of small N adds about .01
+    assert low < 0.055 and high < 0.06
+    # the look was sized for this half-width
+    assert np.median(Z95 * errors) == pytest.approx(PRECISION * 0.01, rel=0.1)
+
+
+def test_mirrored_pairs_are_left_out_of_the_pair_count():
+    cells = [(0, 0), (0, 1), (2, 1), (1, 1), (0, 2)]  # (cell of z, cell of -z)
+    masses = torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64)
+    rows = [(pair, cell) for pair, both in enumerate(cells) for cell in both]
+    pairs = [(a, b) for a, b in itertools.permutations(rows, 2) if a[0] != b[0]]
+    expected = sum(float(a[1] == b[1]) / float(masses[a[1]]) for a, b in pairs) / len(pairs) - 1
+    counts, twins = torch.tensor([4, 4, 2]), torch.tensor([1.0, 1.0, 0.0])
+    assert chi2_estimate(counts, masses, twins)[0] == pytest.approx(expected, rel=1e-12)
+
+
+def test_group_chi2_sees_the_groups_only():
+    # four atoms in two antipodal pairs of near copies: the halves are exact, the split inside them is not
+    step = torch.tensor([[0.1, 0.0], [-0.1, 0.0]])
+    far = torch.tensor([0.0, 5.0])
+    problem = SemiDiscreteProblem(torch.cat([far + step, -far + step]))
+    heights = torch.tensor([0.1, -0.1, 0.1, -0.1])
+    look = certify(problem, heights, seed=0, target=0.05, groups=torch.tensor([7, 7, 3, 3]))
+    # the split: Phi(.2 / .2) = .841 against .5, chi2 = (2 * .341)^2 = .466
+    assert look.chi2 == pytest.approx(0.466, abs=0.06)  # 3 half-widths of the look at a chi2 this large
+    assert abs(look.group_chi2) < 0.01
+    with pytest.raises(ValueError, match="one label per atom"):
+        certify(problem, heights, seed=0, groups=torch.tensor([0, 1]))
+
+
+def test_total_variation_is_bounded_and_empty_cells_are_counted():
+    problem = SemiDiscreteProblem(torch.tensor([[1.0], [-1.0], [0.0]]))
+    look = certify(problem, torch.tensor([0.0, 0.0, -5.0]), seed=0)
+    # exact masses (1/2, 1/2, 0): chi2 = 1/2, total variation 1/3 <= sqrt(1/2) / 2
+    assert look.low < 0.5 < look.high
+    assert look.empty_cells == 1
+    assert 1 / 3 < look.total_variation < 0.37
+
+
+def test_a_look_uses_other_noise_than_the_fit_and_repeats_for_its_seed():
+    problem, heights = two_atoms(0.5, 0.02)
+    first, second, other = (certify(problem, heights, seed=seed) for seed in (0, 0, 1))
+    assert first.chi2 == second.chi2 != other.chi2
+    # a fit on the certificate's own noise would find chi2 below zero every time
+    atoms = torch.randn(40, 8, generator=torch.Generator().manual_seed(0))
+    solver = SemiDiscreteSolver(chi2=0.05)
+    values = [solver(SemiDiscreteProblem(atoms), seed=seed).certificate.chi2 for seed in range(12)]
+    assert np.mean(values) > 0
