@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from hashlib import blake2b
+from operator import index
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,8 +21,12 @@ MAX_SAMPLES = 1 << 32
 
 
 def generator(*key: int | str) -> np.random.Generator:
-    """The generator of one stream, e.g. ``generator(seed, "step", 3)``; Philox, 128-bit key."""
-    digest = blake2b(repr(key).encode(), digest_size=16).digest()
+    """The generator of one stream, e.g. ``generator(seed, "step", 3)``; Philox, 128-bit key.
+
+    An integer is its value, whichever type holds it: 3, numpy's int64 3 and a tensor's 3 name one stream.
+    """
+    plain = tuple(str(part) if isinstance(part, str) else index(part) for part in key)
+    digest = blake2b(repr(plain).encode(), digest_size=16).digest()
     return np.random.Generator(np.random.Philox(key=int.from_bytes(digest, "little")))
 
 

@@ -12,23 +12,29 @@ from torch import Tensor
 TILE = 128
 
 
-def in_tiles(function: Callable[..., Tensor], *rows: Tensor, tile: int = TILE) -> Tensor:
-    """``function`` applied to tiles of ``tile`` rows of each argument (B, ...), the last tile padded by its last row.
+@torch.inference_mode()
+def in_tiles(function: Callable, *rows: Tensor, tile: int = TILE):
+    """``function`` applied to ``tile`` rows of each argument (B, ...) at a time, without gradients.
+
+    The last tile is padded by its last row, so that every call has the same shape.
+
+    Args:
+        function: tensors (tile, ...) -> a tensor (tile, ...), or a tuple of them.
 
     Returns:
-        The concatenated results, (B, ...).
+        The concatenated result (B, ...), or the tuple of them.
 
     Raises:
         ValueError: no rows.
     """
-    total = len(rows[0])
-    if total == 0:
+    if len(rows[0]) == 0:
         raise ValueError("No rows to evaluate: at least one sample is needed")
     parts = []
-    for first in range(0, total, tile):
+    for first in range(0, len(rows[0]), tile):
         blocks = [argument[first : first + tile] for argument in rows]
-        missing = tile - len(blocks[0])
-        if missing:
-            blocks = [torch.cat([b, b[-1:].expand(missing, *b.shape[1:])]) for b in blocks]
-        parts.append(function(*blocks)[: tile - missing])
+        kept = len(blocks[0])
+        result = function(*(torch.cat([b, b[-1:].expand(tile - kept, *b.shape[1:])]) for b in blocks))
+        parts.append(tuple(one[:kept] for one in result) if isinstance(result, tuple) else result[:kept])
+    if isinstance(parts[0], tuple):
+        return tuple(torch.cat(columns) for columns in zip(*parts, strict=True))
     return torch.cat(parts)

@@ -1,8 +1,8 @@
 """The Brenier potential u(x) = max_i <x, y_i> + h_i; its gradient T(x) = y_i*, i* the argmax, is the transport map.
 
 x is a draw of the source measure itself (N(0, I) or U[0, 1]^d), the atoms are as given. Products are taken between
-x - centre and y_i - mean y in float32, in tiles of exactly 64 rows, the last one padded: the bits of one row do not
-depend on its batch. Ties go to the lowest index.
+x - centre and y_i - mean y in float32, in fixed tiles (:mod:`dpmot.tiles`): the bits of one row do not depend on its
+batch. Ties go to the lowest index.
 """
 
 from collections.abc import Callable
@@ -11,11 +11,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from dpmot.tiles import in_tiles
 from dpmot.transport.atoms import Atoms, blocks
 from dpmot.transport.kernel import winners
 from dpmot.transport.problem import SemiDiscreteProblem, checked_heights
-
-TILE = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,6 +89,5 @@ class BrenierPotential:
                 f"x has shape {tuple(x.shape)}; give finite numbers of shape (B, {self.atoms.dim}) or (B, *S)"
             )
         z = x.detach().flatten(1).float() - self.problem.law.centre
-        rows = max(len(z), 1)  # an empty batch still passes one tile, which gives the result its type
-        padded = torch.cat([z, z.new_zeros(-rows % TILE + rows - len(z), z.shape[1])])
-        return torch.cat([evaluate(tile) for tile in padded.split(TILE)])[: len(z)]
+        # An empty batch still passes one tile, which gives the result its type and shape.
+        return in_tiles(evaluate, z) if len(z) else in_tiles(evaluate, z.new_zeros(1, z.shape[1]))[:0]

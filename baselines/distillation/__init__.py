@@ -1,0 +1,1 @@
+"""Students: networks trained to take a teacher's many steps in few, one file each."""

@@ -1,0 +1,113 @@
+"""A network on disk and in memory: weights as safetensors, and a card that says what they are.
+
+The card is plain data: kind (a file of ``dpmot/diffusion/networks/``), its options, the image shape, the U-Net's
+options, and for a distilled student the step counts it was made for. No code is ever loaded with weights.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from dpmot import plugins
+from dpmot.diffusion.denoiser import Denoiser, per_sample
+from dpmot.diffusion.sigmas import Chain
+from dpmot.diffusion.unet import UNet
+
+
+class NetworkDenoiser:
+    """A raw network seen through its parametrisation; see :class:`dpmot.diffusion.denoiser.Denoiser`."""
+
+    def __init__(self, parametrisation, model) -> None:
+        self.parametrisation, self.model = parametrisation, model
+        self.sigma_min, self.sigma_max = parametrisation.chain.sigma_min, parametrisation.chain.sigma_max
+
+    def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
+        """D(x, sigma): x (B, *S), sigma () or (B,) -> (B, *S)."""
+        return self.parametrisation.denoise(self.model, x, per_sample(sigma, x))
+
+    def loss(self, x0: Tensor, noise: Tensor, u: Tensor) -> Tensor:
+        """Training loss per sample, (B,); u (B,) in [0, 1) chooses the noise levels."""
+        return self.parametrisation.loss(self.model, x0, noise, u)
+
+
+@dataclass(frozen=True)
+class Network:
+    """A loaded network. ``denoisers`` has one entry, key None, or one per step count of a student."""
+
+    card: Mapping
+    chain: Chain
+    denoisers: Mapping[int | None, Denoiser]
+
+    def denoiser(self, steps: int) -> Denoiser:
+        """The denoiser to use for a trajectory of ``steps`` steps."""
+        return self.denoisers[steps if None not in self.denoisers else None]
+
+
+def parametrisation(card: Mapping):
+    """The parametrisation that a card names, with its options."""
+    return plugins.find("networks", card["kind"]).Parametrisation(**card["options"])
+
+
+def chain_of(card: Mapping) -> Chain:
+    """The noise levels of a card."""
+    counts = card.get("step_counts")
+    chain = parametrisation(card).chain
+    return replace(chain, step_counts=tuple(counts)) if counts else chain
+
+
+def build(card: Mapping, tensors: Mapping[str, Tensor] | None = None):
+    """The raw network of a card, freshly initialised, or with ``tensors`` loaded.
+
+    Raises:
+        ValueError: the tensors are not those of the card's architecture.
+    """
+    exact = getattr(parametrisation(card), "model", None)
+    if exact is not None:
+        return exact(tensors)
+    model = UNet(card["shape"][0], **card["unet"])
+    if tensors is not None:
+        try:
+            model.load_state_dict(tensors)
+        except RuntimeError as error:
+            first = str(error).strip().splitlines()[-1].strip()
+            raise ValueError(f"The weights do not fit the architecture {dict(card['unet'])}: {first}") from None
+    return model.eval()
+
+
+def save(path: Path, card: Mapping, weights: Mapping[int | None, Mapping[str, Tensor]]) -> None:
+    """Write weights (one set, or one per step count) and card as safetensors."""
+    flat = {_key(count, name): t.contiguous() for count, tensors in weights.items() for name, t in tensors.items()}
+    save_file(flat, path, metadata={"card": json.dumps(card)})
+
+
+def load(path: Path, *, device: str = "cpu") -> Network:
+    """Read a network.
+
+    Raises:
+        ValueError: the file is missing, damaged, or holds other tensors than its card says; the message names it.
+    """
+    if not Path(path).is_file():
+        raise ValueError(f"No network at {path}: train it with `dpmot train`, or correct `weights:` in the config")
+    try:
+        with safe_open(path, framework="pt", device=device) as file:
+            card = dict(json.loads((file.metadata() or {})["card"]))
+            flat = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        denoisers = {count: _denoiser(card, flat, count) for count in card.get("step_counts") or [None]}
+        return Network(card, chain_of(card), denoisers)
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is not a network written by this project, or is damaged: {error}") from None
+
+
+def _denoiser(card: Mapping, flat: Mapping[str, Tensor], count: int | None) -> NetworkDenoiser:
+    prefix = _key(count, "")
+    tensors = {name.removeprefix(prefix): t for name, t in flat.items() if name.startswith(prefix)}
+    return NetworkDenoiser(parametrisation(card), build(card, tensors))
+
+
+def _key(count: int | None, name: str) -> str:
+    return name if count is None else f"{count}/{name}"

@@ -1,0 +1,51 @@
+r"""EDM (Karras et al. 2022): D(x, sigma) = c_skip x + c_out F(c_in x, ln(sigma) / 4), table 1, eq. 7.
+
+c_skip = s^2 / (sigma^2 + s^2), c_out = sigma s / sqrt(sigma^2 + s^2), c_in = 1 / sqrt(sigma^2 + s^2), s = sigma_data.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from dpmot.diffusion.sigmas import Chain, edm_chain
+
+
+@dataclass(frozen=True)
+class Parametrisation:
+    """Options: the preset Karras grid, sigma_data, and the normal law of ln sigma in training."""
+
+    num_levels: int = 18
+    sigma_min: float = 0.002
+    sigma_max: float = 80.0
+    sigma_data: float = 0.5
+    mean: float = -1.2
+    std: float = 1.2
+
+    @cached_property
+    def chain(self) -> Chain:
+        """The preset Karras grid."""
+        return edm_chain(num_levels=self.num_levels, sigma_min=self.sigma_min, sigma_max=self.sigma_max)
+
+    def denoise(self, model, x, sigma):
+        """x (B, *S), sigma (B,) -> D(x, sigma), (B, *S)."""
+        wide = sigma.reshape(-1, *[1] * (x.dim() - 1))
+        total = wide**2 + self.sigma_data**2
+        raw = model(x / total.sqrt(), sigma.log() / 4)
+        return self.sigma_data**2 / total * x + wide * self.sigma_data / total.sqrt() * raw
+
+    def loss(self, model, x0, noise, u):
+        """lambda(sigma) |D(x0 + sigma eps, sigma) - x0|^2 with lambda = (sigma^2 + s^2) / (sigma s)^2, eq. 2 and 8.
+
+        Args:
+            model: F.
+            x0: images (B, *S) in [-1, 1].
+            noise: eps, (B, *S).
+            u: uniform numbers in [0, 1), (B,), that choose ln sigma ~ N(mean, std^2).
+
+        Returns:
+            One loss per sample, (B,).
+        """
+        quantile = 2**0.5 * (2 * u.clamp(1e-6, 1 - 1e-6) - 1).erfinv()
+        sigma = (self.mean + self.std * quantile).exp()
+        weight = (sigma**2 + self.sigma_data**2) / (sigma * self.sigma_data) ** 2
+        x = x0 + sigma.reshape(-1, *[1] * (x0.dim() - 1)) * noise
+        return weight * (self.denoise(model, x, sigma) - x0).square().flatten(1).mean(1)

@@ -1,0 +1,144 @@
+"""Training: Adam with warm-up and cosine decay, an exponential moving average of the weights, exact resumption.
+
+Every random number of step i comes from the stream (seed, ..., i), so a run that was interrupted continues to the
+same bits from its last checkpoint.
+"""
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from dpmot import seeds
+
+
+class Checkpoint(Protocol):
+    """Where training state is kept between interruptions."""
+
+    def load(self) -> tuple[dict[str, Tensor], dict] | None: ...
+    def save(self, tensors: Mapping[str, Tensor], facts: Mapping) -> None: ...
+
+
+class Diverged(ArithmeticError):
+    """The training loss became NaN or infinite."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """The averaged weights and the loss curve, one mean loss per ``len(losses)``-th of the run."""
+
+    weights: dict[str, Tensor]
+    losses: list[float]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how fast: ``steps`` batches of ``batch`` images, peak rate ``lr``, average decay ``ema``."""
+
+    steps: int
+    batch: int = 128
+    lr: float = 2e-3
+    ema: float = 0.999
+    warmup: int = 100
+
+    def rate(self, step: int) -> float:
+        """Learning rate of step 0, ..., steps - 1."""
+        ramp = min(1.0, (step + 1) / self.warmup)
+        return self.lr * ramp * 0.5 * (1 + math.cos(math.pi * step / self.steps))
+
+    def decay(self, step: int) -> float:
+        """Decay of the moving average, smaller at first so that the start is forgotten."""
+        return min(self.ema, (1 + step) / (10 + step))
+
+
+def batch_of(images: Tensor, *key: int | str, size: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The random batch of one step: images (B, *S), noise (B, *S), stratified uniforms (B,)."""
+    stream = seeds.generator(*key)
+    rows = torch.from_numpy(stream.integers(len(images), size=size))
+    noise = torch.from_numpy(stream.standard_normal((size, *images.shape[1:]), dtype="float32"))
+    u = (torch.from_numpy(stream.permutation(size)) + torch.from_numpy(stream.random(size))) / size
+    below_one = 1 - torch.finfo(noise.dtype).eps / 2  # rounding to float32 could reach 1, which is no level
+    return images[rows], noise, u.to(noise.dtype).clamp(max=below_one)
+
+
+def fit(
+    model: nn.Module,
+    loss_at: Callable[[int], Tensor],
+    schedule: Schedule,
+    *,
+    description: str,
+    checkpoint: Checkpoint | None = None,
+    every: float = 20.0,
+    curve: int = 50,
+) -> Fit:
+    """Minimise ``loss_at(step)`` over the parameters of ``model``.
+
+    Args:
+        model: trained in place.
+        loss_at: scalar loss of step i; all its randomness must come from i.
+        schedule: steps, rate and average.
+        description: label of the progress bar.
+        checkpoint: resumption state, written every ``every`` seconds.
+        every: seconds.
+        curve: points of the loss curve.
+
+    Returns:
+        The averaged weights; ``model`` itself holds the last ones.
+
+    Raises:
+        Diverged: a loss that is not finite; the message names the step.
+    """
+    parameters = dict(model.named_parameters())
+    average = {name: p.detach().clone() for name, p in parameters.items()}
+    optimiser = torch.optim.Adam(model.parameters(), lr=schedule.lr, betas=(0.9, 0.99), fused=True)
+    first, sums = _restore(checkpoint, parameters, average, optimiser, curve)
+    saved = time.monotonic()
+    model.train()
+    steps = range(first, schedule.steps)
+    for step in tqdm(steps, desc=description, initial=first, total=schedule.steps, mininterval=5, unit="step"):
+        for group in optimiser.param_groups:
+            group["lr"] = schedule.rate(step)
+        optimiser.zero_grad(set_to_none=True)
+        loss = loss_at(step)
+        if not torch.isfinite(loss):
+            raise Diverged(f"{description}: the loss is {loss.item()} at step {step}; lower `lr` (now {schedule.lr:g})")
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        decay = schedule.decay(step)
+        torch._foreach_lerp_(list(average.values()), [p.detach() for p in parameters.values()], 1 - decay)
+        point = sums[step * curve // schedule.steps]
+        point[0] += loss.item()
+        point[1] += 1
+        if checkpoint is not None and time.monotonic() - saved > every:
+            _store(checkpoint, step + 1, sums, parameters, average, optimiser)
+            saved = time.monotonic()
+    model.eval()
+    return Fit(average, [total / count for total, count in sums if count])
+
+
+def _store(checkpoint, step, sums, parameters, average, optimiser) -> None:
+    tensors = {}
+    for name, parameter in parameters.items():
+        state = optimiser.state[parameter]
+        tensors |= {f"model.{name}": parameter.detach(), f"average.{name}": average[name]}
+        tensors |= {f"{moment}.{name}": state[moment] for moment in ("exp_avg", "exp_avg_sq", "step")}
+    checkpoint.save(tensors, {"step": step, "sums": sums})
+
+
+def _restore(checkpoint, parameters, average, optimiser, curve) -> tuple[int, list[list[float]]]:
+    stored = checkpoint.load() if checkpoint is not None else None
+    if stored is None:
+        return 0, [[0.0, 0] for _ in range(curve)]
+    tensors, facts = stored
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_(tensors[f"model.{name}"])
+            average[name].copy_(tensors[f"average.{name}"])
+            optimiser.state[parameter] = {m: tensors[f"{m}.{name}"] for m in ("exp_avg", "exp_avg_sq", "step")}
+    return facts["step"], facts["sums"]

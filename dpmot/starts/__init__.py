@@ -1,0 +1,72 @@
+"""Starts: where the sampler's trajectory begins. DPM-OT is one; the prior and the controls are the others.
+
+A file exports ``Start``, built from a :class:`Setting` and its own options; called with one seed per sample it draws
+the points at noise level ``sigma``, in units x = x0 + sigma eps. Sample k sees the same prior noise under every start.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple, Protocol
+
+from torch import Tensor
+
+from dpmot import seeds as streams
+from dpmot.diffusion.sigmas import Chain
+
+
+class Points(NamedTuple):
+    """Where the samples start.
+
+    Attributes:
+        x: (B, *S).
+        source: index of the stored image behind each point, (B,) int64; None where no image is stored.
+    """
+
+    x: Tensor
+    source: Tensor | None
+
+
+class Start(Protocol):
+    """One point per seed at noise level ``sigma``, for ``nfe`` network evaluations (0 for all so far)."""
+
+    sigma: float
+    nfe: int
+
+    def __call__(self, seeds: Sequence[int]) -> Points: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Setting:
+    """What a start may use.
+
+    Attributes:
+        chain: the network's noise levels and prior.
+        images: the images behind the atoms, float (N, *S) in [-1, 1].
+        sigma: noise level sigma_M of the start.
+        atom_seed: seed of the atoms' noise.
+        heights: solved heights (N,) of the transport problem; None for starts that need none.
+    """
+
+    chain: Chain
+    images: Tensor
+    sigma: float
+    atom_seed: int
+    heights: Tensor | None = None
+
+    @cached_property
+    def atoms(self) -> Tensor:
+        """The noisy latents y_i = x0_i + sigma eps_i, (N, *S); eps_i from the stream (atom_seed, i)."""
+        return latents(self.images, self.sigma, self.atom_seed)
+
+
+def latents(images: Tensor, sigma: float, atom_seed: int) -> Tensor:
+    """Noisy latents y_i = x0_i + sigma eps_i of images (N, *S): one noise per image, the same at every level."""
+    rows = [streams.MAX_SAMPLES * atom_seed + i for i in range(len(images))]
+    return images + sigma * streams.normal(rows, images.shape[1:], "atoms")
+
+
+def prior_noise(seeds: Sequence[int], shape: Sequence[int], *, source: str = "normal") -> Tensor:
+    """The prior draw of each sample, (B, *S): N(0, 1), or U[0, 1) for the authors' uniform source."""
+    draw = streams.normal if source == "normal" else streams.uniform
+    return draw(seeds, shape, "prior")

@@ -1,0 +1,20 @@
+"""The copy control: a uniformly random atom, no optimal transport. Equal in law to DPM-OT with solved heights."""
+
+from collections.abc import Sequence
+
+from dpmot import seeds as streams
+from dpmot.starts import Points, Setting
+
+
+class Start:
+    """Random stored latent; see :mod:`dpmot.starts`."""
+
+    nfe = 0
+
+    def __init__(self, setting: Setting) -> None:
+        self.sigma, self.setting = setting.sigma, setting
+
+    def __call__(self, seeds: Sequence[int]) -> Points:
+        """One point per seed."""
+        source = streams.integers(seeds, len(self.setting.images), "copy")
+        return Points(self.setting.atoms[source], source)

@@ -1,0 +1,24 @@
+"""The fresh-noise control: a random image with new noise, x = x0 + sigma eps (SDEdit, Meng et al. 2022).
+
+The limit of infinitely many latents per image: sample k picks the same image as under the copy control.
+"""
+
+from collections.abc import Sequence
+
+from dpmot import seeds as streams
+from dpmot.starts import Points, Setting
+
+
+class Start:
+    """Random image, new noise; see :mod:`dpmot.starts`."""
+
+    nfe = 0
+
+    def __init__(self, setting: Setting) -> None:
+        self.sigma, self.setting = setting.sigma, setting
+
+    def __call__(self, seeds: Sequence[int]) -> Points:
+        """One point per seed."""
+        source = streams.integers(seeds, len(self.setting.images), "copy")
+        noise = streams.normal(seeds, self.setting.images.shape[1:], "fresh")
+        return Points(self.setting.images[source] + self.sigma * noise, source)

@@ -1,0 +1,166 @@
+"""Training: exact resumption, the moving average, the schedule, and a loss that diverges."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from dpmot import seeds
+from dpmot.diffusion.network import NetworkDenoiser
+from dpmot.diffusion.networks import ddpm, edm
+from dpmot.diffusion.training import Diverged, Schedule, batch_of, fit
+from dpmot.diffusion.unet import UNet
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+IMAGES = torch.rand(40, 1, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
+SCHEDULE = Schedule(steps=12, batch=8, warmup=4)
+
+
+class Memory:
+    """A checkpoint that keeps copies in memory."""
+
+    def __init__(self):
+        self.state, self.steps = None, []
+
+    def load(self):
+        return self.state
+
+    def save(self, tensors, facts):
+        facts = {"step": facts["step"], "sums": [list(pair) for pair in facts["sums"]]}
+        self.state = {name: tensor.clone() for name, tensor in tensors.items()}, facts
+        self.steps.append(facts["step"])
+
+
+class Interrupted(Exception):
+    pass
+
+
+def training(parametrisation, *, stop=None, **options):
+    torch.manual_seed(0)
+    model = UNet(1, channels=8)
+    denoiser = NetworkDenoiser(parametrisation, model)
+
+    def loss_at(step):
+        if step == stop:
+            raise Interrupted
+        x0, noise, u = batch_of(IMAGES, 0, "training", step, size=SCHEDULE.batch)
+        return denoiser.loss(x0, noise, u).mean()
+
+    return model, fit(model, loss_at, SCHEDULE, description="test", curve=6, **options)
+
+
+@pytest.mark.parametrize("parametrisation", [ddpm.Parametrisation(), edm.Parametrisation()], ids=["ddpm", "edm"])
+@pytest.mark.parametrize("stop", [1, 7, 11])
+def test_an_interrupted_run_continues_to_the_same_bits(parametrisation, stop):
+    model, straight = training(parametrisation)
+    memory = Memory()
+    with pytest.raises(Interrupted):
+        training(parametrisation, stop=stop, checkpoint=memory, every=-1)
+    assert memory.steps == list(range(1, stop + 1))
+    again, resumed = training(parametrisation, checkpoint=memory, every=-1)
+    assert memory.steps[stop:] == list(range(stop + 1, 13))
+    assert resumed.losses == straight.losses
+    assert all(torch.equal(resumed.weights[name], straight.weights[name]) for name in straight.weights)
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
+
+
+def test_no_state_is_written_before_its_time():
+    memory = Memory()
+    training(edm.Parametrisation(), checkpoint=memory, every=3600)
+    assert memory.steps == []
+
+
+def quadratic(schedule, **options):
+    """Minimise |p - 3|^2 / 2 over one weight; the weights before each step."""
+    model, path = torch.nn.Linear(1, 1, bias=False), []
+    torch.nn.init.zeros_(model.weight)
+
+    def loss_at(step):
+        path.append(model.weight.item())
+        return (model.weight - 3).square().sum() / 2
+
+    result = fit(model, loss_at, schedule, description="quadratic", **options)
+    return path, model.weight.item(), result
+
+
+def test_the_average_follows_its_recursion_and_the_first_step_is_the_rate():
+    schedule = Schedule(steps=30, lr=0.1, ema=0.8, warmup=5)
+    path, last, result = quadratic(schedule)
+    assert path[1] == pytest.approx(schedule.rate(0), rel=1e-5)  # Adam's first step has the length of the rate
+    average = 0.0
+    for step, weight in enumerate([*path[1:], last]):
+        decay = min(0.8, (1 + step) / (10 + step))
+        average = decay * average + (1 - decay) * weight
+    assert result.weights["weight"].item() == pytest.approx(average, rel=1e-5)  # float32 against float64
+
+
+def test_the_loss_curve_is_the_mean_loss_of_each_part_of_the_run():
+    path, _, result = quadratic(Schedule(steps=12, lr=0.1), curve=4)
+    losses = [(weight - 3) ** 2 / 2 for weight in path]
+    np.testing.assert_allclose(result.losses, np.reshape(losses, (4, 3)).mean(1), rtol=1e-6)
+
+
+def test_a_curve_with_more_points_than_steps_has_one_point_a_step():
+    assert len(quadratic(Schedule(steps=3), curve=50)[2].losses) == 3
+
+
+def test_the_rate_warms_up_linearly_and_then_falls_along_a_cosine():
+    schedule = Schedule(steps=1000, lr=2.0, warmup=10)
+    assert schedule.rate(0) == pytest.approx(0.2)
+    assert schedule.rate(4) == pytest.approx(1.0, rel=1e-3)
+    assert schedule.rate(500) == pytest.approx(1.0)
+    assert schedule.rate(999) == pytest.approx(2 * 0.5 * (1 + math.cos(math.pi * 0.999)))
+
+
+def test_the_average_forgets_its_start():
+    schedule = Schedule(steps=1, ema=0.999)
+    assert schedule.decay(0) == 0.1 and schedule.decay(10**6) == 0.999
+    assert np.prod([schedule.decay(step) for step in range(100)]) < 1e-9  # weight of the initial values after 100 steps
+
+
+def test_a_loss_that_diverges_stops_with_the_step_and_what_to_change():
+    model = torch.nn.Linear(1, 1)
+
+    def loss_at(step):
+        return model.weight.sum() * (math.inf if step == 7 else 1)
+
+    with pytest.raises(Diverged, match=r"flow: the loss is -?(nan|inf) at step 7; lower `lr` \(now 0\.002\)"):
+        fit(model, loss_at, Schedule(steps=20), description="flow")
+
+
+# --- the random batch --------------------------------------------------------------------------------------
+
+
+def test_a_batch_depends_on_its_key_only():
+    first, again, other = (batch_of(IMAGES, 0, "training", step, size=16) for step in (3, 3, 4))
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not any(torch.equal(a, b) for a, b in zip(first, other, strict=True))
+    x0, noise, u = first
+    assert x0.shape == noise.shape == (16, 1, 8, 8) and u.shape == (16,)
+
+
+def test_the_uniforms_are_stratified_one_to_each_part_of_the_interval():
+    _, _, u = batch_of(IMAGES, 0, "training", 0, size=64)
+    assert sorted((u * 64).long().tolist()) == list(range(64))
+
+
+def test_a_uniform_never_rounds_up_to_one_which_would_be_a_level_beyond_the_last(monkeypatch):
+    class Extreme:
+        """The largest float64 below one, from every uniform."""
+
+        def __init__(self, *key):
+            self.stream = np.random.default_rng(0)
+
+        def random(self, size):
+            return np.full(size, np.nextafter(1, 0))
+
+        def __getattr__(self, name):
+            return getattr(self.stream, name)
+
+    monkeypatch.setattr(seeds, "generator", Extreme)
+    for size in (1, 8, 128, 1000):
+        x0, noise, u = batch_of(IMAGES, 0, size=size)
+        assert u.max() < 1
+        loss = ddpm.Parametrisation().loss(lambda x, t: torch.zeros_like(x), x0, noise, u)
+        assert loss.isfinite().all()

@@ -1,0 +1,203 @@
+"""Where trajectories begin: each start against its law, and all of them on the same prior noise."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import chisquare, kstest, ncx2
+
+from dpmot import seeds
+from dpmot.diffusion.sigmas import ddpm_chain, edm_chain
+from dpmot.starts import Setting, copy, fresh_noise, gaussian, latents, prior, prior_noise, transport
+from dpmot.transport import SemiDiscreteProblem, SemiDiscreteSolver
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+IMAGES = torch.rand(30, 1, 3, 3, generator=torch.Generator().manual_seed(0)) * 2 - 1
+ROWS = seeds.sample_seeds(0, 3000)
+FALSE_ALARMS = 1e-3  # a right start fails such a test for one choice of seeds in a thousand; the seeds are fixed
+
+
+def setting(*, images=IMAGES, chain=None, sigma=0.7, heights=None, atom_seed=0):
+    return Setting(chain or edm_chain(), images, sigma, atom_seed, heights)
+
+
+# --- prior -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("chain", [edm_chain(), ddpm_chain()], ids=["edm", "ddpm"])
+def test_the_prior_is_the_networks_own_terminal_marginal(chain):
+    start = prior.Start(setting(chain=chain))
+    points = start(ROWS)
+    std = chain.sigma_max if chain.family == "karras" else (1 + chain.sigma_max**2) ** 0.5
+    assert start.sigma == chain.sigma_max and points.source is None
+    assert torch.equal(points.x, std * prior_noise(ROWS, (1, 3, 3)))
+    assert kstest((points.x / std).flatten().numpy(), "norm").pvalue > FALSE_ALARMS
+
+
+def test_the_prior_noise_is_none_of_the_noises_that_follow():
+    first = prior_noise(ROWS, (4,)).flatten()
+    others = [seeds.normal(ROWS, (4,), *purpose).flatten() for purpose in (("step", 0), ("atoms",), ("fresh",))]
+    correlation = np.corrcoef(torch.stack([first, *others]).numpy())[0, 1:]
+    assert np.abs(correlation).max() < 4 / 12000**0.5  # four standard deviations, 2e-4 false alarms
+
+
+# --- atoms -------------------------------------------------------------------------------------------------
+
+
+def test_latents_are_images_plus_noise_of_their_own_stream():
+    found = latents(IMAGES, 0.7, 3)
+    for i in (0, 17):
+        eps = seeds.normal([3 * 2**32 + i], (1, 3, 3), "atoms")[0]
+        assert torch.equal(found[i], IMAGES[i] + 0.7 * eps)
+
+
+def test_one_image_keeps_its_noise_at_every_level_and_in_every_data_set_that_starts_alike():
+    small, large = latents(IMAGES, 0.1, 0) - IMAGES, latents(IMAGES, 10.0, 0) - IMAGES
+    torch.testing.assert_close(100 * small, large, rtol=1e-4, atol=1e-4)
+    assert torch.equal(latents(IMAGES[:10], 0.1, 0), latents(IMAGES, 0.1, 0)[:10])
+    assert not torch.allclose(latents(IMAGES, 0.1, 0), latents(IMAGES, 0.1, 1))
+
+
+# --- copy and fresh noise ----------------------------------------------------------------------------------
+
+
+def test_the_copy_control_draws_every_atom_equally_often_and_returns_it_unchanged():
+    start = copy.Start(setting())
+    points = start(ROWS)
+    assert chisquare(torch.bincount(points.source, minlength=30).numpy()).pvalue > FALSE_ALARMS
+    assert torch.equal(points.x, latents(IMAGES, 0.7, 0)[points.source])
+
+
+def test_the_copy_control_is_independent_of_the_prior_noise():
+    one, nine = copy.Start(setting())(ROWS).source, prior_noise(ROWS, (1, 3, 3)).flatten(1)
+    correlation = np.corrcoef(one.double().numpy(), nine.T.double().numpy())[0, 1:]
+    assert np.abs(correlation).max() < 4.5 / 3000**0.5  # nine normal correlations: 6e-5 false alarms
+
+
+def test_fresh_noise_takes_the_same_image_as_copy_with_noise_of_its_own():
+    points, copied = fresh_noise.Start(setting())(ROWS), copy.Start(setting())(ROWS)
+    assert torch.equal(points.source, copied.source)
+    noise = (points.x - IMAGES[points.source]) / 0.7
+    assert kstest(noise.flatten().numpy(), "norm").pvalue > FALSE_ALARMS
+    same = points.source[:, None] == points.source  # two samples of one image: copies share their noise, these do not
+    pair = (same & ~torch.eye(len(ROWS), dtype=torch.bool)).nonzero()[0]
+    assert torch.equal(*copied.x[pair]) and not torch.allclose(*points.x[pair])
+
+
+# --- gaussian ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sigma", [0.05, 0.7, 20.0])
+def test_the_gaussian_start_is_an_affine_map_with_the_mean_and_covariance_of_the_noisy_data(sigma):
+    start = gaussian.Start(setting(sigma=sigma))
+    rows = ROWS[:40]
+    z, x = prior_noise(rows, (1, 3, 3)).flatten(1).double(), start(rows).x.flatten(1).double()
+    design = torch.cat([torch.ones(40, 1, dtype=torch.float64), z], 1)
+    solution = torch.linalg.lstsq(design, x).solution
+    residual = (design @ solution - x).abs().max()
+    mean, root = solution[0], solution[1:]
+    flat = IMAGES.flatten(1).double()
+    covariance = (flat - flat.mean(0)).T @ (flat - flat.mean(0)) / 30 + sigma**2 * torch.eye(9, dtype=torch.float64)
+    scale = covariance.diagonal().max()
+    assert residual < 1e-6 * scale.sqrt()  # x is stored in float32
+    torch.testing.assert_close(mean, flat.mean(0), rtol=0, atol=1e-5 * scale.sqrt().item())
+    torch.testing.assert_close(root.T @ root, covariance, rtol=0, atol=1e-5 * scale.item())
+    torch.testing.assert_close(root, root.T, rtol=0, atol=1e-5 * scale.sqrt().item())  # the OT map between Gaussians
+    assert torch.linalg.eigvalsh((root + root.T) / 2).min() > 0
+
+
+def test_data_in_a_subspace_get_no_more_than_the_noise_outside_it():
+    flat = torch.zeros(20, 1, 1, 4)
+    flat[..., 0] = torch.linspace(-1, 1, 20)[:, None, None]
+    x = gaussian.Start(setting(images=flat, sigma=0.1))(ROWS).x.flatten(1)
+    assert x.std(0).numpy() == pytest.approx(
+        [(flat[..., 0].var(correction=0) + 0.01).sqrt().item(), 0.1, 0.1, 0.1], rel=0.06
+    )
+
+
+# --- transport ---------------------------------------------------------------------------------------------
+
+
+def test_two_atoms_divide_the_space_by_a_plane():
+    images = torch.tensor([[1.0, 0.0, 0.0], [-1.0, 0.0, 0.0]])
+    for shift in (0.0, 0.8):
+        one = setting(images=images, sigma=1e-6, heights=torch.tensor([shift, -shift]))
+        points = transport.Start(one)(ROWS)
+        z = prior_noise(ROWS, (3,))
+        right = z[:, 0] > -shift  # <z, y_0> + h_0 > <z, y_1> + h_1
+        assert torch.equal(points.source, (~right).long())
+        assert torch.equal(points.x, one.atoms[points.source])
+    assert abs(right.float().mean() - 0.7881) < 4 * (0.7881 * 0.2119 / 3000) ** 0.5  # Phi(0.8), 6e-5 false alarms
+
+
+def test_solved_heights_draw_every_atom_as_often_as_the_copy_control():
+    """The identity: with solved heights the two controls have one law, up to the mass error of the certificate."""
+    solution = SemiDiscreteSolver(chi2=0.002)(SemiDiscreteProblem(latents(IMAGES, 0.7, 0)), seed=0)
+    assert solution.converged
+    source = transport.Start(setting(heights=solution.potential.heights))(ROWS).source
+    statistic = chisquare(torch.bincount(source, minlength=30).numpy()).statistic
+    assert statistic < ncx2.ppf(1 - FALSE_ALARMS, df=29, nc=len(ROWS) * solution.certificate.high)
+
+
+def test_zero_heights_take_the_largest_inner_product():
+    one = setting()
+    points = transport.Start(one, heights="zero")(ROWS)
+    products = prior_noise(ROWS, (1, 3, 3)).flatten(1) @ one.atoms.flatten(1).T
+    best = products.max(1)
+    chosen = products.gather(1, points.source[:, None])[:, 0]
+    torch.testing.assert_close(chosen, best.values, rtol=0, atol=1e-5)  # float32 products of order ten
+    assert (points.source == best.indices).float().mean() > 0.999
+
+
+def test_the_map_is_the_gradient_of_a_convex_function():
+    # <T(a) - T(b), a - b> >= 0 for any heights: what no shuffled choice of atoms would pass
+    one = setting(heights=torch.randn(30, generator=torch.Generator().manual_seed(1)))
+    x, z = transport.Start(one)(ROWS[:200]).x.flatten(1), prior_noise(ROWS[:200], (1, 3, 3)).flatten(1)
+    products = ((x[:, None] - x) * (z[:, None] - z)).sum(-1)
+    assert products.min() > -1e-4
+    shuffled = x[torch.randperm(200, generator=torch.Generator().manual_seed(0))]
+    assert ((shuffled[:, None] - shuffled) * (z[:, None] - z)).sum(-1).min() < -1
+
+
+def test_a_uniform_source_is_drawn_in_the_unit_cube_and_maps_it():
+    one = setting(heights=torch.zeros(30))
+    noise = prior_noise(ROWS, (1, 3, 3), source="uniform").flatten(1)
+    assert noise.min() >= 0 and noise.max() < 1 and kstest(noise.flatten().numpy(), "uniform").pvalue > FALSE_ALARMS
+    points = transport.Start(one, source="uniform")(ROWS)
+    products = noise @ one.atoms.flatten(1).T
+    torch.testing.assert_close(
+        products.gather(1, points.source[:, None])[:, 0], products.max(1).values, rtol=0, atol=1e-5
+    )
+
+
+def test_solved_heights_that_are_not_there_are_asked_for_by_name():
+    with pytest.raises(ValueError, match=r"No heights were solved for sigma_M = 0\.7: run `dpmot solve` first"):
+        transport.Start(setting())
+
+
+@pytest.mark.parametrize("heights", [torch.zeros(29), torch.full((30,), torch.nan)])
+def test_heights_of_another_problem_or_without_a_value_are_refused(heights):
+    with pytest.raises(ValueError, match="Heights"):
+        transport.Start(setting(heights=heights))
+
+
+# --- all of them -------------------------------------------------------------------------------------------
+
+
+def test_sample_k_sees_the_same_prior_noise_under_every_start():
+    rows, shape = ROWS[:64], (1, 3, 3)
+    z = prior_noise(rows, shape).flatten(1)
+    one = setting(heights=torch.zeros(30))
+    torch.testing.assert_close(prior.Start(one)(rows).x.flatten(1) / 80, z)
+    normal = gaussian.Start(one)
+    recovered = torch.linalg.solve(normal.root, (normal(rows).x.flatten(1).double() - normal.mean).T).T
+    torch.testing.assert_close(
+        recovered.float(), z, rtol=1e-4, atol=1e-4
+    )  # through float32 and a matrix of condition ten
+    chosen = (z @ one.atoms.flatten(1).T).argmax(1)
+    assert torch.equal(transport.Start(one)(rows).source, chosen)
+
+
+def test_atoms_are_drawn_once_for_a_setting():
+    one = setting()
+    assert one.atoms is one.atoms
+    assert torch.equal(one.atoms, latents(IMAGES, 0.7, 0))
