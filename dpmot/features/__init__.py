@@ -1,0 +1,136 @@
+"""What a metric sees of a set of samples: feature vectors, class probabilities and, where known, sources.
+
+One file per extractor; each has ``extract(images, *, ...) -> Features``. Images are uint8 (n, C, H, W),
+toy points are floats (n, d). This module itself imports numpy only, so tables and tests stay light.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property, wraps
+from hashlib import sha256
+from typing import TypeVar
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Features:
+    """The features of n samples. Equal by identity only; arrays are read-only views.
+
+    Attributes:
+        values: float (n, d), d >= 1.
+        extractor: name of the file that made them; it becomes the metric's suffix.
+        probabilities: class probabilities, float (n, K), rows summing to one; None where there are none.
+        labels: true classes, integer (n,), or None.
+        source: row of the "train" reference from which each sample's own start was made (DPM-OT and copy
+            starts), int64 (n,), or None where a sample has no such row.
+    """
+
+    values: np.ndarray
+    extractor: str
+    probabilities: np.ndarray | None = None
+    labels: np.ndarray | None = None
+    source: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        set_field = object.__setattr__  # the dataclass is frozen
+        set_field(self, "values", _matrix(self.values, "values"))
+        if self.probabilities is not None:
+            set_field(self, "probabilities", _probabilities(self.probabilities, len(self)))
+        for name in ("labels", "source"):
+            if getattr(self, name) is not None:
+                set_field(self, name, _indices(getattr(self, name), name, len(self)))
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hash of the content of values and probabilities, with their shapes and types."""
+        digest = sha256()
+        for array in (self.values, self.probabilities):
+            if array is not None:
+                digest.update(f"{array.dtype.str}{array.shape}".encode())
+                digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()
+
+    def subset(self, index: np.ndarray) -> "Features":
+        """The samples ``index``: integers (m,) or a mask (n,)."""
+        rows = np.asarray(index)
+
+        def take(array: np.ndarray | None) -> np.ndarray | None:
+            return None if array is None else array[rows]
+
+        return Features(
+            values=take(self.values),
+            extractor=self.extractor,
+            probabilities=take(self.probabilities),
+            labels=take(self.labels),
+            source=take(self.source),
+        )
+
+    def check_comparable(self, reference: "Features", name: str) -> None:
+        """Refuse a reference that lives in another space.
+
+        Raises:
+            ValueError: another extractor or another number of dimensions.
+        """
+        mine, theirs = (self.extractor, self.values.shape[1]), (reference.extractor, reference.values.shape[1])
+        if mine != theirs:
+            raise ValueError(
+                f'Samples are in {mine[1]} dimensions of "{mine[0]}" but the reference "{name}" is in {theirs[1]} of '
+                f'"{theirs[0]}": extract both with the same network'
+            )
+
+
+def remembered(function: Callable[[Features], Result]) -> Callable[[Features], Result]:
+    """Compute ``function(features)`` once per Features object and forget it with the object.
+
+    The references are the same in every cell of an experiment, and their moments and neighbours cost more
+    than a cell's.
+    """
+    memory: WeakKeyDictionary[Features, Result] = WeakKeyDictionary()
+
+    @wraps(function)
+    def once(features: Features) -> Result:
+        if features not in memory:
+            memory[features] = function(features)
+        return memory[features]
+
+    return once
+
+
+def _read_only(array: np.ndarray) -> np.ndarray:
+    view = array.view()
+    view.setflags(write=False)
+    return view
+
+
+def _matrix(array: np.ndarray, name: str) -> np.ndarray:
+    array = np.asarray(array)
+    if array.ndim != 2 or array.shape[1] == 0 or array.dtype.kind != "f":
+        raise ValueError(f"Feature {name} must be floats of shape (n, d), got {array.dtype} {array.shape}")
+    bad = int((~np.isfinite(array)).any(axis=1).sum())
+    if bad:
+        raise ValueError(f"Feature {name} of {bad} of {len(array)} samples are NaN or infinite: check those samples")
+    return _read_only(array)
+
+
+def _probabilities(array: np.ndarray, n: int) -> np.ndarray:
+    array = _matrix(array, "probabilities")
+    if len(array) != n:
+        raise ValueError(f"Got probabilities of {len(array)} samples but values of {n}")
+    # float32 softmax rows sum to one within about 1e-6; 1e-3 tells them from logits and from half precision.
+    if array.size and (array.min() < 0 or np.abs(array.sum(axis=1) - 1).max() > 1e-3):
+        raise ValueError("Probabilities must be non-negative with rows summing to one: pass the softmax, not logits")
+    return array
+
+
+def _indices(array: np.ndarray, name: str, n: int) -> np.ndarray:
+    array = np.asarray(array)
+    if array.shape != (n,) or array.dtype.kind not in "iu" or (n and array.min() < 0):
+        raise ValueError(f"Feature {name} must be {n} non-negative integers, got {array.dtype} {array.shape}")
+    return _read_only(array.astype(np.int64))

@@ -1,0 +1,218 @@
+"""A small convolutional classifier: its penultimate layer is the feature space, its softmax the probabilities.
+
+Trained on data that neither the generative networks nor the reference see (split B), so that no metric favours
+images the classifier has learnt by heart. Calibration matters for the mode-mixture ratio and is recorded:
+expected calibration error, ECE = sum_b |B_b|/n |accuracy(B_b) - confidence(B_b)| (Guo et al. 2017, eq. 3).
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from dpmot import seeds
+from dpmot.features import Features
+from dpmot.features._images import as_images
+from dpmot.images import to_float
+from dpmot.tiles import in_tiles
+
+NUM_FEATURES = 64
+WIDTH = 32
+METADATA_KEY = "dpmot"
+
+
+class Classifier(nn.Module):
+    """Images in [-1, 1] -> (features, logits).
+
+    One 3x3 convolution at full size, then stride-2 convolutions down to at most 4 pixels a side, then two linear
+    layers. 43,114 parameters for 8x8 grey and ten classes, 62,250 for 32x32 RGB.
+
+    Args:
+        num_classes: K >= 2.
+        shape: (C, H, W) of an image.
+    """
+
+    def __init__(self, num_classes: int, shape: tuple[int, int, int]) -> None:
+        super().__init__()
+        self.num_classes, self.shape = num_classes, tuple(shape)
+        channels, height, width = shape
+        layers = _block(channels, stride=1)
+        while max(height, width) > 4:
+            layers += _block(WIDTH, stride=2)
+            height, width = (height + 1) // 2, (width + 1) // 2
+        self.convolutions = nn.Sequential(*layers, nn.Flatten())
+        self.penultimate = nn.Linear(WIDTH * height * width, NUM_FEATURES)
+        self.head = nn.Linear(NUM_FEATURES, num_classes)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """float (B, C, H, W) -> features (B, 64) >= 0 and logits (B, K)."""
+        features = F.relu(self.penultimate(self.convolutions(x)))
+        return features, self.head(features)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Accuracy and expected calibration error, both in [0, 1]."""
+
+    accuracy: float
+    ece: float
+
+
+def train(
+    images: Tensor,
+    labels: Tensor,
+    *,
+    seed: int,
+    epochs: int = 60,
+    batch_size: int = 64,
+    learning_rate: float = 3e-3,
+    shift: int = 1,
+    noise: float = 0.1,
+    progress: bool = False,
+) -> Classifier:
+    """Fit a classifier: Adam, one-cycle learning rate, random shifts and pixel noise.
+
+    The result depends on the arguments and on torch's thread count alone.
+
+    Args:
+        images: uint8 (n, C, H, W).
+        labels: integers (n,) in 0..K-1; K is their largest value plus one.
+        seed: training seed.
+        shift: largest random translation in pixels.
+        noise: standard deviation of the pixel noise, in units of [-1, 1].
+        progress: show a bar.
+
+    Raises:
+        ValueError: images and labels that do not fit together, or fewer than two classes.
+    """
+    images = as_images(images, channels=(1, 3))
+    labels = torch.as_tensor(labels, dtype=torch.int64)
+    if labels.shape != (len(images),) or labels.min() < 0 or labels.max() < 1:
+        raise ValueError(
+            f"Got {len(images)} images and labels {tuple(labels.shape)}; need one each, of two or more classes"
+        )
+    classifier = _initial(int(labels.max()) + 1, tuple(images.shape[1:]), seed=seed).to(images.device).train()
+    batches = -(-len(images) // batch_size)
+    optimizer = torch.optim.Adam(classifier.parameters(), lr=learning_rate, weight_decay=1e-4)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=epochs * batches)
+    x0 = to_float(images)
+    for epoch in tqdm(range(epochs), desc="classifier", unit="epoch", disable=not progress):
+        random = seeds.generator(seed, "classifier", epoch)
+        for rows in np.array_split(random.permutation(len(images)), batches):
+            rows = torch.from_numpy(rows)
+            _, logits = classifier(_augmented(x0[rows], shift=shift, noise=noise, random=random))
+            optimizer.zero_grad(set_to_none=True)
+            F.cross_entropy(logits, labels[rows].to(logits.device)).backward()
+            optimizer.step()
+            schedule.step()
+    return classifier.eval()
+
+
+def evaluate(classifier: Classifier, images: Tensor, labels: Tensor, *, bins: int = 15) -> Calibration:
+    """Accuracy and expected calibration error on labelled images.
+
+    Args:
+        images: uint8 (n, C, H, W).
+        labels: integers (n,).
+        bins: equal bins of the confidence (largest probability) in [0, 1].
+    """
+    probabilities = _features(classifier, images).probabilities
+    return calibration(probabilities, np.asarray(labels), bins=bins)
+
+
+def calibration(probabilities: np.ndarray, labels: np.ndarray, *, bins: int = 15) -> Calibration:
+    """The same from class probabilities (n, K) and labels (n,)."""
+    confidence = probabilities.max(axis=1).astype(np.float64)
+    right = probabilities.argmax(axis=1) == labels
+    cell = np.minimum((confidence * bins).astype(int), bins - 1)
+    # |B_b|/n |accuracy - confidence| = |sum over the bin of (right - confidence)| / n
+    gaps = np.bincount(cell, weights=right - confidence, minlength=bins)
+    return Calibration(accuracy=float(right.mean()), ece=float(np.abs(gaps).sum() / len(labels)))
+
+
+def save(path: Path, classifier: Classifier, metadata: Mapping[str, str]) -> None:
+    """Write weights, architecture and ``metadata`` (strings, e.g. accuracy and ece) to one safetensors file."""
+    path = Path(path)
+    partial = path.with_name(path.name + ".partial")
+    architecture = {"num_classes": classifier.num_classes, "shape": list(classifier.shape)}
+    # One sorted JSON entry: the file format does not keep an order of entries, and equal runs must give equal bytes.
+    entry = json.dumps({**metadata, "architecture": json.dumps(architecture)}, sort_keys=True)
+    save_file(
+        {name: tensor.contiguous() for name, tensor in classifier.state_dict().items()}, partial, {METADATA_KEY: entry}
+    )
+    os.replace(partial, path)
+
+
+def load(path: Path) -> tuple[Classifier, dict[str, str]]:
+    """Read what ``save`` wrote.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: another kind of file.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"No classifier weights at {path}: train the classifier first or correct the path")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = json.loads(file.metadata()[METADATA_KEY])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+        architecture = json.loads(metadata["architecture"])
+        classifier = Classifier(architecture["num_classes"], tuple(architecture["shape"]))
+        classifier.load_state_dict(tensors)
+    except (SafetensorError, TypeError, KeyError, ValueError, RuntimeError) as error:
+        raise ValueError(f"{path} holds no classifier of this version: train the classifier again") from error
+    return classifier.eval(), metadata
+
+
+def extract(images: Tensor, *, weights: Path) -> Features:
+    """Penultimate layer (n, 64) and softmax (n, K) of the classifier saved at ``weights``.
+
+    Args:
+        images: uint8 (n, C, H, W) of the shape that the classifier was trained on.
+
+    Raises:
+        FileNotFoundError, ValueError: see ``load``; or images of another shape.
+    """
+    return _features(load(weights)[0], images)
+
+
+def _features(classifier: Classifier, images: Tensor) -> Features:
+    images = as_images(images, channels=(1, 3))
+    if tuple(images.shape[1:]) != classifier.shape:
+        raise ValueError(f"The classifier was trained on images {classifier.shape}, got {tuple(images.shape[1:])}")
+    values, logits = in_tiles(classifier.to(images.device).eval(), to_float(images))
+    return Features(values=values.cpu().numpy(), extractor="classifier", probabilities=logits.softmax(1).cpu().numpy())
+
+
+def _block(channels: int, *, stride: int) -> list[nn.Module]:
+    convolution = nn.Conv2d(channels, WIDTH, 3, stride=stride, padding=1, bias=False)
+    return [convolution, nn.BatchNorm2d(WIDTH), nn.ReLU()]
+
+
+def _initial(num_classes: int, shape: tuple[int, ...], *, seed: int) -> Classifier:
+    # torch initialises from its global stream: seed a fork of it and leave the caller's untouched.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(seeds.generator(seed, "classifier", "weights").integers(2**63)))
+        return Classifier(num_classes, shape)
+
+
+def _augmented(x: Tensor, *, shift: int, noise: float, random: np.random.Generator) -> Tensor:
+    """Shift each image by its own (dy, dx) in -shift..shift, edges repeated, and add N(0, noise^2)."""
+    height, width = x.shape[2:]
+    dy, dx = torch.from_numpy(random.integers(0, 2 * shift + 1, (2, len(x)))).to(x.device)
+    rows = (dy[:, None] + torch.arange(height, device=x.device))[:, None, :, None]
+    columns = (dx[:, None] + torch.arange(width, device=x.device))[:, None, None, :]
+    image = torch.arange(len(x), device=x.device)[:, None, None, None]
+    channel = torch.arange(x.shape[1], device=x.device)[None, :, None, None]
+    shifted = F.pad(x, (shift,) * 4, mode="replicate")[image, channel, rows, columns]
+    return shifted + noise * torch.from_numpy(random.standard_normal(x.shape, dtype=np.float32)).to(x.device)

@@ -1,0 +1,106 @@
+"""The Inception-v3 of the Frechet Inception Distance, through torch-fidelity's port of the 2015 TensorFlow graph.
+
+Features are the 2048 pooled channels, probabilities the softmax of the 1008 unbiased logits (Salimans et al. 2016;
+Heusel et al. 2017). Grey images become RGB by repeating their channel: a convention, not part of either paper.
+Numbers are FID and IS only with the canonical weights; every other file is a stand-in.
+"""
+
+import os
+from functools import lru_cache
+from pathlib import Path
+from pickle import UnpicklingError
+from types import ModuleType
+
+import torch
+from torch import Tensor
+
+from dpmot.features import Features
+from dpmot.features._images import as_images
+from dpmot.tiles import in_tiles
+
+VARIABLE = "DPMOT_INCEPTION"
+FILE = "weights-inception-2015-12-05-6726825d.pth"
+URL = f"https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/{FILE}"
+LAYERS = ["2048", "logits_unbiased"]
+TRAP = "operator torchvision::nms does not exist"
+
+
+def resolve_weights(weights: Path | None = None, *, download: bool = False) -> Path:
+    """Find the weights: the given path, else $DPMOT_INCEPTION, else torch's hub cache, else a download if allowed.
+
+    Raises:
+        FileNotFoundError: a named file is missing, or nothing was found and ``download`` is false.
+    """
+    cached = Path(torch.hub.get_dir()) / "checkpoints" / FILE
+    for origin, path in (("the config", weights), (f"${VARIABLE}", os.environ.get(VARIABLE))):
+        if path:
+            if not Path(path).is_file():
+                raise FileNotFoundError(f"No Inception weights at {path}, which {origin} names: correct the path")
+            return Path(path)
+    if not cached.is_file():
+        if not download:
+            raise FileNotFoundError(
+                f"No Inception weights: give their path in the config or in ${VARIABLE}, put {FILE} into "
+                f"{cached.parent}, or set download: true"
+            )
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        torch.hub.download_url_to_file(URL, str(cached), hash_prefix="6726825d")
+    return cached
+
+
+def import_torch_fidelity() -> ModuleType:
+    """Import torch-fidelity, also beside a torchvision that was built for another torch.
+
+    torchvision's CUDA build on a CPU-only torch fails while it registers shapes of operators that it does not
+    have. torch-fidelity needs none of them, so declaring their schemas is enough; every other error is the user's
+    to see.
+    """
+    try:
+        import torch_fidelity
+    except RuntimeError as error:
+        if TRAP not in str(error):
+            raise
+        _declare_missing_operators()
+        import torch_fidelity
+    return torch_fidelity
+
+
+@lru_cache(maxsize=1)
+def _declare_missing_operators() -> torch.library.Library:
+    library = torch.library.Library("torchvision", "DEF")  # kept by the cache: its schemas vanish with it
+    library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    return library
+
+
+@lru_cache(maxsize=1)
+def load(weights: Path) -> torch.nn.Module:
+    """The network of torch-fidelity with the weights of a file.
+
+    Raises:
+        ValueError: the file does not hold the tensors of this network.
+    """
+    build = import_torch_fidelity().FeatureExtractorInceptionV3
+    try:
+        # torch-fidelity unpickles without restriction, so the file must first pass as tensors only.
+        torch.load(weights, weights_only=True)
+        return build("inception-v3-compat", LAYERS, feature_extractor_weights_path=str(weights)).eval()
+    except (UnpicklingError, RuntimeError, TypeError, EOFError) as error:
+        raise ValueError(f"{weights} does not hold the weights of torch-fidelity's Inception-v3") from error
+
+
+def extract(images: Tensor, *, weights: Path | None = None, download: bool = False, tile: int = 64) -> Features:
+    """Pooled features (n, 2048) and softmax (n, 1008).
+
+    Args:
+        images: uint8 (n, C, H, W), C = 3, or 1 which is repeated to RGB; resized to 299x299 by the network.
+        weights, download: see ``resolve_weights``.
+        tile: images of one network call; part of the numbers' last bits.
+
+    Raises:
+        FileNotFoundError, ValueError: see ``resolve_weights`` and ``load``; or images that are not uint8.
+    """
+    images = as_images(images, channels=(1, 3))
+    network = load(resolve_weights(weights, download=download)).to(images.device)
+    values, logits = in_tiles(network, images.expand(-1, 3, -1, -1), tile=tile)
+    return Features(values=values.cpu().numpy(), extractor="inception", probabilities=logits.softmax(1).cpu().numpy())

@@ -1,0 +1,32 @@
+"""The identity: a sample is its own feature vector, x in [-1, 1]^d for images, x itself for points."""
+
+import torch
+from torch import Tensor
+
+from dpmot.features import Features
+from dpmot.images import to_float
+
+
+def extract(images: Tensor) -> Features:
+    """Pixels as features.
+
+    Args:
+        images: uint8 (n, C, H, W) in 0..255, or float points (n, d).
+
+    Returns:
+        values float32 (n, C*H*W) in [-1, 1], or the points in their own type.
+
+    Raises:
+        ValueError: neither uint8 images nor float points.
+    """
+    images = torch.as_tensor(images)
+    if images.dtype == torch.uint8 and images.ndim == 4:
+        points = to_float(images).flatten(1)
+    elif images.is_floating_point() and images.ndim == 2:
+        points = images
+    else:
+        raise ValueError(
+            f"Samples must be uint8 images (n, C, H, W) or float points (n, d), got {images.dtype} "
+            f"{tuple(images.shape)}"
+        )
+    return Features(values=points.detach().cpu().numpy(), extractor="pixels")

@@ -1,0 +1,99 @@
+"""ResNet-56 for CIFAR-10 (He et al. 2016, section 4.2): 3 stages of 9 basic blocks, 16, 32, 64 channels.
+
+Shortcuts are of option A: where a stage halves the image, the identity is subsampled and padded with zero
+channels, half before and half after, so it has no parameters. Features are the 64 pooled channels.
+Input: RGB / 255, normalised with the ImageNet mean and standard deviation.
+"""
+
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dpmot.features import Features
+from dpmot.features._images import as_images
+from dpmot.tiles import in_tiles
+
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+BLOCKS = 9
+PREFIX = "module."  # left in the published file by data-parallel training
+
+
+class Block(nn.Module):
+    """relu(conv-bn-relu-conv-bn(x) + shortcut(x)), (B, c_in, H, W) -> (B, c_out, H/stride, W/stride)."""
+
+    def __init__(self, c_in: int, c_out: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(c_in, c_out, 3, stride=stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(c_out)
+        self.conv2 = nn.Conv2d(c_out, c_out, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(c_out)
+        self.stride, self.new_channels = stride, c_out - c_in
+
+    def forward(self, x: Tensor) -> Tensor:
+        half = self.new_channels // 2
+        shortcut = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, half, half))
+        return F.relu(self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x))))) + shortcut)
+
+
+class ResNet56(nn.Module):
+    """Normalised images (B, 3, 32, 32) -> pooled features (B, 64) and logits (B, 10)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 16, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(16)
+        self.layer1, self.layer2, self.layer3 = _stage(16, 16, 1), _stage(16, 32, 2), _stage(32, 64, 2)
+        self.linear = nn.Linear(64, 10)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        x = F.relu(self.bn1(self.conv1(x)))
+        features = self.layer3(self.layer2(self.layer1(x))).mean((2, 3))
+        return features, self.linear(features)
+
+
+def _stage(c_in: int, c_out: int, stride: int) -> nn.Sequential:
+    first = Block(c_in, c_out, stride)
+    return nn.Sequential(first, *(Block(c_out, c_out, 1) for _ in range(BLOCKS - 1)))
+
+
+@lru_cache(maxsize=1)
+def load(weights: Path) -> ResNet56:
+    """The network with the weights of a file: a state dict, or a dict with one under "state_dict".
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: tensors that do not fit.
+    """
+    if not Path(weights).is_file():
+        raise FileNotFoundError(f"No ResNet-56 weights at {weights}: download them or correct the path")
+    stored = torch.load(weights, weights_only=True, map_location="cpu")
+    tensors = {name.removeprefix(PREFIX): tensor for name, tensor in stored.get("state_dict", stored).items()}
+    network = ResNet56()
+    try:
+        network.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise ValueError(
+            f"{weights} does not hold the weights of a CIFAR-10 ResNet-56 with option-A shortcuts"
+        ) from error
+    return network.eval()
+
+
+def extract(images: Tensor, *, weights: Path) -> Features:
+    """Pooled features (n, 64) and softmax (n, 10).
+
+    Args:
+        images: uint8 (n, 3, H, W), 32x32 as trained.
+        weights: file of ``load``.
+
+    Raises:
+        FileNotFoundError, ValueError: see ``load``; or images that are not uint8 RGB.
+    """
+    images = as_images(images, channels=(3,))
+    mean, std = (torch.tensor(v, device=images.device)[:, None, None] for v in (MEAN, STD))
+    network = load(Path(weights)).to(images.device)
+    values, logits = in_tiles(lambda tile: network((tile / 255 - mean) / std), images)
+    return Features(values=values.cpu().numpy(), extractor="resnet56", probabilities=logits.softmax(1).cpu().numpy())

@@ -1,0 +1,14 @@
+"""Metrics: one file each.
+
+A file has ``DIRECTION``, the better direction by stem of the metric's name ("lower", "higher", or "none" for what
+is read against its held-out value); ``SPACE``, the kind of features it wants ("features", "probabilities" or
+"pixels"); and one of
+
+- ``pointwise(generated, references)`` -> {(metric, reference): (n,)}: the metric is the mean of these values, so
+  leaving samples out costs nothing; booleans where that mean is a share;
+- ``evaluate(generated, references)`` -> {(metric, reference): value} for functionals of the whole set, with
+  ``DEBIAS``, true where the bias falls like 1/n so that the jackknife may remove it, and optionally
+  ``leave_out(generated, references, groups)`` -> {(metric, reference): (G,)}, the same values without each group.
+
+``references`` maps "train" and "test" to Features; a metric without a reference says "none".
+"""

@@ -1,0 +1,126 @@
+"""Data-copying test C_T (Meehan, Chaudhuri, Dasgupta 2020).
+
+Let d(x) be the distance to the nearest training image, and split space into the k-means cells of the training
+set. In cell c a Mann-Whitney test compares the d of m_c generated with the d of n_c held-out images:
+
+    Z_c = (U_c - m_c n_c / 2) / s_c,   U_c = #{pairs: d(generated) > d(held-out)} + ties / 2,
+    C_T = sum_c n_c Z_c / sum_c n_c    over cells with at least 20 images of each kind.
+
+C_T << 0: generated images lie nearer to the training set than held-out ones do, that is copying; C_T >> 0:
+underfitting. Under no difference it has mean 0 and standard deviation at most 1. Otherwise it grows like sqrt(n):
+compare at equal n only, and its bias cannot be removed.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from dpmot.features import Features, remembered
+from dpmot.metrics._neighbours import nearest, required
+
+DIRECTION = {"ct": "none"}
+SPACE = "pixels"
+DEBIAS = False
+MIN_PER_CELL = 20  # below this the normal approximation of U is poor
+IMAGES_PER_CELL = 100
+MAX_CELLS = 10
+LLOYD_STEPS = 100
+
+
+@dataclass(frozen=True, eq=False)
+class Distances:
+    """Distance to the nearest training image and k-means cell of each image, (n,) each."""
+
+    distance: np.ndarray
+    cell: np.ndarray
+
+    def where(self, mask: np.ndarray) -> "Distances":
+        """The images chosen by a mask (n,)."""
+        return Distances(self.distance[mask], self.cell[mask])
+
+
+def evaluate(generated: Features, references: Mapping[str, Features]) -> dict[tuple[str, str], float]:
+    """``ct_<extractor>`` against "train", with "test" as the held-out images.
+
+    Raises:
+        ValueError: a reference is missing or in another space, or no cell holds enough images.
+    """
+    return {_key(generated): c_t(*_measured(generated, references))}
+
+
+def leave_out(
+    generated: Features, references: Mapping[str, Features], groups: np.ndarray
+) -> dict[tuple[str, str], np.ndarray]:
+    """The statistic without each group of generated samples: (G,) for groups (n,) in 0..G-1."""
+    own, held_out = _measured(generated, references)
+    values = [c_t(own.where(groups != group), held_out) for group in range(groups.max() + 1)]
+    return {_key(generated): np.array(values)}
+
+
+def c_t(generated: Distances, held_out: Distances) -> float:
+    """C_T of generated against held-out distances.
+
+    Raises:
+        ValueError: no cell holds 20 of each.
+    """
+    total, weight = 0.0, 0
+    for cell in range(held_out.cell.max() + 1):
+        d, reference = generated.distance[generated.cell == cell], held_out.distance[held_out.cell == cell]
+        if min(len(d), len(reference)) >= MIN_PER_CELL:
+            total += len(reference) * mann_whitney_z(d, reference)
+            weight += len(reference)
+    if not weight:
+        raise ValueError(
+            f"C_T needs a cell with {MIN_PER_CELL} generated and {MIN_PER_CELL} held-out images; {len(generated.cell)} "
+            f"and {len(held_out.cell)} images fill none"
+        )
+    return total / weight
+
+
+def mann_whitney_z(x: np.ndarray, y: np.ndarray) -> float:
+    """Standardised U of samples (m,) over (n,) with the tie correction; 0 where all values are equal."""
+    m, n = len(x), len(y)
+    ordered = np.sort(y)
+    below = np.searchsorted(ordered, x, side="left") + np.searchsorted(ordered, x, side="right")
+    u = 0.5 * below.sum()  # a tie counts one half
+    _, ties = np.unique(np.concatenate([x, y]), return_counts=True)
+    size = m + n
+    variance = m * n / 12 * (size + 1 - (ties**3 - ties).sum() / (size * (size - 1)))
+    return float((u - 0.5 * m * n) / np.sqrt(variance)) if variance > 0 else 0.0
+
+
+def _key(generated: Features) -> tuple[str, str]:
+    return f"ct_{generated.extractor}", "train"
+
+
+def _measured(generated: Features, references: Mapping[str, Features]) -> tuple[Distances, Distances]:
+    train, test = (required(generated, references, name, "C_T") for name in ("train", "test"))
+    centres = _centres(train)
+    return tuple(
+        Distances(nearest(features, train).distance, _nearest_centre(features.values, centres))
+        for features in (generated, test)
+    )
+
+
+@remembered
+def _centres(train: Features) -> np.ndarray:
+    """k-means centres (k, d) of the training set: Lloyd from k equal slices along the widest axis.
+
+    Random restarts would make the metric depend on a seed; the test is valid for any cells.
+    """
+    values = train.values.astype(np.float64)
+    k = min(MAX_CELLS, max(1, len(values) // IMAGES_PER_CELL))
+    order = values[:, values.var(axis=0).argmax()].argsort(kind="stable")
+    centres = np.stack([values[rows].mean(axis=0) for rows in np.array_split(order, k)])
+    for _ in range(LLOYD_STEPS):
+        cell = _nearest_centre(values, centres)
+        moved = np.stack([values[cell == c].mean(axis=0) if (cell == c).any() else centres[c] for c in range(k)])
+        if np.array_equal(moved, centres):
+            break
+        centres = moved
+    return centres
+
+
+def _nearest_centre(values: np.ndarray, centres: np.ndarray) -> np.ndarray:
+    return (0.5 * (centres**2).sum(axis=1) - values.astype(np.float64) @ centres.T).argmin(axis=1)

@@ -1,0 +1,59 @@
+"""Extractors without a network."""
+
+import numpy as np
+import pytest
+import torch
+
+from dpmot.features import mixture, pixels
+
+
+def test_pixels_are_the_images_in_minus_one_to_one():
+    images = torch.tensor([0, 255, 51, 204], dtype=torch.uint8).reshape(2, 1, 1, 2)
+    features = pixels.extract(images)
+    # u / 127.5 - 1 in float32: two roundings of 2^-24 relative
+    np.testing.assert_allclose(features.values, [[-1, 1], [-0.6, 0.6]], atol=2e-7)
+    assert features.values.dtype == np.float32 and features.extractor == "pixels"
+    assert features.probabilities is None
+
+
+def test_pixels_of_points_are_the_points():
+    points = torch.randn(5, 2, dtype=torch.float64)
+    np.testing.assert_array_equal(pixels.extract(points).values, points.numpy())
+
+
+@pytest.mark.parametrize("images", [torch.zeros(2, 1, 4, 4), torch.zeros(2, 4, dtype=torch.uint8), torch.zeros(4)])
+def test_pixels_refuse_float_images_and_flat_bytes(images):
+    with pytest.raises(ValueError, match="must be uint8 images"):
+        pixels.extract(images)
+
+
+def test_the_posterior_of_two_gaussians_is_a_logistic_function():
+    x, std = np.linspace(-3, 3, 13)[:, None], 0.7
+    features = mixture.extract(x, means=np.array([[-1.0], [1.0]]), std=std)
+    # p(+1 | x) = 1 / (1 + exp(-2 x / s^2)); float64 rounding
+    np.testing.assert_allclose(features.probabilities[:, 1], 1 / (1 + np.exp(-2 * x[:, 0] / std**2)), rtol=1e-12)
+    np.testing.assert_array_equal(features.values, x)
+
+
+def test_the_posterior_agrees_with_bayes_rule_on_scipy_densities():
+    from scipy.stats import multivariate_normal
+
+    random = np.random.default_rng(0)
+    means, x = random.standard_normal((5, 3)), random.standard_normal((20, 3))
+    density = np.stack([multivariate_normal(mean, 0.25).pdf(x) for mean in means], axis=1)
+    found = mixture.extract(x, means=means, std=0.5).probabilities
+    # float64 rounding of exponents of size about 30
+    np.testing.assert_allclose(found, density / density.sum(axis=1, keepdims=True), rtol=1e-11)
+
+
+def test_the_posterior_stays_finite_far_from_every_centre():
+    features = mixture.extract(np.array([[1e4, 0.0]]), means=np.array([[1.0, 0], [0, 1]]), std=0.05)
+    np.testing.assert_array_equal(features.probabilities, [[1, 0]])
+
+
+@pytest.mark.parametrize(
+    ("means", "std", "message"), [(np.zeros((3, 4)), 1.0, "must share d"), (np.zeros((3, 2)), 0.0, "must be positive")]
+)
+def test_a_mixture_that_does_not_fit_the_points_is_refused(means, std, message):
+    with pytest.raises(ValueError, match=message):
+        mixture.extract(np.zeros((5, 2)), means=means, std=std)

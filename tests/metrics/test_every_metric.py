@@ -1,0 +1,60 @@
+"""The contract of a metric file, checked on every file of the folder."""
+
+import inspect
+
+import numpy as np
+import pytest
+
+from dpmot import plugins
+from dpmot.features import Features
+from dpmot.statistics.jackknife import groups
+
+METRICS = plugins.names("metrics")
+SPACES = {"features", "probabilities", "pixels"}
+DIRECTIONS = {"lower", "higher", "none"}
+
+
+def sample(n, seed):
+    random = np.random.default_rng(seed)
+    return Features(
+        values=random.standard_normal((n, 5)),
+        extractor="pixels",
+        probabilities=random.dirichlet(np.ones(4), n),
+        source=random.integers(120, size=n),
+    )
+
+
+REFERENCES = {"train": sample(120, 0), "test": sample(110, 1)}
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_a_metric_states_its_space_its_directions_and_one_function(name):
+    metric = plugins.find("metrics", name)
+    assert metric.SPACE in SPACES and set(metric.DIRECTION.values()) <= DIRECTIONS
+    assert hasattr(metric, "pointwise") != hasattr(metric, "evaluate")
+    assert hasattr(metric, "evaluate") == isinstance(getattr(metric, "DEBIAS", None), bool)
+    assert inspect.getdoc(metric)
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_values_are_keyed_by_known_stems_and_references_and_are_finite(name):
+    metric = plugins.find("metrics", name)
+    generated = sample(100, 2)
+    pointwise = hasattr(metric, "pointwise")
+    found = (metric.pointwise if pointwise else metric.evaluate)(generated, REFERENCES)
+    assert {key.rpartition("_")[0] for key, _ in found} == set(metric.DIRECTION)
+    assert {reference for _, reference in found} <= {"train", "test", "none"}
+    for value in found.values():
+        assert np.shape(value) == ((100,) if pointwise else ())
+        assert np.isfinite(value).all()
+
+
+@pytest.mark.parametrize("name", [n for n in METRICS if hasattr(plugins.find("metrics", n), "leave_out")])
+def test_leave_out_has_the_keys_of_evaluate_and_its_values_on_subsets(name):
+    metric = plugins.find("metrics", name)
+    generated, member = sample(100, 3), groups(100, 5)
+    without, full = metric.leave_out(generated, REFERENCES, member), metric.evaluate(generated, REFERENCES)
+    assert set(without) == set(full)
+    for g in range(5):
+        for key, value in metric.evaluate(generated.subset(member != g), REFERENCES).items():
+            assert without[key][g] == pytest.approx(value, rel=1e-8)  # contract of leave_out

@@ -1,0 +1,118 @@
+"""Recovery, authenticity, neighbour distance and distinct neighbours on copies and on held-out draws."""
+
+import numpy as np
+import pytest
+
+from dpmot.features import Features
+from dpmot.metrics import _neighbours, distinct, novelty
+from dpmot.statistics.jackknife import groups, mean_interval
+
+
+def pixels(values, source=None):
+    return Features(values=np.asarray(values, dtype=float), extractor="pixels", source=source)
+
+
+def draw(n, seed, d=8):
+    return np.random.default_rng(seed).standard_normal((n, d))
+
+
+@pytest.fixture(scope="module")
+def train():
+    return pixels(draw(400, 0))
+
+
+def test_neighbours_equal_a_search_by_brute_force(monkeypatch):
+    monkeypatch.setattr(_neighbours, "BLOCK", 100)  # several blocks, the last one short
+    x, y = draw(23, 1), draw(30, 2)
+    table = np.linalg.norm(x[:, None] - y[None], axis=2)
+    found = _neighbours.nearest(pixels(x), pixels(y))
+    np.testing.assert_array_equal(found.index, table.argmin(1))
+    np.testing.assert_allclose(found.distance, table.min(1), rtol=1e-12)  # float64 sums in another order
+    own = np.linalg.norm(y[:, None] - y[None], axis=2) + np.diag(np.full(30, np.inf))
+    other = _neighbours.nearest_other(pixels(y))
+    np.testing.assert_array_equal(other.index, own.argmin(1))
+    np.testing.assert_allclose(other.distance, own.min(1), rtol=1e-12)
+
+
+def test_copies_recover_their_source_and_are_not_authentic(train):
+    source = np.random.default_rng(3).integers(400, size=150)
+    copies = pixels(train.values[source] + 0.01 * draw(150, 4), source)
+    found = novelty.pointwise(copies, {"train": train})
+    assert found["recovery_pixels", "train"].all()
+    assert not found["authenticity_pixels", "train"].any()
+    # |0.01 N(0, I_8)| has mean .0274 and standard deviation .01 / sqrt(2)
+    assert found["nn_distance_pixels", "train"].mean() == pytest.approx(0.0274, abs=5 * 0.0071 / np.sqrt(150))
+
+
+def test_held_out_draws_are_authentic_half_of_the_time_and_recover_by_chance(train):
+    held_out = pixels(draw(4000, 5), np.random.default_rng(6).integers(400, size=4000))
+    found = novelty.pointwise(held_out, {"train": train})
+    recovery = mean_interval(found["recovery_pixels", "train"], level=0.99)
+    assert recovery.low <= 1 / 400 <= recovery.high
+    # "About one half": the nearest image of a new point is not a uniformly chosen one. In this 8-D Gaussian the share
+    # over 400 x 4000 draws is .587, with a standard error under .01; copies give 0 and far points 1.
+    assert found["authenticity_pixels", "train"].mean() == pytest.approx(0.587, abs=0.03)
+
+
+def test_exact_copies_have_distance_zero_and_duplicates_hide_no_recovery():
+    images = draw(20, 7) * 1e3
+    train = pixels(np.concatenate([images, images]))
+    copies = pixels(train.values[[25, 39, 3]], np.array([25, 39, 3]))
+    found = novelty.pointwise(copies, {"train": train})
+    assert (found["nn_distance_pixels", "train"] == 0).all()
+    assert found["recovery_pixels", "train"].all()
+
+
+def test_every_reference_gets_a_distance_and_unknown_sources_no_recovery(train):
+    x = draw(10, 8)
+    test = pixels(draw(50, 9))
+    found = novelty.pointwise(pixels(x), {"train": train, "test": test})
+    assert set(found) == {
+        ("nn_distance_pixels", "train"),
+        ("nn_distance_pixels", "test"),
+        ("authenticity_pixels", "train"),
+    }
+    expected = np.linalg.norm(x[:, None] - test.values[None], axis=2).min(1)
+    np.testing.assert_allclose(found["nn_distance_pixels", "test"], expected, rtol=1e-12)
+
+
+def test_neighbours_are_searched_once_for_each_pair(train, monkeypatch):
+    calls, exact = [], _neighbours._search
+    monkeypatch.setattr(_neighbours, "_search", lambda *a, **k: calls.append(1) or exact(*a, **k))
+    generated = pixels(draw(10, 10))
+    for _ in range(2):
+        novelty.pointwise(generated, {"train": train})
+        distinct.evaluate(generated, {"train": train})
+    assert len(calls) <= 2  # the samples' search, and train's own unless an earlier test made it
+
+
+def test_distinct_neighbours_are_counted_by_hand():
+    train = pixels([[0.0], [1.0], [2.0]])
+    generated = pixels([[0.1], [-3.0], [1.2], [0.2]])
+    assert distinct.evaluate(generated, {"train": train}) == {("distinct_neighbours_pixels", "train"): 2 / 4}
+
+
+def test_distinct_neighbours_of_uniform_draws_match_the_occupancy_formula(train):
+    index = np.random.default_rng(11).integers(400, size=600)
+    share = distinct.evaluate(pixels(train.values[index]), {"train": train})["distinct_neighbours_pixels", "train"]
+    # standard deviation of the occupied share here is .01
+    assert share == pytest.approx(400 / 600 * (1 - (1 - 1 / 400) ** 600), abs=0.04)
+
+
+def test_leaving_groups_out_of_the_distinct_share_equals_evaluating_the_subsets(train):
+    generated, member = pixels(draw(130, 12)), groups(130, 8)
+    without = distinct.leave_out(generated, {"train": train}, member)["distinct_neighbours_pixels", "train"]
+    for g in range(8):
+        exact = distinct.evaluate(generated.subset(member != g), {"train": train})
+        assert without[g] == exact["distinct_neighbours_pixels", "train"]
+
+
+def test_missing_references_and_foreign_sources_are_refused(train):
+    with pytest.raises(ValueError, match='Novelty needs the reference "train", got none'):
+        novelty.pointwise(pixels(draw(3, 0)), {})
+    with pytest.raises(ValueError, match="Source 400 is no row of the 400 training images"):
+        novelty.pointwise(pixels(draw(1, 0), np.array([400])), {"train": train})
+    with pytest.raises(ValueError, match="at least two images, got 1"):
+        novelty.pointwise(pixels(draw(3, 0)), {"train": pixels(draw(1, 1))})
+    with pytest.raises(ValueError, match="in 5 dimensions"):
+        distinct.evaluate(pixels(draw(3, 0, d=5)), {"train": train})
