@@ -1,0 +1,310 @@
+"""Cells compared at equal n: what a table prints, what is best, what is marked.
+
+A missing number prints "not run", a skipped one "–" with its reason. Rows outside the held-out intervals of
+the copying audit are printed, marked † and never best. Frechet distances depend on n (bias ~ 1/n), so a cell
+whose n differs from the table's is marked ‡ and never best either.
+"""
+
+from collections.abc import Iterable, Mapping
+from itertools import groupby
+from math import nan
+
+import pandas as pd
+
+from paper_figures._results import FLOORS, GROUPS, OUTSIDE, Results, published
+from paper_figures._tables import Cell, Panel
+
+LOWER, HIGHER = ("fd_", "mmr_"), ("is_",)
+RECOVERY, AUTHENTICITY = "recovery_pixels", "authenticity_pixels"
+AUDITED = (RECOVERY, AUTHENTICITY, "ct_pixels", "distinct_neighbours_pixels")
+NO_SOURCE = "this start has no source image"
+DIGITS = {"mmr_": 3, "recovery_": 3, "authenticity_": 3, "nn_ratio_": 2}
+COLUMNS = [
+    "dataset", "method", "label", "group", "network", "start", "sampler", "nfe_budget", "nfe_counted",
+    "sigma_start", "sigma_atoms", "num_samples", "features", "metric", "reference", "value", "low", "high",
+    "status", "ranked", "audit", "best", "reason", "fingerprint",
+]  # fmt: skip
+
+
+def main_methods(results: Results) -> list[str]:
+    """Methods that have a row in the main tables: those run at an NFE budget, or planned and not yet run."""
+    found = []
+    for method in results.methods:
+        budgets = set(results.metrics.loc[results.metrics["method"] == method, "nfe_budget"])
+        if results.group(method) not in OUTSIDE and (not budgets or budgets & set(results.budgets)):
+            found.append(method)
+    return found
+
+
+def long_form(
+    results: Results, wanted: Iterable[tuple[str, str]], *, also: Iterable[tuple[str, str]] = ()
+) -> pd.DataFrame:
+    """One row per (cell, metric, reference), for every pooled cell outside the identity test.
+
+    Args:
+        results: what was read.
+        wanted: (metric, reference) pairs; one that metrics.csv lacks becomes a row "not run" or "skipped".
+        also: further pairs, taken where they exist.
+
+    Returns:
+        COLUMNS; ``status`` is measured, skipped or not run; ``best`` marks the best ranked value of its
+        (metric, reference, NFE budget) and those whose 95 % interval overlaps the best one's.
+
+    Raises:
+        ValueError: a method outside the sweep has several sigma_start at one budget.
+    """
+    wanted = list(dict.fromkeys(wanted))
+    listed = list(dict.fromkeys([*wanted, *also]))
+    rows = results.pooled().assign(status="measured")
+    keys = zip(rows["metric"], rows["reference"], rows["method"], strict=True)
+    keep = [(metric, reference) in listed and results.group(method) != "identity" for metric, reference, method in keys]
+    rows = rows[pd.Series(keep, index=rows.index, dtype=bool)].copy()
+    empty = rows["value"].isna()
+    rows.loc[empty, "status"] = rows.loc[empty, "reason"].map(lambda reason: "skipped" if reason else "not run")
+    table = pd.DataFrame([*rows.to_dict("records"), *_absent(results, rows, wanted)], columns=rows.columns)
+    table["label"] = table["method"].map(results.label)
+    table["group"] = ["floor" if method in FLOORS else results.group(method) for method in table["method"]]
+    order = {method: index for index, method in enumerate([*results.methods, *FLOORS])}
+    pairs = {pair: index for index, pair in enumerate(listed)}
+    table["_order"] = table["method"].map(order)
+    table["_pair"] = [pairs[pair] for pair in zip(table["metric"], table["reference"], strict=True)]
+    table["_nfe"] = [int(nfe) if nfe.isdigit() else 10**9 for nfe in table["nfe_budget"]]
+    table = table.sort_values(["_order", "_nfe", "sigma_start", "_pair"], kind="stable", ignore_index=True)
+    _one_sigma(table, results)
+    table["best"] = _best(table, results)
+    return table[COLUMNS]
+
+
+def _absent(results: Results, rows: pd.DataFrame, wanted: list[tuple[str, str]]) -> list[dict]:
+    """Rows for the (method, budget, metric) that the table has a place for and metrics.csv does not hold."""
+    present = set(zip(rows["method"], rows["nfe_budget"], rows["metric"], rows["reference"], strict=True))
+    audited = {key[:2]: key[3] for key in present if key[2] == AUTHENTICITY}
+    skipped = results.skipped()
+    blank = dict.fromkeys(rows.columns, "") | dict.fromkeys(("value", "low", "high", "sigma_start", "sigma_atoms"), nan)
+    absent = []
+    for method in main_methods(results):
+        attributes = {name: results.attribute(method, name) for name in ("network", "start", "sampler")}
+        for nfe in results.budgets:
+            cell = blank | attributes | {"dataset": results.dataset, "method": method, "nfe_budget": nfe}
+            stored = audited.get((method, nfe))
+            for metric, reference in wanted:
+                # the audit asks about the split that the atoms came from, which need not be the training split
+                moved = metric in AUDITED and stored not in (None, reference)
+                if moved or (method, nfe, metric, reference) in present:
+                    continue
+                reason = skipped.get((method, nfe)) or (NO_SOURCE if stored and metric == RECOVERY else "")
+                status = {"status": "skipped" if reason else "not run", "ranked": False, "reason": reason}
+                absent.append(cell | status | {"metric": metric, "reference": reference})
+    return absent
+
+
+def _one_sigma(table: pd.DataFrame, results: Results) -> None:
+    main = table[table["method"].isin(main_methods(results))]
+    keys = ["method", "nfe_budget", "metric", "reference"]
+    double = main[main.duplicated(keys)]
+    if len(double):
+        row = double.iloc[0]
+        raise ValueError(
+            f'Method "{row["method"]}" has several pooled cells at NFE {row["nfe_budget"]}, a table has place for one; '
+            f'give the method the group "sweep" in the config'
+        )
+
+
+def table_n(table: pd.DataFrame, results: Results) -> str:
+    """The number of samples most cells at a budget have, as text; "" where nothing is measured."""
+    main = table[table["nfe_budget"].isin(results.budgets) & (table["status"] == "measured")]
+    return str(main["num_samples"].mode().iloc[0]) if len(main) else ""
+
+
+def _best(table: pd.DataFrame, results: Results) -> list[bool]:
+    eligible = table[
+        (table["status"] == "measured")
+        & table["ranked"].astype(bool)
+        & table["method"].isin(main_methods(results))
+        & table["nfe_budget"].isin(results.budgets)
+        & (table["num_samples"] == table_n(table, results))
+        & table["metric"].str.startswith(LOWER + HIGHER)
+    ]
+    best = set()
+    for (metric, _, _), column in eligible.groupby(["metric", "reference", "nfe_budget"]):
+        top = column.loc[column["value"].idxmax() if metric.startswith(HIGHER) else column["value"].idxmin()]
+        # NaN bounds compare false: without both intervals only an equal value shares first place
+        overlap = (column["low"] <= top["high"]) & (column["high"] >= top["low"])
+        best |= set(column.index[overlap | (column["value"] == top["value"])])
+    return [index in best for index in table.index]
+
+
+def decimals(value: float, metric: str) -> int:
+    """Decimals to print: three for shares, else two, or four where two would leave nothing of a small value."""
+    usual = 2 if abs(value) >= 0.1 else 4
+    return next((count for prefix, count in DIGITS.items() if metric.startswith(prefix)), usual)
+
+
+def number(value: float, metric: str) -> str:
+    """A value alone."""
+    return f"{value:.{decimals(value, metric)}f}"
+
+
+def interval(row: Mapping) -> str:
+    """``value [low, high]``; ``value [n/a]`` where a bound is missing."""
+    low, high = row["low"], row["high"]
+    digits = decimals(row["value"], row["metric"])
+    bounds = "n/a" if pd.isna(low) or pd.isna(high) else f"{low:.{digits}f}, {high:.{digits}f}"
+    return f"{row['value']:.{digits}f} [{bounds}]"
+
+
+def cell(row: Mapping | None, footnotes: dict[str, str], *, n: str = "") -> Cell:
+    """One printed entry; a reason not met before gets the next number in ``footnotes``."""
+    if row is None or row["status"] == "not run":
+        return Cell("not run")
+    if row["status"] == "skipped":
+        return Cell("–", marks=(footnotes.setdefault(row["reason"], f"({len(footnotes) + 1})"),))
+    audited = row["method"] not in FLOORS
+    marks = ("†",) * (audited and not row["ranked"]) + ("‡",) * bool(n and row["num_samples"] != n)
+    return Cell(interval(row), bold=bool(row["best"]), marks=marks)
+
+
+def lookup(table: pd.DataFrame) -> dict[tuple[str, str, str, str], dict]:
+    """(method, NFE budget, metric, reference) -> row."""
+    return {
+        (row["method"], row["nfe_budget"], row["metric"], row["reference"]): row for row in table.to_dict("records")
+    }
+
+
+def grouped(results: Results, methods: Iterable[str]) -> list[tuple[str, list[str]]]:
+    """(heading, methods) of each run of methods of one group."""
+    runs = groupby(methods, key=results.group)
+    return [(GROUPS.get(group, "Other methods"), list(members)) for group, members in runs]
+
+
+def caption(table: pd.DataFrame, results: Results, *, references: str) -> str:
+    """n, seeds, references, intervals and fingerprint: a result counts only as measured."""
+    n = table_n(table, results)
+    measured = table[table["status"] == "measured"]
+    prints = [text for text in dict.fromkeys(measured["fingerprint"]) if text]
+    shown = ", ".join(prints[:3]) + (f" and {len(prints) - 3} more (CSV)" if len(prints) > 3 else "")
+    features = ", ".join(text for text in dict.fromkeys(measured["features"]) if text)
+    seeds = len(results.experiment.get("sample_seeds", [])) or "unknown"
+    return (
+        f"Data set {results.dataset}; {f'n = {n} samples a cell' if n else 'no cell measured'}, pooled over {seeds} "
+        f"sample seeds; 95 % intervals in brackets; features: {features or 'none'}; {references}; "
+        f"fingerprint: {shown or 'none'}"
+    )
+
+
+def budget_panel(
+    table: pd.DataFrame, results: Results, footnotes: dict[str, str], *, title: str, metric: str, reference: str
+) -> Panel:
+    """One metric: methods down, NFE budgets across, each entry with its interval."""
+    if not (table.loc[table["metric"] == metric, "status"] != "not run").any():
+        return Panel(title, (), (), (f"not run: metrics.csv holds no {metric}.",))
+    found, n = lookup(table), table_n(table, results)
+    rows: list[str | tuple[Cell, ...]] = []
+    for heading, methods in grouped(results, main_methods(results)):
+        rows.append(heading)
+        for method in methods:
+            cells = [cell(found.get((method, nfe, metric, reference)), footnotes, n=n) for nfe in results.budgets]
+            rows.append((Cell(results.label(method)), Cell(results.attribute(method, "network") or "–"), *cells))
+    return Panel(title, ("method", "network", *(f"NFE {nfe}" for nfe in results.budgets)), tuple(rows))
+
+
+def beyond_budgets(table: pd.DataFrame, results: Results) -> list[tuple[str, str]]:
+    """(method, NFE) of rows that compete with none: 0 NFE, full chains, the floors (listed even if absent)."""
+    other = table[~table["nfe_budget"].isin(results.budgets) & (table["group"] != "sweep")]
+    listed = dict.fromkeys(zip(other["method"], other["nfe_budget"], strict=True))
+    return [*listed, *((method, "0") for method in FLOORS if method not in set(other["method"]))]
+
+
+def reported_rows(results: Results, *, mixture: bool) -> pd.DataFrame:
+    """Rows of reported.csv for this data set: mode-mixture ratios, or everything else."""
+    rows = published(results.dataset)
+    return rows[rows["metric"].str.lower().str.startswith("mmr") == mixture]
+
+
+def reported_panel(rows: pd.DataFrame, results: Results) -> Panel:
+    """Published numbers in a panel of their own, never in a measured column."""
+    title = "Reported (not measured here)"
+    if rows.empty:
+        return Panel(title, (), (), (f"No published numbers for this data set ({results.dataset}).",))
+    columns = [
+        "method", "sampler", "network", "nfe", "metric", "value", "num_samples", "conditional", "grade", "source",
+        "note",
+    ]  # fmt: skip
+    header = tuple({"value": "reported", "num_samples": "n", "nfe": "NFE"}.get(name, name) for name in columns)
+    empty = {"value": "not transcribed", "note": "–"}
+    body = tuple(
+        tuple(Cell(row[name] or empty.get(name, "not stated")) for name in columns) for row in rows.to_dict("records")
+    )
+    return Panel(title, header, body)
+
+
+def notes(table: pd.DataFrame, results: Results, footnotes: dict[str, str]) -> tuple[str, ...]:
+    """What the marks mean, as far as they occur."""
+    lines = [
+        "Bold: the best ranked value of its column, and ranked values whose interval overlaps the best one's.",
+        "† unranked: outside the held-out intervals of the copying audit, or not audited; never bold.",
+    ]
+    main = table[table["method"].isin(main_methods(results)) & (table["status"] == "measured")]
+    main = main[main["nfe_budget"].isin(results.budgets)]
+    if (main["num_samples"] != table_n(table, results)).any():
+        lines.append("‡ another n than the table's; distances at unequal n do not compare; never bold.")
+    if results.audit is None:
+        lines.append("No audit.csv: no row was audited, so none is ranked.")
+    lines += [f"{mark} skipped: {reason}" for reason, mark in footnotes.items()]
+    counted = _off_budget(main, results)
+    return tuple(lines + ([f"Counted NFE other than the budget: {counted}."] if counted else []))
+
+
+def _off_budget(main: pd.DataFrame, results: Results) -> str:
+    found = {}
+    for row in main.drop_duplicates(["method", "nfe_budget"]).to_dict("records"):
+        if row["nfe_counted"] and row["nfe_budget"].isdigit() and float(row["nfe_counted"]) != int(row["nfe_budget"]):
+            found.setdefault(row["method"], []).append(f"{float(row['nfe_counted']):g} at {row['nfe_budget']}")
+    return "; ".join(f"{results.title(method)} {', '.join(counts)}" for method, counts in found.items())
+
+
+def audit_details(table: pd.DataFrame, results: Results) -> tuple[str, ...]:
+    """Why each cell is unranked, one entry a method; equal reasons of several budgets share one mention."""
+    chosen = (
+        table["method"].isin(main_methods(results)) & (table["status"] == "measured") & ~table["ranked"].astype(bool)
+    )
+    found: dict[str, dict[str, list[str]]] = {}
+    for row in table[chosen].drop_duplicates(["method", "nfe_budget"]).to_dict("records"):
+        found.setdefault(row["method"], {}).setdefault(row["audit"] or "no reason given", []).append(row["nfe_budget"])
+    return tuple(
+        f"† {results.title(method)}"
+        + "".join(f"\n  - NFE {', '.join(budgets)}: {reason}" for reason, budgets in reasons.items())
+        for method, reasons in found.items()
+    )
+
+
+def csv(table: pd.DataFrame, reported: pd.DataFrame) -> bytes:
+    """Long form with ``measured`` and ``reported`` in columns of their own; a missing number is said in words."""
+    out = table.rename(columns={"value": "measured"}).astype({"measured": object, "low": object, "high": object})
+    missing = out["status"] != "measured"
+    out.loc[missing, "measured"] = out.loc[missing, "status"]
+    for column in ("low", "high"):
+        out[column] = out[column].where(out[column].notna(), "n/a")
+    out["reported"], out["source"], out["grade"] = "no", "", ""
+    extra = pd.DataFrame(
+        {
+            "dataset": reported["dataset"],
+            "method": reported["method"],
+            "label": reported["method"],
+            "group": "reported",
+            "network": reported["network"],
+            "sampler": reported["sampler"],
+            "nfe_budget": reported["nfe"],
+            "num_samples": reported["num_samples"],
+            "metric": reported["metric"],
+            "measured": "not run",
+            "low": "n/a",
+            "high": "n/a",
+            "status": "reported",
+            "reported": reported["value"].replace("", "not transcribed"),
+            "source": reported["source"],
+            "grade": reported["grade"],
+        }
+    )
+    whole = pd.concat([out, extra.reindex(columns=out.columns)], ignore_index=True)
+    return whole.to_csv(index=False, lineterminator="\n").encode()

@@ -1,0 +1,120 @@
+"""Samples and data of a results folder, read tensor by tensor, and their pictures.
+
+samples/<method>.safetensors names its cells in its metadata; tensors are ``<key>/images`` (B, C, H, W) uint8 or
+points (B, d) float32, and where the start has them ``source`` (B,), ``start`` and ``prior`` (first 16 rows).
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from paper_figures._results import Results
+
+SPACE = 225  # grey between pictures: a failed sampler's white ones stay visible
+
+
+@dataclass(frozen=True)
+class SampleCell:
+    """One cell of a samples file: a method at one NFE budget, sigma_start and sample seed."""
+
+    file: Path
+    key: str
+    method: str
+    nfe_budget: str
+    sigma_start: float | None
+    sample_seed: int
+
+    def tensor(self, name: str) -> np.ndarray | None:
+        """``images``, ``source``, ``start`` or ``prior``; None where the start has none."""
+        return _read(self.file, f"{self.key}/{name}")
+
+
+def _read(path: Path, name: str) -> np.ndarray | None:
+    try:
+        with safe_open(path, framework="np") as file:
+            return file.get_tensor(name) if name in file.keys() else None  # noqa: SIM118 (not a mapping)
+    except SafetensorError as error:
+        raise ValueError(f"{path} is no readable safetensors file ({error}); make it again") from None
+
+
+def cells(results: Results, method: str) -> list[SampleCell]:
+    """Cells of one method in file order, without the skipped ones; empty where it has no samples file.
+
+    Raises:
+        ValueError: the file or its list of cells is unreadable.
+    """
+    path = results.folder / "samples" / f"{method}.safetensors"
+    if not path.is_file():
+        return []
+    try:
+        with safe_open(path, framework="np") as file:
+            stored = set(file.keys())
+            listed = json.loads((file.metadata() or {})["cells"])
+        listed = [c for c in listed if f"{c['key']}/images" in stored]
+        return [
+            SampleCell(path, c["key"], method, str(c["nfe_budget"]), c["sigma_start"], c["sample_seed"]) for c in listed
+        ]
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f'{path}: its metadata "cells" cannot be read ({error!r}); sample again') from None
+
+
+def first(found: Sequence[SampleCell], nfe: str, *, sigma: float | None = None) -> SampleCell | None:
+    """The first cell at an NFE budget, and at ``sigma`` where one is given; None if there is none."""
+    for cell in found:
+        at_sigma = sigma is None or (cell.sigma_start is not None and np.isclose(cell.sigma_start, sigma, rtol=1e-4))
+        if cell.nfe_budget == nfe and at_sigma:
+            return cell
+    return None
+
+
+def split(results: Results, name: str) -> np.ndarray | None:
+    """Images (N, C, H, W) uint8 or points (N, d) float32 of split "A", "B" or "C"; None without data.safetensors."""
+    path = results.folder / "data.safetensors"
+    return _read(path, f"{name}/images") if path.is_file() else None
+
+
+def is_points(array: np.ndarray) -> bool:
+    """Whether the rows are points, not images."""
+    return array.ndim == 2
+
+
+def to_unit(images: np.ndarray) -> np.ndarray:
+    """uint8 0..255 -> float32 [-1, 1]; floats unchanged."""
+    return images.astype(np.float32) / 127.5 - 1 if images.dtype == np.uint8 else images
+
+
+def nearest(queries: np.ndarray, references: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Index of and distance to each query's nearest reference, L2 in [-1, 1] units: (B,), (B,)."""
+    x = to_unit(queries).reshape(len(queries), -1).astype(np.float64)
+    y = to_unit(references).reshape(len(references), -1).astype(np.float64)
+    square = (x**2).sum(1)[:, None] - 2 * x @ y.T + (y**2).sum(1)
+    index = square.argmin(1)
+    return index, np.linalg.norm(x - y[index], axis=1)
+
+
+def to_display(images: np.ndarray) -> np.ndarray:
+    """(B, C, H, W) uint8, or floats of any range -> (B, H, W, 3) uint8.
+
+    Floats are scaled by the row's own range about zero, so that noise at every sigma shows as noise.
+    """
+    if images.dtype != np.uint8:
+        scale = np.quantile(np.abs(images).reshape(len(images), -1), 0.98, axis=1).reshape(-1, 1, 1, 1)
+        images = ((np.clip(images / np.maximum(scale, 1), -1, 1) + 1) * 127.5).round().astype(np.uint8)
+    shown = images.transpose(0, 2, 3, 1)
+    return np.repeat(shown, 3, axis=3) if shown.shape[3] == 1 else shown[..., :3]
+
+
+def mosaic(images: np.ndarray, *, columns: int, gap: int = 1) -> np.ndarray:
+    """(B, C, H, W) -> one picture (rows (H + gap) - gap, columns (W + gap) - gap, 3), row by row."""
+    shown = to_display(images)
+    height, width = shown.shape[1] + gap, shown.shape[2] + gap
+    rows = -(-len(shown) // columns)
+    canvas = np.full((rows * height - gap, columns * width - gap, 3), SPACE, np.uint8)
+    for index, image in enumerate(shown):
+        top, left = divmod(index, columns)
+        canvas[top * height : top * height + height - gap, left * width : left * width + width - gap] = image
+    return canvas

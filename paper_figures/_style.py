@@ -1,0 +1,214 @@
+"""How figures look: Okabe-Ito colours, one style per method in every figure, the same bytes on every run."""
+
+import io
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from textwrap import fill
+
+import matplotlib
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, NullFormatter
+
+from paper_figures._results import FLOORS, Results
+
+# Set once for the process: artists read these when they are made, long before a figure is saved.
+matplotlib.rcParams.update(
+    {
+        "font.size": 8, "axes.titlesize": 8, "axes.labelsize": 8, "xtick.labelsize": 7, "ytick.labelsize": 7,
+        "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.6, "axes.titlelocation": "left",
+        "xtick.major.width": 0.6, "ytick.major.width": 0.6, "xtick.minor.width": 0.4, "ytick.minor.width": 0.4,
+        "lines.linewidth": 1.2, "lines.markersize": 4, "savefig.dpi": 150, "image.interpolation": "nearest",
+        "axes.formatter.use_mathtext": True,
+    }
+)  # fmt: skip
+
+WIDTH = 7.0  # inches, a text width of two columns
+BLACK, ORANGE, SKY, GREEN, BLUE, VERMILLION, PURPLE = (
+    "#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7",
+)  # fmt: skip
+GREY = "#777777"
+PALETTES = {
+    "rivals": ((BLUE, SKY, GREEN, PURPLE), "o^vp8"),
+    "dpm_ot": ((VERMILLION, ORANGE), "sDsDsD"),
+    "as_code": ((VERMILLION, ORANGE), "*P1+x"),
+    "controls": ((BLACK, "#4D4D4D", "#737373", "#949494"), "X<>dhH"),
+}
+OTHER = ((PURPLE, GREY), "ph")
+LINES = {"rivals": ("-",), "dpm_ot": ("-", "--", "-."), "as_code": (":",), "controls": ("--", ":")}
+
+
+@dataclass(frozen=True)
+class Style:
+    """Colour, marker and line of one method."""
+
+    colour: str
+    marker: str
+    line: str
+
+
+def styles(results: Results) -> dict[str, Style]:
+    """One style per method: the group gives palette and line, the place within (group, chain) the rest."""
+    found, seen = {}, {}
+    for method in results.methods:
+        group = results.group(method)
+        place = (group, results.chain(method))
+        index = seen[place] = seen.get(place, -1) + 1
+        colours, markers = PALETTES.get(group, OTHER)
+        lines = LINES.get(group, ("-.",))
+        line = lines[index // len(colours) % len(lines)]
+        found[method] = Style(colours[index % len(colours)], markers[index % len(markers)], line)
+    return found | {method: Style(GREY, "_", "-") for method in FLOORS}
+
+
+def symbols(text: str) -> str:
+    """``sigma_M*`` and ``sigma`` of a label as mathematical symbols."""
+    signs = {"sigma_M*": r"$\sigma_M^*$", "sigma_M": r"$\sigma_M$", "sigma ": r"$\sigma$ "}
+    return re.sub(r"sigma_M\*|sigma_M|sigma ", lambda found: signs[found[0]], text)
+
+
+def short(results: Results, method: str) -> str:
+    """The label without what its panel says already: the network, as in "DPM-OT (EDM, DDIM)"."""
+    network = re.escape(results.attribute(method, "network"))
+    return symbols(re.sub(rf"\({network}, ", "(", results.label(method), flags=re.IGNORECASE))
+
+
+def columns(figure: Figure, count: int, labels: Iterable[str], *, top: float, bottom: float, hspace: float) -> None:
+    """Place ``count`` columns of panels so that the longest label fits to the right of each.
+
+    Args:
+        figure: WIDTH wide.
+        count: columns.
+        labels: what ``label_ends`` will write.
+        top: inches above the panels.
+        bottom: inches below them.
+        hspace: distance between rows, as a share of a panel.
+    """
+    left = 0.55  # inches, tick labels and axis label
+    longest = max((len(re.sub(r"\\sigma|[$^_]", "", label)) for label in labels), default=0)
+    right = 0.2 + 0.051 * longest  # 0.051 inches: a mean letter of DejaVu Sans at 6.5 points
+    width = (WIDTH - count * (left + right)) / count
+    height = figure.get_figheight()
+    figure.subplots_adjust(
+        left=left / WIDTH, right=1 - right / WIDTH, top=1 - top / height, bottom=bottom / height,
+        wspace=(left + right) / width, hspace=hspace,
+    )  # fmt: skip
+
+
+def encode(figure: Figure) -> tuple[bytes, bytes]:
+    """PNG and PDF bytes without dates or versions that change between runs."""
+    contents = []
+    for kind, metadata in (("png", {"Software": None}), ("pdf", {"CreationDate": None, "ModDate": None})):
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format=kind, metadata=metadata)
+        contents.append(buffer.getvalue())
+    return contents[0], contents[1]
+
+
+def note(figure: Figure, text: str, *, left: float = 0.01) -> None:
+    """Small print at the bottom left: n, seeds, intervals, fingerprint; long lines are broken."""
+    text = "\n".join(fill(line, 150) for line in text.splitlines())
+    figure.text(left, 0.08 / figure.get_figheight(), text, fontsize=6, color="#444444", va="bottom", linespacing=1.35)
+
+
+def measured_note(results: Results, rows: pd.DataFrame) -> str:
+    """n, seeds, interval and fingerprint of the cells drawn, one line; a warning where a distance is not positive."""
+    pooled = results.pooled()
+    shown = pd.concat([rows, pooled[pooled["method"].isin(FLOORS)]])
+    below = (shown.loc[shown["metric"].str.startswith("fd_"), "value"] <= 0).any()
+    warning = "A debiased distance at or below 0 lies below its axis. " if below else ""
+    n = " or ".join(sorted(set(rows["num_samples"]) - {""}, key=int)) or "unknown"
+    prints = [text for text in dict.fromkeys(rows["fingerprint"]) if text]
+    more = f" and {len(prints) - 2} more" if len(prints) > 2 else ""
+    seeds = len(results.experiment.get("sample_seeds", [])) or "unknown"
+    return (
+        f"{warning}Data set {results.dataset}; n = {n} a cell, pooled over {seeds} sample seeds; bars and bands: 95 % "
+        f"intervals; fingerprint {', '.join(prints[:2]) or 'none'}{more}"
+    )
+
+
+def blank(axes: Axes, text: str) -> None:
+    """An empty panel that says why it is empty."""
+    axes.set_axis_off()
+    axes.text(0.5, 0.5, text, ha="center", va="center", transform=axes.transAxes, color=GREY, fontsize=8, wrap=True)
+
+
+def draw_cells(axes: Axes, x: pd.Series, cells: pd.DataFrame, look: Style, *, thick: bool = False) -> None:
+    """A line through measured cells with their intervals; a marker is hollow where the cell is unranked."""
+    errors = [(cells["value"] - cells["low"]).clip(lower=0), (cells["high"] - cells["value"]).clip(lower=0)]
+    axes.plot(x, cells["value"], color=look.colour, linestyle=look.line, linewidth=1.8 if thick else 1.0, zorder=3)
+    axes.errorbar(x, cells["value"], yerr=errors, fmt="none", ecolor=look.colour, elinewidth=0.8, zorder=3)
+    for chosen, face in ((cells["ranked"], look.colour), (~cells["ranked"], "white")):
+        points = {"color": look.colour, "markerfacecolor": face, "markeredgewidth": 0.9}
+        axes.plot(x[chosen], cells["value"][chosen], look.marker, zorder=4, **points)
+
+
+def log_ticks(axes: Axes) -> None:
+    """Ticks at 1, 2, 5 of each decade between the limits of a logarithmic y axis, or at 1 where the labels grow."""
+    low, high = axes.get_ylim()
+    ticks = [digit * 10.0**power for power in range(-6, 7) for digit in (1, 2, 5)]
+    ticks = [tick for tick in ticks if low <= tick <= high]
+    if len(ticks) > 9 or low < 0.005:
+        ticks = [tick for tick in ticks if f"{tick:e}".startswith("1.")]
+    axes.yaxis.set_major_locator(FixedLocator(ticks))
+    axes.yaxis.set_major_formatter(lambda y, _: f"{y:g}" if y > 0.005 else f"$10^{{{round(math.log10(y))}}}$")
+    axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+def floor_band(axes: Axes, row: pd.Series) -> None:
+    """Real images as a line with its interval as a band."""
+    axes.axhline(row["value"], color=GREY, linewidth=0.8, zorder=2)
+    limits = axes.get_ylim()
+    if pd.notna(row["low"]) and pd.notna(row["high"]):
+        axes.axhspan(row["low"], row["high"], color="#DDDDDD", linewidth=0, zorder=1)
+        if axes.get_yscale() == "log" and row["low"] <= 0:
+            axes.set_ylim(limits)  # a debiased distance's bound may be negative and would stretch the axis
+
+
+def panel_height(axes: Axes) -> float:
+    """Height of an axes in points."""
+    return axes.get_position().height * axes.figure.get_figheight() * 72
+
+
+def label_ends(axes: Axes, ends: Iterable[tuple[float, float, str, str]], *, size: float = 6.5) -> None:
+    """Write each line's name at its right end, moved apart vertically where names would overlap.
+
+    Args:
+        axes: with its final limits and position.
+        ends: (x, y, text, colour) of each line's last point, in data units.
+        size: font size in points.
+    """
+    inverse = axes.transAxes.inverted()
+    low, high = axes.get_ylim()
+    inside = [(x, min(max(y, low), high), text, colour) for x, y, text, colour in ends]
+    points = [
+        [*inverse.transform(axes.transData.transform((x, y))), text, colour, (x, y)] for x, y, text, colour in inside
+    ]
+    points.sort(key=lambda point: point[1])
+    gap = 1.25 * size / panel_height(axes)
+    heights = _apart([point[1] for point in points], gap)
+    leader = {"arrowstyle": "-", "linewidth": 0.4, "shrinkA": 0, "shrinkB": 2, "relpos": (0, 0.5)}
+    for (_, _, text, colour, end), height in zip(points, heights, strict=True):
+        axes.annotate(
+            text, xy=end, xytext=(1.05, height), textcoords="axes fraction", color=colour, fontsize=size, va="center",
+            arrowprops=leader | {"color": colour}, annotation_clip=False,
+        )  # fmt: skip
+
+
+def _apart(heights: list[float], gap: float) -> list[float]:
+    """Ascending heights in [0, 1], moved to be ``gap`` apart: a block that touches is centred on its members."""
+    blocks: list[list[float]] = []  # [sum of wanted first places, members]
+    for height in heights:
+        blocks.append([height, 1])
+        while len(blocks) > 1:
+            (low, count), (high, size) = blocks[-2], blocks[-1]
+            if low / count + count * gap <= high / size:
+                break
+            blocks[-2:] = [[low + high - size * count * gap, count + size]]
+    free = [total / count + index * gap for total, count in blocks for index in range(int(count))]
+    last = len(free) - 1
+    low = [max(height, index * gap) for index, height in enumerate(free)]
+    return [min(height, 1 - (last - index) * gap) for index, height in enumerate(low)]

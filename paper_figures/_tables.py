@@ -1,0 +1,171 @@
+"""A table as text: panels of cells, rendered as Markdown (readable raw) and as LaTeX (booktabs)."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+LATEX = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    "–": "--",
+    "†": r"$^{\dagger}$",
+    "‡": r"$^{\ddagger}$",
+    "§": r"$^{\S}$",
+    "σ": r"$\sigma$",
+    "τ": r"$\tau$",
+    "η": r"$\eta$",
+    "λ": r"$\lambda$",
+    "μ": r"$\mu$",
+    "χ": r"$\chi$",
+    "±": r"$\pm$",
+    "×": r"$\times$",
+    "·": r"$\cdot$",
+    "−": r"$-$",
+    "≤": r"$\leq$",
+    "≥": r"$\geq$",
+    "≈": r"$\approx$",
+    "→": r"$\to$",
+    "²": r"$^2$",
+    "∞": r"$\infty$",
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One entry: its text, whether it is bold, and marks such as † behind it."""
+
+    text: str
+    bold: bool = False
+    marks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One tabular: rows of cells, or a text that heads the rows below it."""
+
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...] | str, ...]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Document:
+    """One table of the paper.
+
+    Attributes:
+        name: file name, used for LaTeX labels.
+        title: heading.
+        caption: n, seeds, references, intervals and fingerprint; printed under every panel's title in LaTeX.
+        panels: printed in Markdown and LaTeX.
+        notes: how it was measured; printed under the table in both.
+        details: longer lists, printed in Markdown only.
+        latex_panels: further panels, printed in LaTeX only.
+    """
+
+    name: str
+    title: str
+    caption: str
+    panels: tuple[Panel, ...]
+    notes: tuple[str, ...]
+    details: tuple[str, ...] = ()
+    latex_panels: tuple[Panel, ...] = ()
+
+
+def escape(text: str) -> str:
+    """Text with LaTeX's special characters escaped."""
+    return "".join(LATEX.get(letter, letter) for letter in text)
+
+
+def _markdown_cell(cell: Cell) -> str:
+    text = cell.text.replace("|", r"\|")
+    return " ".join([f"**{text}**" if cell.bold else text, *cell.marks])
+
+
+def _markdown_panel(panel: Panel) -> list[str]:
+    if not panel.rows:
+        return [f"## {panel.title}", "", *panel.notes, ""]
+    width = len(panel.header)
+    rows = [
+        [f"*{row}*"] + [""] * (width - 1) if isinstance(row, str) else [_markdown_cell(cell) for cell in row]
+        for row in panel.rows
+    ]
+    widths = [max(len(line[column]) for line in [panel.header, *rows]) for column in range(width)]
+
+    def line(cells: Iterable[str]) -> str:
+        return "| " + " | ".join(text.ljust(size) for text, size in zip(cells, widths, strict=True)) + " |"
+
+    rule = "|" + "|".join("-" * (size + 2) for size in widths) + "|"
+    notes = [text for note in panel.notes for text in (note, "")]
+    return [f"## {panel.title}", "", line(panel.header), rule, *map(line, rows), "", *notes]
+
+
+def markdown(document: Document) -> str:
+    """The document as GitHub Markdown, columns padded so that the raw text reads as a table."""
+    lines = [f"# {document.title}", "", document.caption, ""]
+    for panel in document.panels:
+        lines += _markdown_panel(panel)
+    lines += ["**Notes**", "", *(f"- {note}" for note in document.notes)]
+    if document.details:
+        lines += ["", "**Details**", "", *(f"- {detail}" for detail in document.details)]
+    return "\n".join(lines) + "\n"
+
+
+def _latex_cell(cell: Cell) -> str:
+    text = escape(cell.text)
+    marks = "".join(escape(mark) if mark in LATEX else rf"$^{{\mathrm{{{escape(mark)}}}}}$" for mark in cell.marks)
+    return (rf"\textbf{{{text}}}" if cell.bold else text) + marks
+
+
+def _latex_row(row: tuple[Cell, ...] | str, width: int) -> str:
+    if isinstance(row, str):
+        return rf"\addlinespace \multicolumn{{{width}}}{{l}}{{\textit{{{escape(row)}}}}} \\"
+    # \relax: a cell that starts with [ would otherwise be read as the optional argument of the \\ before it
+    return r"\relax " + " & ".join(map(_latex_cell, row)) + r" \\"
+
+
+def _latex_panel(panel: Panel, *, caption: str, label: str, notes: Iterable[str]) -> list[str]:
+    width = len(panel.header)
+    tabular = [
+        rf"\begin{{tabular}}{{{'l' * width}}}",
+        r"\toprule",
+        " & ".join(map(escape, panel.header)) + r" \\",
+        r"\midrule",
+        *(_latex_row(row, width) for row in panel.rows),
+        r"\bottomrule",
+        r"\end{tabular}",
+    ]
+    texts = [*panel.notes, *notes]
+    return [
+        r"\begin{table*}[htbp]",
+        r"\centering\scriptsize\setlength{\tabcolsep}{3pt}",
+        rf"\caption{{{escape(caption)}}}",
+        rf"\label{{tab:{label}}}",
+        *(tabular if panel.rows else []),
+        *([r"\par\smallskip\parbox{0.95\textwidth}{" + r" \par ".join(map(escape, texts)) + "}"] if texts else []),
+        r"\end{table*}",
+        "",
+    ]
+
+
+def latex(document: Document) -> str:
+    r"""The document as LaTeX floats, one per panel; needs ``\usepackage{booktabs}`` only."""
+    lines = [r"% needs \usepackage{booktabs}", ""]
+    panels = [*document.panels, *document.latex_panels]
+    for index, panel in enumerate(panels):
+        label = f"{document.name.replace('_', '-')}-{index + 1}"
+        notes = document.notes if index == len(panels) - 1 else ()
+        lines += _latex_panel(
+            panel, caption=f"{document.title}. {panel.title}. {document.caption}", label=label, notes=notes
+        )
+    return "\n".join(lines)

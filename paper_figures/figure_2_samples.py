@@ -1,0 +1,125 @@
+"""Figure 2: samples of every method at every NFE budget.
+
+One row a method, one column a budget; the same sample seeds everywhere, the first samples of the first seed,
+not selected. Points are scattered over the training points.
+"""
+
+import sys
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from paper_figures import _samples as samples
+from paper_figures import _style as style
+from paper_figures._command import run
+from paper_figures._results import OUTSIDE, Results
+from paper_figures._samples import SampleCell
+
+NAME = "figure_2_samples"
+OUTPUTS = tuple(f"figures/{NAME}.{suffix}" for suffix in ("png", "pdf"))
+LEFT, COLUMN = 1.75, 5.2  # inches: names, pictures
+LINES = 24  # lines of images on a page
+POINTS = 500
+
+
+def _grid(results: Results) -> dict[str, dict[str, SampleCell]]:
+    """method -> NFE budget -> cell, for methods that were sampled or skipped; other figures' groups left out."""
+    grid = {}
+    for method in results.methods:
+        if results.group(method) in OUTSIDE:
+            continue
+        found = samples.cells(results, method)
+        row = {nfe: cell for nfe in results.budgets if (cell := samples.first(found, nfe))}
+        # 0-NFE methods have one cell outside the budgets: it stands in the first column, under its own NFE
+        if found and not row:
+            row = {found[0].nfe_budget: found[0]}
+        if row or any((method, nfe) in results.skipped() for nfe in results.budgets):
+            grid[method] = row
+    return grid
+
+
+def _place(axes: Axes, cell: SampleCell, train: np.ndarray | None, *, lines: int, columns: int) -> None:
+    drawn = cell.tensor("images")
+    if samples.is_points(drawn):
+        if train is not None:
+            axes.plot(train[:, 0], train[:, 1], ".", color="#CCCCCC", markersize=2, zorder=1)
+        axes.plot(drawn[:POINTS, 0], drawn[:POINTS, 1], ".", color=style.BLUE, markersize=2, zorder=2)
+        if train is not None:
+            middle, half = train.mean(0), 1.35 * np.abs(train - train.mean(0)).max()
+            axes.set_xlim(middle[0] - half, middle[0] + half)
+            axes.set_ylim(middle[1] - half, middle[1] + half)
+        axes.set_aspect("equal")
+        axes.spines[:].set_visible(True)
+    else:
+        axes.imshow(samples.mosaic(drawn[: lines * columns], columns=columns))
+        axes.spines[:].set_visible(False)
+    axes.set_xticks([])
+    axes.set_yticks([])
+
+
+def _empty(axes: Axes, results: Results, method: str, nfe: str) -> None:
+    style.blank(axes, "skipped" if (method, nfe) in results.skipped() else "not run")
+
+
+def make(results: Results) -> Figure:
+    """The figure."""
+    grid, budgets = _grid(results), results.budgets
+    cell = next((cell for row in grid.values() for cell in row.values()), None)
+    if cell is None:
+        figure = Figure(figsize=(style.WIDTH, 1.6))
+        style.blank(figure.subplots(), "not run: the results hold no samples/*.safetensors of a method in this figure")
+        return figure
+    points = samples.is_points(cell.tensor("images"))
+    width, size = COLUMN / len(budgets), {"lines": 2 if 2 * len(grid) <= LINES else 1, "columns": _columns(budgets)}
+    row = min(width, 1.9, max(0.9, 8 / len(grid))) if points else width * size["lines"] / size["columns"] + 0.06
+    height = row * len(grid) + 0.6
+    figure = Figure(figsize=(style.WIDTH, height))
+    panels = figure.subplots(len(grid), len(budgets), squeeze=False)
+    figure.subplots_adjust(left=LEFT / style.WIDTH, right=0.995, top=1 - 0.25 / height, bottom=0.3 / height,
+                           wspace=0.06, hspace=0.08)  # fmt: skip
+    train = samples.split(results, "A") if points else None
+    for line, (method, row_cells) in zip(panels, grid.items(), strict=True):
+        beyond = set(row_cells) - set(budgets)
+        for axes, nfe in zip(line, budgets, strict=True):
+            if beyond and nfe == budgets[0]:
+                _place(axes, row_cells[min(beyond)], train, **size)
+            elif beyond:
+                axes.set_axis_off()
+            elif nfe in row_cells:
+                _place(axes, row_cells[nfe], train, **size)
+            else:
+                _empty(axes, results, method, nfe)
+        _name(figure, line[0], results, method, min(beyond, default=None))
+    for axes, nfe in zip(panels[0], budgets, strict=True):
+        axes.set_title(f"NFE {nfe}", fontweight="bold", loc="center", pad=4)
+    style.note(figure, f"Data set {results.dataset}; first samples of sample seed {cell.sample_seed}, not selected")
+    return figure
+
+
+def _columns(budgets: Sequence[str]) -> int:
+    """Images a row in one cell: about 25 across the page."""
+    return max(25 // len(budgets), 2)
+
+
+def _name(figure: Figure, axes: Axes, results: Results, method: str, beyond: str | None) -> None:
+    box = axes.get_position()
+    network = results.attribute(method, "network")
+    lines = [style.short(results, method), f"NFE {beyond}" if beyond is not None else network]
+    figure.text(0.01, (box.y0 + box.y1) / 2, lines[0], va="bottom", fontsize=7)
+    figure.text(0.01, (box.y0 + box.y1) / 2, lines[1], va="top", fontsize=6, color=style.GREY)
+
+
+def produce(results: Results) -> dict[str, bytes]:
+    """File contents of OUTPUTS."""
+    return dict(zip(OUTPUTS, style.encode(make(results)), strict=True))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line; returns the exit status."""
+    return run(NAME, __doc__, produce, arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,178 @@
+"""Figure 7: samples beside their nearest training images.
+
+Nearest in L2 over pixels in [-1, 1], for DPM-OT as in the paper, DPM-OT at sigma_M*, the copy control and the
+prior start, at one NFE budget. A framed neighbour is the sample's own source: the start's image came back.
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from textwrap import fill
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from paper_figures import _samples as samples
+from paper_figures import _style as style
+from paper_figures._command import run
+from paper_figures._results import Results
+from paper_figures._samples import SampleCell
+
+NAME = "figure_7_neighbours"
+OUTPUTS = tuple(f"figures/{NAME}.{suffix}" for suffix in ("png", "pdf"))
+COLUMNS = 12
+
+
+@dataclass(frozen=True)
+class Block:
+    """One method's samples, or the reason why there are none."""
+
+    title: str
+    cell: SampleCell | None
+    reason: str = ""
+
+
+def _block(results: Results, kind: str, method: str | None, nfe: str, *, sigma: float | None = None) -> Block:
+    if method is None:
+        return Block(kind, None, f"not run: the experiment has no method for “{kind}”")
+    cell = samples.first(samples.cells(results, method), nfe, sigma=sigma)
+    if cell is None:
+        reason = results.skipped().get((method, nfe))
+        return Block(kind, None, f"skipped: {reason}" if reason else f"not run: no samples of {method} at NFE {nfe}")
+    level = "" if cell.sigma_start is None else f", $\\sigma_{{start}}$ = {cell.sigma_start:.3g}"
+    return Block(f"{kind}: {style.symbols(results.title(method))}, NFE {nfe}{level}", cell)
+
+
+def _star(results: Results, nfe: str) -> Block:
+    """The cell at the sigma_M that star.json selected: of the method that uses it, or of the sweep."""
+    kind = "DPM-OT at $\\sigma_M^*$"
+    if results.star is None:
+        return Block(kind, None, "not run: the results hold no star.json")
+    if results.star.get("sigma") is None:
+        return Block(kind, None, f"none found: {results.star.get('reason') or 'no reason given'}")
+    sigma = float(results.star["sigma"])
+    for method in [*_at_star(results), *(m for m in results.methods if results.group(m) == "sweep")]:
+        block = _block(results, kind, method, nfe, sigma=sigma)
+        if block.cell:
+            return block
+    return Block(kind, None, f"not run: no samples at sigma_M* = {sigma:g}, NFE {nfe}")
+
+
+def _at_star(results: Results) -> list[str]:
+    """DPM-OT methods configured to start at sigma_M*."""
+    entries = results.experiment["methods"]
+    return [m for m in results.methods if results.group(m) == "dpm_ot" and entries.get(m, {}).get("level") == "star"]
+
+
+def _blocks(results: Results) -> list[Block]:
+    """DPM-OT as in the paper, at sigma_M*, copy, prior; controls on the network and sampler of DPM-OT if possible."""
+    nfe = results.budgets[min(1, len(results.budgets) - 1)]
+    at_star = _at_star(results)
+    usual = [m for m in results.methods if m not in at_star]
+
+    def like(model: str | None, candidates: list[str]) -> str | None:
+        """The first candidate on the model's network and sampler, else the first."""
+        wanted = model and _place(results, model)
+        return next((m for m in candidates if _place(results, m) == wanted), next(iter(candidates), None))
+
+    ours = like(next(iter(at_star), None), [m for m in usual if results.group(m) == "dpm_ot"])
+    copies = [m for m in usual if results.group(m) == "controls" and results.attribute(m, "start") == "copy"]
+    copies = [m for m in copies if results.experiment["methods"].get(m, {}).get("level") != "star"]
+    rivals = [m for m in usual if results.group(m) == "rivals"]
+    return [
+        _block(results, "as in the paper", ours, nfe),
+        _star(results, nfe),
+        _block(results, "copy control", like(ours, copies), nfe),
+        _block(results, "prior start", like(ours, rivals), nfe),
+    ]
+
+
+def _place(results: Results, method: str) -> tuple[str, str]:
+    return results.attribute(method, "network"), results.attribute(method, "sampler")
+
+
+def _draw_images(axes: Axes, cell: SampleCell, train: np.ndarray) -> None:
+    drawn = cell.tensor("images")[:COLUMNS]
+    index, distance = samples.nearest(drawn, train)
+    pair = np.concatenate([samples.to_display(drawn), samples.to_display(train[index])]).transpose(0, 3, 1, 2)
+    height, width = drawn.shape[2] + 1, drawn.shape[3] + 1
+    axes.imshow(samples.mosaic(pair, columns=len(drawn)))
+    source = cell.tensor("source")
+    for column, (neighbour, gap) in enumerate(zip(index, distance, strict=True)):
+        own = source is not None and source[column] == neighbour
+        colour = style.VERMILLION if own else "#444444"
+        middle = column * width + (width - 2) / 2
+        axes.text(
+            middle, 2 * height - 1 + 0.04 * height, f"{gap:.2f}", ha="center", va="top", fontsize=6.5, color=colour
+        )
+        if own:
+            corner = (column * width - 0.5, height - 0.5)
+            axes.add_patch(Rectangle(corner, width - 1, height - 1, fill=False, edgecolor=colour, linewidth=1.6))
+    axes.set_yticks([(height - 2) / 2, height + (height - 2) / 2], ["sample", "nearest"])
+    axes.set_xticks([])
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+
+
+def _draw_points(axes: Axes, cell: SampleCell, train: np.ndarray) -> None:
+    drawn = cell.tensor("images")[:200]
+    index, distance = samples.nearest(drawn, train)
+    axes.plot(train[:, 0], train[:, 1], ".", color="#999999", markersize=2.5, zorder=1)
+    for point, neighbour in zip(drawn, train[index], strict=True):
+        axes.plot(*np.stack([point[:2], neighbour[:2]]).T, color=style.VERMILLION, linewidth=0.7, zorder=2)
+    axes.plot(drawn[:, 0], drawn[:, 1], ".", color=style.BLUE, markersize=2.5, zorder=3)
+    axes.set_xlabel(f"mean distance to the nearest {distance.mean():.3g}", fontsize=7)
+    axes.set_aspect("equal", adjustable="datalim")
+
+
+def make(results: Results) -> Figure:
+    """The figure."""
+    blocks, train = _blocks(results), samples.split(results, "A")
+    if train is None:
+        blocks = [Block(block.title, None, "not run: the results hold no data.safetensors") for block in blocks]
+    points = train is not None and samples.is_points(train)
+    figure = Figure(figsize=(style.WIDTH, 6.6 if points else 6.9))
+    grid = figure.subplots(2, 2) if points else figure.subplots(4, 1)
+    height = figure.get_figheight()
+    top, bottom, apart = (0.4, 0.7, 0.35) if points else (0.25, 0.5, 0.3)  # inches, inches, share of a panel
+    figure.subplots_adjust(
+        left=0.08, right=0.99, top=1 - top / height, bottom=bottom / height, wspace=0.15, hspace=apart
+    )
+    for axes, block in zip(grid.flat, blocks, strict=True):
+        axes.set_title(block.title.replace(": ", ":\n", 1) if points else block.title, fontweight="bold")
+        if block.cell is None:
+            axes.set_xticks([])
+            axes.set_yticks([])
+            axes.spines[:].set_visible(False)
+            reason = fill(block.reason, 50 if points else 110)
+            axes.text(0.5, 0.5, reason, ha="center", va="center", transform=axes.transAxes, color=style.GREY)
+        else:
+            (_draw_points if points else _draw_images)(axes, block.cell, train)
+    style.note(figure, _note(results, blocks, points=points))
+    return figure
+
+
+def _note(results: Results, blocks: Sequence[Block], *, points: bool) -> str:
+    seed = next((block.cell.sample_seed for block in blocks if block.cell), "none")
+    shown = (
+        "Blue: samples; grey: training points; lines join each sample to its nearest"
+        if points
+        else "Numbers: L2 distance, pixels in [-1, 1]; framed: the neighbour is the sample's own source"
+    )
+    return f"{shown}.\nData set {results.dataset}; first samples of sample seed {seed}, not selected"
+
+
+def produce(results: Results) -> dict[str, bytes]:
+    """File contents of OUTPUTS."""
+    return dict(zip(OUTPUTS, style.encode(make(results)), strict=True))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line; returns the exit status."""
+    return run(NAME, __doc__, produce, arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,162 @@
+"""Figure 8: from copying to generating, the sweep of sigma_M.
+
+Frechet distance, source recovery, authenticity and C_T against the level sigma_M at which DPM-OT starts. Small
+sigma_M copies its source, large sigma_M forgets it. The grey bands are held-out real images; sigma_M* is the
+smallest level at which, with a converged solve, all three audits lie inside (star.json), if there is one; it
+is selected on seeds and images of its own.
+"""
+
+import sys
+from collections.abc import Sequence
+from itertools import cycle
+from textwrap import shorten
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
+
+from paper_figures import _samples as samples
+from paper_figures import _style as style
+from paper_figures._command import run
+from paper_figures._results import Results, quality_name
+from paper_figures._style import Style
+
+NAME = "figure_8_sigma_sweep"
+OUTPUTS = tuple(f"figures/{NAME}.{suffix}" for suffix in ("png", "pdf"))
+LOOKS = tuple(
+    Style(colour, marker, "-")
+    for colour, marker in zip(
+        (style.VERMILLION, style.BLUE, style.GREEN, style.ORANGE, style.SKY), "soD^v", strict=True
+    )
+)
+
+
+def _panels(results: Results) -> list[tuple[str, str, str]]:
+    """(metric, reference, axis label)."""
+    family = results.families[0]
+    return [
+        (f"fd_{family}", "test", f"{quality_name('fd', family)} against test"),
+        ("recovery_pixels", "train", "source recovery"),
+        ("authenticity_pixels", "train", "authenticity"),
+        ("ct_pixels", "train", "$C_T$"),
+    ]
+
+
+def _sweep(results: Results) -> pd.DataFrame:
+    rows = results.pooled()
+    chosen = [results.group(method) == "sweep" for method in rows["method"]]
+    rows = rows[pd.Series(chosen, index=rows.index, dtype=bool) & rows["value"].notna() & rows["sigma_start"].notna()]
+    return rows.sort_values("sigma_start", kind="stable")
+
+
+def _selection(results: Results, audit: str) -> pd.DataFrame:
+    """star.json's value of one audit (``recovery``, ``authenticity``, ``ct``) at each candidate it holds one for."""
+    rows = (results.star or {}).get("rows", [])
+    # [value, low, high], or the value alone; a candidate that could not be sampled has none
+    points = [(float(row["sigma"]), float(np.atleast_1d(row[audit])[0])) for row in rows if audit in row]
+    return pd.DataFrame(sorted(points), columns=["sigma", "value"])
+
+
+def _floor(axes: Axes, results: Results, metric: str, reference: str) -> list[tuple[float, str]]:
+    """Bands and lines of real images: (height, name) of each."""
+    rows = results.pooled()
+    method = "real_train" if metric.startswith("fd_") else "real_test"
+    rows = rows[(rows["metric"] == metric) & (rows["reference"] == reference) & (rows["method"] == method)]
+    rows = rows[rows["value"].notna()]
+    named = []
+    if len(rows):
+        row = rows.iloc[0]
+        style.floor_band(axes, row)
+        named.append((row["value"], "real A" if method == "real_train" else "real C"))
+    elif metric.startswith("recovery"):
+        train = samples.split(results, "A")
+        if train is not None:
+            axes.axhline(1 / len(train), color=style.GREY, linewidth=0.8, linestyle=":", zorder=2)
+            named.append((1 / len(train), "1/N"))
+    return named
+
+
+def _draw(axes: Axes, results: Results, rows: pd.DataFrame, panel: tuple[str, str, str]) -> None:
+    """One panel: a metric along the sweep, one line an NFE budget."""
+    metric, reference, label = panel
+    axes.set_ylabel(label)
+    cells = rows[(rows["metric"] == metric) & (rows["reference"] == reference)]
+    if cells.empty:
+        style.blank(axes, f"not run: metrics.csv holds no pooled\n{metric} of a sweep")
+        return
+    ends = []
+    axes.set_yscale("log" if metric.startswith("fd_") else "linear")
+    budgets = [nfe for nfe in results.budgets if nfe in set(cells["nfe_budget"])]
+    for nfe, look in zip(budgets, cycle(LOOKS), strict=False):
+        line = cells[cells["nfe_budget"] == nfe]
+        style.draw_cells(axes, line["sigma_start"], line, look)
+        ends.append((line["sigma_start"].iloc[-1], line["value"].iloc[-1], f"NFE {nfe}", look.colour))
+    solved = _selection(results, metric.split("_")[0])
+    if len(solved):
+        axes.plot(solved["sigma"], solved["value"], "--", color=style.BLACK, linewidth=1.0, zorder=3)
+        ends.append((*solved.iloc[-1], "selection", style.BLACK))
+    floors = _floor(axes, results, metric, reference)
+    _scale(axes, pd.concat([cells["sigma_start"], solved["sigma"]]))
+    ends += [(axes.get_xlim()[1], height, name, style.GREY) for height, name in floors]
+    star = (results.star or {}).get("sigma")
+    if star is not None:
+        axes.axvline(float(star), color=style.PURPLE, linewidth=1.0, zorder=2)
+        axes.text(float(star), 1.01, "$\\sigma_M^*$", color=style.PURPLE, ha="center", va="bottom",
+                  transform=axes.get_xaxis_transform())  # fmt: skip
+    style.label_ends(axes, ends)
+
+
+def _scale(axes: Axes, sigmas: pd.Series) -> None:
+    axes.set_xscale("log")
+    axes.set_xlim(sigmas.min() / 1.15, sigmas.max() * 1.15)
+    axes.xaxis.set_major_locator(FixedLocator(sorted(set(sigmas))))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.xaxis.set_minor_locator(NullLocator())
+    if axes.get_yscale() == "log":
+        style.log_ticks(axes)
+
+
+def make(results: Results) -> Figure:
+    """The figure."""
+    rows, panels = _sweep(results), _panels(results)
+    if rows.empty:
+        figure = Figure(figsize=(style.WIDTH, 1.6))
+        style.blank(figure.subplots(), "not run: metrics.csv holds no pooled cell of a sweep over sigma_M")
+        return figure
+    figure = Figure(figsize=(style.WIDTH, 5.4))
+    grid = figure.subplots(2, 2)
+    figure.subplots_adjust(left=0.08, right=0.9, top=0.955, bottom=0.155, wspace=0.5, hspace=0.28)
+    for axes, panel in zip(grid.flat, panels, strict=True):
+        _draw(axes, results, rows, panel)
+    for axes in grid[1]:
+        axes.set_xlabel("start level $\\sigma_M$")
+    methods = ", ".join(dict.fromkeys(style.symbols(results.title(method)) for method in rows["method"]))
+    style.note(figure, f"{methods}. {_star_note(results)}\n{style.measured_note(results, rows)}")
+    return figure
+
+
+def _star_note(results: Results) -> str:
+    explained = "Hollow: unranked by the copying audit. Grey: real images. "
+    if results.star is None:
+        return f"{explained}$\\sigma_M^*$: not run."
+    dashed = "Dashed: the selection, on seeds and images of its own."
+    if results.star.get("sigma") is None:
+        reason = shorten(results.star.get("reason") or "no reason given", 150)
+        return f"{explained}{dashed} $\\sigma_M^*$: none found ({reason})."
+    return f"{explained}{dashed} $\\sigma_M^*$ = {float(results.star['sigma']):g}."
+
+
+def produce(results: Results) -> dict[str, bytes]:
+    """File contents of OUTPUTS."""
+    return dict(zip(OUTPUTS, style.encode(make(results)), strict=True))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line; returns the exit status."""
+    return run(NAME, __doc__, produce, arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

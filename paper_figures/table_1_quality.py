@@ -1,0 +1,158 @@
+"""Table 1: sample quality by method and NFE budget.
+
+Frechet distance FD = |m - m'|^2 + tr(C + C' - 2 (C C')^(1/2)) against the held-out split C and Inception
+Score exp E KL(p(y|x) | p(y)), in the features named in the table ("FID" and "IS" only for Inception's). Beside
+them: where each cell starts, what it copies, the floors of real images, and published numbers apart.
+"""
+
+import sys
+from collections.abc import Mapping, Sequence
+from math import nan
+
+import pandas as pd
+
+from paper_figures import _comparison as comparison
+from paper_figures import _tables as tables
+from paper_figures._command import run
+from paper_figures._results import FLOORS, Results, quality_name
+from paper_figures._tables import Cell, Document, Panel
+
+NAME = "table_1_quality"
+OUTPUTS = tuple(f"tables/{NAME}.{suffix}" for suffix in ("md", "tex", "csv"))
+NEAREST, RATIO = "nn_distance_pixels", "nn_ratio_pixels"
+BESIDE = "These rows compete with none above; mind their n. –: a split against itself, or a start without a source."
+FLOOR_OF = {"train": "real_test", "test": "real_train"}  # reference -> the real images that are no part of it
+
+
+def make(results: Results) -> pd.DataFrame:
+    """Table 1 in long form: one row per (cell, metric, reference), columns ``comparison.COLUMNS``."""
+    wanted = []
+    for family in results.families:
+        score = (f"is_{family}", results.reference(f"is_{family}"))
+        wanted += [(f"fd_{family}", "test"), (f"fd_{family}", "train"), score]
+    wanted += [(metric, "train") for metric in (*comparison.AUDITED, NEAREST)]
+    # a method whose atoms come from the held-out split is audited against that split
+    table = comparison.long_form(results, wanted, also=[(metric, "test") for metric in (*comparison.AUDITED, NEAREST)])
+    return pd.concat([table, _ratios(table)], ignore_index=True)
+
+
+def _ratios(table: pd.DataFrame) -> pd.DataFrame:
+    """Distance to the nearest reference image over the same of other real images (1: as new as a real one)."""
+    rows = table[table["metric"] == NEAREST].copy()
+    floors = {}
+    for reference, method in FLOOR_OF.items():
+        floor = rows[(rows["reference"] == reference) & (rows["method"] == method) & (rows["status"] == "measured")]
+        floors[reference] = floor["value"].iloc[0] if len(floor) else nan
+    rows["value"] /= rows["reference"].map(floors)
+    rows["metric"], rows["low"], rows["high"], rows["best"] = RATIO, nan, nan, False
+    rows.loc[rows["value"].isna() & (rows["status"] == "measured"), "status"] = "not run"
+    return rows
+
+
+def _plain(row: Mapping | None) -> str:
+    if row is None or row["status"] == "not run":
+        return "not run"
+    return "–" if row["status"] == "skipped" else comparison.number(row["value"], row["metric"])
+
+
+def _audit(found: dict, method: str, nfe: str) -> list[Mapping | None]:
+    """Rows of recovery, authenticity and nn ratio, against the split that the method could copy."""
+    metrics = (comparison.RECOVERY, comparison.AUTHENTICITY, RATIO)
+    reference = "test" if (method, nfe, comparison.AUTHENTICITY, "test") in found else "train"
+    return [found.get((method, nfe, metric, reference)) for metric in metrics]
+
+
+def _audit_cell(found: dict, method: str, nfe: str) -> Cell:
+    rows = _audit(found, method, nfe)
+    shares = [_plain(row) for row in rows]
+    sigmas = [row["sigma_start"] for row in rows if row is not None and pd.notna(row["sigma_start"])]
+    if not sigmas and len(set(shares)) == 1:
+        return Cell(shares[0])
+    return Cell(" / ".join([f"{sigmas[0]:.3g}" if sigmas else "–", *shares]))
+
+
+def _copying_panel(table: pd.DataFrame, results: Results) -> Panel:
+    found = comparison.lookup(table)
+    rows = []
+    for heading, methods in comparison.grouped(results, comparison.main_methods(results)):
+        rows.append(heading)
+        for method in methods:
+            cells = [_audit_cell(found, method, nfe) for nfe in results.budgets]
+            rows.append((Cell(results.label(method)), Cell(results.attribute(method, "network") or "–"), *cells))
+    return Panel(
+        "Start and copying audit: sigma_start / source recovery / authenticity / nn ratio",
+        ("method", "network", *(f"NFE {nfe}" for nfe in results.budgets)),
+        tuple(rows),
+        (
+            "Source recovery: share of samples whose nearest stored image is their own source (a start without a "
+            "source has none: –). Authenticity: about one half for held-out images. nn ratio: distance to the nearest "
+            "stored image over that of other real images, so 1 is new and 0 is a copy. Stored images are the training "
+            "split A, or C for methods whose atoms are held-out images.",
+        ),
+    )
+
+
+def _reference_panel(table: pd.DataFrame, results: Results, footnotes: dict, family: str) -> Panel:
+    """Floors of real images, 0-NFE rows, full chains."""
+    found = comparison.lookup(table)
+    score = (f"is_{family}", results.reference(f"is_{family}"))
+    columns = [(f"fd_{family}", "test"), (f"fd_{family}", "train"), score]
+    rows = []
+    for method, nfe in comparison.beyond_budgets(table, results):
+        scores = [found.get((method, nfe, *column)) for column in columns]
+        audit = _audit(found, method, nfe)
+        measured = next((row for row in [*scores, *audit] if row is not None and row["status"] == "measured"), None)
+        if measured is None:
+            rows.append(tuple(map(Cell, (results.title(method), nfe, "–", "–", *["not run"] * 6))))
+            continue
+        head = (results.title(method), nfe, measured["nfe_counted"] or "–", measured["num_samples"])
+        own = method in FLOORS  # a split has no distance to itself
+        cells = [Cell("–") if own and row is None else comparison.cell(row, footnotes) for row in scores]
+        rows.append((*map(Cell, head), *cells, *(Cell("–" if row is None else _plain(row)) for row in audit)))
+    header = ("row", "NFE", "counted", "n", f"{quality_name('fd', family)} test", f"{quality_name('fd', family)} train")
+    header += (quality_name("is", family), "recovery", "authenticity", "nn ratio")
+    return Panel("Floors and references", header, tuple(rows), (BESIDE,))
+
+
+def layout(table: pd.DataFrame, results: Results) -> Document:
+    """The printed table."""
+    footnotes: dict[str, str] = {}
+    panels = []
+    for family in results.families:
+        numbers = (
+            (f"{quality_name('fd', family)} against test, lower is better", f"fd_{family}", "test"),
+            (f"{quality_name('is', family)}, higher is better", f"is_{family}", results.reference(f"is_{family}")),
+        )
+        panels += [
+            comparison.budget_panel(table, results, footnotes, title=title, metric=metric, reference=reference)
+            for title, metric, reference in numbers
+        ]
+    panels.append(_copying_panel(table, results))
+    panels += [_reference_panel(table, results, footnotes, family) for family in results.families]
+    panels.append(comparison.reported_panel(comparison.reported_rows(results, mixture=False), results))
+    return Document(
+        name=NAME,
+        title="Table 1. Sample quality by method and NFE budget",
+        caption=comparison.caption(table, results, references="reference: held-out split C (test)"),
+        panels=tuple(panels),
+        notes=comparison.notes(table, results, footnotes),
+        details=comparison.audit_details(table, results),
+    )
+
+
+def produce(results: Results) -> dict[str, bytes]:
+    """File contents of OUTPUTS."""
+    table = make(results)
+    document = layout(table, results)
+    reported = comparison.reported_rows(results, mixture=False)
+    contents = tables.markdown(document).encode(), tables.latex(document).encode(), comparison.csv(table, reported)
+    return dict(zip(OUTPUTS, contents, strict=True))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line; returns the exit status."""
+    return run(NAME, __doc__, produce, arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
