@@ -11,7 +11,7 @@ import matplotlib
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, NullFormatter
+from matplotlib.ticker import FixedLocator, NullLocator
 
 from paper_figures._results import FLOORS, Results
 
@@ -115,17 +115,13 @@ def note(figure: Figure, text: str, *, left: float = 0.01) -> None:
 
 
 def measured_note(results: Results, rows: pd.DataFrame) -> str:
-    """n, seeds, interval and fingerprint of the cells drawn, one line; a warning where a distance is not positive."""
-    pooled = results.pooled()
-    shown = pd.concat([rows, pooled[pooled["method"].isin(FLOORS)]])
-    below = (shown.loc[shown["metric"].str.startswith("fd_"), "value"] <= 0).any()
-    warning = "A debiased distance at or below 0 lies below its axis. " if below else ""
+    """n, seeds, interval and fingerprint of the cells drawn, one line."""
     n = " or ".join(sorted(set(rows["num_samples"]) - {""}, key=int)) or "unknown"
     prints = [text for text in dict.fromkeys(rows["fingerprint"]) if text]
     more = f" and {len(prints) - 2} more" if len(prints) > 2 else ""
     seeds = len(results.experiment.get("sample_seeds", [])) or "unknown"
     return (
-        f"{warning}Data set {results.dataset}; n = {n} a cell, pooled over {seeds} sample seeds; bars and bands: 95 % "
+        f"Data set {results.dataset}; n = {n} a cell, pooled over {seeds} sample seeds; bars and bands: 95 % "
         f"intervals; fingerprint {', '.join(prints[:2]) or 'none'}{more}"
     )
 
@@ -146,26 +142,34 @@ def draw_cells(axes: Axes, x: pd.Series, cells: pd.DataFrame, look: Style, *, th
         axes.plot(x[chosen], cells["value"][chosen], look.marker, zorder=4, **points)
 
 
-def log_ticks(axes: Axes) -> None:
-    """Ticks at 1, 2, 5 of each decade between the limits of a logarithmic y axis, or at 1 where the labels grow."""
+def distance_scale(axes: Axes, cells: pd.DataFrame) -> None:
+    """Logarithmic where distances are certain, linear through 0 below: a debiased distance may be negative.
+
+    The linear part ends at the decade of the smallest value whose interval excludes 0.
+    """
+    certain = cells.loc[cells["low"] > 0, "value"]
+    start = 10.0 ** math.floor(math.log10(certain.min())) if len(certain) else 1.0
+    axes.set_yscale("symlog", linthresh=start, linscale=0.4)
+
+
+def distance_ticks(axes: Axes) -> None:
+    """Ticks at 0 and at 1, 2, 5 of each decade above the linear part, or at 1 where the labels grow."""
     low, high = axes.get_ylim()
-    ticks = [digit * 10.0**power for power in range(-6, 7) for digit in (1, 2, 5)]
-    ticks = [tick for tick in ticks if low <= tick <= high]
-    if len(ticks) > 9 or low < 0.005:
+    start = axes.yaxis.get_transform().linthresh
+    ticks = [digit * 10.0**power for power in range(-9, 10) for digit in (1, 2, 5)]
+    ticks = [tick for tick in ticks if max(low, start) <= tick * (1 + 1e-9) and tick <= high]
+    if len(ticks) > 9:
         ticks = [tick for tick in ticks if f"{tick:e}".startswith("1.")]
-    axes.yaxis.set_major_locator(FixedLocator(ticks))
-    axes.yaxis.set_major_formatter(lambda y, _: f"{y:g}" if y > 0.005 else f"$10^{{{round(math.log10(y))}}}$")
-    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.yaxis.set_major_locator(FixedLocator([0.0, *ticks] if low <= 0 else ticks))
+    axes.yaxis.set_major_formatter(lambda y, _: f"{y:g}")
+    axes.yaxis.set_minor_locator(NullLocator())
 
 
 def floor_band(axes: Axes, row: pd.Series) -> None:
     """Real images as a line with its interval as a band."""
     axes.axhline(row["value"], color=GREY, linewidth=0.8, zorder=2)
-    limits = axes.get_ylim()
     if pd.notna(row["low"]) and pd.notna(row["high"]):
         axes.axhspan(row["low"], row["high"], color="#DDDDDD", linewidth=0, zorder=1)
-        if axes.get_yscale() == "log" and row["low"] <= 0:
-            axes.set_ylim(limits)  # a debiased distance's bound may be negative and would stretch the axis
 
 
 def panel_height(axes: Axes) -> float:

@@ -72,17 +72,17 @@ def _scale(axes: Axes, results: Results, smallest: Iterable[float], *, distance:
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axes.xaxis.set_minor_locator(NullLocator())
     if distance:
-        style.log_ticks(axes)
+        style.distance_ticks(axes)
 
 
 def _draw(axes: Axes, results: Results, rows: pd.DataFrame, chain: str, floor: str, *, distance: bool) -> None:
     """One panel: a metric on the chain of a network."""
     looks, ends = style.styles(results), []
-    if distance:
-        axes.set_yscale("log")
     cells = _lines(results, rows)
     smallest = list(cells["nfe"])[:1]  # all panels have one range
     cells = cells[cells["chain"] == chain]
+    if distance:
+        style.distance_scale(axes, cells)
     for method in results.methods:
         line = cells[cells["method"] == method]
         if len(line):
@@ -113,12 +113,12 @@ def make(results: Results) -> Figure:
     rows, panels = results.pooled(), _panels(results)
     cells = _lines(results, rows[rows["metric"] == panels[0][0]])
     chains = _chains(results, cells)
-    figure = Figure(figsize=(style.WIDTH, 2.3 * len(panels) + 0.6))
+    figure = Figure(figsize=(style.WIDTH, 2.3 * len(panels) + 0.8))
     grid = figure.subplots(len(panels), max(len(chains), 1), squeeze=False)
     labels = [style.short(results, method) for method in cells["method"]] + [
         _full_name(results, method) for method in rows.loc[rows["nfe_budget"] == "full", "method"]
     ]
-    style.columns(figure, max(len(chains), 1), labels, top=0.25, bottom=0.8, hspace=0.28)
+    style.columns(figure, max(len(chains), 1), labels, top=0.25, bottom=1.0, hspace=0.28)
     for place, (line, (metric, reference, label, floor)) in enumerate(zip(grid, panels, strict=True)):
         chosen = rows[(rows["metric"] == metric) & (rows["reference"] == reference)]
         if not chains:

@@ -68,7 +68,7 @@ def _at_star(results: Results) -> list[str]:
 
 def _blocks(results: Results) -> list[Block]:
     """DPM-OT as in the paper, at sigma_M*, copy, prior; controls on the network and sampler of DPM-OT if possible."""
-    nfe = results.budgets[min(1, len(results.budgets) - 1)]
+    nfe = results.budgets[0]
     at_star = _at_star(results)
     usual = [m for m in results.methods if m not in at_star]
 

@@ -87,7 +87,8 @@ def _draw(axes: Axes, results: Results, rows: pd.DataFrame, panel: tuple[str, st
         style.blank(axes, f"not run: metrics.csv holds no pooled\n{metric} of a sweep")
         return
     ends = []
-    axes.set_yscale("log" if metric.startswith("fd_") else "linear")
+    if metric.startswith("fd_"):
+        style.distance_scale(axes, cells)
     budgets = [nfe for nfe in results.budgets if nfe in set(cells["nfe_budget"])]
     for nfe, look in zip(budgets, cycle(LOOKS), strict=False):
         line = cells[cells["nfe_budget"] == nfe]
@@ -98,9 +99,9 @@ def _draw(axes: Axes, results: Results, rows: pd.DataFrame, panel: tuple[str, st
         axes.plot(solved["sigma"], solved["value"], "--", color=style.BLACK, linewidth=1.0, zorder=3)
         ends.append((*solved.iloc[-1], "selection", style.BLACK))
     floors = _floor(axes, results, metric, reference)
-    _scale(axes, pd.concat([cells["sigma_start"], solved["sigma"]]))
-    ends += [(axes.get_xlim()[1], height, name, style.GREY) for height, name in floors]
     star = (results.star or {}).get("sigma")
+    _scale(axes, pd.concat([cells["sigma_start"], solved["sigma"], pd.Series([star], dtype=float).dropna()]))
+    ends += [(axes.get_xlim()[1], height, name, style.GREY) for height, name in floors]
     if star is not None:
         axes.axvline(float(star), color=style.PURPLE, linewidth=1.0, zorder=2)
         axes.text(float(star), 1.01, "$\\sigma_M^*$", color=style.PURPLE, ha="center", va="bottom",
@@ -114,8 +115,8 @@ def _scale(axes: Axes, sigmas: pd.Series) -> None:
     axes.xaxis.set_major_locator(FixedLocator(sorted(set(sigmas))))
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axes.xaxis.set_minor_locator(NullLocator())
-    if axes.get_yscale() == "log":
-        style.log_ticks(axes)
+    if axes.get_yscale() == "symlog":
+        style.distance_ticks(axes)
 
 
 def make(results: Results) -> Figure:

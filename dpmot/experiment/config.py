@@ -1,0 +1,276 @@
+"""The configuration of an experiment: read, completed with defaults, and refused in one clear line if wrong.
+
+The Snakefile calls :func:`validate` before the workflow is built, the command line calls :func:`load`; both see the
+same rules. Nothing here imports torch.
+"""
+
+import copy
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from itertools import pairwise
+from pathlib import Path
+
+import jsonschema
+import yaml
+
+from dpmot import plugins
+from dpmot.data import MissingData, require
+from dpmot.experiment import grid
+
+SCHEMA = Path(__file__).with_name("schema.yaml")
+DEFAULTS = {
+    "dataset_options": {},
+    "threads": 1,
+    "training_seed": 0,
+    "atom_seed": 0,
+    "fit_seed": 0,
+    "features": ["classifier"],
+    "download": False,
+    "classifier": {},
+    "transport": {"chi2": 0.01},
+    "tables": ["table_1_quality", "table_2_mode_mixture"],
+    "figures": [],
+}
+FITS = "points of a mixture have kind mixture, images have the kinds that are trained"
+SAMPLER_ARGUMENTS = ("denoiser", "x", "sigmas", "noise", "callback")
+
+
+class ConfigError(ValueError):
+    """The configuration cannot be run; the message is one line that says where, what and what is allowed."""
+
+
+def load(files: Sequence[Path], overrides: Sequence[str] = ()) -> dict:
+    """Read configuration files, later ones over earlier ones, then ``key=value`` overrides (values in YAML).
+
+    Raises:
+        ConfigError: a file is missing or no YAML mapping, an override has no ``=``, or :func:`validate` refuses.
+    """
+    config: dict = {}
+    for file in files:
+        _merge(config, _read(Path(file)))
+    for text in overrides:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise ConfigError(f'--config takes key=value, got "{text}"')
+        _merge(config, {key: yaml.safe_load(value)})
+    return validate(config)
+
+
+def _read(file: Path) -> dict:
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"Cannot read the configuration {file}: {error.strerror}") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{file} is not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise ConfigError(f"{file} must hold a mapping of keys to values, found {type(content).__name__}")
+    return content
+
+
+def typed(value: object) -> object:
+    """A value of Snakemake's ``--config``, which reads nested values as text: every text is read as YAML again."""
+    if isinstance(value, Mapping):
+        return {key: typed(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [typed(one) for one in value]
+    return yaml.safe_load(value) if isinstance(value, str) else value
+
+
+def merged(config: Mapping, overrides: Mapping) -> dict:
+    """The configuration with overrides merged into it, mappings key by key."""
+    result = copy.deepcopy(dict(config))
+    _merge(result, overrides)
+    return result
+
+
+def _merge(base: dict, update: Mapping) -> None:
+    for key, value in update.items():
+        if isinstance(value, Mapping) and isinstance(base.get(key), dict):
+            _merge(base[key], value)
+        else:
+            base[key] = value
+
+
+def validate(config: Mapping) -> dict:
+    """Check a configuration and fill in the defaults.
+
+    Returns:
+        A new, complete configuration of plain values.
+
+    Raises:
+        ConfigError: the first thing that is wrong.
+    """
+    _check_schema(config)
+    config = {**DEFAULTS, **config}
+    try:
+        _check_dataset(config)
+        _check_networks(config)
+        for name, method in config["methods"].items():
+            _check_method(config, method, f"methods.{name}")
+        _check_selection(config)
+        _check_identity(config)
+        _check_pages(config)
+        for name in config["methods"]:
+            _check_levels(config, name)
+    except (plugins.UnknownPlugin, MissingData) as error:
+        raise ConfigError(str(error)) from None
+    return config
+
+
+def _check_schema(config: Mapping) -> None:
+    schema = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
+    errors = list(jsonschema.Draft202012Validator(schema).iter_errors(config))
+    if errors:
+        raise ConfigError(_sentence(jsonschema.exceptions.best_match(errors)))
+
+
+def _sentence(error: jsonschema.ValidationError) -> str:
+    where = ".".join(str(part) for part in error.absolute_path) or "config"
+    if error.validator == "additionalProperties":
+        allowed = sorted(error.schema["properties"])
+        unknown = sorted(set(error.instance) - set(allowed))[0]
+        close = get_close_matches(unknown, allowed, 1)
+        hint = f'did you mean "{close[0]}"?' if close else f"allowed: {', '.join(allowed)}"
+        return f'{where}: unknown key "{unknown}"; {hint}'
+    if error.validator == "required":
+        missing = [key for key in error.validator_value if key not in error.instance]
+        return f'{where}: the key "{missing[0]}" is missing'
+    allowed = ""
+    if error.validator == "enum":
+        allowed = f"; allowed: {', '.join(map(str, error.validator_value))}"
+    elif error.validator in ("oneOf", "not"):
+        allowed = f"; {error.schema.get('description', 'see dpmot/experiment/schema.yaml for what is allowed')}"
+    text = error.message.split(" is not valid under")[0] + (
+        " is not allowed here" if allowed and "oneOf" in error.validator else ""
+    )
+    return f"{where}: {text}{allowed}"
+
+
+def _check_dataset(config: Mapping) -> None:
+    module, root = plugins.find("data", config["dataset"]), config.get("data_root")
+    _check_options(module.load, config["dataset_options"], "dataset_options", skip=("root",))
+    require(module.expected(Path(root) if root else None))
+
+
+def _check_options(function, options: Mapping, where: str, *, skip: Sequence[str]) -> None:
+    allowed = [name for name in inspect.signature(function).parameters if name not in skip]
+    for key in options:
+        if key not in allowed:
+            raise ConfigError(f'{where}: unknown option "{key}"; allowed: {", ".join(allowed) or "none"}')
+
+
+def _check_networks(config: Mapping) -> None:
+    for name, network in config["networks"].items():
+        where = f"networks.{name}"
+        if "kind" in network:
+            kind = plugins.find("networks", network["kind"]).Parametrisation
+            _check_options(kind, network.get("options", {}), f"{where}.options", skip=())
+            if hasattr(kind, "model") != getattr(plugins.find("data", config["dataset"]), "MIXTURE", False):
+                raise ConfigError(
+                    f"{where}.kind: {network['kind']} does not fit the data set {config['dataset']}: {FITS}"
+                )
+            if hasattr(kind, "loss") and not {"training", "weights"} & set(network):
+                raise ConfigError(f'{where}: give "training" to train it or "weights" to load it')
+        else:
+            plugins.path("distillation", network["distillation"])
+            _check_teacher(config, network, where)
+        if "weights" in network and not Path(network["weights"]).is_file():
+            raise ConfigError(f"{where}.weights: no file {network['weights']}")
+    if "weights" in config["classifier"] and not Path(config["classifier"]["weights"]).is_file():
+        raise ConfigError(f"classifier.weights: no file {config['classifier']['weights']}")
+
+
+def _check_teacher(config: Mapping, network: Mapping, where: str) -> None:
+    teacher = config["networks"].get(network["teacher"], {})
+    if "kind" not in teacher:
+        names = [name for name, other in config["networks"].items() if "kind" in other]
+        raise ConfigError(f'{where}.teacher: "{network["teacher"]}" is no network here; allowed: {", ".join(names)}')
+    counts = network["step_counts"]
+    if any(first != 2 * second for first, second in pairwise(counts)):
+        raise ConfigError(f"{where}.step_counts: each stage halves the one before, e.g. [16, 8, 4]; got {counts}")
+
+
+def _check_method(config: Mapping, method: Mapping, where: str) -> None:
+    if method["network"] not in config["networks"]:
+        raise ConfigError(
+            f'{where}: no network "{method["network"]}" under networks: found {", ".join(config["networks"])}'
+        )
+    start, options = method.get("start", "prior"), method.get("options", {})
+    plugins.path("starts", start)
+    if method["sampler"] != "none":
+        sampler = plugins.find("baselines", method["sampler"])
+        _check_options(sampler.sample, options, f"{where}.options", skip=SAMPLER_ARGUMENTS)
+    elif options or start == "prior":
+        raise ConfigError(f"{where}: sampler none returns the start itself; it takes no options and no prior start")
+    if start == "prior" and "level" in method:
+        raise ConfigError(f"{where}: a prior start has no level; it begins at the network's sigma_max")
+    for key in ("source_measure", "heights"):
+        if key in method and start != "transport":
+            raise ConfigError(f"{where}.{key}: only for start transport, not for {start}")
+    if method.get("level") == "star" and "selection" not in config:
+        raise ConfigError(f"{where}.level: star needs a selection block that finds sigma_M*")
+
+
+def _check_selection(config: Mapping) -> None:
+    if "selection" not in config:
+        return
+    selection = config["selection"]
+    if selection["network"] not in config["networks"]:
+        raise ConfigError(f'selection: no network "{selection["network"]}": found {", ".join(config["networks"])}')
+    plugins.path("baselines", selection["sampler"])
+    for sigma in selection["sigmas"]:
+        _check_sigma(config, selection["network"], sigma, "selection.sigmas")
+    seed = selection.get("sample_seed", grid.SELECTION_SEED)
+    if seed in config["sample_seeds"]:
+        raise ConfigError(f"selection.sample_seed: {seed} is also a reported seed; choose another, e.g. 1000")
+
+
+def _check_identity(config: Mapping) -> None:
+    for pair in config.get("identity", {}).get("pairs", []):
+        for name in pair:
+            if name not in config["methods"]:
+                raise ConfigError(f'identity.pairs: no method "{name}" under methods')
+
+
+def _check_pages(config: Mapping) -> None:
+    folder = plugins.ROOT / "paper_figures"
+    for kind, prefix in (("tables", "table_"), ("figures", "figure_")):
+        found = sorted(path.stem for path in folder.glob(f"{prefix}*.py"))
+        for name in config[kind]:
+            if name not in found:
+                raise ConfigError(f'{kind}: no "{name}" in paper_figures/: found {", ".join(found)}')
+
+
+def _check_sigma(config: Mapping, network: str, sigma: float, where: str) -> None:
+    chain = grid.chain_of(config, network)
+    if not chain.sigma_min <= sigma <= chain.sigma_max:
+        raise ConfigError(
+            f"{where}: sigma_M = {sigma:g} lies outside the levels of network {network}, "
+            f"[{chain.sigma_min:.4g}, {chain.sigma_max:.4g}]"
+        )
+
+
+def _check_levels(config: Mapping, name: str) -> None:
+    method = config["methods"][name]
+    for sigma in grid.numeric_levels(config, method):
+        _check_sigma(config, method["network"], sigma, f"methods.{name}.level")
+    cells = list(grid.cells(config, name))
+    if all(cell["reason"] for cell in cells):
+        raise ConfigError(f"methods.{name}: no budget can be met: {cells[0]['reason']}")
+
+
+def describe(config: Mapping) -> Iterator[str]:
+    """Lines of the plan: every method, its budgets with counted evaluations, and what is skipped and why."""
+    for name, method in config["methods"].items():
+        yield f"{name}: {method.get('label', name)} on {method['network']}"
+        seen = set()
+        for cell in grid.cells(config, name):
+            key = (cell["nfe_budget"], cell["sigma_start"])
+            if key in seen:
+                continue
+            seen.add(key)
+            sigma = "sigma_M*" if cell["sigma_start"] is None else f"sigma {cell['sigma_start']:.4g}"
+            outcome = f"skipped: {cell['reason']}" if cell["reason"] else f"{cell['nfe']} evaluations from {sigma}"
+            yield f"  NFE {cell['nfe_budget']}: {outcome}"

@@ -1,0 +1,163 @@
+"""The grid of cells: which (budget, level, seed) each method samples, and with which sigmas.
+
+A cell is plain data, so that it can be a parameter of a Snakemake rule: the workflow re-runs what a change of the
+configuration reaches and nothing else. Network evaluations are counted at run time; here they are predicted.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+from dpmot import plugins
+from dpmot.diffusion.sigmas import Chain, Grid, UnattainableBudget
+
+SELECTION_SEED = 1000
+
+
+def chain_of(config: Mapping, network: str) -> Chain:
+    """The noise levels of a configured network; a student has its teacher's, and its step counts."""
+    card = config["networks"][network]
+    if "kind" in card:
+        return plugins.find("networks", card["kind"]).Parametrisation(**card.get("options", {})).chain
+    return replace(chain_of(config, card["teacher"]), step_counts=tuple(sorted(card["step_counts"])))
+
+
+def numeric_levels(config: Mapping, method: Mapping) -> list[float]:
+    """The explicit sigma_M of a method, including the candidates for sigma_M*."""
+    level = method.get("level", "as_paper")
+    if level == "star":
+        return list(config["selection"]["sigmas"])
+    if isinstance(level, str):
+        return []
+    return list(level) if isinstance(level, list) else [level]
+
+
+def cells(config: Mapping, name: str) -> Iterator[dict]:
+    """All cells of one method, in the order level, budget, seed.
+
+    A cell that cannot be met carries its ``reason``; ``sigma_start`` is None where it is sigma_M*, found at run time.
+    """
+    method = config["methods"][name]
+    seeds = method.get("sample_seeds", config["sample_seeds"])
+    level = method.get("level", None if method.get("start", "prior") == "prior" else "as_paper")
+    for one in level if isinstance(level, list) else [level]:
+        chain, shown = chain_of(config, method["network"]), {}
+        for budget in method.get("nfe_budgets", config["nfe_budgets"]):
+            cell = _cell(chain, method, one, budget)
+            first = shown.setdefault(cell["steps"], budget)
+            if chain.step_counts and first != budget and not cell["reason"]:
+                cell["reason"] = (
+                    f"NFE {budget}: the student has no more than {cell['steps']} steps, shown at NFE {first}"
+                )
+            for seed in seeds:
+                key = f"{budget}-{one if isinstance(level, list) else 'level'}-{seed}"
+                yield {"key": key, "nfe_budget": budget, "sample_seed": seed, **cell}
+
+
+def _cell(chain: Chain, method: Mapping, level: str | float | None, budget: int | str) -> dict:
+    sampler = None if method["sampler"] == "none" else plugins.find("baselines", method["sampler"])
+    cell = {"steps": 0, "sigma_start": None, "sigma_atoms": None, "family": None, "nfe": 0, "reason": None}
+    try:
+        steps = _steps(chain, sampler, budget)
+        start, atoms, family, steps = _levels(chain, sampler, method, level, steps)
+    except UnattainableBudget as error:
+        return {**cell, "reason": f"NFE {budget}: {error}"}
+    cell.update(sigma_start=start, sigma_atoms=atoms, family=family)
+    if sampler is None:
+        return cell
+    cell["steps"] = steps
+    cell["nfe"] = evaluations(sampler, steps) + (method.get("nfe") == "as_code")
+    return cell if start is None else checked(chain, {"nfe_budget": budget, **cell})
+
+
+def checked(chain: Chain, cell: Mapping) -> dict:
+    """The cell, with its reason if its grid does not fit below its start."""
+    try:
+        sigmas(chain, cell)
+    except UnattainableBudget as error:
+        return {**cell, "reason": f"NFE {cell['nfe_budget']}: {error}"}
+    return dict(cell)
+
+
+def _steps(chain: Chain, sampler, budget: int | str) -> int:
+    if budget == "full":
+        return len(chain.sigmas) - 1
+    steps = budget if sampler is None else sampler.num_steps(budget)
+    if chain.step_counts is None:
+        return steps
+    fitting = [count for count in chain.step_counts if count <= steps]
+    if not fitting:
+        counts = ", ".join(map(str, chain.step_counts))
+        raise UnattainableBudget(f"the student was distilled for {counts} steps; use one of these")
+    return fitting[-1]
+
+
+def _levels(chain: Chain, sampler, method: Mapping, level, steps: int):
+    """(sigma_start, sigma_atoms, family, steps); family "tail" is the end of the full chain."""
+    own = method.get("grid") or getattr(sampler, "GRID", None) or chain.family
+    if level is None:
+        full = steps == len(chain.sigmas) - 1 and own == chain.family
+        return chain.sigma_max, None, "tail" if full else own, steps
+    if level == "star":
+        return None, None, own, steps
+    if level == "as_paper":
+        sigma = float(chain.tail(steps)[0])
+        return sigma, sigma, "tail", steps
+    if level == "as_code":
+        # The authors' latents lie backSteps levels before the end, their chain starts at backSteps / 5 levels, because
+        # NCSNv2 spends five Langevin steps on a level. A sampler with one evaluation a level spends one fifth.
+        fewer = -(-steps // 5)
+        return float(chain.tail(fewer)[0]), float(chain.tail(steps)[0]), "tail", fewer
+    return float(level), float(level), own, steps
+
+
+def sigmas(chain: Chain, cell: Mapping) -> Grid:
+    """The sampler's grid of a cell, (steps + 1,), descending, last 0.
+
+    Raises:
+        UnattainableBudget: the family has not so many steps below the start.
+    """
+    if cell["family"] == "tail":
+        return chain.tail(cell["steps"])
+    return chain.grid(cell["steps"], cell["sigma_start"], family=cell["family"])
+
+
+def evaluations(sampler, steps: int) -> int:
+    """Smallest number of evaluations with which the sampler takes ``steps`` steps."""
+    nfe = steps
+    while sampler.num_steps(nfe) < steps:
+        nfe += 1
+    return nfe
+
+
+def problem(split: str, source: str, sigma: float) -> str:
+    """Name of one transport problem; no network is part of it, because the map does not depend on any."""
+    return f"{split}-{source}-{sigma:.8g}"
+
+
+def transport_options(method: Mapping) -> tuple[str, str]:
+    """(split of the atoms, source measure) of a method."""
+    split = "C" if method.get("targets") == "as_code" else "A"
+    return split, "uniform" if method.get("source_measure") == "as_code" else "normal"
+
+
+def problems(config: Mapping) -> list[dict]:
+    """Every transport problem of the experiment: split, source, sigma and name, sorted."""
+    found = {}
+
+    def add(split: str, source: str, sigma: float) -> None:
+        name = problem(split, source, sigma)
+        found[name] = {"name": name, "split": split, "source": source, "sigma": sigma}
+
+    for name, method in config["methods"].items():
+        if method.get("start") != "transport" or method.get("heights") == "zero":
+            continue
+        options = transport_options(method)
+        for cell in cells(config, name):
+            if cell["sigma_atoms"] is not None and not cell["reason"]:
+                add(*options, cell["sigma_atoms"])
+        if method.get("level") == "star":
+            for sigma in config["selection"]["sigmas"]:
+                add(*options, sigma)
+    for sigma in config.get("selection", {}).get("sigmas", []):
+        add("A", "normal", sigma)
+    return [found[name] for name in sorted(found)]

@@ -1,0 +1,113 @@
+"""From features to estimates: every metric of one set of samples, with jackknife replicates and intervals.
+
+Group k mod 20 holds sample k of every seed, so methods that share seeds have paired replicates.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from types import ModuleType
+
+import numpy as np
+
+from dpmot import plugins
+from dpmot.features import Features
+from dpmot.metrics import novelty
+from dpmot.statistics import jackknife
+from dpmot.statistics.audit import HeldOut
+from dpmot.statistics.jackknife import Estimate
+
+NUM_GROUPS = 20
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One metric of one set of samples.
+
+    Attributes:
+        features: extractor.
+        full: plain value of all samples.
+        leave_out: plain values without each group, (G,).
+        estimate: the value reported, debiased where the metric's bias falls like 1/n, with its 95 % interval.
+    """
+
+    metric: str
+    reference: str
+    features: str
+    full: float
+    leave_out: np.ndarray
+    estimate: Estimate
+
+
+def measure(
+    generated: Mapping[str, Features],
+    references: Mapping[str, Mapping[str, Features]],
+    group: np.ndarray,
+    *,
+    stored: str = "train",
+) -> Iterator[Measurement]:
+    """All metrics of one set of samples.
+
+    Args:
+        generated: extractor -> features of the n samples.
+        references: extractor -> "train" and "test" features.
+        group: jackknife group of each sample, (n,).
+        stored: the reference whose images the method could copy: "train", or "test" where its atoms come from the
+            test split. The copying audit asks about these images; its rows say so in their reference.
+    """
+    for name in plugins.names("metrics"):
+        module = plugins.find("metrics", name)
+        for extractor, features in generated.items():
+            if wanted(module, name, extractor, features):
+                seen = as_seen(references[extractor], stored) if module.SPACE == "pixels" else references[extractor]
+                for one in _one(module, features, seen, group):
+                    swap = module.SPACE == "pixels" and stored == "test"
+                    yield replace(one, reference=OTHER.get(one.reference, one.reference)) if swap else one
+
+
+OTHER = {"train": "test", "test": "train"}
+
+
+def as_seen(references: Mapping[str, Features], stored: str) -> Mapping[str, Features]:
+    """The references as the copying audit sees them: "train" is what could be copied, "test" is held out."""
+    return references if stored == "train" else {name: references[OTHER[name]] for name in references}
+
+
+def wanted(module: ModuleType, name: str, extractor: str, features: Features) -> bool:
+    """Whether a metric applies: pixel metrics to pixels, mode mixture to the data set's own classifier."""
+    if module.SPACE == "pixels" or extractor == "pixels":
+        return extractor == module.SPACE
+    if module.SPACE == "probabilities":
+        return features.probabilities is not None and (name != "mode_mixture" or extractor != "inception")
+    return True
+
+
+def _one(module: ModuleType, features: Features, references: Mapping[str, Features], group: np.ndarray):
+    if hasattr(module, "pointwise"):
+        for (metric, reference), values in module.pointwise(features, references).items():
+            leave_out = jackknife.leave_out_of_means(values, group)
+            constant = values.dtype == bool and (values.all() or not values.any())
+            full = float(values.mean())
+            estimate = (
+                jackknife.wilson(int(values.sum()), len(values))
+                if constant
+                else jackknife.interval(full, leave_out, debias=False)
+            )
+            yield Measurement(metric, reference, features.extractor, full, leave_out, estimate)
+        return
+    whole, parts = module.evaluate(features, references), _leave_out(module, features, references, group)
+    for key, full in whole.items():
+        estimate = jackknife.interval(full, parts[key], debias=module.DEBIAS)
+        yield Measurement(*key, features.extractor, full, parts[key], estimate)
+
+
+def _leave_out(module: ModuleType, features: Features, references: Mapping[str, Features], group: np.ndarray):
+    if hasattr(module, "leave_out"):
+        return module.leave_out(features, references, group)
+    each = [module.evaluate(features.subset(group != g), references) for g in range(NUM_GROUPS)]
+    return {key: np.array([values[key] for values in each]) for key in each[0]}
+
+
+def held_out(references: Mapping[str, Features]) -> HeldOut:
+    """The floor of the audit: authenticity of the held-out images ("test") against "train"."""
+    values = novelty.pointwise(references["test"], references)["authenticity_pixels", "train"]
+    return HeldOut(len(references["train"]), jackknife.mean_interval(values))

@@ -1,0 +1,28 @@
+"""Train the data set's classifier on split B; its features and probabilities judge every sample."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from dpmot.experiment.records import atomic
+from dpmot.experiment.stages._session import read_data, session
+from dpmot.features import classifier
+
+
+def run(job: Mapping, layout) -> None:
+    """Write ``networks/classifier.safetensors`` with accuracy and calibration error on splits A and C."""
+    with session(job, layout, [layout.data]) as stage:
+        parts, _, _ = read_data(layout.data)
+        options = dict(job["options"])
+        weights = options.pop("weights", None)
+        with stage.watch.arithmetic():
+            if weights:
+                model = classifier.load(Path(weights))[0]
+            else:
+                model = classifier.train(parts["B"].raw, parts["B"].labels, seed=job["seed"], **options)
+            facts = {}
+            for name in "AC":
+                found = classifier.evaluate(model, parts[name].raw, parts[name].labels)
+                facts |= {f"accuracy_{name}": f"{found.accuracy:.6f}", f"ece_{name}": f"{found.ece:.6f}"}
+        with stage.watch.io(), atomic(layout.classifier) as temporary:
+            classifier.save(temporary, model, facts)
+        print(", ".join(f"{key} {value}" for key, value in facts.items()))

@@ -1,0 +1,236 @@
+"""Measure every cell: metrics.csv with intervals, replicates.csv for paired tests, the audit and the identity test."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from safetensors import safe_open
+from tqdm import tqdm
+
+from dpmot import plugins
+from dpmot.experiment.records import atomic, digest, environment, write_json
+from dpmot.experiment.sources import code_digest
+from dpmot.experiment.stages._measuring import NUM_GROUPS, Measurement, as_seen, held_out, measure
+from dpmot.experiment.stages._session import read_data, session
+from dpmot.features import Features
+from dpmot.statistics.audit import audit
+from dpmot.statistics.jackknife import Estimate
+from dpmot.statistics.paired import equivalence
+
+COLUMNS = [
+    *("experiment", "dataset", "method", "network", "start", "sampler", "nfe_budget", "nfe_counted"),
+    *("sigma_start", "sigma_atoms", "training_seed", "sample_seed", "num_samples", "features"),
+    *("reference", "metric", "value", "low", "high", "reason", "fingerprint"),
+]
+STORED = {"A": "train", "C": "test"}
+
+
+def inputs(job: Mapping, layout) -> list[Path]:
+    """Files that the measuring job reads."""
+    classifier = [] if "mixture" in job["extractors"] else [layout.classifier]
+    return [layout.data, *classifier, *(layout.samples(name) for name in job["methods"])]
+
+
+def run(job: Mapping, layout) -> None:
+    """Write metrics.csv, replicates.csv, audit.csv, identity.csv and fingerprint.json."""
+    with session(job, layout, inputs(job, layout)) as stage:
+        parts, mixture, facts = read_data(layout.data)
+        environ = environment(job["threads"])
+        mark = {"environment": environ, "config": job["config"], "code": code_digest(job["all_code"]), "data": facts}
+        extract = Extractors(job, layout, mixture)
+        with stage.watch.arithmetic():
+            references = _references(extract, parts)
+        rows, replicates = [], []
+        for name in tqdm(["real_train", "real_test", *job["methods"]], desc="measure", unit="method", mininterval=5):
+            piece = stage.resume.path(f"{name}.json")
+            if not piece.exists():
+                with stage.watch.arithmetic():
+                    found = (
+                        _real(name, references)
+                        if name.startswith("real_")
+                        else _method(job, layout, name, extract, references)
+                    )
+                write_json(piece, found)
+            found = json.loads(piece.read_text(encoding="utf-8"))
+            rows += found["rows"]
+            replicates += found["replicates"]
+        with stage.watch.io():
+            common = {key: job[key] for key in ("experiment", "dataset", "training_seed")}
+            metrics = pd.DataFrame(rows).assign(**common, fingerprint=digest(mark)).reindex(columns=COLUMNS)
+            _write(layout.root / "metrics.csv", metrics)
+            _write(
+                layout.root / "replicates.csv",
+                pd.DataFrame(replicates, columns=["cell", "metric", "reference", "group", "value"]),
+            )
+            _write(layout.root / "audit.csv", _audit(job, metrics, references["pixels"]))
+            _write(layout.root / "identity.csv", _identity(job, metrics))
+            write_json(layout.root / "fingerprint.json", {"fingerprint": digest(mark), **mark})
+
+
+class Extractors:
+    """The feature extractors of the experiment, by name."""
+
+    def __init__(self, job: Mapping, layout, mixture: Mapping) -> None:
+        self.job, self.layout, self.mixture = job, layout, mixture
+
+    def __call__(self, raw: torch.Tensor, source: np.ndarray | None = None) -> dict[str, Features]:
+        """Features of stored images (n, C, H, W) or points (n, d), by extractor."""
+        found = {}
+        for name in self.job["extractors"]:
+            features = plugins.find("features", name).extract(raw, **self._options(name))
+            keep = {"values": features.values, "probabilities": features.probabilities}
+            found[name] = Features(**keep, extractor=features.extractor, source=source)
+        return found
+
+    def _options(self, name: str) -> dict:
+        if name == "classifier":
+            return {"weights": self.layout.classifier}
+        if name == "inception":
+            return self.job["inception"]
+        if name == "mixture":
+            return {"means": self.mixture["means"].numpy(), "std": float(self.mixture["std"])}
+        return {}
+
+
+def _references(extract: Extractors, parts: Mapping) -> dict[str, dict[str, Features]]:
+    train, test = extract(parts["A"].raw), extract(parts["C"].raw)
+    return {name: {"train": train[name], "test": test[name]} for name in train}
+
+
+def _real(name: str, references: Mapping) -> dict:
+    """The floors: real images as if they were samples (split A is "train", split C is "test")."""
+    generated = {extractor: by_name[name.removeprefix("real_")] for extractor, by_name in references.items()}
+    group = np.arange(len(next(iter(generated.values())))) % NUM_GROUPS
+    cell = {"method": name, "start": "data", "sampler": "none", "nfe_budget": 0, "nfe_counted": 0}
+    other = [one for one in measure(generated, references, group) if one.reference != name.removeprefix("real_")]
+    rows = _rows({**cell, "sample_seed": "pooled", "num_samples": len(group)}, other)
+    return {"rows": rows, "replicates": _replicates(f"{name}/0", other)}
+
+
+def _method(job: Mapping, layout, name: str, extract: Extractors, references: Mapping) -> dict:
+    cells, drawn = _read_samples(layout.samples(name))
+    described = {"method": name, "start": "prior", **{k: v for k, v in job["methods"][name].items() if k in COLUMNS}}
+    rows, replicates = [], []
+    stored = STORED[job["splits"][name]]
+
+    def setting(cell: Mapping) -> tuple:
+        return str(cell["nfe_budget"]), cell["sigma_start"] or 0.0
+
+    for key, members in groupby(cells, key=setting):
+        members = list(members)
+        cell = {
+            **described,
+            **{k: members[0].get(k) for k in ("nfe_budget", "nfe_counted", "sigma_start", "sigma_atoms")},
+        }
+        if members[0]["reason"]:
+            skipped = {"sample_seed": "pooled", "metric": "all", "reference": "none", "reason": members[0]["reason"]}
+            rows.append({**cell, **skipped, "num_samples": 0})
+            continue
+        features, group = _features(members, drawn, extract)
+        for member, one in zip(members, features, strict=True):
+            measured = measure(one, references, group, stored=stored)
+            rows += _rows({**cell, "sample_seed": member["sample_seed"], "num_samples": len(group)}, measured)
+        pooled = {extractor: _pooled([one[extractor] for one in features]) for extractor in features[0]}
+        measured = list(measure(pooled, references, np.tile(group, len(features)), stored=stored))
+        rows += _rows({**cell, "sample_seed": "pooled", "num_samples": len(group) * len(features)}, measured)
+        replicates += _replicates("/".join([name, key[0], f"{key[1]:.6g}"]), measured)
+    return {"rows": rows, "replicates": replicates}
+
+
+def _read_samples(path: Path) -> tuple[list[dict], dict[str, torch.Tensor]]:
+    with safe_open(path, framework="pt") as file:
+        wanted = [name for name in file.keys() if name.endswith(("/images", "/source"))]  # noqa: SIM118
+        return json.loads(file.metadata()["cells"]), {name: file.get_tensor(name) for name in wanted}
+
+
+def _features(members: Sequence[Mapping], drawn: Mapping, extract: Extractors):
+    found = []
+    for member in members:
+        source = drawn.get(f"{member['key']}/source")
+        found.append(extract(drawn[f"{member['key']}/images"], None if source is None else source.numpy()))
+    return found, np.arange(len(next(iter(found[0].values())))) % NUM_GROUPS
+
+
+def _pooled(features: Sequence[Features]) -> Features:
+    def joined(attribute: str) -> np.ndarray | None:
+        parts = [getattr(one, attribute) for one in features]
+        return None if parts[0] is None else np.concatenate(parts)
+
+    arrays = {name: joined(name) for name in ("values", "probabilities", "source")}
+    return Features(**arrays, extractor=features[0].extractor)
+
+
+def _rows(cell: Mapping, measured: Iterator[Measurement]) -> list[dict]:
+    return [
+        {
+            **cell,
+            "features": one.features,
+            "reference": one.reference,
+            "metric": one.metric,
+            "value": one.estimate.value,
+            "low": one.estimate.low,
+            "high": one.estimate.high,
+        }
+        for one in measured
+    ]
+
+
+def _replicates(cell: str, measured: Sequence[Measurement]) -> list[list]:
+    found = []
+    for one in measured:
+        found.append([cell, one.metric, one.reference, "all", one.full])
+        found += [[cell, one.metric, one.reference, group, value] for group, value in enumerate(one.leave_out)]
+    return found
+
+
+def _audit(job: Mapping, metrics: pd.DataFrame, references: Mapping[str, Features]) -> pd.DataFrame:
+    """One row per pooled cell: ranked, or the reasons why not."""
+    floors = {stored: held_out(as_seen(references, stored)) for stored in references}
+    names = {"recovery": "recovery_pixels", "authenticity": "authenticity_pixels", "ct": "ct_pixels"}
+    pooled, rows = (
+        metrics[(metrics.sample_seed == "pooled") & (metrics.metric != "all") & (metrics.start != "data")],
+        [],
+    )
+    for (method, budget, sigma), cell in pooled.groupby(["method", "nfe_budget", "sigma_start"], sort=False):
+        stored = STORED[job["splits"][method]]
+        by_metric = cell[cell.reference == stored].set_index("metric")
+        found = {key: _estimate(by_metric, name) for key, name in names.items()}
+        reasons = audit(held_out=floors[stored], **found)
+        rows.append([method, budget, sigma, not reasons, "; ".join(reasons)])
+    return pd.DataFrame(rows, columns=["method", "nfe_budget", "sigma_start", "ranked", "reasons"])
+
+
+def _estimate(rows: pd.DataFrame, metric: str) -> Estimate | None:
+    return Estimate(*rows.loc[metric, ["value", "low", "high"]].astype(float)) if metric in rows.index else None
+
+
+def _identity(job: Mapping, metrics: pd.DataFrame) -> pd.DataFrame:
+    """Equivalence of two methods over sample seeds (TOST), for each metric with a margin.
+
+    A relative margin is a share of the second method's own mean.
+    """
+    columns = ["pair", "metric", "reference", "nfe", "seeds"]
+    columns += ["mean_difference", "low", "high", "margin", "p_value", "equivalent"]
+    plan, rows = job["identity"] or {"pairs": []}, []
+    absolute, relative = plan.get("margins", {}), plan.get("relative_margins", {})
+    seeds = metrics[(metrics.sample_seed != "pooled") & (metrics.metric != "all")]
+    keys = ["nfe_counted", "reference", "sample_seed"]
+    for first, second in plan["pairs"]:
+        for metric in [*absolute, *relative]:
+            chosen = seeds[seeds.metric == metric]
+            one, two = (chosen[chosen.method == name].set_index(keys).value.astype(float) for name in (first, second))
+            for (nfe, reference), values in (one - two).dropna().groupby(keys[:2], sort=False):
+                margin = absolute.get(metric) or relative[metric] * abs(two.loc[nfe, reference].mean())
+                test = equivalence(values.to_numpy(), margin)
+                named = [f"{first} - {second}", metric, reference, nfe, len(values)]
+                rows.append([*named, test.mean, test.low, test.high, margin, test.p_value, test.equivalent])
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _write(path: Path, table: pd.DataFrame) -> None:
+    with atomic(path) as temporary:
+        table.to_csv(temporary, index=False)

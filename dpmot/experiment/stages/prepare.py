@@ -1,0 +1,25 @@
+"""Load a data set, split it, and store the three parts (protocol: A networks and atoms, B classifier, C reference)."""
+
+import json
+from collections.abc import Mapping
+
+import torch
+
+from dpmot import plugins
+from dpmot.experiment.stages._session import session
+
+
+def run(job: Mapping, layout) -> None:
+    """Write ``data.safetensors``: <part>/images, <part>/labels, and the mixture's parameters where there is one."""
+    with session(job, layout) as stage:
+        with stage.watch.io():
+            data = plugins.find("data", job["dataset"]).load(root=job["root"], **job["options"])
+        tensors = {}
+        for name in "ABC":
+            images, labels = data.part(name)
+            tensors |= {f"{name}/images": torch.from_numpy(images), f"{name}/labels": torch.from_numpy(labels)}
+        if data.mixture is not None:
+            tensors["mixture/means"] = torch.as_tensor(data.mixture.means, dtype=torch.float32)
+            tensors["mixture/std"] = torch.tensor(float(data.mixture.std))
+        facts = {"name": data.name, "num_classes": data.num_classes, "note": data.note, "sha256": data.sha256}
+        stage.save(layout.data, tensors, {"facts": json.dumps(facts)})

@@ -1,0 +1,140 @@
+"""Draw all samples of one method: every level, NFE budget and seed, with the evaluations counted."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+from torch import Tensor
+from tqdm import tqdm
+
+from dpmot import plugins, seeds
+from dpmot.diffusion import network
+from dpmot.diffusion.denoiser import CountingDenoiser, TiledDenoiser
+from dpmot.diffusion.sigmas import Chain
+from dpmot.experiment import grid
+from dpmot.experiment.records import read_json
+from dpmot.experiment.stages._session import Part, encode, read_data, session
+from dpmot.starts import Setting, Start, prior_noise
+
+SHOWN = 16  # start points and prior noises kept for the figures
+
+
+class OverBudget(RuntimeError):
+    """A sampler spent more network evaluations than its budget allows."""
+
+
+def inputs(job: Mapping, layout) -> list[Path]:
+    """Files that a sampling job reads."""
+    files = [layout.data, layout.network(job["network"])]
+    return files + [layout.heights] * job["needs_heights"] + [layout.star] * job["needs_star"]
+
+
+def run(job: Mapping, layout) -> None:
+    """Write ``samples/<method>.safetensors``: <cell>/images, /source, and the first starts and prior noises."""
+    with session(job, layout, inputs(job, layout)) as stage:
+        method = Method.load(job, layout)
+        star = read_json(layout.star) if job["needs_star"] else None
+        tensors, records = {}, []
+        cells = [resolved(cell, star, method.network.chain) for cell in job["cells"]]
+        for cell in tqdm(cells, desc=job["method"], unit="cell", mininterval=5):
+            piece = stage.resume.path(f"{cell['key']}.safetensors")
+            if not cell["reason"] and not piece.exists():
+                with stage.watch.arithmetic():
+                    drawn, counted = method.draw(cell)
+                stage.save(piece, drawn, {"nfe": str(counted)})
+            if not cell["reason"]:
+                tensors |= {f"{cell['key']}/{name}": tensor for name, tensor in load_file(piece).items()}
+                with safe_open(piece, framework="pt") as file:
+                    cell = {**cell, "nfe_counted": int(file.metadata()["nfe"])}
+            records.append(cell)
+        stage.save(layout.samples(job["method"]), tensors, {"cells": json.dumps(records)})
+
+
+def resolved(cell: Mapping, star: Mapping | None, chain: Chain) -> dict:
+    """The cell with sigma_M* filled in, or with the reason why there is none."""
+    if star is None or cell["reason"]:
+        return dict(cell)
+    if star["sigma"] is None:
+        return {**cell, "reason": f"no sigma_M*: {star['reason']}"}
+    found = {**cell, "sigma_start": star["sigma"], "sigma_atoms": star["sigma"]}
+    return found if not cell["steps"] else grid.checked(chain, found)
+
+
+@dataclass(frozen=True, eq=False)
+class Method:
+    """network + start + sampler, ready to draw the cells of a job."""
+
+    job: Mapping
+    network: network.Network
+    part: Part
+    heights: Mapping[str, Tensor]
+
+    @classmethod
+    def load(cls, job: Mapping, layout) -> "Method":
+        """Read what the job needs.
+
+        Raises:
+            ValueError: the network was made for other images than the data set's.
+        """
+        parts, _, _ = read_data(layout.data)
+        loaded = network.load(layout.network(job["network"]))
+        shape = list(parts["A"].raw.shape[1:])
+        if list(loaded.card["shape"]) != shape:
+            raise ValueError(f"network {job['network']} was made for {loaded.card['shape']}, the data are {shape}")
+        heights = load_file(layout.heights) if job["needs_heights"] else {}
+        return cls(job, loaded, parts[job["split"]], heights)
+
+    @lru_cache(maxsize=1)  # noqa: B019 - one method per process; cells of one level follow each other
+    def start(self, sigma: float | None) -> Start:
+        """The start at atoms of noise level sigma."""
+        level = self.network.chain.sigma_max if sigma is None else sigma
+        name = grid.problem(self.job["split"], self.job["source"], level)
+        setting = Setting(self.network.chain, self.part.floats, level, self.job["atom_seed"], self.heights.get(name))
+        return plugins.find("starts", self.job["start"]).Start(setting, **self.job["start_options"])
+
+    def draw(self, cell: Mapping) -> tuple[dict[str, Tensor], int]:
+        """All samples of a cell, and the network evaluations spent on each.
+
+        Returns:
+            "images" (n, *S) as stored, "source" (n,) where images stand behind the start, "start" and "prior", the
+            first points in float32.
+
+        Raises:
+            OverBudget: more evaluations than predicted for the cell.
+        """
+        rows = seeds.sample_seeds(cell["sample_seed"], self.job["num_samples"])
+        start = self.start(cell["sigma_atoms"])
+        points = start(rows)
+        counting = CountingDenoiser(TiledDenoiser(self.network.denoiser(cell["steps"])))
+        x = self._sample(counting, points.x.double(), cell, rows)
+        if counting.nfe + start.nfe > cell["nfe"]:
+            raise OverBudget(
+                f"{self.job['name']}: {counting.nfe + start.nfe} evaluations were spent, {cell['nfe']} are allowed at "
+                f"NFE {cell['nfe_budget']}; correct num_steps in baselines/{self.job['sampler']}.py"
+            )
+        shape = self.part.raw.shape[1:]
+        drawn = {"images": encode(x, self.part.raw), "start": points.x[:SHOWN].float()}
+        drawn["prior"] = prior_noise(rows[:SHOWN], shape, source=self.job["source"])
+        if points.source is not None:
+            drawn["source"] = points.source
+        return drawn, counting.nfe + start.nfe
+
+    def _sample(self, denoiser: CountingDenoiser, x: Tensor, cell: Mapping, rows: Sequence[int]) -> Tensor:
+        if self.job["sampler"] == "none":
+            return x
+        sigmas = torch.from_numpy(grid.sigmas(self.network.chain, cell).copy())
+        x = plugins.find("baselines", self.job["sampler"]).sample(
+            denoiser,
+            x,
+            sigmas,
+            noise=lambda step: seeds.normal(rows, x.shape[1:], "step", step).to(x),
+            **self.job["sampler_options"],
+        )
+        if self.job["extra_denoise"]:
+            x = denoiser(x, x.new_tensor(self.network.chain.sigma_min))
+        return x

@@ -1,0 +1,65 @@
+"""Find sigma_M*: the smallest level at which DPM-OT stops copying, judged on seeds and images no table reports.
+
+At each candidate the samples of a converged solve (50 evaluations or more) are audited against the training images
+(split A) and held-out images (split B, which the pixel audit shares with nothing that is reported). sigma_M* is the
+smallest candidate at which recovery, authenticity and C_T all lie inside; none may exist.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+from tqdm import tqdm
+
+from dpmot.experiment.records import read_json, write_json
+from dpmot.experiment.stages._measuring import held_out
+from dpmot.experiment.stages._session import Part, read_data, session
+from dpmot.experiment.stages.sample import Method, inputs
+from dpmot.features import Features, pixels
+from dpmot.metrics import ct, novelty
+from dpmot.statistics import jackknife
+from dpmot.statistics.audit import audit
+
+
+def run(job: Mapping, layout) -> None:
+    """Write ``star.json``: sigma (or null), the reason, and one row per candidate."""
+    with session(job, layout, inputs(job, layout)) as stage:
+        parts, _, _ = read_data(layout.data)
+        method, references = Method.load(job, layout), _references(parts)
+        rows: list[dict] = []
+        for cell in tqdm(sorted(job["cells"], key=_sigma), desc="selection", unit="level", mininterval=5):
+            piece = stage.resume.path(f"{cell['key']}.json")
+            if not piece.exists():
+                with stage.watch.arithmetic():
+                    skipped = {"sigma": _sigma(cell), "reasons": [cell["reason"]], "inside": False}
+                    write_json(piece, skipped if cell["reason"] else _row(method, cell, references))
+            rows.append(read_json(piece))
+            if rows[-1]["inside"]:
+                break  # the smallest level inside: larger ones do not matter
+        found = rows[-1]["inside"]
+        sigma = rows[-1]["sigma"] if found else None
+        tried = ", ".join(f"{row['sigma']:g}" for row in rows)
+        reason = "smallest level inside" if found else f"no level among {tried} lies inside the held-out intervals"
+        write_json(layout.star, {"sigma": sigma, "reason": reason, "rows": rows})
+        print(f"sigma_M* = {sigma}: {reason}")
+
+
+def _sigma(cell: Mapping) -> float:
+    return cell["sigma_atoms"]
+
+
+def _references(parts: Mapping[str, Part]) -> dict[str, Features]:
+    return {"train": pixels.extract(parts["A"].raw), "test": pixels.extract(parts["B"].raw)}
+
+
+def _row(method: Method, cell: Mapping, references: Mapping[str, Features]) -> dict:
+    drawn, counted = method.draw(cell)
+    values = pixels.extract(drawn["images"]).values
+    generated = Features(values=values, extractor="pixels", source=np.asarray(drawn["source"]))
+    found = {metric: jackknife.mean_interval(v) for (metric, _), v in novelty.pointwise(generated, references).items()}
+    group = jackknife.groups(len(generated))
+    whole, parts = ct.evaluate(generated, references), ct.leave_out(generated, references, group)
+    found |= {key[0]: jackknife.interval(whole[key], parts[key], debias=ct.DEBIAS) for key in whole}
+    audited = {name: found[f"{name}_pixels"] for name in ("recovery", "authenticity", "ct")}
+    reasons = audit(held_out=held_out(references), **audited)
+    described = {name: [e.value, e.low, e.high] for name, e in audited.items()}
+    return {"sigma": cell["sigma_atoms"], "nfe": counted, **described, "reasons": reasons, "inside": not reasons}

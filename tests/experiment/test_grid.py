@@ -1,0 +1,94 @@
+"""The grid of cells: levels and step counts of every start, checked against the chains' own tails."""
+
+import pytest
+
+from dpmot.experiment import grid
+
+NETWORKS = {
+    "ddpm": {"kind": "ddpm", "training": {"steps": 1}},
+    "edm": {"kind": "edm", "training": {"steps": 1}},
+    "student": {"distillation": "progressive", "teacher": "edm", "step_counts": [8, 4], "training": {"steps": 1}},
+}
+
+
+def _config(method: dict, **changes) -> dict:
+    method = {"network": "ddpm", "sampler": "ddim", **method}
+    base = {"networks": NETWORKS, "methods": {"m": method}, "nfe_budgets": [5, 10], "sample_seeds": [0]}
+    return {**base, "selection": {"sigmas": [1.0, 2.0]}, **changes}
+
+
+def _cells(method: dict, **changes) -> list[dict]:
+    return list(grid.cells(_config(method, **changes), "m"))
+
+
+def test_as_paper_starts_at_the_level_from_which_the_budget_finishes_the_chain():
+    sigmas = [round(cell["sigma_start"], 3) for cell in _cells({"start": "transport"}, nfe_budgets=[5, 10, 20, 30, 50])]
+    assert sigmas == [0.026, 0.044, 0.076, 0.108, 0.173]  # linear-beta chain, T = 1000, by hand
+    karras = _cells({"start": "copy", "network": "edm"})
+    assert [round(cell["sigma_start"], 2) for cell in karras] == [0.14, 3.26]  # Karras, 18 levels
+
+
+def test_a_budget_longer_than_the_chain_is_skipped_with_its_reason():
+    (cell,) = _cells({"start": "transport", "network": "edm"}, nfe_budgets=[20])
+    assert cell["reason"] == "NFE 20: the full chain has 18 steps, fewer than 20"
+
+
+def test_as_code_takes_latents_at_the_budget_and_starts_the_chain_at_a_fifth_of_it():
+    paper = _cells({"start": "transport"})
+    code = _cells({"start": "transport", "level": "as_code"})
+    assert [cell["sigma_atoms"] for cell in code] == [cell["sigma_start"] for cell in paper]
+    assert [(cell["steps"], cell["nfe"]) for cell in code] == [(1, 1), (2, 2)]
+    assert all(cell["sigma_start"] < cell["sigma_atoms"] for cell in code)
+
+
+def test_the_extra_denoise_of_the_code_costs_one_evaluation_more():
+    assert [cell["nfe"] for cell in _cells({"start": "transport", "nfe": "as_code"})] == [6, 11]
+
+
+def test_heun_spends_the_odd_number_below_an_even_budget():
+    assert [cell["nfe"] for cell in _cells({"network": "edm", "sampler": "edm"})] == [5, 9]
+
+
+def test_full_chain_rows_take_every_level_of_the_network():
+    (ddpm,) = _cells({"sampler": "ddpm", "nfe_budgets": ["full"]})
+    (edm,) = _cells({"network": "edm", "sampler": "edm", "nfe_budgets": ["full"]})
+    assert (ddpm["nfe"], edm["nfe"]) == (1000, 35)
+    chain = grid.chain_of(_config({}), "ddpm")
+    assert (grid.sigmas(chain, ddpm) == chain.sigmas).all()
+
+
+def test_a_student_takes_the_most_steps_that_it_was_distilled_for():
+    cells = _cells({"network": "student"}, nfe_budgets=[2, 5, 10, 20])
+    assert [cell["steps"] if not cell["reason"] else None for cell in cells] == [None, 4, 8, None]
+    assert "distilled for 4, 8 steps" in cells[0]["reason"]
+    assert cells[3]["reason"] == "NFE 20: the student has no more than 8 steps, shown at NFE 10"
+
+
+def test_sigma_star_is_left_open_until_it_is_found():
+    for cell in _cells({"start": "transport", "level": "star"}):
+        assert cell["sigma_start"] is None and cell["reason"] is None
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "edm"])
+@pytest.mark.parametrize("network", ["ddpm", "edm"])
+def test_every_grid_descends_from_its_start_to_zero_in_the_counted_steps(network, sampler):
+    method = {"network": network, "sampler": sampler, "start": "transport", "level": [0.1, 1, 10]}
+    chain = grid.chain_of(_config(method), network)
+    for cell in _cells(method, nfe_budgets=[5, 10, 20, 50]):
+        if cell["reason"]:
+            assert "levels lie there" in cell["reason"]
+            continue
+        sigmas = grid.sigmas(chain, cell)
+        assert len(sigmas) == cell["steps"] + 1 and sigmas[0] == cell["sigma_start"] and sigmas[-1] == 0
+        assert (sigmas[:-1] > sigmas[1:]).all()
+
+
+def test_problems_are_shared_by_networks_and_samplers_and_name_no_network():
+    both = {name: {"network": name, "sampler": "ddim", "start": "transport", "level": 1} for name in ("ddpm", "edm")}
+    found = grid.problems({**_config({}), "methods": both, "selection": {"sigmas": []}})
+    assert [problem["name"] for problem in found] == ["A-normal-1"]
+
+
+def test_cell_keys_are_unique_within_a_method():
+    cells = _cells({"start": "transport", "level": [1, 2]}, sample_seeds=[0, 1])
+    assert len({cell["key"] for cell in cells}) == len(cells) == 8

@@ -1,0 +1,50 @@
+"""Which metric looks at which features, how copies of either split are seen, and intervals from replicates."""
+
+import numpy as np
+
+from dpmot.experiment.stages._measuring import measure
+from dpmot.features import Features
+
+N, K, D = 200, 4, 3
+
+
+def _features(extractor: str, seed: int, *, n: int = N, source=None) -> Features:
+    random = np.random.default_rng(seed)
+    probabilities = None if extractor == "pixels" else random.dirichlet(np.ones(K), n)
+    values = random.standard_normal((n, D))
+    return Features(values=values, extractor=extractor, probabilities=probabilities, source=source)
+
+
+def _references() -> dict:
+    names = ("pixels", "classifier")
+    return {e: {"train": _features(e, 1), "test": _features(e, 2)} for e in names}
+
+
+def test_every_metric_has_its_own_space():
+    generated = {"pixels": _features("pixels", 3), "classifier": _features("classifier", 3)}
+    found = {(one.metric, one.reference) for one in measure(generated, _references(), np.arange(N) % 20)}
+    assert {("fd_classifier", "test"), ("fd_classifier", "train"), ("is_classifier", "none")} <= found
+    assert {("authenticity_pixels", "train"), ("ct_pixels", "train"), ("nn_distance_pixels", "test")} <= found
+    assert sum(metric.startswith("mmr_") for metric, _ in found) == 8
+    assert not any(metric in ("fd_pixels", "authenticity_classifier", "recovery_pixels") for metric, _ in found)
+
+
+def test_copies_of_the_test_split_are_recovered_there():
+    references = _references()
+    test = references["pixels"]["test"]
+    copied = Features(values=test.values + 1e-6, extractor="pixels", source=np.arange(N))
+    rows = list(measure({"pixels": copied}, references, np.arange(N) % 20, stored="test"))
+    recovery = next(one for one in rows if one.metric == "recovery_pixels")
+    assert (recovery.reference, recovery.estimate.value) == ("test", 1.0)
+    distances = {one.reference: one.estimate.value for one in rows if one.metric == "nn_distance_pixels"}
+    assert distances["test"] < 1e-5 < distances["train"]
+
+
+def test_replicates_are_the_metric_without_each_group():
+    generated, references, group = {"classifier": _features("classifier", 3)}, _references(), np.arange(N) % 20
+    whole = {(m.metric, m.reference): m for m in measure(generated, references, group)}
+    part = {"classifier": generated["classifier"].subset(group != 7)}
+    without = {(m.metric, m.reference): m.full for m in measure(part, references, np.arange(190) % 19)}
+    for key, full in without.items():
+        # Both are float64; the fast path subtracts group sums.
+        assert np.isclose(whole[key].leave_out[7], full, rtol=1e-8), key

@@ -1,0 +1,69 @@
+"""Files appear whole or not at all; resume points belong to one identity."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from dpmot.experiment.records import ResumePoint, Stopwatch, atomic, digest, read_json, write_json
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_temporary(tmp_path):
+    path = tmp_path / "a.json"
+    write_json(path, {"x": 1})
+    with pytest.raises(RuntimeError), atomic(path) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert read_json(path) == {"x": 1}
+    assert [file.name for file in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_a_process_killed_while_writing_leaves_the_old_file(tmp_path):
+    path = tmp_path / "a.json"
+    write_json(path, {"x": 1})
+    code = (
+        "import os, pathlib, sys\nfrom dpmot.experiment.records import atomic\n"
+        "with atomic(pathlib.Path(sys.argv[1])) as temporary:\n    temporary.write_text('half')\n"
+        "    os.kill(os.getpid(), 9)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code, str(path)]).returncode == -9
+    assert read_json(path) == {"x": 1}
+
+
+def test_resume_state_is_kept_for_the_same_identity_and_refused_for_another(tmp_path, capsys):
+    first = ResumePoint(tmp_path / "r", {"config": {"n": 1}, "code": "a"})
+    first.path("piece").write_text("done")
+    assert ResumePoint(tmp_path / "r", {"config": {"n": 1}, "code": "a"}).path("piece").exists()
+    assert not ResumePoint(tmp_path / "r", {"config": {"n": 1}, "code": "b"}).path("piece").exists()
+    assert "was made with another code; starting afresh" in capsys.readouterr().out
+
+
+def test_a_damaged_identity_is_refused(tmp_path):
+    first = ResumePoint(tmp_path / "r", {"code": "a"})
+    first.path("piece").write_text("done")
+    first.path("identity.json").write_text('{"code": ')
+    assert not ResumePoint(tmp_path / "r", {"code": "a"}).path("piece").exists()
+
+
+def test_clear_removes_the_folder(tmp_path):
+    point = ResumePoint(tmp_path / "r", {})
+    point.path("piece").write_text("x")
+    point.clear()
+    assert not (tmp_path / "r").exists()
+
+
+def test_digest_ignores_the_order_of_keys_and_sees_values():
+    assert digest({"a": 1, "b": [2]}) == digest({"b": [2], "a": 1}) != digest({"a": 1, "b": [3]})
+
+
+def test_a_stopwatch_accounts_for_startup_arithmetic_and_io(tmp_path):
+    watch = Stopwatch("job")
+    with watch.arithmetic():
+        sum(range(200_000))
+    with watch.io():
+        os.urandom(1)
+    watch.write(tmp_path)
+    row = read_json(tmp_path / "job.json")
+    assert row["job"] == "job" and row["startup_s"] > 0 and row["peak_mb"] > 1
+    assert row["startup_s"] + row["arithmetic_s"] + row["io_s"] <= row["wall_s"] + 0.005  # rounding, 1 ms each

@@ -1,0 +1,38 @@
+"""The import closure decides what re-runs: it must reach everything a stage uses and nothing else."""
+
+from dpmot.experiment import sources
+from dpmot.plugins import ROOT
+
+
+def _names(*modules: str) -> set[str]:
+    return {path.relative_to(ROOT).as_posix() for path in sources.closure(modules)}
+
+
+def test_a_sampler_depends_on_the_noise_levels_and_not_on_metrics():
+    found = _names("baselines.edm")
+    assert {"baselines/edm.py", "dpmot/diffusion/sigmas.py", "baselines/__init__.py"} <= found
+    assert not any("metrics" in name or "transport" in name for name in found)
+
+
+def test_training_depends_on_no_metric_sampler_or_transport():
+    found = _names("dpmot.experiment.stages.train", "dpmot.diffusion.networks.edm")
+    assert "dpmot/diffusion/training.py" in found
+    assert not any(part in name for name in found for part in ("metrics", "transport", "baselines", "starts"))
+
+
+def test_measuring_depends_on_no_network_and_no_sampler():
+    found = _names("dpmot.experiment.stages.measure")
+    assert "dpmot/metrics/novelty.py" in found
+    assert not any(part in name for name in found for part in ("baselines", "transport", "unet"))
+
+
+def test_the_code_digest_changes_with_one_byte_of_an_imported_file(tmp_path, monkeypatch):
+    package = tmp_path / "dpmot"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "a.py").write_text("from dpmot import b\n")
+    (package / "b.py").write_text("x = 1\n")
+    monkeypatch.setattr(sources, "ROOT", tmp_path)
+    before = sources.code_digest(["dpmot.a"])
+    (package / "b.py").write_text("x = 2\n")
+    assert sources.code_digest(["dpmot.a"]) != before

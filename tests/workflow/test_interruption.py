@@ -1,0 +1,83 @@
+"""An interrupted run goes on where it was, and its numbers are those of a run that was left alone."""
+
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+
+pytestmark = pytest.mark.workflow
+
+
+def _start(project) -> subprocess.Popen:
+    return subprocess.Popen(
+        project.command(),
+        cwd=project.folder,
+        env=project.environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
+def _wait_for(path, process, *, seconds: float = 200) -> None:
+    end = time.monotonic() + seconds
+    while not path.exists():
+        assert process.poll() is None, "the run ended before it could be interrupted"
+        assert time.monotonic() < end, f"{path} did not appear"
+        time.sleep(0.05)
+
+
+def _same_numbers(first, second) -> bool:
+    names = ["metrics.csv", "replicates.csv", "audit.csv", "identity.csv"]
+    return all(first.results(name).read_bytes() == second.results(name).read_bytes() for name in names)
+
+
+def test_after_kill_9_the_command_that_the_message_names_unlocks_and_the_numbers_are_the_same(fresh, finished):
+    process = _start(fresh)
+    _wait_for(fresh.results(".resume/sample_ddpm"), process)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    blocked = fresh.snakemake(check=False)
+    assert blocked.returncode == 1 and "--unlock" in blocked.stderr + blocked.stdout
+    fresh.snakemake("--unlock")
+    fresh.snakemake()
+    assert _same_numbers(fresh, finished)
+
+
+def test_after_ctrl_c_the_same_command_goes_on_and_the_numbers_are_the_same(fresh, finished):
+    process = _start(fresh)
+    _wait_for(fresh.results(".resume/train_edm"), process)
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(timeout=60) != 0
+    data = fresh.results("data.safetensors").stat().st_mtime
+    fresh.snakemake()
+    assert fresh.results("data.safetensors").stat().st_mtime == data  # finished work is kept
+    assert _same_numbers(fresh, finished)
+
+
+def test_a_failed_job_leaves_its_log_and_no_output(fresh):
+    sampler = fresh.folder / "baselines" / "edm.py"
+    sampler.write_text(sampler.read_text().replace("return x\n", "return x * float('nan')\n"))
+    done = fresh.snakemake("--until", "sample", "--keep-going", check=False)
+    assert done.returncode == 1
+    assert "100 of 100 images hold NaN" not in done.stdout  # the log says it, and is shown on standard error
+    assert "images hold NaN or infinite values" in fresh.results("logs/sample_edm.log").read_text()
+    assert not fresh.results("samples/edm.safetensors").exists()
+    assert fresh.results("samples/ddpm.safetensors").exists()
+
+
+def test_a_sampler_that_overspends_its_budget_fails_the_run(fresh):
+    sampler = fresh.folder / "baselines" / "edm.py"
+    sampler.write_text(sampler.read_text().replace("return (nfe + 1) // 2", "return nfe"))
+    done = fresh.snakemake("results/smoke/samples/edm.safetensors", check=False)
+    assert done.returncode == 1
+    log = fresh.results("logs/sample_edm.log").read_text()
+    assert "9 evaluations were spent, 5 are allowed at NFE 5; correct num_steps in baselines/edm.py" in log
+
+
+def test_results_are_the_same_bits_on_one_core(fresh, finished):
+    fresh.snakemake("results/smoke/samples/edm.safetensors", "results/smoke/transport.safetensors", cores=1)
+    for name in ("samples/edm.safetensors", "transport.safetensors"):
+        assert fresh.results(name).read_bytes() == finished.results(name).read_bytes()
