@@ -54,7 +54,8 @@ def page_inputs(wildcards):
     """What a table or figure reads."""
     samples = [LAYOUT.samples(name) for name in EXPERIMENT["methods"]] if wildcards.page.startswith("figure") else []
     star = [LAYOUT.star] if "selection" in EXPERIMENT else []
-    return [ROOT / "metrics.csv", LAYOUT.data, *samples, *star]
+    measured = [ROOT / name for name in ("metrics.csv", "audit.csv", "identity.csv")]
+    return [*measured, "paper_figures/reported.csv", LAYOUT.data, *samples, *star]
 
 
 def trained_from(wildcards):
@@ -137,6 +138,7 @@ rule classify:
     """Mode-mixture classifier and feature network, trained on split B."""
     input:
         LAYOUT.data,
+        [EXPERIMENT["classifier"]["weights"]] if "weights" in EXPERIMENT["classifier"] else [],
         code=code(*jobs.classify(EXPERIMENT)["code"]),
     output:
         LAYOUT.classifier,
@@ -207,6 +209,7 @@ rule measure:
     input:
         LAYOUT.data,
         CLASSIFIER,
+        [EXPERIMENT["inception_weights"]] if "inception_weights" in EXPERIMENT else [],
         [LAYOUT.samples(name) for name in EXPERIMENT["methods"]],
         code=code(*MEASURE["code"]),
     output:

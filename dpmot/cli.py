@@ -10,7 +10,6 @@ from dpmot.experiment import jobs
 from dpmot.experiment.config import describe, load
 
 DEFAULT = "config/digits.yaml"
-COMMON = f"[--configfile {DEFAULT}] [--config key=value ...] [--results results]"
 VERBS = {
     "plan": (
         "show what would run: every method, its counted evaluations, and what is skipped and why",
@@ -26,7 +25,7 @@ VERBS = {
     "measure": ("measure every cell and write the tidy tables", None, "dpmot measure"),
     "timings": ("gather where the time of every job went", None, "dpmot timings"),
 }
-USER_ERRORS = (ValueError, FileNotFoundError, ArithmeticError, RuntimeError, PermissionError)
+USER_ERRORS = (ValueError, OSError, ArithmeticError)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -19,7 +19,7 @@ METRICS = [
 AUDIT = ("method", "nfe_budget", "sigma_start", "ranked", "reasons")
 IDENTITY = [
     "pair", "metric", "reference", "nfe", "seeds", "mean_difference", "low", "high", "margin", "p_value",
-    "equivalent",
+    "equivalent", "p_difference",
 ]  # fmt: skip
 REPORTED = [
     "dataset", "method", "sampler", "network", "nfe", "metric", "value", "num_samples", "conditional", "source",
@@ -202,7 +202,7 @@ def load(folder: Path) -> Results:
         if key not in experiment:
             raise ValueError(f'{folder / "experiment.json"} lacks "{key}"; make it again')
     audit, identity, star = folder / "audit.csv", folder / "identity.csv", folder / "star.json"
-    differences = ("mean_difference", "low", "high", "margin", "p_value")
+    differences = ("mean_difference", "low", "high", "margin", "p_value", "p_difference")
     return Results(
         folder=folder,
         metrics=metrics,

@@ -111,7 +111,19 @@ def _reference_panel(table: pd.DataFrame, results: Results, footnotes: dict, fam
         rows.append((*map(Cell, head), *cells, *(Cell("–" if row is None else _plain(row)) for row in audit)))
     header = ("row", "NFE", "counted", "n", f"{quality_name('fd', family)} test", f"{quality_name('fd', family)} train")
     header += (quality_name("is", family), "recovery", "authenticity", "nn ratio")
-    return Panel("Floors and references", header, tuple(rows), (BESIDE,))
+    return Panel("Floors and references", header, tuple(rows), (BESIDE, *_copier(results, family)))
+
+
+def _copier(results: Results, family: str) -> tuple[str, ...]:
+    """What an exact copier of the training split gets: its distance tends to the plain one, with no bias to remove."""
+    rows = results.pooled()
+    rows = rows[(rows["metric"] == f"copy_fd_{family}") & (rows["reference"] == "test") & rows["value"].notna()]
+    name = quality_name("fd", family)
+    return tuple(
+        f"A method that hands back the {n} images of split A exactly tends to {name} {value:.2f} against test: read "
+        "rows that copy beside this number, the others beside the floor of split A."
+        for n, value in zip(rows["num_samples"], rows["value"], strict=True)
+    )
 
 
 def layout(table: pd.DataFrame, results: Results) -> Document:

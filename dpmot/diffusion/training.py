@@ -38,13 +38,17 @@ class Fit:
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long and how fast: ``steps`` batches of ``batch`` images, peak rate ``lr``, average decay ``ema``."""
+    """How long and how fast: ``steps`` batches of ``batch`` images, peak rate ``lr``, average decay ``ema``.
+
+    An interruption costs no more than ``checkpoint_seconds`` of training.
+    """
 
     steps: int
     batch: int = 128
     lr: float = 2e-3
     ema: float = 0.999
     warmup: int = 100
+    checkpoint_seconds: float = 20.0
 
     def rate(self, step: int) -> float:
         """Learning rate of step 0, ..., steps - 1."""
@@ -73,7 +77,6 @@ def fit(
     *,
     description: str,
     checkpoint: Checkpoint | None = None,
-    every: float = 20.0,
     curve: int = 50,
 ) -> Fit:
     """Minimise ``loss_at(step)`` over the parameters of ``model``.
@@ -83,8 +86,7 @@ def fit(
         loss_at: scalar loss of step i; all its randomness must come from i.
         schedule: steps, rate and average.
         description: label of the progress bar.
-        checkpoint: resumption state, written every ``every`` seconds.
-        every: seconds.
+        checkpoint: resumption state, written every ``schedule.checkpoint_seconds``.
         curve: points of the loss curve.
 
     Returns:
@@ -115,7 +117,7 @@ def fit(
         point = sums[step * curve // schedule.steps]
         point[0] += loss.item()
         point[1] += 1
-        if checkpoint is not None and time.monotonic() - saved > every:
+        if checkpoint is not None and time.monotonic() - saved > schedule.checkpoint_seconds:
             _store(checkpoint, step + 1, sums, parameters, average, optimiser)
             saved = time.monotonic()
     model.eval()

@@ -53,7 +53,10 @@ def load(files: Sequence[Path], overrides: Sequence[str] = ()) -> dict:
         key, equals, value = text.partition("=")
         if not equals:
             raise ConfigError(f'--config takes key=value, got "{text}"')
-        _merge(config, {key: yaml.safe_load(value)})
+        try:
+            _merge(config, {key: yaml.safe_load(value)})
+        except yaml.YAMLError as error:
+            raise ConfigError(f"--config {key}: {' '.join(str(error).split())}") from None
     return validate(config)
 
 
@@ -167,6 +170,9 @@ def _check_networks(config: Mapping) -> None:
         if "kind" in network:
             kind = plugins.find("networks", network["kind"]).Parametrisation
             _check_options(kind, network.get("options", {}), f"{where}.options", skip=())
+            for key, value in network.get("options", {}).items():
+                if not isinstance(value, int | float):
+                    raise ConfigError(f"{where}.options.{key}: {value!r} is no number")
             if hasattr(kind, "model") != getattr(plugins.find("data", config["dataset"]), "MIXTURE", False):
                 raise ConfigError(
                     f"{where}.kind: {network['kind']} does not fit the data set {config['dataset']}: {FITS}"
@@ -178,6 +184,8 @@ def _check_networks(config: Mapping) -> None:
             _check_teacher(config, network, where)
         if "weights" in network and not Path(network["weights"]).is_file():
             raise ConfigError(f"{where}.weights: no file {network['weights']}")
+    if "inception_weights" in config and not Path(config["inception_weights"]).is_file():
+        raise ConfigError(f"inception_weights: no file {config['inception_weights']}")
     if "weights" in config["classifier"] and not Path(config["classifier"]["weights"]).is_file():
         raise ConfigError(f"classifier.weights: no file {config['classifier']['weights']}")
 
@@ -206,6 +214,10 @@ def _check_method(config: Mapping, method: Mapping, where: str) -> None:
         raise ConfigError(f"{where}: sampler none returns the start itself; it takes no options and no prior start")
     if start == "prior" and "level" in method:
         raise ConfigError(f"{where}: a prior start has no level; it begins at the network's sigma_max")
+    if "targets" in method and start == "prior":
+        raise ConfigError(f"{where}.targets: a prior start has no atoms")
+    if method.get("nfe") == "as_code" and method["sampler"] == "none":
+        raise ConfigError(f"{where}.nfe: sampler none spends no evaluation, so there is none to add")
     for key in ("source_measure", "heights"):
         if key in method and start != "transport":
             raise ConfigError(f"{where}.{key}: only for start transport, not for {start}")
@@ -222,8 +234,14 @@ def _check_selection(config: Mapping) -> None:
     plugins.path("baselines", selection["sampler"])
     for sigma in selection["sigmas"]:
         _check_sigma(config, selection["network"], sigma, "selection.sigmas")
+    trial = {"network": selection["network"], "sampler": selection["sampler"], "start": "transport"}
+    trial |= {"level": selection["sigmas"], "nfe_budgets": [selection["nfe"]]}
+    for cell in grid.cells({**config, "methods": {"selection": trial}}, "selection"):
+        if cell["reason"]:
+            raise ConfigError(f"selection: {cell['reason']}")
     seed = selection.get("sample_seed", grid.SELECTION_SEED)
-    if seed in config["sample_seeds"]:
+    reported = {seed for method in config["methods"].values() for seed in method.get("sample_seeds", [])}
+    if seed in reported | set(config["sample_seeds"]):
         raise ConfigError(f"selection.sample_seed: {seed} is also a reported seed; choose another, e.g. 1000")
 
 
@@ -232,6 +250,18 @@ def _check_identity(config: Mapping) -> None:
         for name in pair:
             if name not in config["methods"]:
                 raise ConfigError(f'identity.pairs: no method "{name}" under methods')
+        one, two = (list(grid.cells(config, name)) for name in pair)
+        cells = [[(cell["nfe"], cell["sample_seed"]) for cell in side if not cell["reason"]] for side in (one, two)]
+        if cells[0] != cells[1] or len(set(cells[0])) != len(cells[0]):
+            raise ConfigError(
+                f"identity.pairs: {pair[0]} and {pair[1]} must have the same seeds and evaluations, one level"
+            )
+    stems = {stem for name in plugins.names("metrics") for stem in plugins.find("metrics", name).DIRECTION}
+    for metric in [name for key in ("margins", "relative_margins") for name in config.get("identity", {}).get(key, {})]:
+        if metric.rpartition("_")[0] not in stems:
+            raise ConfigError(
+                f'identity: no metric "{metric}"; allowed are {", ".join(sorted(stems))} with their suffix'
+            )
 
 
 def _check_pages(config: Mapping) -> None:

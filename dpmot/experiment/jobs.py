@@ -132,8 +132,7 @@ def select(config: Mapping) -> dict:
     method |= {"level": selection["sigmas"], "nfe_budgets": [selection["nfe"]]}
     trial = {**config, "methods": {"selection": method}, "sample_seeds": [selection["sample_seed"]]}
     job = sample({**trial, "num_samples": selection["num_samples"]}, "selection")
-    code = [f"{STAGES}.select", *job["code"], plugins.module_name("metrics", "novelty")]
-    return {**job, "stage": "select", "name": "select", "code": code}
+    return {**job, "stage": "select", "name": "select", "code": [f"{STAGES}.select", *job["code"]]}
 
 
 def sample(config: Mapping, name: str) -> dict:

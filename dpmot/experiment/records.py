@@ -88,11 +88,12 @@ class Stopwatch:
 
     @contextmanager
     def _measure(self, kind: str) -> Iterator[None]:
-        begin = time.perf_counter()
+        begin, before = time.perf_counter(), sum(self.seconds.values())
         try:
             yield
         finally:
-            self.seconds[kind] += time.perf_counter() - begin
+            inside = sum(self.seconds.values()) - before  # measured by contexts within this one
+            self.seconds[kind] += time.perf_counter() - begin - inside
 
     def arithmetic(self):
         """Context: network evaluations and matrix arithmetic."""

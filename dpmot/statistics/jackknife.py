@@ -12,7 +12,7 @@ For Frechet distances the bias is many times the noise: there a percentile boots
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import ndtri, stdtrit
+from scipy.special import betaincinv, stdtrit
 
 
 @dataclass(frozen=True)
@@ -69,10 +69,10 @@ def interval(full: float, leave_out: np.ndarray, *, level: float = 0.95, debias:
 
 
 def mean_interval(values: np.ndarray, *, num_groups: int = 20, level: float = 0.95) -> Estimate:
-    """Mean of per-sample values (n,) with its jackknife interval.
+    """Mean of per-sample values (n,) with its jackknife interval; of booleans, a share with its exact one.
 
-    A share of 0 or 1 has equal replicates and a jackknife width of zero, which claims certainty: there the interval
-    is Wilson's.
+    Replicates of a small share are few and skewed, of a share of 0 or 1 equal: a jackknife there reaches below 0 or
+    claims certainty.
 
     Args:
         values: numbers, or booleans where the mean is a share.
@@ -83,14 +83,16 @@ def mean_interval(values: np.ndarray, *, num_groups: int = 20, level: float = 0.
         ValueError: see ``groups`` and ``interval``.
     """
     values = np.asarray(values)
-    if values.dtype == bool and len(values) and values.min() == values.max():
-        return wilson(int(values.sum()), len(values), level=level)
+    if values.dtype == bool:
+        return share_interval(int(values.sum()), len(values), level=level)
     leave_out = leave_out_of_means(values, groups(len(values), num_groups))
     return interval(values.mean(), leave_out, level=level, debias=False)
 
 
-def wilson(count: int, n: int, *, level: float = 0.95) -> Estimate:
-    """Share count/n with Wilson's score interval (Wilson 1927), inside [0, 1] and never empty.
+def share_interval(count: int, n: int, *, level: float = 0.95) -> Estimate:
+    """Share count/n with the exact binomial interval (Clopper & Pearson 1934): it never claims more than it covers.
+
+    Score intervals are shorter and, at a handful of counts, call a chance share significant too often.
 
     Raises:
         ValueError: count outside 0..n, or n = 0.
@@ -98,12 +100,10 @@ def wilson(count: int, n: int, *, level: float = 0.95) -> Estimate:
     _check_level(level)
     if not 0 <= count <= n or n == 0:
         raise ValueError(f"A share needs 0 <= count <= n and n >= 1, got {count} of {n}")
-    z2, share = ndtri(0.5 + level / 2) ** 2, count / n
-    centre = (share + z2 / (2 * n)) / (1 + z2 / n)
-    half = np.sqrt(z2 * (share * (1 - share) / n + z2 / (4 * n * n))) / (1 + z2 / n)
-    # At 0 and n one end is the share itself; say so without rounding.
-    low, high = (0.0 if count == 0 else centre - half), (1.0 if count == n else centre + half)
-    return Estimate(value=share, low=float(low), high=float(high))
+    tail = (1 - level) / 2
+    low = betaincinv(count, n - count + 1, tail) if count else 0.0
+    high = betaincinv(count + 1, n - count, 1 - tail) if count < n else 1.0
+    return Estimate(value=count / n, low=float(low), high=float(high))
 
 
 def _check_level(level: float) -> None:

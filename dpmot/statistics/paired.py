@@ -16,13 +16,17 @@ from dpmot.statistics.jackknife import Estimate, interval
 
 @dataclass(frozen=True)
 class Equivalence:
-    """Result of a TOST: the mean difference, its (1 - 2 alpha) interval, the p-value, and p_value <= alpha."""
+    """Result of a TOST: the mean difference, its (1 - 2 alpha) interval, the p-value, and p_value <= alpha.
+
+    ``p_difference`` is the two-sided p-value of the t-test against a mean difference of 0.
+    """
 
     mean: float
     low: float
     high: float
     p_value: float
     equivalent: bool
+    p_difference: float
 
 
 def difference(
@@ -70,7 +74,8 @@ def equivalence(differences: np.ndarray, margin: float, *, alpha: float = 0.05) 
     inside = margin - abs(mean)  # the nearer of the two margins decides
     # Seeds that all agree leave nothing to test: the answer is the mean's.
     p_value = float(stdtr(degrees, -inside / error)) if error > 0 else float(inside <= 0)
-    return Equivalence(float(mean), float(mean - half), float(mean + half), p_value, p_value <= alpha)
+    p_difference = 2 * float(stdtr(degrees, -abs(mean) / error)) if error > 0 else float(mean == 0)
+    return Equivalence(float(mean), float(mean - half), float(mean + half), p_value, p_value <= alpha, p_difference)
 
 
 def holm(p_values: Sequence[float]) -> np.ndarray:

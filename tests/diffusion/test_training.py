@@ -1,6 +1,7 @@
 """Training: exact resumption, the moving average, the schedule, and a loss that diverges."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -36,7 +37,7 @@ class Interrupted(Exception):
     pass
 
 
-def training(parametrisation, *, stop=None, **options):
+def training(parametrisation, *, stop=None, every=20.0, **options):
     torch.manual_seed(0)
     model = UNet(1, channels=8)
     denoiser = NetworkDenoiser(parametrisation, model)
@@ -47,7 +48,9 @@ def training(parametrisation, *, stop=None, **options):
         x0, noise, u = batch_of(IMAGES, 0, "training", step, size=SCHEDULE.batch)
         return denoiser.loss(x0, noise, u).mean()
 
-    return model, fit(model, loss_at, SCHEDULE, description="test", curve=6, **options)
+    return model, fit(
+        model, loss_at, replace(SCHEDULE, checkpoint_seconds=every), description="test", curve=6, **options
+    )
 
 
 @pytest.mark.parametrize("parametrisation", [ddpm.Parametrisation(), edm.Parametrisation()], ids=["ddpm", "edm"])

@@ -245,7 +245,8 @@ def write_results(folder, kind="digits", images=None):
     compared = [("fd_classifier", "test"), ("is_classifier", "none"), ("mmr_0.1", "none"), ("recovery_pixels", "train")]
     identity = [
         {"pair": pair, "metric": metric, "reference": reference, "nfe": nfe, "seeds": 20, "mean_difference": 0.0041 * k,
-         "low": -0.011, "high": 0.017 * k, "margin": 0.05, "p_value": 0.0002 * 10**k, "equivalent": k < 3}
+         "low": -0.011, "high": 0.017 * k, "margin": 0.05, "p_value": 0.0002 * 10**k, "equivalent": k < 3,
+        "p_difference": 0.4}
         for pair, nfe in [("identity_ot - identity_copy", "5"), ("atoms - copy", "5")]
         for k, (metric, reference) in enumerate(compared)
     ]  # fmt: skip

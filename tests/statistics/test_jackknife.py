@@ -1,11 +1,13 @@
 """The delete-group jackknife against closed forms, and its coverage for the Frechet distance."""
 
+from math import comb
+
 import numpy as np
 import pytest
 
 from dpmot.features import Features
 from dpmot.metrics import frechet
-from dpmot.statistics.jackknife import Estimate, groups, interval, leave_out_of_means, mean_interval, wilson
+from dpmot.statistics.jackknife import Estimate, groups, interval, leave_out_of_means, mean_interval, share_interval
 
 
 def test_samples_are_dealt_to_groups_in_turn():
@@ -44,18 +46,23 @@ def test_a_wider_level_gives_a_wider_interval():
     assert ratio == pytest.approx(2.860935 / 1.729133, rel=1e-6)
 
 
-def test_wilson_matches_published_values():
-    # Newcombe 1998, table I: 81/263 and 15/148, method 3
-    for count, n, low, high in ((81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611)):
-        found = wilson(count, n)
-        assert found.value == count / n
-        assert (found.low, found.high) == pytest.approx((low, high), abs=5e-5)  # printed with four digits
+def tail(n, share, counts):
+    """P(X in counts) for a binomial X."""
+    return sum(comb(n, k) * share**k * (1 - share) ** (n - k) for k in counts)
+
+
+@pytest.mark.parametrize(("count", "n"), [(81, 263), (15, 148), (3, 500), (1, 29)])
+def test_each_end_of_an_exact_interval_leaves_one_tail_beyond_the_count(count, n):
+    found = share_interval(count, n)
+    assert found.value == count / n
+    assert 1 - tail(n, found.low, range(count)) == pytest.approx(0.025, rel=1e-6)  # the definition, float64 sums
+    assert tail(n, found.high, range(count + 1)) == pytest.approx(0.025, rel=1e-6)
 
 
 def test_a_share_of_zero_or_one_keeps_an_honest_width():
-    assert mean_interval(np.zeros(500, dtype=bool)) == wilson(0, 500)
-    assert mean_interval(np.ones(500, dtype=bool)) == wilson(500, 500)
-    assert mean_interval(np.ones(500, dtype=bool)).low == pytest.approx(1 / (1 + 1.959964**2 / 500))
+    assert mean_interval(np.zeros(500, dtype=bool)) == share_interval(0, 500)
+    assert mean_interval(np.ones(500, dtype=bool)) == share_interval(500, 500)
+    assert share_interval(0, 500).high == pytest.approx(1 - 0.025 ** (1 / 500))
     assert mean_interval(np.zeros(500)) == Estimate(0.0, 0.0, 0.0)  # numbers, not a share
 
 
@@ -64,7 +71,7 @@ def test_intervals_of_a_share_cover_it():
     for _ in range(400):
         found = mean_interval(random.random(500) < 0.1)
         covered += found.low <= 0.1 <= found.high
-    # 95 % of 400 with a binomial standard error of 1.1 %; the normal approximation at n p = 50 costs about 1 %
+    # 95 % of 400 with a binomial standard error of 1.1 %; the exact interval covers about 1 % more
     assert 0.91 <= covered / 400 <= 0.985
 
 
@@ -126,4 +133,4 @@ def test_bad_arguments_are_refused_in_one_line():
     with pytest.raises(ValueError, match="between 0 and 1, got 95"):
         interval(1.0, np.array([1.0, 2.0]), level=95)
     with pytest.raises(ValueError, match="got 3 of 2"):
-        wilson(3, 2)
+        share_interval(3, 2)

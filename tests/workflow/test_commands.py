@@ -37,6 +37,22 @@ BAD = {
         "methods={x: {network: student, sampler: ddim, nfe_budgets: [2]}}",
         r"student was distilled for 5, 10",
     ),
+    "missing Inception weights": ("inception_weights=nowhere.pth", r"inception_weights: no file nowhere.pth"),
+    "identity of an unknown metric": (
+        "identity={pairs: [[identity_ot, identity_copy]], margins: {fd_clasifier: 1, ffd_x: 1}}",
+        r'identity: no metric "ffd_x"',
+    ),
+    "identity of unequal cells": ("identity={pairs: [[ddpm, identity_copy]]}", r"must have the same seeds"),
+    "selection that no budget meets": (
+        "selection={network: student, sampler: ddim, nfe: 2, sigmas: [1]}",
+        r"selection: .*distilled for 5, 10 steps",
+    ),
+    "atoms of a prior start": (
+        "methods={x: {network: edm, sampler: ddim, targets: as_code}}",
+        r"a prior start has no atoms",
+    ),
+    "option that is no number": ("networks={edm: {options: {sigma_data: abc}}}", r"sigma_data: 'abc' is no number"),
+    "too few samples": ("num_samples=40", r"num_samples: 40"),
     "selection seed reported": (
         "selection={network: edm, sampler: ddim, nfe: 10, sigmas: [1], sample_seed: 0}",
         r"selection.sample_seed: 0 is also a reported seed",

@@ -36,7 +36,7 @@ def _same_numbers(first, second) -> bool:
 
 def test_after_kill_9_the_command_that_the_message_names_unlocks_and_the_numbers_are_the_same(fresh, finished):
     process = _start(fresh)
-    _wait_for(fresh.results(".resume/sample_ddpm"), process)
+    _wait_for(fresh.results(".resume/sample_dpm_ot_ddpm/5-level-0.safetensors"), process)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     blocked = fresh.snakemake(check=False)
@@ -46,14 +46,28 @@ def test_after_kill_9_the_command_that_the_message_names_unlocks_and_the_numbers
     assert _same_numbers(fresh, finished)
 
 
+def test_state_of_other_code_is_refused_and_said(fresh):
+    process = _start(fresh)
+    _wait_for(fresh.results(".resume/train_edm/training.safetensors"), process)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    unet = fresh.folder / "dpmot" / "diffusion" / "unet.py"
+    unet.write_text(unet.read_text() + "\n# edited\n")
+    fresh.snakemake("--unlock")
+    fresh.snakemake("results/smoke/networks/edm.safetensors")
+    log = fresh.results("logs/train_edm.log").read_text()
+    assert "was made with another code; starting afresh" in log and "resume: continuing" not in log
+
+
 def test_after_ctrl_c_the_same_command_goes_on_and_the_numbers_are_the_same(fresh, finished):
     process = _start(fresh)
-    _wait_for(fresh.results(".resume/train_edm"), process)
+    _wait_for(fresh.results(".resume/train_edm/training.safetensors"), process)
     os.killpg(process.pid, signal.SIGINT)
     assert process.wait(timeout=60) != 0
     data = fresh.results("data.safetensors").stat().st_mtime
     fresh.snakemake()
     assert fresh.results("data.safetensors").stat().st_mtime == data  # finished work is kept
+    assert "resume: continuing training" in fresh.results("logs/train_edm.log").read_text()
     assert _same_numbers(fresh, finished)
 
 
@@ -62,7 +76,7 @@ def test_a_failed_job_leaves_its_log_and_no_output(fresh):
     sampler.write_text(sampler.read_text().replace("return x\n", "return x * float('nan')\n"))
     done = fresh.snakemake("--until", "sample", "--keep-going", check=False)
     assert done.returncode == 1
-    assert "100 of 100 images hold NaN" not in done.stdout  # the log says it, and is shown on standard error
+    assert "images hold NaN or infinite values" in done.stdout + done.stderr  # failed logs are shown
     assert "images hold NaN or infinite values" in fresh.results("logs/sample_edm.log").read_text()
     assert not fresh.results("samples/edm.safetensors").exists()
     assert fresh.results("samples/ddpm.safetensors").exists()

@@ -44,8 +44,8 @@ def test_every_cell_holds_num_samples_distinct_rows_per_seed(finished):
         images = {cell["key"]: file.get_tensor(f"{cell['key']}/images") for cell in cells}
     assert {(cell["nfe_budget"], cell["sample_seed"]) for cell in cells} == {(b, s) for b in (5, 10) for s in (0, 1)}
     for array in images.values():
-        assert array.dtype == "uint8" and array.shape == (100, 1, 8, 8)
-        assert len({image.tobytes() for image in array}) == 100
+        assert array.dtype == "uint8" and array.shape == (200, 1, 8, 8)
+        assert len({image.tobytes() for image in array}) == 200
 
 
 def test_copies_of_the_reference_are_unranked_too(finished):
@@ -107,5 +107,6 @@ def test_one_more_budget_reruns_no_training_and_no_other_problem(finished):
     planned = finished.planned("--config", "nfe_budgets=[5, 10, 20]")
     assert "sample_ddpm" in planned and "solve" in planned
     assert not {job for job in planned if job.startswith(("train", "classify", "prepare"))}
-    # These state their own budgets or levels, which did not change.
-    assert "sample_sweep" not in planned or "solve" in planned
+    # The sweep and the identity pair state their own budgets; one heights file serves all problems, so what reads it
+    # runs again, and what does not (a copy start, a prior) keeps its samples.
+    assert "sample_identity_copy" not in planned and "sample_sweep" in planned

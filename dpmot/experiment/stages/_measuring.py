@@ -85,14 +85,10 @@ def _one(module: ModuleType, features: Features, references: Mapping[str, Featur
     if hasattr(module, "pointwise"):
         for (metric, reference), values in module.pointwise(features, references).items():
             leave_out = jackknife.leave_out_of_means(values, group)
-            constant = values.dtype == bool and (values.all() or not values.any())
-            full = float(values.mean())
-            estimate = (
-                jackknife.wilson(int(values.sum()), len(values))
-                if constant
-                else jackknife.interval(full, leave_out, debias=False)
-            )
-            yield Measurement(metric, reference, features.extractor, full, leave_out, estimate)
+            mean = float(values.mean())
+            share = values.dtype == bool
+            estimate = jackknife.mean_interval(values) if share else jackknife.interval(mean, leave_out, debias=False)
+            yield Measurement(metric, reference, features.extractor, mean, leave_out, estimate)
         return
     whole, parts = module.evaluate(features, references), _leave_out(module, features, references, group)
     for key, full in whole.items():

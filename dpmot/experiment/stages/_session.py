@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from dpmot import images as pixels
-from dpmot.experiment.records import ResumePoint, Stopwatch, atomic, file_digest
+from dpmot.experiment.records import ResumePoint, Stopwatch, atomic, environment, file_digest
 from dpmot.experiment.sources import code_digest
 
 
@@ -22,6 +22,7 @@ def session(job: Mapping, layout, inputs: Sequence[Path] = ()) -> Iterator["Sess
     watch = Stopwatch(job["name"])
     torch.set_num_threads(job.get("threads", 1))
     identity = {"config": job, "code": code_digest(job["code"]), "inputs": [file_digest(path) for path in inputs]}
+    identity["environment"] = environment(job.get("threads", 1))
     resume = ResumePoint(layout.resume(job["name"]), identity)
     yield Session(watch, resume)
     watch.write(layout.root / "timings")

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from dpmot.experiment.stages._session import read_data, session
 from dpmot.features import Features
 from dpmot.statistics.audit import audit
 from dpmot.statistics.jackknife import Estimate
-from dpmot.statistics.paired import equivalence
+from dpmot.statistics.paired import equivalence, holm
 
 COLUMNS = [
     *("experiment", "dataset", "method", "network", "start", "sampler", "nfe_budget", "nfe_counted"),
@@ -44,7 +45,7 @@ def run(job: Mapping, layout) -> None:
         extract = Extractors(job, layout, mixture)
         with stage.watch.arithmetic():
             references = _references(extract, parts)
-        rows, replicates = [], []
+        rows, replicates, unsolved = [], [], {}
         for name in tqdm(["real_train", "real_test", *job["methods"]], desc="measure", unit="method", mininterval=5):
             piece = stage.resume.path(f"{name}.json")
             if not piece.exists():
@@ -58,6 +59,7 @@ def run(job: Mapping, layout) -> None:
             found = json.loads(piece.read_text(encoding="utf-8"))
             rows += found["rows"]
             replicates += found["replicates"]
+            unsolved |= found.get("unsolved", {})
         with stage.watch.io():
             common = {key: job[key] for key in ("experiment", "dataset", "training_seed")}
             metrics = pd.DataFrame(rows).assign(**common, fingerprint=digest(mark)).reindex(columns=COLUMNS)
@@ -66,7 +68,7 @@ def run(job: Mapping, layout) -> None:
                 layout.root / "replicates.csv",
                 pd.DataFrame(replicates, columns=["cell", "metric", "reference", "group", "value"]),
             )
-            _write(layout.root / "audit.csv", _audit(job, metrics, references["pixels"]))
+            _write(layout.root / "audit.csv", _audit(job, metrics, references["pixels"], unsolved))
             _write(layout.root / "identity.csv", _identity(job, metrics))
             write_json(layout.root / "fingerprint.json", {"fingerprint": digest(mark), **mark})
 
@@ -107,8 +109,18 @@ def _real(name: str, references: Mapping) -> dict:
     group = np.arange(len(next(iter(generated.values())))) % NUM_GROUPS
     cell = {"method": name, "start": "data", "sampler": "none", "nfe_budget": 0, "nfe_counted": 0}
     other = [one for one in measure(generated, references, group) if one.reference != name.removeprefix("real_")]
+    if name == "real_train":
+        other += [_copied(one) for one in other if one.metric.startswith("fd_")]
     rows = _rows({**cell, "sample_seed": "pooled", "num_samples": len(group)}, other)
     return {"rows": rows, "replicates": _replicates(f"{name}/0", other)}
+
+
+def _copied(one: Measurement) -> Measurement:
+    """FD of the training images as a finite law, which is what an exact copier of them tends to.
+
+    Resampling one finite set any number of times leaves its plain distance: there is no bias to remove.
+    """
+    return replace(one, metric=f"copy_{one.metric}", estimate=Estimate(one.full, one.full, one.full))
 
 
 def _method(job: Mapping, layout, name: str, extract: Extractors, references: Mapping) -> dict:
@@ -138,7 +150,8 @@ def _method(job: Mapping, layout, name: str, extract: Extractors, references: Ma
         measured = list(measure(pooled, references, np.tile(group, len(features)), stored=stored))
         rows += _rows({**cell, "sample_seed": "pooled", "num_samples": len(group) * len(features)}, measured)
         replicates += _replicates("/".join([name, key[0], f"{key[1]:.6g}"]), measured)
-    return {"rows": rows, "replicates": replicates}
+    unsolved = {f"{c['nfe_budget']}/{c['sigma_start']:.6g}": c["unsolved"] for c in cells if c.get("unsolved")}
+    return {"rows": rows, "replicates": replicates, "unsolved": {name: unsolved}}
 
 
 def _read_samples(path: Path) -> tuple[list[dict], dict[str, torch.Tensor]]:
@@ -187,7 +200,7 @@ def _replicates(cell: str, measured: Sequence[Measurement]) -> list[list]:
     return found
 
 
-def _audit(job: Mapping, metrics: pd.DataFrame, references: Mapping[str, Features]) -> pd.DataFrame:
+def _audit(job: Mapping, metrics: pd.DataFrame, references: Mapping, unsolved: Mapping) -> pd.DataFrame:
     """One row per pooled cell: ranked, or the reasons why not."""
     floors = {stored: held_out(as_seen(references, stored)) for stored in references}
     names = {"recovery": "recovery_pixels", "authenticity": "authenticity_pixels", "ct": "ct_pixels"}
@@ -200,6 +213,8 @@ def _audit(job: Mapping, metrics: pd.DataFrame, references: Mapping[str, Feature
         by_metric = cell[cell.reference == stored].set_index("metric")
         found = {key: _estimate(by_metric, name) for key, name in names.items()}
         reasons = audit(held_out=floors[stored], **found)
+        missed = unsolved[method].get(f"{budget}/{sigma:.6g}")
+        reasons += [f"transport not converged: {missed}"] if missed else []
         rows.append([method, budget, sigma, not reasons, "; ".join(reasons)])
     return pd.DataFrame(rows, columns=["method", "nfe_budget", "sigma_start", "ranked", "reasons"])
 
@@ -211,10 +226,11 @@ def _estimate(rows: pd.DataFrame, metric: str) -> Estimate | None:
 def _identity(job: Mapping, metrics: pd.DataFrame) -> pd.DataFrame:
     """Equivalence of two methods over sample seeds (TOST), for each metric with a margin.
 
-    A relative margin is a share of the second method's own mean.
+    A relative margin is a share of the second method's own mean. p_difference is the two-sided p-value against equal
+    means, Holm-corrected over the table.
     """
     columns = ["pair", "metric", "reference", "nfe", "seeds"]
-    columns += ["mean_difference", "low", "high", "margin", "p_value", "equivalent"]
+    columns += ["mean_difference", "low", "high", "margin", "p_value", "equivalent", "p_difference"]
     plan, rows = job["identity"] or {"pairs": []}, []
     absolute, relative = plan.get("margins", {}), plan.get("relative_margins", {})
     seeds = metrics[(metrics.sample_seed != "pooled") & (metrics.metric != "all")]
@@ -227,8 +243,10 @@ def _identity(job: Mapping, metrics: pd.DataFrame) -> pd.DataFrame:
                 margin = absolute.get(metric) or relative[metric] * abs(two.loc[nfe, reference].mean())
                 test = equivalence(values.to_numpy(), margin)
                 named = [f"{first} - {second}", metric, reference, nfe, len(values)]
-                rows.append([*named, test.mean, test.low, test.high, margin, test.p_value, test.equivalent])
-    return pd.DataFrame(rows, columns=columns)
+                found = [test.mean, test.low, test.high, margin, test.p_value, test.equivalent, test.p_difference]
+                rows.append([*named, *found])
+    table = pd.DataFrame(rows, columns=columns)
+    return table.assign(p_difference=holm(table.p_difference.to_numpy(float)) if len(table) else [])
 
 
 def _write(path: Path, table: pd.DataFrame) -> None:

@@ -18,13 +18,13 @@ from dpmot.diffusion.denoiser import CountingDenoiser, TiledDenoiser
 from dpmot.diffusion.sigmas import Chain
 from dpmot.experiment import grid
 from dpmot.experiment.records import read_json
-from dpmot.experiment.stages._session import Part, encode, read_data, session
+from dpmot.experiment.stages._session import Part, encode, metadata, read_data, session
 from dpmot.starts import Setting, Start, prior_noise
 
 SHOWN = 16  # start points and prior noises kept for the figures
 
 
-class OverBudget(RuntimeError):
+class OverBudget(ValueError):
     """A sampler spent more network evaluations than its budget allows."""
 
 
@@ -50,7 +50,7 @@ def run(job: Mapping, layout) -> None:
             if not cell["reason"]:
                 tensors |= {f"{cell['key']}/{name}": tensor for name, tensor in load_file(piece).items()}
                 with safe_open(piece, framework="pt") as file:
-                    cell = {**cell, "nfe_counted": int(file.metadata()["nfe"])}
+                    cell = {**cell, "nfe_counted": int(file.metadata()["nfe"]), "unsolved": method.unsolved(cell)}
             records.append(cell)
         stage.save(layout.samples(job["method"]), tensors, {"cells": json.dumps(records)})
 
@@ -73,6 +73,7 @@ class Method:
     network: network.Network
     part: Part
     heights: Mapping[str, Tensor]
+    solved: Mapping[str, Mapping]
 
     @classmethod
     def load(cls, job: Mapping, layout) -> "Method":
@@ -87,14 +88,25 @@ class Method:
         if list(loaded.card["shape"]) != shape:
             raise ValueError(f"network {job['network']} was made for {loaded.card['shape']}, the data are {shape}")
         heights = load_file(layout.heights) if job["needs_heights"] else {}
-        return cls(job, loaded, parts[job["split"]], heights)
+        solved = metadata(layout.heights) if job["needs_heights"] else {}
+        return cls(job, loaded, parts[job["split"]], heights, solved)
+
+    def unsolved(self, cell: Mapping) -> str | None:
+        """Why the cell's transport problem did not converge; None where it did, or where there is none."""
+        name = self._problem(cell["sigma_atoms"])
+        return self.solved[name]["reason"] if name in self.solved else None
+
+    def _problem(self, sigma: float | None) -> str:
+        return grid.problem(
+            self.job["split"], self.job["source"], self.network.chain.sigma_max if sigma is None else sigma
+        )
 
     @lru_cache(maxsize=1)  # noqa: B019 - one method per process; cells of one level follow each other
     def start(self, sigma: float | None) -> Start:
         """The start at atoms of noise level sigma."""
         level = self.network.chain.sigma_max if sigma is None else sigma
-        name = grid.problem(self.job["split"], self.job["source"], level)
-        setting = Setting(self.network.chain, self.part.floats, level, self.job["atom_seed"], self.heights.get(name))
+        solved = self.heights.get(self._problem(sigma))
+        setting = Setting(self.network.chain, self.part.floats, level, self.job["atom_seed"], solved)
         return plugins.find("starts", self.job["start"]).Start(setting, **self.job["start_options"])
 
     def draw(self, cell: Mapping) -> tuple[dict[str, Tensor], int]:

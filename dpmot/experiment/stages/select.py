@@ -1,7 +1,8 @@
 """Find sigma_M*: the smallest level at which DPM-OT stops copying, judged on seeds and images no table reports.
 
-At each candidate the samples of a converged solve (50 evaluations or more) are audited against the training images
-(split A) and held-out images (split B, which the pixel audit shares with nothing that is reported). sigma_M* is the
+At each candidate samples (of 50 evaluations or more in the protocol; star.json records it) are audited against images
+(split A) and held-out images (split B, which the pixel audit shares with nothing that is reported); a problem that
+did not converge is not inside. sigma_M* is the
 smallest candidate at which recovery, authenticity and C_T all lie inside; none may exist.
 """
 
@@ -60,6 +61,8 @@ def _row(method: Method, cell: Mapping, references: Mapping[str, Features]) -> d
     whole, parts = ct.evaluate(generated, references), ct.leave_out(generated, references, group)
     found |= {key[0]: jackknife.interval(whole[key], parts[key], debias=ct.DEBIAS) for key in whole}
     audited = {name: found[f"{name}_pixels"] for name in ("recovery", "authenticity", "ct")}
+    missed = method.unsolved(cell)
     reasons = audit(held_out=held_out(references), **audited)
+    reasons += [f"transport not converged: {missed}"] if missed else []
     described = {name: [e.value, e.low, e.high] for name, e in audited.items()}
     return {"sigma": cell["sigma_atoms"], "nfe": counted, **described, "reasons": reasons, "inside": not reasons}
