@@ -5,7 +5,8 @@ is read against its held-out value); ``SPACE``, the kind of features it wants ("
 "pixels"); and one of
 
 - ``pointwise(generated, references)`` -> {(metric, reference): (n,)}: the metric is the mean of these values, so
-  leaving samples out costs nothing; booleans where that mean is a share;
+  leaving samples out costs nothing; booleans where that mean is a share. ``UNITS``, by stem, tells how many
+  independent observations there are where that is fewer than the samples;
 - ``evaluate(generated, references)`` -> {(metric, reference): value} for functionals of the whole set, with
   ``DEBIAS``, true where the bias falls like 1/n so that the jackknife may remove it, and optionally
   ``leave_out(generated, references, groups)`` -> {(metric, reference): (G,)}, the same values without each group.

@@ -16,6 +16,9 @@ from dpmot.metrics._neighbours import distances, nearest, nearest_other, require
 
 DIRECTION = {"recovery": "lower", "authenticity": "higher", "nn_distance": "none"}
 SPACE = "pixels"
+# Samples of one stored latent are one draw of its noise: recovery asks whether *latents* come back, and there are no
+# more of these than distinct sources, however many samples are drawn from them.
+UNITS = {"recovery": lambda generated: len(np.unique(generated.source))}
 
 
 def pointwise(generated: Features, references: Mapping[str, Features]) -> dict[tuple[str, str], np.ndarray]:

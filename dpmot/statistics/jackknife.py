@@ -68,7 +68,9 @@ def interval(full: float, leave_out: np.ndarray, *, level: float = 0.95, debias:
     return Estimate(value=float(value), low=float(value - half), high=float(value + half))
 
 
-def mean_interval(values: np.ndarray, *, num_groups: int = 20, level: float = 0.95) -> Estimate:
+def mean_interval(
+    values: np.ndarray, *, units: int | None = None, num_groups: int = 20, level: float = 0.95
+) -> Estimate:
     """Mean of per-sample values (n,) with its jackknife interval; of booleans, a share with its exact one.
 
     Replicates of a small share are few and skewed, of a share of 0 or 1 equal: a jackknife there reaches below 0 or
@@ -76,6 +78,7 @@ def mean_interval(values: np.ndarray, *, num_groups: int = 20, level: float = 0.
 
     Args:
         values: numbers, or booleans where the mean is a share.
+        units: independent observations among booleans, where that is fewer than n.
         num_groups: of the jackknife.
         level: coverage, in (0, 1).
 
@@ -84,15 +87,17 @@ def mean_interval(values: np.ndarray, *, num_groups: int = 20, level: float = 0.
     """
     values = np.asarray(values)
     if values.dtype == bool:
-        return share_interval(int(values.sum()), len(values), level=level)
+        units = len(values) if units is None else units
+        return share_interval(float(values.sum()) * units / len(values), units, level=level)
     leave_out = leave_out_of_means(values, groups(len(values), num_groups))
     return interval(values.mean(), leave_out, level=level, debias=False)
 
 
-def share_interval(count: int, n: int, *, level: float = 0.95) -> Estimate:
+def share_interval(count: float, n: int, *, level: float = 0.95) -> Estimate:
     """Share count/n with the exact binomial interval (Clopper & Pearson 1934): it never claims more than it covers.
 
-    Score intervals are shorter and, at a handful of counts, call a chance share significant too often.
+    Score intervals are shorter and, at a handful of counts, call a chance share significant too often. ``count`` may
+    be a fraction where ``n`` is a number of independent units.
 
     Raises:
         ValueError: count outside 0..n, or n = 0.

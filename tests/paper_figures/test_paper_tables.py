@@ -301,7 +301,7 @@ def test_table_3_prints_differences_and_verdicts(digits_folder):
     text = _tables.markdown(table_3_identity.layout(table_3_identity.make(results), results))
     line = next(line for line in text.splitlines() if line.startswith("| is_classifier"))
     cells = [cell.strip() for cell in line.strip("|").split(" | ")]
-    assert cells == ["is_classifier", "none", "5", "20", "0.0041 [-0.011, 0.017]", "0.05", "0.002", "equivalent"]
+    assert cells == ["is_classifier", "none", "5", "20", "0.0041 [-0.011, 0.017]", "0.05", "0.002", "0.4", "equivalent"]
     assert sum("not shown |" in " ".join(line.split()) for line in text.splitlines()) == 2
 
 

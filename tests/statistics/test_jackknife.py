@@ -66,6 +66,11 @@ def test_a_share_of_zero_or_one_keeps_an_honest_width():
     assert mean_interval(np.zeros(500)) == Estimate(0.0, 0.0, 0.0)  # numbers, not a share
 
 
+def test_repeated_observations_do_not_shorten_the_interval_of_a_share():
+    values = np.random.default_rng(9).random(100) < 0.1
+    assert mean_interval(np.tile(values, 5), units=100) == mean_interval(values)
+
+
 def test_intervals_of_a_share_cover_it():
     random, covered = np.random.default_rng(4), 0
     for _ in range(400):

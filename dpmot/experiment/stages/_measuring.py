@@ -86,14 +86,22 @@ def _one(module: ModuleType, features: Features, references: Mapping[str, Featur
         for (metric, reference), values in module.pointwise(features, references).items():
             leave_out = jackknife.leave_out_of_means(values, group)
             mean = float(values.mean())
-            share = values.dtype == bool
-            estimate = jackknife.mean_interval(values) if share else jackknife.interval(mean, leave_out, debias=False)
+            if values.dtype == bool:
+                estimate = jackknife.mean_interval(values, units=units(module, metric, features))
+            else:
+                estimate = jackknife.interval(mean, leave_out, debias=False)
             yield Measurement(metric, reference, features.extractor, mean, leave_out, estimate)
         return
     whole, parts = module.evaluate(features, references), _leave_out(module, features, references, group)
     for key, full in whole.items():
         estimate = jackknife.interval(full, parts[key], debias=module.DEBIAS)
         yield Measurement(*key, features.extractor, full, parts[key], estimate)
+
+
+def units(module: ModuleType, metric: str, features: Features) -> int | None:
+    """Independent observations behind a pointwise metric; None where every sample is one."""
+    count = getattr(module, "UNITS", {}).get(metric.rpartition("_")[0])
+    return None if count is None else count(features)
 
 
 def _leave_out(module: ModuleType, features: Features, references: Mapping[str, Features], group: np.ndarray):

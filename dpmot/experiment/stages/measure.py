@@ -242,7 +242,7 @@ def _identity(job: Mapping, metrics: pd.DataFrame) -> pd.DataFrame:
             for (nfe, reference), values in (one - two).dropna().groupby(keys[:2], sort=False):
                 margin = absolute.get(metric) or relative[metric] * abs(two.loc[nfe, reference].mean())
                 test = equivalence(values.to_numpy(), margin)
-                named = [f"{first} - {second}", metric, reference, nfe, len(values)]
+                named = [f"{first} - {second}", metric, reference, int(nfe), len(values)]
                 found = [test.mean, test.low, test.high, margin, test.p_value, test.equivalent, test.p_difference]
                 rows.append([*named, *found])
     table = pd.DataFrame(rows, columns=columns)

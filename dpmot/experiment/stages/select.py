@@ -12,7 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from dpmot.experiment.records import read_json, write_json
-from dpmot.experiment.stages._measuring import held_out
+from dpmot.experiment.stages._measuring import held_out, units
 from dpmot.experiment.stages._session import Part, read_data, session
 from dpmot.experiment.stages.sample import Method, inputs
 from dpmot.features import Features, pixels
@@ -56,7 +56,10 @@ def _row(method: Method, cell: Mapping, references: Mapping[str, Features]) -> d
     drawn, counted = method.draw(cell)
     values = pixels.extract(drawn["images"]).values
     generated = Features(values=values, extractor="pixels", source=np.asarray(drawn["source"]))
-    found = {metric: jackknife.mean_interval(v) for (metric, _), v in novelty.pointwise(generated, references).items()}
+    found = {
+        metric: jackknife.mean_interval(values, units=units(novelty, metric, generated))
+        for (metric, _), values in novelty.pointwise(generated, references).items()
+    }
     group = jackknife.groups(len(generated))
     whole, parts = ct.evaluate(generated, references), ct.leave_out(generated, references, group)
     found |= {key[0]: jackknife.interval(whole[key], parts[key], debias=ct.DEBIAS) for key in whole}
