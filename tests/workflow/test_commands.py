@@ -81,7 +81,7 @@ def test_the_same_mistake_reads_the_same_on_the_command_line(capsys):
 
 def test_a_configfile_on_the_command_line_replaces_the_default(fresh):
     (fresh.folder / "config" / "own.yaml").write_text(
-        "experiment: own\ndataset: gaussians\nnfe_budgets: [5]\nnum_samples: 100\nsample_seeds: [0]\n"
+        "experiment: own\ndataset: gaussians\nnfe_budgets: [5]\nnum_samples: 200\nsample_seeds: [0]\n"
         "networks: {exact: {kind: mixture}}\nmethods: {ddim: {network: exact, sampler: ddim}}\n"
     )
     command = [sys.executable, "-m", "snakemake", "-n", "--workflow-profile", "none", "--configfile", "config/own.yaml"]
