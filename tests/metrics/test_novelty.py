@@ -44,14 +44,22 @@ def test_copies_recover_their_source_and_are_not_authentic(train):
     assert found["nn_distance_pixels", "train"].mean() == pytest.approx(0.0274, abs=5 * 0.0071 / np.sqrt(150))
 
 
-def test_held_out_draws_are_authentic_half_of_the_time_and_recover_by_chance(train):
+def test_independent_draws_recover_their_source_by_chance(train):
     held_out = pixels(draw(4000, 5), np.random.default_rng(6).integers(400, size=4000))
     found = novelty.pointwise(held_out, {"train": train})
     recovery = mean_interval(found["recovery_pixels", "train"], level=0.99)
     assert recovery.low <= 1 / 400 <= recovery.high
-    # "About one half": the nearest image of a new point is not a uniformly chosen one. In this 8-D Gaussian the share
-    # over 400 x 4000 draws is .587, with a standard error under .01; copies give 0 and far points 1.
-    assert found["authenticity_pixels", "train"].mean() == pytest.approx(0.587, abs=0.03)
+
+
+@pytest.mark.parametrize(("d", "mutual"), [(1, 2 / 3), (2, 6 * np.pi / (8 * np.pi + 3 * np.sqrt(3)))])
+def test_held_out_authenticity_is_one_minus_the_share_of_mutual_nearest_neighbours(d, mutual):
+    # A new point is not authentic where it and its nearest image are each other's nearest neighbours; for a smooth
+    # density that share is a constant of the dimension (Clark and Evans 1955 for d = 2).
+    random = np.random.default_rng(14)
+    train, held_out = pixels(random.random((3000, d))), pixels(random.random((3000, d)))
+    found = novelty.pointwise(held_out, {"train": train})["authenticity_pixels", "train"]
+    # two standard errors of about .009 each, from 3000 points of either kind; three of their sum, .013
+    assert found.mean() == pytest.approx(1 - mutual, abs=0.039)
 
 
 def test_exact_copies_have_distance_zero_and_duplicates_hide_no_recovery():
