@@ -4,7 +4,7 @@
     solution = SemiDiscreteSolver(chi2=0.01)(problem, seed=0)
     cell = solution.potential.cell(noise)
 
-torch and numpy only; knows no diffusion.
+torch, numpy and scipy only; knows no diffusion.
 """
 
 from dpmot.transport.atoms import Atoms, TensorAtoms

@@ -11,7 +11,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-BLOCK = 4096  # atoms read at a time, here and in the scores
+BLOCK = 4096  # atoms read at a time
 
 
 class Atoms(Protocol):
@@ -75,6 +75,23 @@ class Centred:
 
     def block(self, i: int, j: int) -> Tensor:
         return (self.atoms.block(i, j).double() - self.mean).float()
+
+
+@dataclass(frozen=True, eq=False)
+class Held:
+    """Rows that were computed once and kept: float32 (N, d)."""
+
+    rows: Tensor
+
+    @property
+    def dim(self) -> int:
+        return self.rows.shape[1]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def block(self, i: int, j: int) -> Tensor:
+        return self.rows[i:j]
 
 
 def as_atoms(atoms: Atoms | Tensor) -> Atoms:

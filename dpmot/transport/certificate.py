@@ -1,24 +1,35 @@
 """How far are the cell masses from their targets? chi2 = sum_i (p_i - w_i)^2 / w_i, measured on fresh noise.
 
-For w = 1/N it is N sum p_i^2 - 1; plain counting of n noises would leave N/n. From the counts c_i of B independent
-draws, sum_i c_i (c_i - 1) / (w_i B (B - 1)) - 1 is unbiased: a U-statistic with kernel 1[cell(x) = cell(x')] / w,
-whose variance gives the interval (Hoeffding 1948). One look of a size fixed beforehand: looking until it passes
-would be optional stopping.
+For w = 1/N it is N sum p_i^2 - 1; plain counting of n noises would leave N/n. The mean of 1[cell(x) = cell(x')] / w
+over the pairs of *independent* draws, minus 1, is unbiased: a U-statistic, whose variance gives the interval (Hoeffding
+1948). Draws may come in blocks of M that depend on each other (mirrored, recycled). Pairs inside a block are left out
+of the mean; they tell by how much the counts vary more than independent draws would,
+
+    I = 1 + (M - 1) (E[1[cell = cell'] / w | same block] - E[the same | independent]) / (N - 1).
+
+One look of a size fixed beforehand: looking until it passes would be optional stopping.
 """
 
 import math
 import time
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from scipy.cluster.vq import kmeans2
 from torch import Tensor
 
 from dpmot.seeds import generator
-from dpmot.transport.kernel import count_cells
+from dpmot.transport.groups import projected
+from dpmot.transport.kernel import Tally, tally
+from dpmot.transport.noise import kind_for
 from dpmot.transport.problem import SemiDiscreteProblem, checked_heights
 
 Z95 = 1.959964  # two-sided 95 % of the normal law
 PRECISION = 0.2  # half-width of the interval over the target, for a solution that just meets the target
+MANY = 1000  # atoms from which the noise of a look may be mirrored or recycled: the interval is tested for those
+LEAST_INFLATION = 0.25  # of I: mirrored draws of two atoms would have none
+GROUPS, CROWD = 20, 10  # k-means groups, and the fewest atoms of an average one
 
 
 @dataclass(frozen=True)
@@ -30,10 +41,16 @@ class Certificate:
         low, high: 95 % interval of chi2; low >= 0.
         total_variation: bound sqrt(high) / 2 >= sum |p_i - w_i| / 2 (Cauchy-Schwarz), at most 1: it holds with the
             interval's confidence. The sampler's output law differs from a random atom's by no more than this.
-        empty_cells: cells that caught none of the noises. Evidence of emptiness only where noises >> N.
-        noises: independent draws counted.
+        empty_cells: cells that caught none of the noises.
+        empty_expected: how many would catch none if every mass were right, sum_i (1 - w_i)^B: fewer are no evidence.
+        primal_dual_gap: estimate of <p - w, h>, the value of the dual at h minus the correlation E <x, T_h(x)> that the
+            map attains, over scale * rms |y - mean|. T_h moves the masses p, not w: its sign is free, and 0 is reached
+            exactly where p = w.
+        noises: draws counted.
         seconds: wall time of the look.
-        group_chi2: the same estimate over groups of atoms, or None: slow modes between far clusters show here.
+        group_chi2: the same over groups of atoms (those given, or k-means clusters), or None for few atoms: slow
+            modes between far clusters show here.
+        group_high: upper end of its 95 % interval, or None.
     """
 
     chi2: float
@@ -44,28 +61,28 @@ class Certificate:
     noises: int
     seconds: float
     group_chi2: float | None = None
+    group_high: float | None = None
+    empty_expected: float = 0.0
+    primal_dual_gap: float = 0.0
 
 
-def chi2_estimate(counts: Tensor, masses: Tensor, twins: Tensor | None = None) -> tuple[float, float]:
-    """Unbiased chi2 and its standard error from the counts of B draws.
+def chi2_estimate(seen: Tally, masses: Tensor) -> tuple[float, float]:
+    """Unbiased chi2 and its standard error.
 
     Args:
-        counts: (N,).
+        seen: counts of B draws in blocks.
         masses: targets w (N,), summing to 1.
-        twins: (N,) pairs (z, -z) inside one cell, if the draws came in mirrored pairs. The two of a pair depend on
-            each other, so only the B (B - 2) ordered pairs across are counted.
-
-    Returns:
-        (chi2, standard error).
     """
-    c, w, total = counts.double(), masses.double(), float(counts.sum())
-    pairs = c * (c - 1) if twins is None else c * (c - 1) - 2 * twins
-    number = total * (total - (1 if twins is None else 2))
-    second = float((pairs / w).sum()) / number  # E 1[same cell] / w = 1 + chi2
+    c, w, total, pairs = seen.counts.double(), masses.double(), float(seen.draws), seen.pairs
+    apart = c * (c - 1) - seen.together
+    second = float((apart / w).sum()) / pairs  # E 1[same cell] / w = 1 + chi2
+    within = total * (total - 1) - pairs
+    together = float((seen.together / w).sum()) / within if within else second
+    inflation = max(1 + within / total * (together - second) / max(len(c) - 1, 1), LEAST_INFLATION)
     third = float((c * (c - 1) * (c - 2) / w**2).sum()) / (total * (total - 1) * (total - 2))
-    first_order = max(third - second**2, second - 1, 0.0)  # Var of p/w: about chi2; noisy, so never below it
-    full = max(float((pairs / w**2).sum()) / number - second**2, 0.0)  # Var of the kernel: about N - 1
-    return second - 1, math.sqrt((4 * (total - 2) * first_order + 2 * full) / (total * (total - 1)))
+    first_order = max(third - second**2 if within <= total else 0.0, second - 1, 0.0)  # Var p/w: about chi2
+    full = max(float((apart / w**2).sum()) / pairs - second**2, 0.0)  # Var of the kernel: about N - 1
+    return second - 1, math.sqrt(4 * inflation * first_order / total + 2 * inflation**2 * full / pairs)
 
 
 def look_size(number: int, target: float) -> int:
@@ -85,42 +102,58 @@ def certify(
     target: float = 0.01,
     groups: Tensor | None = None,
 ) -> Certificate:
-    """Measure chi2 of heights on `look_size` independent draws from a stream that no fit uses.
+    """Measure chi2 of heights on `look_size` draws from a stream that no fit uses.
 
     Args:
         problem: source, atoms, masses.
         heights: (N,), any gauge.
         seed: of the stream.
         target: sets the number of draws.
-        groups: int64 (N,), 0..G-1: also report chi2 of the group masses.
+        groups: int64 (N,), any labels: also report chi2 of their masses; None takes k-means clusters.
 
     Raises:
         ValueError: heights or groups of the wrong shape.
     """
     started, number = time.perf_counter(), len(problem.atoms)
     heights = problem.centred_heights(checked_heights(heights, number).to(problem.mean.device))
+    if groups is not None and groups.shape != heights.shape:
+        raise ValueError(f"Groups have shape {tuple(groups.shape)}; give one label per atom, {tuple(heights.shape)}")
     if number == 1:  # the only cell is everything
         return Certificate(0.0, 0.0, 0.0, 0.0, 0, 0, time.perf_counter() - started)
-    noises = look_size(number, target)
+    heights = heights - heights.mean()
     stream = generator(seed, "transport", "certificate")
-    counts, _ = count_cells(problem, heights - heights.mean(), noises, stream)
-    chi2, error = chi2_estimate(counts, problem.masses)
+    noise = kind_for("auto", problem.law, problem.atoms.dim) if number >= MANY else "plain"
+    clusters = _clusters(problem) if groups is None else torch.unique(groups, return_inverse=True)[1]
+    labels = None if clusters is None else clusters.to(heights.device)
+    seen, *merged = tally(problem, [heights], look_size(number, target), stream, noise=noise, groups=labels)
+    chi2, error = chi2_estimate(seen, problem.masses)
     high = max(chi2 + Z95 * error, 0.0)
+    group_chi2 = group_high = None
+    if merged:
+        weights = torch.zeros_like(merged[0].counts).index_add(0, labels, problem.masses)
+        group_chi2, group_error = chi2_estimate(merged[0], weights)
+        group_high = max(group_chi2 + Z95 * group_error, 0.0)
+    spread = problem.law.scale * float(problem.norms.square().mean().sqrt())
     return Certificate(
         chi2=chi2,
         low=max(chi2 - Z95 * error, 0.0),
         high=high,
         total_variation=min(math.sqrt(high) / 2, 1.0),
-        empty_cells=int((counts == 0).sum()),
-        noises=noises,
+        empty_cells=int((seen.counts == 0).sum()),
+        noises=seen.draws,
         seconds=time.perf_counter() - started,
-        group_chi2=None if groups is None else _group_chi2(counts, problem.masses, groups),
+        group_chi2=group_chi2,
+        group_high=group_high,
+        empty_expected=float(torch.exp(seen.draws * torch.log1p(-problem.masses)).sum()),
+        primal_dual_gap=float((seen.counts / seen.draws - problem.masses) @ heights) / max(spread, 1e-300),
     )
 
 
-def _group_chi2(counts: Tensor, masses: Tensor, groups: Tensor) -> float:
-    if groups.shape != counts.shape:
-        raise ValueError(f"Groups have shape {tuple(groups.shape)}; give one label per atom, {tuple(counts.shape)}")
-    _, groups = torch.unique(groups.to(counts.device), return_inverse=True)
-    zeros = counts.new_zeros(int(groups.max()) + 1)
-    return chi2_estimate(zeros.index_add(0, groups, counts), zeros.index_add(0, groups, masses))[0]
+def _clusters(problem: SemiDiscreteProblem) -> Tensor | None:
+    """Labels (N,) of k-means clusters in a few dimensions, or None for few atoms."""
+    number = min(GROUPS, len(problem.atoms) // CROWD)
+    if number < 2:
+        return None
+    seed = np.random.default_rng(0)  # labels need no secrecy: the same ones for every look at these atoms
+    labels = kmeans2(projected(problem), number, minit="++", rng=seed)[1]
+    return torch.unique(torch.from_numpy(labels.astype(np.int64)), return_inverse=True)[1]

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from torch import Tensor
+
 Callback = Callable[[dict], None]
 
 
@@ -12,7 +14,7 @@ class Ledger:
 
     Attributes:
         budget: rows that may be argmaxed.
-        callback: called with dict(noises=, chi2=) after every look, or None.
+        callback: called after every look, or None: see `record`.
         noises: rows argmaxed so far.
         history: (noises, chi2) of every look; chi2 is of the heights before that look's update.
     """
@@ -22,10 +24,25 @@ class Ledger:
     noises: int = 0
     history: list[tuple[int, float]] = field(default_factory=list)
 
-    def record(self, chi2: float) -> None:
+    def record(
+        self,
+        chi2: float,
+        heights: Tensor | None = None,
+        state: Callable[[], dict] | None = None,
+        expected: float | None = None,
+    ) -> None:
+        """Note one look.
+
+        Args:
+            chi2: of the heights seen.
+            heights: centred heights after it.
+            state: returns what a resumed fit needs.
+            expected: noises at which the fit will probably end.
+        """
         self.history.append((self.noises, chi2))
         if self.callback is not None:
-            self.callback({"noises": self.noises, "chi2": chi2})
+            seen = {"noises": self.noises, "chi2": chi2, "heights": heights, "state": state, "expected": expected}
+            self.callback(seen)
 
     def spent(self) -> str | None:
         """The reason to stop, once the budget is used up."""

@@ -14,6 +14,7 @@ from torch import Tensor
 from dpmot.tiles import in_tiles
 from dpmot.transport.atoms import Atoms, blocks
 from dpmot.transport.kernel import winners
+from dpmot.transport.noise import Plain
 from dpmot.transport.problem import SemiDiscreteProblem, checked_heights
 
 
@@ -51,7 +52,7 @@ class BrenierPotential:
 
     def cell(self, x: Tensor) -> Tensor:
         """Index of the atom that x is sent to: (B, d) or (B, *S) -> int64 (B,)."""
-        return self._tiled(x, lambda z: winners(z, self.problem.centred, self._centred_heights)[0])
+        return self._tiled(x, lambda z: winners(Plain(z), self.problem.points, [self._centred_heights])[0][0])
 
     def cells(self, x: Tensor, k: int) -> Tensor:
         """Indices of the k largest planes at x, best first: (B, d) or (B, *S) -> int64 (B, k).
@@ -76,7 +77,7 @@ class BrenierPotential:
 
     def _ranked(self, z: Tensor, k: int) -> Tensor:
         scores, index = z.new_empty(len(z), 0), torch.empty(len(z), 0, dtype=torch.int64, device=z.device)
-        for i, j, y in blocks(self.problem.centred):
+        for i, j, y in blocks(self.problem.points):
             scores = torch.cat([scores, z @ y.T + self._centred_heights[i:j]], 1)
             index = torch.cat([index, torch.arange(i, j, device=z.device).expand(len(z), -1)], 1)
             order = torch.sort(scores, dim=1, descending=True, stable=True).indices[:, :k]

@@ -7,14 +7,16 @@ E(h) = integral u_h - <w, h>, whose gradient is p(h) - w.
 """
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from dpmot.transport.atoms import Atoms, Centred, as_atoms, blocks
+from dpmot.transport.atoms import Atoms, Centred, Held, as_atoms, blocks
 from dpmot.transport.sources import Source, source_named
 
 MASS_TOLERANCE = 1e-4  # a float32 vector of 10^5 masses sums to one within this
+HELD = 2**30  # bytes of centred atoms that may be kept in memory
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +63,17 @@ class SemiDiscreteProblem:
     def centred(self) -> Centred:
         """The atoms minus their mean."""
         return Centred(self.atoms, self.mean)
+
+    @cached_property
+    def points(self) -> Atoms:
+        """The centred atoms, computed once if they fit HELD bytes; otherwise anew for every tile."""
+        centred = self.centred
+        if 4 * len(centred) * centred.dim > HELD:
+            return centred
+        rows = torch.empty(len(centred), centred.dim, device=self.mean.device)
+        for i, j, y in blocks(centred):
+            rows[i:j] = y
+        return Held(rows)
 
     def centred_heights(self, heights: Tensor) -> Tensor:
         """Heights h for x -> heights for z = x - centre, up to a constant: h_i + centre * sum_j y_ij, float64."""

@@ -5,20 +5,23 @@ problem -> fit (Newton on lines for d <= 3, averaged Newton steps on noise above
 
 import math
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from dpmot.transport import averaging, newton
-from dpmot.transport.atoms import BLOCK
+from dpmot.transport import authors, averaging, newton
 from dpmot.transport.certificate import Certificate, certify
-from dpmot.transport.kernel import ROWS
+from dpmot.transport.kernel import BLOCK, ROWS
 from dpmot.transport.ledger import Callback, Ledger
 from dpmot.transport.lines import MAX_ATOMS, MAX_DIM
+from dpmot.transport.noise import kind_for
 from dpmot.transport.potential import BrenierPotential
 from dpmot.transport.problem import SemiDiscreteProblem, checked_heights
+from dpmot.transport.sources import NORMAL
 
+METHODS = ("auto", "newton", "averaging", "authors")
 NOISES_PER_ATOM, FEW_ATOMS = 2048, 128  # default budget: 2048 max(N, 128)
 
 
@@ -52,21 +55,29 @@ class SemiDiscreteSolver:
     Args:
         chi2: target: sum (p_i - w_i)^2 / w_i, positive.
         max_noises: budget of the fit in argmaxed rows; None is 2048 max(N, 128). Checked between batches.
+        method: "newton" (exact masses along lines, d <= 3), "averaging" (any d), "authors" (their Adam, for the
+            reproduction), or "auto": the first where it fits, else the second.
+        noise: of "averaging": see `dpmot.transport.noise`; "auto" is the fastest unbiased kind.
         tile: rows per product; changes the speed only.
         block: atoms per product; changes the speed only.
 
     Raises:
-        ValueError: an option that is not positive.
+        ValueError: an option that is unknown or not positive.
     """
 
     chi2: float = 0.01
     max_noises: int | None = None
+    method: str = "auto"
+    noise: str = "auto"
     tile: int = ROWS
     block: int = BLOCK
 
     def __post_init__(self) -> None:
         if not (self.chi2 > 0 and math.isfinite(self.chi2)):
             raise ValueError(f"chi2 = {self.chi2} cannot be a target; give a positive number, e.g. 0.01")
+        if self.method not in METHODS:
+            raise ValueError(f'Method "{self.method}" is unknown; choose {", ".join(map(repr, METHODS))}')
+        kind_for(self.noise, NORMAL, 1)
         for name in ("max_noises", "tile", "block"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -79,6 +90,7 @@ class SemiDiscreteSolver:
         seed: int,
         heights: Tensor | None = None,
         callback: Callback | None = None,
+        resume: Mapping[str, Tensor] | None = None,
     ) -> TransportSolution:
         """Fit and certify.
 
@@ -87,17 +99,30 @@ class SemiDiscreteSolver:
             seed: of the noise; fit and certificate use different streams of it. Same problem and seed (one thread),
                 same bits.
             heights: warm start (N,), tried beside the solver's own.
-            callback: called with dict(noises=, chi2=) after every look of the fit.
+            callback: called after every look of the fit with dict(noises=, chi2=, seconds=, left=, heights=, state=):
+                rows so far, what the look saw, seconds so far and seconds until the fit will probably end (or None),
+                the heights that would be returned now (None with "newton"), and a function that returns what `resume`
+                takes (None where the method cannot be resumed).
+            resume: state of an interrupted fit with the same problem, seed and options; it ends in the same bits.
 
         Raises:
-            ValueError: warm-start heights of the wrong shape.
+            ValueError: warm-start heights of the wrong shape, a foreign state, noise that the source does not allow.
         """
         started, number = time.perf_counter(), len(problem.atoms)
         if heights is not None:
             heights = problem.centred_heights(checked_heights(heights, number).to(problem.mean.device))
             heights = heights - heights.mean()
-        ledger = Ledger(self.max_noises or NOISES_PER_ATOM * max(number, FEW_ATOMS), callback)
-        centred, reason = self._fit(problem, seed, heights, ledger)
+
+        def report(seen: dict) -> None:
+            seconds, expected, now = time.perf_counter() - started, seen.pop("expected"), seen["heights"]
+            known = expected is not None and math.isfinite(expected)
+            left = seconds * (expected - seen["noises"]) / (seen["noises"] - spent) if known else None
+            solved = None if now is None else problem.original_heights(now)
+            callback({**seen, "heights": solved, "seconds": seconds, "left": left})
+
+        spent = 0 if resume is None else int(resume.get("noises", 0))
+        ledger = Ledger(self.max_noises or NOISES_PER_ATOM * max(number, FEW_ATOMS), callback and report)
+        centred, reason = self._fit(problem, seed, heights, ledger, resume)
         solved = problem.original_heights(centred.to(problem.mean.device))
         certificate = certify(problem, solved, seed=seed, target=self.chi2)
         converged = certificate.high < self.chi2
@@ -112,18 +137,31 @@ class SemiDiscreteSolver:
         )
 
     def _fit(
-        self, problem: SemiDiscreteProblem, seed: int, start: Tensor | None, ledger: Ledger
+        self,
+        problem: SemiDiscreteProblem,
+        seed: int,
+        start: Tensor | None,
+        ledger: Ledger,
+        resume: Mapping[str, Tensor] | None,
     ) -> tuple[Tensor, str | None]:
-        number = len(problem.atoms)
+        number, method = len(problem.atoms), self.method
         if number == 1:
             return torch.zeros(1, dtype=torch.float64), None
         if float(problem.norms.max()) == 0:
             return torch.zeros(number, dtype=torch.float64), f"all {number} atoms are the same point"
-        if problem.atoms.dim <= MAX_DIM and number <= MAX_ATOMS:
+        flat = problem.atoms.dim <= MAX_DIM and number <= MAX_ATOMS
+        if method == "newton" and not flat:
+            raise ValueError(
+                f'Method "newton" takes d <= {MAX_DIM} and N <= {MAX_ATOMS}, given d = {problem.atoms.dim} and '
+                f'N = {number}; choose "averaging"'
+            )
+        if method == "newton" or (method == "auto" and flat):
             return newton.fit(problem, target=self.chi2, ledger=ledger, start=start)
-        return averaging.fit(
-            problem, target=self.chi2, seed=seed, ledger=ledger, start=start, tile=self.tile, block=self.block
-        )
+        shape = {"tile": self.tile, "block": self.block}
+        if method == "authors":
+            return authors.fit(problem, seed=seed, ledger=ledger, start=start, **shape)
+        options = {"target": self.chi2, "noise": self.noise, "resume": resume, **shape}
+        return averaging.fit(problem, seed=seed, ledger=ledger, start=start, **options)
 
     def _explain(self, certificate: Certificate, reason: str | None, number: int) -> str:
         seen = (

@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 import torch
 
+from dpmot.seeds import generator
 from dpmot.transport import SemiDiscreteProblem, SemiDiscreteSolver, certify
 from dpmot.transport.certificate import PRECISION, Z95, chi2_estimate, look_size
+from dpmot.transport.closed_form import closed_form_start, newton_scale
+from dpmot.transport.kernel import Tally, tally
 
 TWO = torch.tensor([[1.0, 2.0, 2.0], [-1.0, -2.0, -2.0]])  # |y_1 - y_2| = 6
 
@@ -36,7 +39,9 @@ def multinomial_looks(number: int, chi2: float, looks: int) -> np.ndarray:
     deviation -= deviation.mean()
     masses = (1 + deviation * math.sqrt(chi2 * number / (deviation**2).sum())) / number
     counts = rng.multinomial(look_size(number, chi2), masses, size=looks)
-    return np.array([chi2_estimate(torch.tensor(c), torch.full((number,), 1 / number)) for c in counts])
+    draws = float(look_size(number, chi2))
+    weights = torch.full((number,), 1 / number)
+    return np.array([chi2_estimate(Tally(torch.tensor(c), 0 * weights, draws * (draws - 1)), weights) for c in counts])
 
 
 @pytest.mark.parametrize("number", [20, 500])
@@ -56,8 +61,8 @@ def test_mirrored_pairs_are_left_out_of_the_pair_count():
     rows = [(pair, cell) for pair, both in enumerate(cells) for cell in both]
     pairs = [(a, b) for a, b in itertools.permutations(rows, 2) if a[0] != b[0]]
     expected = sum(float(a[1] == b[1]) / float(masses[a[1]]) for a, b in pairs) / len(pairs) - 1
-    counts, twins = torch.tensor([4, 4, 2]), torch.tensor([1.0, 1.0, 0.0])
-    assert chi2_estimate(counts, masses, twins)[0] == pytest.approx(expected, rel=1e-12)
+    seen = Tally(torch.tensor([4.0, 4.0, 2.0]), 2 * torch.tensor([1.0, 1.0, 0.0]), 10.0 * 8.0)
+    assert chi2_estimate(seen, masses)[0] == pytest.approx(expected, rel=1e-12)
 
 
 def test_group_chi2_sees_the_groups_only():
@@ -92,3 +97,37 @@ def test_a_look_uses_other_noise_than_the_fit_and_repeats_for_its_seed():
     solver = SemiDiscreteSolver(chi2=0.05)
     values = [solver(SemiDiscreteProblem(atoms), seed=seed).certificate.chi2 for seed in range(12)]
     assert np.mean(values) > 0
+
+
+@pytest.mark.parametrize("kind", ["mirrored", "recycled"])
+def test_the_interval_covers_where_draws_depend_on_each_other(kind):
+    number, dim = 1500, 300
+    problem = SemiDiscreteProblem(torch.randn(number, dim, generator=torch.Generator().manual_seed(0)))
+    heights = closed_form_start(problem)
+    heights = heights + 0.1 * newton_scale(problem) * torch.randn(number, generator=torch.Generator().manual_seed(1))
+    truth = tally(problem, [heights], 400_000, generator(0, "truth"), noise="mirrored")[0].chi2(problem.masses)
+    looks = [tally(problem, [heights], 12_000, generator(k, "look"), noise=kind)[0] for k in range(80)]
+    values, errors = np.array([chi2_estimate(look, problem.masses) for look in looks]).T
+    # standard errors of the mean and of a standard deviation over 80 looks; the truth's own is sqrt(2 N) / 400,000
+    assert abs(values.mean() - truth) < 4 * values.std() / math.sqrt(80) + 4e-4
+    assert errors.mean() == pytest.approx(values.std(), rel=4 / math.sqrt(160))
+
+
+def test_clusters_are_found_without_being_given_and_unseen_cells_are_put_in_proportion():
+    centres = 30 * torch.randn(6, 16, generator=torch.Generator().manual_seed(0))
+    noise = torch.randn(300, 16, generator=torch.Generator().manual_seed(1))
+    problem = SemiDiscreteProblem(centres.repeat(50, 1) + noise)
+    look = certify(problem, torch.zeros(300), seed=0, target=0.5)
+    # zero heights: the centres that stick out take far more than their share
+    assert look.group_chi2 > 0.1 and look.group_high > look.group_chi2
+    assert look.empty_expected == pytest.approx(300 * (1 - 1 / 300) ** look.noises, rel=1e-6)
+    assert look.empty_cells > look.empty_expected + 10
+
+
+def test_the_primal_dual_gap_is_the_mass_error_times_the_heights():
+    problem, heights = two_atoms(0.5, 0.04)  # p - w = (.1, -.1)
+    look = certify(problem, heights, seed=0, target=0.1)
+    expected = 0.1 * float(heights[0] - heights[1]) / 3  # rms |y - mean| = 3
+    assert look.primal_dual_gap == pytest.approx(expected, abs=4 * 0.5 * float(heights[0] - heights[1]) / 3 / 70)
+    solved = SemiDiscreteSolver(chi2=0.001)(problem, seed=0).certificate
+    assert abs(solved.primal_dual_gap) < 0.01

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from dpmot.transport import BrenierPotential, SemiDiscreteProblem
-from dpmot.transport.kernel import count_cells
+from dpmot.transport.kernel import tally
 
 
 def draws(*shape, seed=0):
@@ -61,8 +61,10 @@ def test_blocks_of_atoms_keep_the_winner_and_the_lowest_index_on_ties(copies):
     # in one dimension a score is one product and one sum: copies tie exactly, whatever the shape of the tile
     problem = SemiDiscreteProblem(draws(60, 1).repeat(copies, 1))
     heights = 0.01 * draws(60, seed=1).repeat(copies)
-    whole, _ = count_cells(problem, heights, 5000, np.random.default_rng(0))
-    parts, _ = count_cells(problem, heights, 5000, np.random.default_rng(0), tile=97, block=25)
+    whole, parts = (
+        tally(problem, [heights], 5000, np.random.default_rng(0), noise="plain", tile=tile, block=block)[0].counts
+        for tile, block in ((256, 2048), (97, 25))
+    )
     assert torch.equal(whole, parts)
     assert whole[:60].sum() == 5000
 
@@ -71,14 +73,14 @@ def test_blocks_of_atoms_keep_the_winner_and_the_lowest_index_on_ties(copies):
 def test_mirrored_counts_are_the_counts_of_both_signs(source):
     problem = SemiDiscreteProblem(draws(30, 3) + 2, source=source)
     heights = draws(30, seed=1).double()
-    counts, twins = count_cells(problem, heights, 3000, np.random.default_rng(5), mirror=True)
+    seen = tally(problem, [heights], 6000, np.random.default_rng(5), noise="mirrored")[0]
     z = torch.from_numpy(problem.law.draw(np.random.default_rng(5), 3000, 3))
     potential = BrenierPotential(problem.atoms, problem.original_heights(heights), source)
     one, other = potential.cell(problem.law.centre + z), potential.cell(problem.law.centre - z)
     expected = torch.bincount(torch.cat([one, other]), minlength=30)
     # a draw on a boundary may round to the other side
-    assert (counts - expected).abs().sum() <= 2
-    assert (twins - torch.bincount(one[one == other], minlength=30)).abs().sum() <= 2
+    assert (seen.counts - expected).abs().sum() <= 2
+    assert (seen.together / 2 - torch.bincount(one[one == other], minlength=30)).abs().sum() <= 2
 
 
 def test_a_gauge_and_a_common_offset_change_no_cell(potential):

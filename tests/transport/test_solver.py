@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from dpmot.transport import BrenierPotential, SemiDiscreteProblem, SemiDiscreteSolver, certify
-from dpmot.transport.averaging import closed_form_start
+from dpmot.transport.closed_form import closed_form_start
 
 
 def draws(*shape, seed=0):

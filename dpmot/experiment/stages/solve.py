@@ -1,16 +1,19 @@
 """Solve every transport problem of the experiment in one job; one fit serves every network and sampler."""
 
 import json
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 
 from safetensors.torch import load_file
 from torch import Tensor
 from tqdm import tqdm
 
-from dpmot.experiment.stages._session import metadata, read_data, session
+from dpmot.experiment.stages._session import Checkpoint, metadata, read_data, session
 from dpmot.starts import latents
 from dpmot.transport import SemiDiscreteProblem, SemiDiscreteSolver
+
+CHECKPOINT_SECONDS = 20
 
 
 def run(job: Mapping, layout) -> None:
@@ -23,7 +26,8 @@ def run(job: Mapping, layout) -> None:
             piece = stage.resume.path(f"{problem['name']}.safetensors")
             if not piece.exists():
                 with stage.watch.arithmetic():
-                    solved, fact = _solve(job, problem, parts[problem["split"]].floats)
+                    checkpoint = stage.checkpoint(f"{problem['name']}.fit")
+                    solved, fact = _solve(job, problem, parts[problem["split"]].floats, checkpoint, progress)
                 stage.save(piece, {"heights": solved}, {"facts": json.dumps(fact)})
             heights[problem["name"]], facts[problem["name"]] = load_file(piece)["heights"], metadata(piece)
         stage.save(layout.heights, heights, {"facts": json.dumps(facts)})
@@ -33,12 +37,36 @@ def run(job: Mapping, layout) -> None:
         )
 
 
-def _solve(job: Mapping, problem: Mapping, images: Tensor) -> tuple[Tensor, dict]:
+def _solve(
+    job: Mapping, problem: Mapping, images: Tensor, checkpoint: Checkpoint, progress: tqdm
+) -> tuple[Tensor, dict]:
     atoms = latents(images, problem["sigma"], job["atom_seed"]).flatten(1)
     solver = SemiDiscreteSolver(**job["solver"])
-    solution = solver(SemiDiscreteProblem(atoms, source=problem["source"]), seed=job["fit_seed"])
+    before = checkpoint.load()
+    solution = solver(
+        SemiDiscreteProblem(atoms, source=problem["source"]),
+        seed=job["fit_seed"],
+        callback=_watch(progress, problem["name"], checkpoint, solver.chi2),
+        resume=None if before is None else before[0],
+    )
     look = asdict(solution.certificate)
     seconds = solution.seconds, look.pop("seconds")  # printed, not stored: the file is the same bits on every run
     print(f"{problem['name']}: {solution.noises} noises, {seconds[0]:.2f} s of which certificate {seconds[1]:.2f} s")
     fact = {**problem, "converged": solution.converged, "reason": solution.reason, "noises": solution.noises}
     return solution.potential.heights, {**fact, "certificate": look}
+
+
+def _watch(progress: tqdm, name: str, checkpoint: Checkpoint, target: float) -> Callable[[dict], None]:
+    """Show chi2 after every look; keep the state of a long fit."""
+    saved = time.monotonic()
+
+    def watch(seen: dict) -> None:
+        nonlocal saved
+        left = "" if seen["left"] is None else f", {seen['left']:.0f} s left"
+        progress.set_postfix_str(f"{name}: chi2 {seen['chi2']:.3g} of {target:g}{left}", refresh=False)
+        progress.update(0)  # redraws at its own pace
+        if seen["state"] is not None and time.monotonic() - saved > CHECKPOINT_SECONDS:
+            checkpoint.save(seen["state"](), {"noises": seen["noises"]})
+            saved = time.monotonic()
+
+    return watch

@@ -1,0 +1,159 @@
+"""Rows of noise, and their products with all atoms at less than 2 d operations a score (multiply, add: 2).
+
+plain       z ~ N(0, I) (or the centred uniform law), independent rows: 2 d operations.
+mirrored    z and -z: the products of -z are those of z negated, so each serves twice. The source is symmetric.
+recycled    Q Z with Z of BASE independent N(0, I) rows and Q orthogonal, independent of Z: given Q every row is exactly
+            N(0, I), and products are Q (Z Y^T). R matrices Q serve one Z, all rows mirrored: d / R + BASE operations.
+            Masses stay unbiased; rows of one Z depend on each other a little.
+structured  D = m^2 >= d rows at once, r_k e_k^T V_3 V_2 V_1 with V = (signs, m random orthogonal m x m blocks,
+            transpose) and r_k ~ chi_D, mirrored: 3 m operations. The directions are not exactly
+            uniform: a bias that falls with d (chi2 .0013 at d = 64).
+
+Only a rotation-invariant source can be recycled or structured.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dpmot.transport.sources import NORMAL, Source
+
+KINDS = ("plain", "mirrored", "recycled", "structured")
+BASE, MOST = 64, 16  # recycled: independent rows of a block, and how often it is turned at most;
+ATOMS_A_TURN = 1250  # one turn for so many atoms: measured, the variance of masses grows by 1.07-1.16
+RECYCLE_FROM = 256  # dimensions from which recycling is faster than mirrored rows at equal variance
+LAYERS = 3
+
+
+class Rows(Protocol):
+    """A few rows of noise z_1, ..., z_R."""
+
+    def __len__(self) -> int:
+        """R."""
+
+    def products(self, y: Tensor, scratch: "Scratch") -> Tensor:
+        """<z_r, y_i>: atoms (n, d) -> (R, n), overwritten by the next call with the same scratch."""
+
+
+class Scratch:
+    """Named buffers that are used again and again: fresh memory for every product costs as much as the product."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device, self._buffers = device, {}
+
+    def __call__(self, name: str, *shape: int) -> Tensor:
+        """An uninitialised float32 tensor of that shape."""
+        size = math.prod(shape)
+        if name not in self._buffers or self._buffers[name].numel() < size:
+            self._buffers[name] = torch.empty(size, device=self._device)
+        return self._buffers[name][:size].view(shape)
+
+
+@dataclass(frozen=True, eq=False)
+class Plain:
+    """z (R, d)."""
+
+    z: Tensor
+
+    def __len__(self) -> int:
+        return len(self.z)
+
+    def products(self, y: Tensor, scratch: Scratch) -> Tensor:
+        return torch.mm(self.z, y.T, out=scratch("products", len(self.z), len(y)))
+
+
+@dataclass(frozen=True, eq=False)
+class Recycled:
+    """mixing (R, BASE) times z (BASE, d); the rows of `mixing` have norm 1."""
+
+    z: Tensor
+    mixing: Tensor
+
+    def __len__(self) -> int:
+        return len(self.mixing)
+
+    def products(self, y: Tensor, scratch: Scratch) -> Tensor:
+        base = torch.mm(self.z, y.T, out=scratch("base", len(self.z), len(y)))
+        return torch.mm(self.mixing, base, out=scratch("products", len(self.mixing), len(y)))
+
+
+@dataclass(frozen=True, eq=False)
+class Structured:
+    """signs (LAYERS, m, m), rotations (LAYERS, m, m, m), radii (m^2,)."""
+
+    signs: Tensor
+    rotations: Tensor
+    radii: Tensor
+
+    def __len__(self) -> int:
+        return len(self.radii)
+
+    def products(self, y: Tensor, scratch: Scratch) -> Tensor:
+        side = self.signs.shape[-1]
+        x = torch.nn.functional.pad(y, (0, side * side - y.shape[1])).view(-1, side, side)
+        for signs, rotations in zip(self.signs, self.rotations, strict=True):
+            x = torch.bmm((x * signs).transpose(0, 1), rotations).permute(1, 2, 0)  # (m, n, m) -> (n, m, m) transposed
+        return x.reshape(len(y), -1).T * self.radii[:, None]
+
+
+def kind_for(kind: str, law: Source, dim: int) -> str:
+    """The kind itself, or for "auto" the fastest unbiased one.
+
+    Raises:
+        ValueError: an unknown kind, or one that the source's law does not allow.
+    """
+    if kind == "auto":
+        return "recycled" if law is NORMAL and dim >= RECYCLE_FROM else "mirrored"
+    if kind not in KINDS:
+        raise ValueError(f'Noise "{kind}" is unknown; choose "auto", {", ".join(map(repr, KINDS))}')
+    if kind in ("recycled", "structured") and law is not NORMAL:
+        raise ValueError(f'Noise "{kind}" needs the normal source; choose "auto", "plain" or "mirrored" for another')
+    return kind
+
+
+def turns(number: int) -> int:
+    """How often a block of recycled rows is turned for that many atoms."""
+    return min(MOST, max(1, number // ATOMS_A_TURN))
+
+
+def group_size(kind: str, dim: int, number: int) -> int:
+    """Draws that depend on each other for N = number atoms: rows of one block and their mirror images."""
+    side = math.isqrt(dim - 1) + 1
+    return {"plain": 1, "mirrored": 2, "recycled": 2 * BASE * turns(number), "structured": 2 * side * side}[kind]
+
+
+def draw(
+    kind: str, law: Source, shape: tuple[int, int], rows: int, generator: np.random.Generator, *, tile: int, device
+) -> Iterator[Rows]:
+    """At least `rows` rows for atoms of that shape (N, d); "recycled" and "structured" come in whole blocks.
+
+    The stream's draws do not depend on `tile`.
+    """
+    number, dim = shape
+    if kind in ("plain", "mirrored"):
+        for start in range(0, rows, tile):
+            yield Plain(torch.from_numpy(law.draw(generator, min(tile, rows - start), dim)).to(device))
+    elif kind == "recycled":
+        mixing = _rotations(generator, turns(number), BASE).reshape(-1, BASE).to(device)
+        for _ in range(0, rows, len(mixing)):
+            yield Recycled(torch.from_numpy(law.draw(generator, BASE, dim)).to(device), mixing)
+    else:
+        side = math.isqrt(dim - 1) + 1
+        for _ in range(0, rows, side * side):
+            signs = generator.integers(0, 2, (LAYERS, side, side)).astype(np.float32) * 2 - 1
+            rotations = _rotations(generator, LAYERS * side, side).view(LAYERS, side, side, side)
+            radii = np.sqrt(generator.chisquare(side * side, side * side)).astype(np.float32)
+            yield Structured(
+                torch.from_numpy(signs).to(device), rotations.to(device), torch.from_numpy(radii).to(device)
+            )
+
+
+def _rotations(generator: np.random.Generator, number: int, side: int) -> Tensor:
+    """Random orthogonal matrices, float32 (number, side, side), Haar up to the signs of their columns."""
+    gaussian = torch.from_numpy(generator.standard_normal((number, side, side)))
+    return torch.linalg.qr(gaussian)[0].float()

@@ -1,0 +1,158 @@
+"""Every kind of noise gives the cells the masses that plain Gaussian noise gives them, at fewer operations."""
+
+import math
+
+import pytest
+import torch
+
+from dpmot.seeds import generator
+from dpmot.transport import SemiDiscreteProblem, SemiDiscreteSolver
+from dpmot.transport.closed_form import closed_form_start, newton_scale
+from dpmot.transport.groups import near_duplicates
+from dpmot.transport.kernel import gaps, tally
+from dpmot.transport.noise import KINDS, Scratch, draw, group_size, kind_for
+from dpmot.transport.sources import NORMAL, UNIFORM
+
+
+def draws(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def problem_of(number: int, dim: int) -> SemiDiscreteProblem:
+    return SemiDiscreteProblem(draws(number, dim) * torch.linspace(0.3, 2, dim))
+
+
+def pieces(kind: str, number: int, dim: int, rows: int, tile: int = 64):
+    return draw(kind, NORMAL, (number, dim), rows, generator(1, kind), tile=tile, device=torch.device("cpu"))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_products_are_those_of_rows_with_the_law_of_the_source(kind):
+    scratch = Scratch(torch.device("cpu"))
+    z = torch.cat([piece.products(torch.eye(30), scratch).clone() for piece in pieces(kind, 40, 30, 6000)])
+    # 5 standard errors of a mean and a variance over 6000 rows; recycled rows are not independent, 2 for safety
+    assert z.mean(0).abs().max() < 10 / math.sqrt(6000)
+    assert (z.var(0) - 1).abs().max() < 10 * math.sqrt(2 / 6000)
+    atoms = draws(7, 30, seed=3)
+    first, again = (next(iter(pieces(kind, 40, 30, 64))) for _ in range(2))
+    rows = first.products(torch.eye(30), scratch).clone()
+    torch.testing.assert_close(again.products(atoms, scratch), rows @ atoms.T, rtol=1e-5, atol=1e-4)  # float32
+
+
+@pytest.mark.parametrize("kind", ["mirrored", "recycled"])
+@pytest.mark.parametrize("dim", [8, 300])
+def test_masses_are_those_of_plain_noise(kind, dim):
+    problem = problem_of(60, dim)
+    heights = closed_form_start(problem)
+    one, other = (
+        tally(problem, [heights], 60_000, generator(seed, "law"), noise=noise)[0]
+        for seed, noise in enumerate(("plain", kind))
+    )
+    plain, fast = one.counts / one.draws, other.counts / other.draws
+    # product of independent deviations: expectation is the squared mass bias; its noise is sqrt(2 N) / 60,000 = .0002,
+    # a few times that where rows depend on each other
+    gap = float(((plain - fast).square() / problem.masses).sum())
+    noise = 60 / one.draws + 60 / other.draws
+    assert gap < 4 * noise
+
+
+def test_structured_rows_are_nearly_unbiased_where_they_are_offered_for():
+    problem = problem_of(60, 400)
+    heights = closed_form_start(problem)
+    looks = [tally(problem, [heights], 20_000, generator(k, "structured"), noise="structured")[0] for k in range(2)]
+    plain = [tally(problem, [heights], 40_000, generator(k, "reference"), noise="plain")[0] for k in range(2)]
+    bias = [a.counts / a.draws - b.counts / b.draws for a, b in zip(looks, plain, strict=True)]
+    squared = float((bias[0] * bias[1] / problem.masses).sum())  # independent blocks: no noise in expectation
+    assert abs(squared) < 0.003  # its standard deviation is sqrt(N) (1/20,000 + 1/40,000) N ~ .0006, doubled for blocks
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_chi2_of_dependent_draws_is_unbiased(kind):
+    problem = problem_of(50, 40)
+    heights = closed_form_start(problem) + 0.3 * newton_scale(problem) * draws(50, seed=5)
+    truth = tally(problem, [heights], 400_000, generator(0, "truth"), noise="mirrored")[0].chi2(problem.masses)
+    looks = torch.tensor(
+        [tally(problem, [heights], 4000, generator(k, kind), noise=kind)[0].chi2(problem.masses) for k in range(24)]
+    )
+    bias = 0.0 if kind != "structured" else 0.005  # 3 layers at d = 40
+    assert abs(float(looks.mean()) - truth) < 4 * float(looks.std()) / math.sqrt(24) + 0.002 + bias
+
+
+def test_draws_come_in_whole_groups_and_do_not_depend_on_the_tile():
+    problem = problem_of(50, 40)
+    for kind in KINDS:
+        size = group_size(kind, 40, 50)
+        one, other = (
+            tally(problem, [closed_form_start(problem)], 1000, generator(0), noise=kind, tile=tile)[0]
+            for tile in (64, 256)
+        )
+        assert one.draws % size == 0 and one.draws >= 1000
+        # another tile rounds products differently: a draw at a wall may change sides
+        assert (one.counts - other.counts).abs().sum() <= 4
+
+
+def test_two_heights_share_the_noise_of_one_look():
+    problem = problem_of(50, 40)
+    low, high = closed_form_start(problem), closed_form_start(problem) + draws(50, seed=2)
+    together = tally(problem, [low, high], 2000, generator(0), noise="mirrored")
+    for heights, seen in zip((low, high), together, strict=True):
+        assert torch.equal(seen.counts, tally(problem, [heights], 2000, generator(0), noise="mirrored")[0].counts)
+
+
+def test_the_mean_lead_is_one_over_the_slope_of_the_log_mass():
+    # two atoms at distance 2: p = Phi(h) for h_1 - h_2 = 2 h, so d log p / d h_1 = phi(0) / p / 2 = .399 at h = 0
+    problem = SemiDiscreteProblem(torch.tensor([[1.0, 0.0], [-1.0, 0.0]]))
+    cell, lead = gaps(problem, torch.zeros(2), 40_000, generator(0), noise="plain")
+    # the lead is 2 |z|, mean 2 * .798; an exponential lead would have mean 1 / slope = 2.5: the half-normal one is
+    # the worst case (no other atoms), within a factor of 1.6
+    assert float(lead.mean()) == pytest.approx(2 * math.sqrt(2 / math.pi), rel=0.02)  # 4 standard errors
+    assert cell.double().mean() == pytest.approx(0.5, abs=0.01)
+
+
+def test_the_fast_kinds_are_refused_where_the_source_is_no_gaussian():
+    for kind in ("recycled", "structured"):
+        with pytest.raises(ValueError, match="needs the normal source"):
+            kind_for(kind, UNIFORM, 300)
+    with pytest.raises(ValueError, match='"pink" is unknown; choose "auto", '):
+        SemiDiscreteSolver(noise="pink")
+    assert kind_for("auto", UNIFORM, 3000) == "mirrored" and kind_for("auto", NORMAL, 3000) == "recycled"
+
+
+@pytest.mark.parametrize("kind", ["recycled", "structured", "plain"])
+def test_a_fit_converges_on_every_kind(kind):
+    solution = SemiDiscreteSolver(chi2=0.05, noise=kind)(problem_of(100, 300), seed=0)
+    assert solution.converged
+
+
+def test_an_interrupted_fit_ends_in_the_same_bits():
+    problem, states = problem_of(150, 20), []
+    solve = SemiDiscreteSolver(chi2=0.02)
+    whole = solve(problem, seed=0, callback=lambda seen: states.append(seen["state"]()))
+    resumed = solve(problem, seed=0, resume=states[len(states) // 2])
+    assert torch.equal(resumed.potential.heights, whole.potential.heights)
+    assert resumed.noises == whole.noises
+    with pytest.raises(ValueError, match="give one that this solver handed out"):
+        solve(problem, seed=0, resume={"heights": torch.zeros(150)})
+
+
+@pytest.mark.parametrize("spread", [0.003, 0.03])
+def test_near_duplicates_form_groups_and_converge(spread):
+    atoms = draws(40, 64).repeat_interleave(5, 0) + spread * draws(200, 64, seed=1)
+    problem = SemiDiscreteProblem(atoms)
+    groups = near_duplicates(problem)
+    assert torch.equal(groups.labels, torch.arange(40).repeat_interleave(5))
+    solution = SemiDiscreteSolver()(problem, seed=0)
+    assert solution.converged
+    assert solution.noises <= 200 * 200  # measured 55 N; the diagonal step alone had chi2 4 after 2048 N
+
+
+def test_atoms_far_apart_form_no_groups():
+    problem = problem_of(200, 64)
+    groups = near_duplicates(problem)
+    assert groups.merged is problem and groups.tau.abs().max() == 0
+
+
+def test_outliers_of_a_lognormal_norm_keep_their_cells():
+    atoms = draws(400, 64) * draws(400, 1, seed=1).exp()
+    solution = SemiDiscreteSolver()(SemiDiscreteProblem(atoms), seed=0)
+    assert solution.converged and solution.certificate.empty_cells == 0
