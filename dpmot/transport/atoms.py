@@ -79,7 +79,7 @@ class Centred:
 
 @dataclass(frozen=True, eq=False)
 class Held:
-    """Rows that were computed once and kept: float32 (N, d)."""
+    """Rows that were computed once and kept: (N, d)."""
 
     rows: Tensor
 
@@ -113,3 +113,13 @@ def blocks(atoms: Atoms, size: int = BLOCK):
     for i in range(0, len(atoms), size):
         j = min(i + size, len(atoms))
         yield i, j, atoms.block(i, j)
+
+
+def held(atoms: Atoms, dtype: torch.dtype, most: int) -> Atoms:
+    """The atoms in that type, kept if they fit so many bytes; else the same atoms, float32, computed on demand."""
+    if isinstance(atoms, Held) or len(atoms) * atoms.dim * dtype.itemsize > most:
+        return atoms
+    rows = torch.empty(len(atoms), atoms.dim, dtype=dtype, device=atoms.block(0, 1).device)
+    for i, j, y in blocks(atoms):
+        rows[i:j] = y
+    return Held(rows)

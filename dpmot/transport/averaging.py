@@ -1,26 +1,23 @@
-"""Heights in many dimensions: a closed-form start, then averaged diagonal Newton steps on fresh noise.
+"""Heights in many dimensions: a closed-form start, then the average of Newton steps on fresh noise.
 
 The score <z, y_i> of noise is close to Gaussian with standard deviation s_i = scale |y_i|, and a cell is where it
 wins against an almost constant maximum of the others. So P(s_i g + h_i > 0) = w_i gives the start
 
-    h_i = -s_i q_i,    q_i = Phi^-1(1 - w_i),
+    h_i = -s_i q_i,    q_i = Phi^-1(1 - w_i).
 
-and d log p_i / d h_i = 1 / tau_i with tau_i = f s_i w_i / phi(q_i), about f s_i / sqrt(2 ln N): a Newton step that
-costs nothing. Correlated atoms shorten tau (f <= 1), so it is measured: P(lead > t | i wins) = p_i(h_i - t) / p_i(h_i)
-for the lead of the winner over the second-best score, hence tau_i is the mean lead of i.
-
-Phase 1 takes the step in log p with a factor c, cut while chi2 fails to fall. Phase 2 takes it in p. After a good
-start its gain is 1 / n: the average of the Newton steps over all noises n, the start counting as n_0 = N / chi2_0
-noises of its own. After a poor one the gain falls as n^-0.7 and the heights are averaged (Polyak, Juditsky 1992),
-which is efficient in every mode of the Hessian and not only where tau is right. One large look, itself a step, ends
-the fit when chi2 has come down far enough for a certificate.
+Every look counts B fresh draws at the heights it finds and takes the share B / (n + B) of the Newton step on its
+counts, where n is what stands behind the heights: n draws' worth of Newton steps would leave chi2 = N / n, so heights
+with chi2_0 count for N / chi2_0. Thus heights are the average of all Newton steps taken, and chi2 n / N stays near 1
+where the Hessian is known. The few trends in which most of the start's error lies have their own n = k / chi2 and
+are right after a look or two (see `curvature`). B grows with n: chi2, seen in every look before its step, is then known
+well enough to plan the last one.
 
 Atoms that nearly coincide form a group (see `groups`) with a step for the mass of the group and a small one for the
 shares inside.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -28,23 +25,26 @@ from torch import Tensor
 
 from dpmot.seeds import generator
 from dpmot.transport.closed_form import newton_scale, quadratic_start
+from dpmot.transport.curvature import Survey, excess, trend_chi2, trends
 from dpmot.transport.groups import Groups, near_duplicates
 from dpmot.transport.kernel import Tally, tally
 from dpmot.transport.ledger import Ledger
 from dpmot.transport.noise import kind_for
 from dpmot.transport.problem import SemiDiscreteProblem
 
-POOR = 0.1  # a start with chi2 above this is followed by averaged heights,
-NEAR = 0.5  # and by phase 1 first if above that
-ENTER = 1.0  # phase 1 ends when chi2 falls below ENTER N / draws, what counting that batch would leave
-CUT, LEAST = 0.6, 0.2  # phase 1 shortens its step by CUT, down to LEAST
-FADE, LONGEST = 0.7, 0.9  # phase 2 with averaging: gain (draws / n)^FADE, at most LONGEST
-LEAST_DRAWS = 1024  # draws in the smallest batch
 FAR = 3.0  # tau by which the quadratic start may differ from the closed form
-FIRST_LOOK, BATCH = 4, 2  # draws per atom: the look that compares the starts, and every later one
-ENOUGH = 0.6  # the fit ends when chi2 is expected below this share of the target,
-WASTE = 1.1  # chi2 n / N of averaged heights, as expected
-SHARP = 0.15  # seen in one look whose standard error is below this share
+FIRST_LOOK, LEAST_LOOK = 4, 2  # draws per atom: the look that compares the starts, and the smallest later one
+LEAST_DRAWS = 1024  # draws in the smallest look
+GROWTH = 0.25  # draws of a look over n
+WASTE = 1.1  # chi2 n / N, as expected
+POOR = 0.3  # heights whose chi2 in the rest is above this are far from the solution
+TRUST = 0.3  # relative standard deviation of chi2 as expected, against which a look's own chi2 is weighed
+ENOUGH = 0.65  # the fit ends when chi2 is expected below this share of the target,
+SHARP = 0.2  # in a look that sees chi2 to this share of it
+WORSE, BACK = 1.5, 0.3  # a step that multiplies chi2 by WORSE is shortened to BACK of its length,
+CUT, LEAST = 0.5, 0.05  # and the next ones by CUT, down to LEAST; they recover bit by bit
+LEADS = 12  # runners-up are looked for in so many draws per atom, and again when chi2 has fallen by the factor
+STALE = 8.0
 
 
 @dataclass
@@ -52,44 +52,41 @@ class Progress:
     """Where a fit stands; `tensors` and `restore` carry it over an interruption.
 
     Attributes:
-        heights, mean: the iterate and its average, centred, float64 (N,).
-        batch: looks taken. noises: what they cost.
-        phase: 1 or 2.
-        factor: c of phase 1. last: chi2 of the look before.
-        slope: tau of every group (G,).
-        prior: n_0. spent: draws of phase 2.
-        fade: exponent of the gain; 1 means that `mean` is the iterate.
-        constant: estimate of chi2 (prior + spent) along phase 2.
+        heights: centred, float64 (N,).
+        wins, leads, flow: see `curvature.Survey`.
+        trend, rest: chi2 of the heights as expected, in the trends and beside them.
+        before: heights of the look before. last: the most that chi2 may have been there. A step that made it worse is
+            shortened, and the trends are given up: `flow` is (0, 0) then.
+        caution: factor of all steps.
+        looks: so many. noises: what they cost. seen: draws of the last one.
+        then: chi2 when the survey began.
     """
 
     heights: Tensor
-    mean: Tensor
-    slope: Tensor
-    batch: int = 0
-    noises: int = 0
-    phase: int = 1
-    factor: float = 1.0
+    wins: Tensor
+    leads: Tensor
+    flow: Tensor
+    trend: float
+    rest: float
+    before: Tensor
     last: float = math.inf
-    prior: float = 0.0
-    spent: float = 0.0
-    fade: float = 1.0
-    constant: float = math.inf
+    caution: float = 1.0
+    looks: int = 0
+    noises: int = 0
+    seen: int = 0
+    then: float = math.inf
 
     @property
-    def worth(self) -> float:
-        """n: draws that stand behind the heights."""
-        return self.prior + self.spent
-
-    def left(self, target: float) -> float:
-        """Noises until the fit will probably end; inf in phase 1."""
-        return max(self.constant / (ENOUGH * target) - self.worth, 0.0)
+    def chi2(self) -> float:
+        """As expected."""
+        return self.trend + self.rest
 
     def tensors(self) -> dict[str, Tensor]:
         """The state as float64 tensors."""
         return {name: torch.as_tensor(value, dtype=torch.float64).clone() for name, value in vars(self).items()}
 
     @classmethod
-    def restore(cls, tensors: dict[str, Tensor]) -> "Progress":
+    def restore(cls, tensors: Mapping[str, Tensor]) -> "Progress":
         """The inverse of `tensors`.
 
         Raises:
@@ -97,9 +94,144 @@ class Progress:
         """
         if set(tensors) != set(cls.__dataclass_fields__):
             raise ValueError(f"The state has the fields {sorted(tensors)}; give one that this solver handed out")
-        whole = {"batch", "noises", "phase"}
-        vectors = {"heights", "mean", "slope"}
-        return cls(**{k: v.clone() if k in vectors else int(v) if k in whole else float(v) for k, v in tensors.items()})
+        scalars = {
+            "trend": float,
+            "rest": float,
+            "last": float,
+            "caution": float,
+            "looks": int,
+            "noises": int,
+            "seen": int,
+            "then": float,
+        }
+        return cls(**{name: scalars.get(name, torch.clone)(value) for name, value in tensors.items()})
+
+
+@dataclass(frozen=True, eq=False)
+class _Fit:
+    """One problem with everything that stays the same during its fit."""
+
+    problem: SemiDiscreteProblem
+    groups: Groups
+    trends: Tensor
+    target: float
+    seed: int
+    ledger: Ledger
+    noise: str
+    shape: dict[str, int]
+
+    @property
+    def sharp(self) -> int:
+        """Draws of a look with standard error SHARP * target."""
+        return math.ceil(math.sqrt(2 * len(self.problem.atoms)) / (SHARP * self.target))
+
+    @property
+    def enough(self) -> float:
+        """chi2 to end with."""
+        return ENOUGH * self.target
+
+    def begin(self, start: Tensor | None) -> Progress:
+        """The start whose masses fit best on common noise."""
+        form, reach = self.groups.start(), FAR * newton_scale(self.problem)
+        quadratic = quadratic_start(self.problem)  # better in few dimensions, absurd for outliers
+        bent = quadratic - form
+        bent = form + (bent - bent.median()).clamp(-reach, reach)
+        starts = [form, bent, quadratic] + ([] if start is None else [start])
+        draws, alone = max(FIRST_LOOK * len(form), LEAST_DRAWS), self.groups.merged is self.problem
+        surveys = [Survey.empty(self.groups.merged, self.trends) for _ in starts]
+        looks = self._look(self.problem, starts, draws, "start", surveys=surveys if alone else [])
+        due = looks[0].draws * self.problem.masses  # chi2 would overlook empty cells
+        misfits = [float(self.problem.masses @ excess(one.counts, due, far=True).square()) for one in looks]
+        best = min(range(len(starts)), key=misfits.__getitem__)
+        now = Progress(starts[best], *surveys[best].sums, math.inf, math.inf, starts[best])
+        if not alone:
+            self._ask_centres(now)
+        self._take(now, looks[best])
+        now.then = now.chi2
+        return now
+
+    def advance(self, now: Progress) -> None:
+        """One look and one step."""
+        if now.chi2 * STALE < now.then:
+            self._ask_again(now, len(now.flow))
+        surveys = []
+        if float(now.wins.sum()) < LEADS * len(now.wins):
+            if self.groups.merged is self.problem:
+                surveys = [self._survey(now)]
+            else:
+                self._ask_centres(now)
+        self._take(now, self._look(self.problem, [now.heights], self._draws(now), now.looks, surveys=surveys)[0])
+
+    def _ask_again(self, now: Progress, trends: int) -> None:
+        """Forget the survey, and all but so many trends."""
+        now.wins, now.leads, now.flow = Survey.empty(self.groups.merged, self.trends[:, :trends]).sums
+        now.then = now.chi2
+
+    def _ask_centres(self, now: Progress) -> None:
+        """A runner-up of the same group tells nothing about the group: survey the centres."""
+        merged, centres = self.groups.merged, self.groups.centres(now.heights)
+        draws = max(FIRST_LOOK * len(centres), LEAST_DRAWS)
+        self._look(merged, [centres], draws, now.looks, "centres", surveys=[self._survey(now)])
+
+    def _look(
+        self, problem: SemiDiscreteProblem, heights: list[Tensor], draws: int, *key, surveys: list[Survey]
+    ) -> list[Tally]:
+        stream, visits = generator(self.seed, "transport", "fit", *key), [survey.visit for survey in surveys]
+        seen = tally(problem, heights, draws, stream, noise=self.noise, visits=visits, **self.shape)
+        self.ledger.noises += seen[0].draws
+        return seen
+
+    def _survey(self, now: Progress) -> Survey:
+        return Survey(self.groups.merged, self.trends[:, : len(now.flow)], now.wins, now.leads, now.flow)
+
+    def _draws(self, now: Progress) -> int:
+        """As many as n asks for, and no more than the end needs."""
+        number = len(self.problem.atoms)
+        worth = WASTE * number / now.rest
+        missing = WASTE * number / self.enough - worth
+        draws = min(max(GROWTH * worth, LEAST_LOOK * number), max(missing, self.sharp))
+        return max(math.ceil(draws), LEAST_DRAWS)
+
+    def _take(self, now: Progress, seen: Tally) -> None:
+        """Learn chi2 from a look, then step by what it shows; or go back most of the way."""
+        number, draws = len(self.problem.atoms), seen.draws
+        chi2, error = seen.chi2(self.problem.masses), math.sqrt(2 * number) / draws
+        now.looks, now.noises, now.seen = now.looks + 1, self.ledger.noises, draws
+        if chi2 - 2 * error > WORSE * now.last:
+            now.heights = now.before + BACK * (now.heights - now.before)
+            now.trend = now.rest = math.inf  # as before the first look
+            now.caution = max(CUT * now.caution, LEAST)
+            self._ask_again(now, 0)
+        else:
+            now.before, now.last = now.heights, max(chi2, 0.0) + 2 * error
+            now.caution = min(now.caution / CUT**0.25, 1.0)
+            self._step(now, seen)
+        missing = max(WASTE * number * (1 / self.enough - 1 / now.rest), 0.0)
+        self.ledger.record(chi2, now.heights, now.tensors, now.noises + missing)
+
+    def _step(self, now: Progress, seen: Tally) -> None:
+        survey, number, draws = self._survey(now), len(self.problem.atoms), seen.draws
+        count = survey.trends.shape[1]
+        trend = trend_chi2(seen, self.problem.masses, survey.trends[self.groups.labels])
+        now.trend = _weighed(now.trend, trend, count, draws)
+        now.rest = _weighed(now.rest, seen.chi2(self.problem.masses) - trend, number, draws)
+        trend_share = now.caution * draws * now.trend / max(count + draws * now.trend, 1.0)
+        share = now.caution * draws * now.rest / (WASTE * number + draws * now.rest)
+        far = now.rest > POOR
+        heights = now.heights - self.groups.step(seen, survey.curvature(), trend_share, share, far=far)
+        now.heights = heights - heights.mean()
+        now.trend, now.rest = now.trend * (1 - trend_share), now.rest * (1 - share)
+
+
+def _weighed(expected: float, seen: float, modes: int, draws: int) -> float:
+    """chi2 of so many modes from what was expected and what a look of so many draws saw."""
+    if not modes:
+        return 0.0
+    error = math.sqrt(2 * modes) / draws + 2 * math.sqrt(max(seen, 0.0) / draws)
+    if math.isinf(expected):
+        return max(seen, 0.0) + error
+    share = error**2 / (error**2 + (TRUST * expected) ** 2)
+    return max(share * expected + (1 - share) * seen, TRUST * expected, seen - 2 * error)
 
 
 def fit(
@@ -108,11 +240,11 @@ def fit(
     target: float,
     seed: int,
     ledger: Ledger,
-    start: Tensor | None = None,
-    noise: str = "auto",
+    start: Tensor | None,
+    noise: str,
     tile: int,
     block: int,
-    resume: dict[str, Tensor] | None = None,
+    resume: Mapping[str, Tensor] | None = None,
 ) -> tuple[Tensor, str | None]:
     """Centred heights (N,) float64, and the reason why the fit gave up, if it did.
 
@@ -126,106 +258,16 @@ def fit(
         tile, block: see `tally`.
         resume: `state` of an earlier callback on the same problem, seed and options.
     """
-    number, groups = len(problem.atoms), near_duplicates(problem)
-    kind = kind_for(noise, problem.law, problem.atoms.dim)
-    sharp = math.ceil(math.sqrt(2 * number) / (SHARP * target))  # draws of a look with that standard error
-
-    def look(heights: list[Tensor], draws: int, key: int | str) -> list[Tally]:
-        stream = generator(seed, "transport", "fit", key)
-        seen = tally(problem, heights, draws, stream, noise=kind, tile=tile, block=block)
-        ledger.noises += seen[0].draws
-        return seen
-
-    def measure(heights: Tensor, key: str) -> Tensor:
-        slope, rows = groups.slope(heights, generator(seed, "transport", "slope", key), noise=kind)
-        ledger.noises += rows
-        return slope
-
+    groups = near_duplicates(problem)
+    kind, shape = kind_for(noise, problem.law, problem.atoms.dim), {"tile": tile, "block": block}
+    this = _Fit(problem, groups, trends(groups.merged), target, seed, ledger, kind, shape)
     if resume is None:
-        now = _begin(problem, groups, look, measure, start, ledger, sharp)
+        now = this.begin(start)
     else:
         now = Progress.restore(resume)
         ledger.noises = now.noises
-    while True:
-        due = now.phase == 2 and now.constant <= ENOUGH * target * (now.worth + sharp)
-        draws = max(BATCH * number, LEAST_DRAWS, sharp if due else 0)
-        seen = look([now.heights, now.mean] if due and now.fade < 1 else [now.heights], draws, now.batch)
-        now.batch += 1
-        chi2 = seen[-1].chi2(problem.masses)
-        if due:
-            done = _last_step(now, groups, seen[-1], target)
-        else:
-            done = False
-            _step(now, groups, seen[0], measure)
-        now.noises = ledger.noises
-        ledger.record(chi2, now.mean, now.tensors, now.noises + now.left(target))
-        if done or (reason := ledger.spent()):
-            return now.mean, None if done else reason
-
-
-def _begin(
-    problem: SemiDiscreteProblem,
-    groups: Groups,
-    look: Callable,
-    measure: Callable,
-    start: Tensor | None,
-    ledger: Ledger,
-    sharp: int,
-) -> Progress:
-    """The start with the least chi2 on common noise, and what it is worth: a good one is worth a second, large look."""
-    form, reach = groups.start(), FAR * newton_scale(problem)
-    quadratic = quadratic_start(problem)  # better in few dimensions, absurd for outliers
-    bent = quadratic - form
-    bent = form + (bent - bent.median()).clamp(-reach, reach)
-    starts = [form, bent, quadratic] + ([] if start is None else [start])
-    seen = look(starts, max(FIRST_LOOK * len(problem.atoms), LEAST_DRAWS), "start")
-    chi2s = [one.chi2(problem.masses) for one in seen]
-    best = min(range(len(starts)), key=lambda k: chi2s[k])
-    now, view = Progress(starts[best], starts[best], measure(starts[best], "start"), last=chi2s[best]), seen[best]
-    if now.last < POOR:
-        view = look([now.heights], sharp, "sharp")[0]
-        now.last = view.chi2(problem.masses)
-    if now.last < NEAR:
-        _enter_phase_two(now, now.last, view.draws, len(problem.atoms), 1.0 if now.last < POOR else FADE)
-    if now.last < POOR:
-        _step(now, groups, view, measure)
-    now.noises = ledger.noises
-    ledger.record(now.last, now.mean, now.tensors)
-    return now
-
-
-def _enter_phase_two(now: Progress, chi2: float, draws: int, number: int, fade: float) -> None:
-    now.phase, now.fade = 2, fade
-    now.prior = number / (max(chi2, 0.0) + math.sqrt(2 * number) / draws)  # chi2 read on the high side
-    now.constant = (1.0 if fade == 1 else WASTE) * number
-
-
-def _step(now: Progress, groups: Groups, seen: Tally, measure: Callable[[Tensor, str], Tensor]) -> None:
-    """One batch, seen at the iterate."""
-    number, draws = len(seen.counts), seen.draws
-    if now.phase == 1:
-        chi2, error = seen.chi2(groups.masses), math.sqrt(2 * number) / draws
-        now.factor *= CUT if chi2 > now.last + error else 1.0
-        now.heights = now.heights - max(now.factor, LEAST) * groups.log_step(seen, now.slope)
-        now.last = chi2
-        if chi2 < ENTER * number / draws:
-            _enter_phase_two(now, chi2, draws, number, FADE)
-            now.slope = measure(now.heights, "averaging")
-        now.mean = now.heights
-        return
-    share = draws / (now.worth + draws)
-    now.spent += draws
-    now.heights = now.heights - min(share**now.fade, LONGEST) * groups.step(seen, now.slope)
-    now.heights = now.heights - now.heights.mean()
-    now.mean = now.heights if now.fade == 1 else now.mean + min(1.0, 2 * draws / now.spent) * (now.heights - now.mean)
-
-
-def _last_step(now: Progress, groups: Groups, seen: Tally, target: float) -> bool:
-    """One large look at the average, which steps from there; whether chi2 is expected to be low enough."""
-    share = seen.draws / (now.worth + seen.draws)
-    measured = seen.chi2(groups.masses) * now.worth
-    now.mean = now.mean - share * groups.step(seen, now.slope)
-    now.heights = now.mean = now.mean - now.mean.mean()
-    now.spent += seen.draws
-    now.constant = (measured + now.constant) / 2
-    return now.constant <= ENOUGH * target * now.worth
+    while now.chi2 > 1.001 * this.enough or now.seen < this.sharp:
+        if reason := ledger.spent():
+            return now.heights, reason
+        this.advance(now)
+    return now.heights, None

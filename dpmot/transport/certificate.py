@@ -14,13 +14,11 @@ import math
 import time
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from scipy.cluster.vq import kmeans2
 from torch import Tensor
 
 from dpmot.seeds import generator
-from dpmot.transport.groups import projected
+from dpmot.transport.clusters import clusters
 from dpmot.transport.kernel import Tally, tally
 from dpmot.transport.noise import kind_for
 from dpmot.transport.problem import SemiDiscreteProblem, checked_heights
@@ -29,7 +27,7 @@ Z95 = 1.959964  # two-sided 95 % of the normal law
 PRECISION = 0.2  # half-width of the interval over the target, for a solution that just meets the target
 MANY = 1000  # atoms from which the noise of a look may be mirrored or recycled: the interval is tested for those
 LEAST_INFLATION = 0.25  # of I: mirrored draws of two atoms would have none
-GROUPS, CROWD = 20, 10  # k-means groups, and the fewest atoms of an average one
+GROUPS = 20  # k-means groups
 
 
 @dataclass(frozen=True)
@@ -123,8 +121,8 @@ def certify(
     heights = heights - heights.mean()
     stream = generator(seed, "transport", "certificate")
     noise = kind_for("auto", problem.law, problem.atoms.dim) if number >= MANY else "plain"
-    clusters = _clusters(problem) if groups is None else torch.unique(groups, return_inverse=True)[1]
-    labels = None if clusters is None else clusters.to(heights.device)
+    labels = clusters(problem, GROUPS) if groups is None else torch.unique(groups, return_inverse=True)[1]
+    labels = labels.to(heights.device) if groups is not None or int(labels.max()) else None
     seen, *merged = tally(problem, [heights], look_size(number, target), stream, noise=noise, groups=labels)
     chi2, error = chi2_estimate(seen, problem.masses)
     high = max(chi2 + Z95 * error, 0.0)
@@ -147,13 +145,3 @@ def certify(
         empty_expected=float(torch.exp(seen.draws * torch.log1p(-problem.masses)).sum()),
         primal_dual_gap=float((seen.counts / seen.draws - problem.masses) @ heights) / max(spread, 1e-300),
     )
-
-
-def _clusters(problem: SemiDiscreteProblem) -> Tensor | None:
-    """Labels (N,) of k-means clusters in a few dimensions, or None for few atoms."""
-    number = min(GROUPS, len(problem.atoms) // CROWD)
-    if number < 2:
-        return None
-    seed = np.random.default_rng(0)  # labels need no secrecy: the same ones for every look at these atoms
-    labels = kmeans2(projected(problem), number, minit="++", rng=seed)[1]
-    return torch.unique(torch.from_numpy(labels.astype(np.int64)), return_inverse=True)[1]

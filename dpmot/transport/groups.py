@@ -3,9 +3,10 @@
 Raising one height of a group by far less than tau moves the mass of all its members, so a step that suits the group
 tears its cells apart, and one that suits the cells never moves the group. The step has two parts,
 
-    tau_G (P_G / W_G - 1) + tau_i (p_i / w_i - P_G / W_G),    P_G = sum_{i in G} p_i,  W_G = sum_{i in G} w_i,
+    step_G + tau_i (p_i / w_i - P_G / W_G),    P_G = sum_{i in G} p_i,  W_G = sum_{i in G} w_i,
 
-with tau_G of the group's centre among the centres and tau_i of y_i - centre among the members (see `closed_form`).
+step_G that of the group's centre among the centres (see `curvature`), tau_i of y_i - centre among the members (see
+`closed_form`).
 """
 
 from dataclasses import dataclass
@@ -17,16 +18,14 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 from torch import Tensor
 
-from dpmot.seeds import generator
 from dpmot.transport.atoms import blocks
 from dpmot.transport.closed_form import closed_form_start, newton_scale, normal_density
-from dpmot.transport.kernel import Tally, gaps
+from dpmot.transport.clusters import projected
+from dpmot.transport.curvature import Curvature, excess, starved
+from dpmot.transport.kernel import Tally
 from dpmot.transport.problem import SemiDiscreteProblem
 
 NEAR = 0.25  # atoms of one group lie within NEAR * (median of tau) of each other, linked by single linkage
-PROJECTED = 8  # dimensions of the neighbour search
-LEADS, LENT = 2, 4  # rows a centre that measure its slope; wins it borrows
-SHORTEST = 0.05  # f is at least this
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,32 +60,18 @@ class Groups:
         heights = closed_form_start(self.merged)[self.labels] + self.offset
         return heights - heights.mean()
 
-    def step(self, seen: Tally, slope: Tensor) -> Tensor:
-        """The Newton step in p with tau = `slope` (G,), to be subtracted from the heights, (N,)."""
-        share = seen.counts / seen.draws
-        ratio = self.total(share) / self.merged.masses
-        return (slope * (ratio - 1))[self.labels] + self.tau * (share / self.masses - ratio[self.labels])
+    def step(self, seen: Tally, curvature: Curvature, trend_share: float, share: float, *, far: bool) -> Tensor:
+        """Shares of the Newton step, to be subtracted from the heights, (N,); see `curvature.excess` for `far`."""
+        due = seen.draws * self.masses
+        counts, dues = self.total(seen.counts), self.total(due)
+        outer = excess(counts, dues, far=far)
+        inner = excess(seen.counts, due, far=far) - outer[self.labels]
+        wide, close = (torch.where(starved(c, d), 1.0, share) for c, d in ((counts, dues), (seen.counts, due)))
+        return curvature.step(outer, trend_share, wide)[self.labels] + close * self.tau * inner
 
-    def log_step(self, seen: Tally, slope: Tensor) -> Tensor:
-        """The Newton step in log p, with half a draw added to what was seen and what was expected, (N,)."""
-        expected = seen.draws * self.masses
-        coarse = torch.log((self.total(seen.counts) + 0.5) / (self.total(expected) + 0.5))
-        fine = torch.log((seen.counts + 0.5) / (expected + 0.5))
-        return (slope * coarse)[self.labels] + self.tau * (fine - coarse[self.labels])
-
-    def slope(self, heights: Tensor, stream: np.random.Generator, *, noise: str) -> tuple[Tensor, int]:
-        """tau of every centre (G,) from the mean lead of its wins, and the rows it took.
-
-        A centre with few wins borrows LENT of them from the closed form times f, the mean ratio of the two.
-        """
-        scale, number = newton_scale(self.merged), len(self.merged.atoms)
-        if number == 1:
-            return scale, 0
-        centres = self.total(self.masses * heights) / self.merged.masses
-        cell, lead = gaps(self.merged, centres, LEADS * number, stream, noise=noise)
-        common = min(max(float(lead.sum() / scale[cell].sum()), SHORTEST), 1.0)
-        wins, total = torch.bincount(cell, minlength=number), torch.zeros_like(scale).index_add(0, cell, lead)
-        return (total + LENT * common * scale) / (wins + LENT), len(cell)
+    def centres(self, heights: Tensor) -> Tensor:
+        """Heights of the centres: the mean over the members, (N,) -> (G,)."""
+        return self.total(self.masses * heights) / self.merged.masses
 
 
 def near_duplicates(problem: SemiDiscreteProblem) -> Groups:
@@ -95,7 +80,7 @@ def near_duplicates(problem: SemiDiscreteProblem) -> Groups:
     radius = NEAR * float(newton_scale(problem).median())
     labels = _components(problem, radius).to(problem.mean.device)
     if int(labels.max()) == number - 1:
-        return Groups(problem, labels, problem, zeros, zeros)
+        return Groups(problem, torch.arange(number, device=labels.device), problem, zeros, zeros)
     rows = torch.cat([y for _, _, y in blocks(problem.points)]).double()
     weights = zeros.new_zeros(int(labels.max()) + 1).index_add(0, labels, problem.masses)
     centres = rows.new_zeros(len(weights), rows.shape[1]).index_add(0, labels, problem.masses[:, None] * rows)
@@ -111,16 +96,6 @@ def near_duplicates(problem: SemiDiscreteProblem) -> Groups:
     direction = centres / centres.norm(dim=1, keepdim=True).clamp(min=1e-12)
     shift = ((mean[:, None] * direction)[labels] * inside).sum(1)
     return Groups(problem, labels, merged, tau, torch.where(single, 0.0, spread * quantile - shift))
-
-
-def projected(problem: SemiDiscreteProblem) -> np.ndarray:
-    """The centred atoms in at most PROJECTED random orthonormal directions, float64 (N, k): distances only shorten."""
-    dim, basis = problem.atoms.dim, torch.eye(min(problem.atoms.dim, PROJECTED))
-    if dim > PROJECTED:
-        gaussian = generator(0, "transport", "groups").standard_normal((dim, PROJECTED))
-        basis = torch.linalg.qr(torch.from_numpy(gaussian))[0].float()
-    basis = basis.to(problem.mean.device)
-    return torch.cat([y @ basis for _, _, y in blocks(problem.points)]).double().cpu().numpy()
 
 
 def _components(problem: SemiDiscreteProblem, radius: float) -> Tensor:

@@ -4,6 +4,7 @@ The N x B matrix of scores <z, y_i> + h_i never exists: a few rows of noise meet
 cache, and keep only the best score so far. All draws here are centred (z) and so are the atoms.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +15,7 @@ from dpmot.transport.atoms import Atoms, blocks
 from dpmot.transport.noise import Rows, Scratch, draw, group_size
 from dpmot.transport.problem import SemiDiscreteProblem
 
-ROWS, BLOCK = 256, 2048  # rows and atoms per product: the scores stay in the last cache; measured on two cores
+ROWS, BLOCK = 512, 1024  # rows and atoms per product: the scores stay in the last cache; measured on two cores
 
 
 def row_argmax(scores: Tensor) -> Tensor:
@@ -25,13 +26,52 @@ def row_argmax(scores: Tensor) -> Tensor:
     return (scores == scores.amax(1, keepdim=True)).to(torch.uint8).argmax(1)
 
 
-def _keep_best(best: Tensor | None, cell: Tensor | None, scores: Tensor, offset: int) -> tuple[Tensor, Tensor]:
-    """Merge one block's winners into the running best; an earlier block wins a tie."""
+class Race:
+    """Which atom has the best score, and which comes second? Blocks of atoms come one by one.
+
+    Attributes:
+        cell: index of the best score so far, the lowest on ties, int64 (R,).
+        second: index of the second best, int64 (R,), if runners-up are kept.
+        lead: best minus second-best score, float32 (R,), if runners-up are kept.
+    """
+
+    def __init__(self, *, runners_up: bool = False) -> None:
+        self._runners_up, self._best, self._next = runners_up, None, None
+        self.cell = self.second = None
+
+    @property
+    def lead(self) -> Tensor:
+        return self._best - self._next
+
+    def meet(self, scores: Tensor, offset: int) -> None:
+        """Scores (R, n) of the atoms offset, ..., offset + n - 1; overwritten if runners-up are kept."""
+        index, value = _largest(scores)
+        index += offset
+        if self._runners_up:
+            scores.scatter_(1, index[:, None] - offset, -torch.inf)
+            second, runner = _largest(scores)
+            self._rank_second(value, index, runner, second + offset)
+        if self._best is None:
+            self._best, self.cell = value, index
+            return
+        self.cell = torch.where(value > self._best, index, self.cell)
+        self._best = torch.maximum(self._best, value)
+
+    def _rank_second(self, value: Tensor, index: Tensor, runner: Tensor, second: Tensor) -> None:
+        """The second best is the loser of the two winners, or a runner-up."""
+        if self._best is not None:
+            behind = value > self._best  # the winner so far falls behind
+            loser, lost = torch.where(behind, self._best, value), torch.where(behind, self.cell, index)
+            for rival, name in ((runner, second), (self._next, self.second)):
+                lost = torch.where(rival > loser, name, lost)
+                loser = torch.maximum(loser, rival)
+            runner, second = loser, lost
+        self._next, self.second = runner, second
+
+
+def _largest(scores: Tensor) -> tuple[Tensor, Tensor]:
     index = row_argmax(scores)
-    value = scores.gather(1, index[:, None]).squeeze(1)
-    if best is None:
-        return value, index + offset
-    return torch.maximum(best, value), torch.where(value > best, index + offset, cell)
+    return index, scores.gather(1, index[:, None]).squeeze(1)
 
 
 def winners(
@@ -40,9 +80,10 @@ def winners(
     heights: list[Tensor],
     *,
     mirror: bool = False,
+    runners_up: bool = False,
     block: int = BLOCK,
     scratch: Scratch | None = None,
-) -> list[list[Tensor]]:
+) -> list[list[Race]]:
     """Cells of a few rows of noise under one or several heights, and of their mirror images: one product serves all.
 
     Args:
@@ -50,21 +91,23 @@ def winners(
         atoms: centred atoms.
         heights: centred heights, each float32 (N,).
         mirror: also return the cells of -z.
+        runners_up: also find who comes second, and by how much.
         block: atoms per product.
         scratch: buffers to use again.
 
     Returns:
-        For each of the heights one or two int64 tensors (R,).
+        For each of the heights one or two finished races.
     """
     sides, scratch = (1, -1) if mirror else (1,), scratch or Scratch(heights[0].device)
-    best: dict[tuple[int, int], tuple] = {(k, side): (None, None) for k in range(len(heights)) for side in sides}
+    races = [[Race(runners_up=runners_up) for _ in sides] for _ in heights]
     for i, j, y in blocks(atoms, block):
         products = rows.products(y, scratch)
         scores = scratch("scores", *products.shape)
-        for k, side in best:
-            torch.add(heights[k][i:j], products, alpha=side, out=scores)
-            best[k, side] = _keep_best(*best[k, side], scores, i)
-    return [[best[k, side][1] for side in sides] for k in range(len(heights))]
+        for h, pair in zip(heights, races, strict=True):
+            for side, race in zip(sides, pair, strict=True):
+                torch.add(h[i:j], products, alpha=side, out=scores)
+                race.meet(scores, i)
+    return races
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,16 +141,17 @@ class _Counter:
         self._size, self._draws = size, 0
         self._counts, self._together = torch.zeros(2, number, dtype=torch.float64, device=device)
 
-    def add(self, cells: list[Tensor]) -> None:
-        """Cells of a piece of noise, and of its mirror images if there are two."""
+    def add(self, cells: list[Tensor], groups: int) -> None:
+        """Cells of a piece with so many groups of dependent rows, and of its mirror images if there are two."""
         number = len(self._counts)
-        seen = torch.bincount(torch.cat(cells), minlength=number).double()
         self._draws += len(cells) * len(cells[0])
-        self._counts += seen
-        if self._size > 2:  # the piece is one block
-            self._together += seen * (seen - 1)
-        elif self._size == 2:
+        self._counts += torch.bincount(torch.cat(cells), minlength=number)
+        if self._size == 2:
             self._together += 2 * torch.bincount(cells[0][cells[0] == cells[1]], minlength=number)
+        elif self._size > 2:
+            group = torch.arange(len(cells[0]), device=cells[0].device) % groups
+            seen = torch.bincount(torch.cat([group * number + cell for cell in cells]), minlength=groups * number)
+            self._together += (seen * (seen - 1)).view(groups, number).sum(0)
 
     def tally(self) -> Tally:
         return Tally(self._counts, self._together, float(self._draws) * (self._draws - self._size))
@@ -121,6 +165,7 @@ def tally(
     *,
     noise: str,
     groups: Tensor | None = None,
+    visits: Sequence[Callable[[Race], None]] = (),
     tile: int = ROWS,
     block: int = BLOCK,
 ) -> list[Tally]:
@@ -133,45 +178,24 @@ def tally(
         generator: the noise stream; its draws do not depend on `tile` or `block`.
         noise: one of `noise.KINDS`.
         groups: labels 0..G-1 of the atoms (N,): a last tally counts groups instead of cells, under the last heights.
+        visits: one for each of the heights, called with every race under them, which then has its runners-up.
         tile, block: rows and atoms per product; they change the speed only.
     """
     number, dim, device = len(problem.atoms), problem.atoms.dim, problem.mean.device
     size, mirror = group_size(noise, dim, number), noise != "plain"
-    atoms, heights, scratch = problem.points, [h.float() for h in heights], Scratch(device)
-    counters = [_Counter(number, size, device) for _ in heights]
-    grouped = None if groups is None else _Counter(int(groups.max()) + 1, size, device)
+    atoms = problem.rough if noise == "recycled" else problem.points
+    heights, scratch = [h.float() for h in heights], Scratch(device)
+    parts = [] if groups is None else [int(groups.max()) + 1]
+    counters = [_Counter(n, size, device) for n in [number] * len(heights) + parts]
+    options = {"mirror": mirror, "runners_up": bool(visits), "block": block, "scratch": scratch}
     for piece in draw(noise, problem.law, (number, dim), -(-rows // (1 + mirror)), generator, tile=tile, device=device):
-        seen = winners(piece, atoms, heights, mirror=mirror, block=block, scratch=scratch)
-        for counter, cells in zip(counters, seen, strict=True):
-            counter.add(cells)
-        if grouped is not None:
-            grouped.add([groups[cell] for cell in seen[-1]])
-    return [counter.tally() for counter in counters + ([] if grouped is None else [grouped])]
-
-
-def gaps(
-    problem: SemiDiscreteProblem, heights: Tensor, rows: int, generator: np.random.Generator, *, noise: str
-) -> tuple[Tensor, Tensor]:
-    """Winner (R,) of each of R >= `rows` draws and its lead over the second-best score, float64 (R,).
-
-    P(lead > t | i wins) = p_i(h_i - t) / p_i(h_i): the mean lead of i is 1 over the slope of log p_i in its own height.
-    """
-    cells, leads = [], []
-    device, heights = problem.mean.device, heights.float()
-    scratch = Scratch(device)
-    shape = len(problem.atoms), problem.atoms.dim
-    for piece in draw(noise, problem.law, shape, rows, generator, tile=ROWS, device=device):
-        best = cell = None
-        second = torch.full((len(piece),), -torch.inf, device=device)
-        for i, j, y in blocks(problem.points, BLOCK):
-            scores = piece.products(y, scratch).add_(heights[i:j])
-            before = best
-            best, cell = _keep_best(best, cell, scores, i)
-            if before is not None:
-                top = scores.amax(1)
-                second = torch.maximum(second, torch.minimum(before, top))
-            scores.scatter_(1, row_argmax(scores)[:, None], -torch.inf)
-            second = torch.maximum(second, scores.amax(1))
-        cells.append(cell)
-        leads.append((best - second).double())
-    return torch.cat(cells), torch.cat(leads)
+        races = winners(piece, atoms, heights, **options)
+        cells = [[race.cell for race in pair] for pair in races]
+        if groups is not None:
+            cells.append([groups[cell] for cell in cells[-1]])
+        for counter, both in zip(counters, cells, strict=True):
+            counter.add(both, piece.groups)
+        for visit, pair in zip(visits, races, strict=False):
+            for race in pair:
+                visit(race)
+    return [counter.tally() for counter in counters]

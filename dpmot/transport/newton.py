@@ -13,7 +13,7 @@ import math
 import torch
 from torch import Tensor
 
-from dpmot.transport.averaging import quadratic_start
+from dpmot.transport.closed_form import quadratic_start
 from dpmot.transport.ledger import Ledger
 from dpmot.transport.lines import Slice, cut, lattice
 from dpmot.transport.problem import SemiDiscreteProblem

@@ -4,7 +4,9 @@ plain       z ~ N(0, I) (or the centred uniform law), independent rows: 2 d oper
 mirrored    z and -z: the products of -z are those of z negated, so each serves twice. The source is symmetric.
 recycled    Q Z with Z of BASE independent N(0, I) rows and Q orthogonal, independent of Z: given Q every row is exactly
             N(0, I), and products are Q (Z Y^T). R matrices Q serve one Z, all rows mirrored: d / R + BASE operations.
-            Masses stay unbiased; rows of one Z depend on each other a little.
+            Masses stay unbiased; rows of one Z depend on each other a little. POOL blocks Z share one product with
+            the atoms, in bfloat16 where the processor has it: rounding moves a score by .001 of its deviation, a
+            cell is 200 times as deep.
 structured  D = m^2 >= d rows at once, r_k e_k^T V_3 V_2 V_1 with V = (signs, m random orthogonal m x m blocks,
             transpose) and r_k ~ chi_D, mirrored: 3 m operations. The directions are not exactly
             uniform: a bias that falls with d (chi2 .0013 at d = 64).
@@ -24,8 +26,8 @@ from torch import Tensor
 from dpmot.transport.sources import NORMAL, Source
 
 KINDS = ("plain", "mirrored", "recycled", "structured")
-BASE, MOST = 64, 16  # recycled: independent rows of a block, and how often it is turned at most;
-ATOMS_A_TURN = 1250  # one turn for so many atoms: measured, the variance of masses grows by 1.07-1.16
+BASE, POOL, MOST = 32, 8, 32  # recycled: rows of a block, blocks a product, and how often a block is turned at most;
+A_TURN = 140_000  # one turn for so many N sqrt(d): more turns are faster, but masses vary more
 RECYCLE_FROM = 256  # dimensions from which recycling is faster than mirrored rows at equal variance
 LAYERS = 3
 
@@ -33,11 +35,15 @@ LAYERS = 3
 class Rows(Protocol):
     """A few rows of noise z_1, ..., z_R."""
 
+    @property
+    def groups(self) -> int:
+        """G: rows r and s depend on each other iff r = s (mod G)."""
+
     def __len__(self) -> int:
         """R."""
 
     def products(self, y: Tensor, scratch: "Scratch") -> Tensor:
-        """<z_r, y_i>: atoms (n, d) -> (R, n), overwritten by the next call with the same scratch."""
+        """<z_r, y_i>: atoms (n, d) -> float32 (R, n), overwritten by the next call with the same scratch."""
 
 
 class Scratch:
@@ -60,6 +66,10 @@ class Plain:
 
     z: Tensor
 
+    @property
+    def groups(self) -> int:
+        return len(self.z)
+
     def __len__(self) -> int:
         return len(self.z)
 
@@ -69,17 +79,23 @@ class Plain:
 
 @dataclass(frozen=True, eq=False)
 class Recycled:
-    """mixing (R, BASE) times z (BASE, d); the rows of `mixing` have norm 1."""
+    """mixing (R, BASE) times each of the blocks of z (BASE, blocks, d); the rows of `mixing` have norm 1."""
 
     z: Tensor
     mixing: Tensor
 
+    @property
+    def groups(self) -> int:
+        return self.z.shape[1]
+
     def __len__(self) -> int:
-        return len(self.mixing)
+        return len(self.mixing) * self.groups
 
     def products(self, y: Tensor, scratch: Scratch) -> Tensor:
-        base = torch.mm(self.z, y.T, out=scratch("base", len(self.z), len(y)))
-        return torch.mm(self.mixing, base, out=scratch("products", len(self.mixing), len(y)))
+        z = self.z.flatten(0, 1).to(y.dtype)
+        base = scratch("base", len(z), len(y)).copy_(z @ y.T).view(len(self.z), -1)
+        out = scratch("products", len(self.mixing), self.groups * len(y))
+        return torch.mm(self.mixing, base, out=out).view(len(self), len(y))
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,6 +105,7 @@ class Structured:
     signs: Tensor
     rotations: Tensor
     radii: Tensor
+    groups: int = 1
 
     def __len__(self) -> int:
         return len(self.radii)
@@ -116,15 +133,15 @@ def kind_for(kind: str, law: Source, dim: int) -> str:
     return kind
 
 
-def turns(number: int) -> int:
-    """How often a block of recycled rows is turned for that many atoms."""
-    return min(MOST, max(1, number // ATOMS_A_TURN))
+def turns(number: int, dim: int) -> int:
+    """How often a block of recycled rows is turned for so many atoms: the more dimensions, the more a turn saves."""
+    return min(MOST, max(1, round(number * math.sqrt(dim) / A_TURN)))
 
 
 def group_size(kind: str, dim: int, number: int) -> int:
     """Draws that depend on each other for N = number atoms: rows of one block and their mirror images."""
     side = math.isqrt(dim - 1) + 1
-    return {"plain": 1, "mirrored": 2, "recycled": 2 * BASE * turns(number), "structured": 2 * side * side}[kind]
+    return {"plain": 1, "mirrored": 2, "recycled": 2 * BASE * turns(number, dim), "structured": 2 * side * side}[kind]
 
 
 def draw(
@@ -139,9 +156,12 @@ def draw(
         for start in range(0, rows, tile):
             yield Plain(torch.from_numpy(law.draw(generator, min(tile, rows - start), dim)).to(device))
     elif kind == "recycled":
-        mixing = _rotations(generator, turns(number), BASE).reshape(-1, BASE).to(device)
-        for _ in range(0, rows, len(mixing)):
-            yield Recycled(torch.from_numpy(law.draw(generator, BASE, dim)).to(device), mixing)
+        mixing = _rotations(generator, turns(number, dim), BASE).reshape(-1, BASE).to(device)
+        left = -(-rows // len(mixing))
+        while left > 0:
+            z = law.draw(generator, BASE * min(POOL, left), dim).reshape(BASE, -1, dim)
+            yield Recycled(torch.from_numpy(z).to(device), mixing)
+            left -= POOL
     else:
         side = math.isqrt(dim - 1) + 1
         for _ in range(0, rows, side * side):

@@ -52,7 +52,7 @@ class BrenierPotential:
 
     def cell(self, x: Tensor) -> Tensor:
         """Index of the atom that x is sent to: (B, d) or (B, *S) -> int64 (B,)."""
-        return self._tiled(x, lambda z: winners(Plain(z), self.problem.points, [self._centred_heights])[0][0])
+        return self._tiled(x, lambda z: winners(Plain(z), self.problem.points, [self._centred_heights])[0][0].cell)
 
     def cells(self, x: Tensor, k: int) -> Tensor:
         """Indices of the k largest planes at x, best first: (B, d) or (B, *S) -> int64 (B, k).

@@ -12,11 +12,11 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from dpmot.transport.atoms import Atoms, Centred, Held, as_atoms, blocks
+from dpmot.transport.atoms import Atoms, Centred, as_atoms, blocks, held
 from dpmot.transport.sources import Source, source_named
 
 MASS_TOLERANCE = 1e-4  # a float32 vector of 10^5 masses sums to one within this
-HELD = 2**30  # bytes of centred atoms that may be kept in memory
+HELD, ROUGHLY_HELD = 2**28, 2**30  # bytes of centred atoms that may be kept in memory
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,14 +66,16 @@ class SemiDiscreteProblem:
 
     @cached_property
     def points(self) -> Atoms:
-        """The centred atoms, computed once if they fit HELD bytes; otherwise anew for every tile."""
-        centred = self.centred
-        if 4 * len(centred) * centred.dim > HELD:
-            return centred
-        rows = torch.empty(len(centred), centred.dim, device=self.mean.device)
-        for i, j, y in blocks(centred):
-            rows[i:j] = y
-        return Held(rows)
+        """The centred atoms, float32, computed once if they fit HELD bytes; otherwise anew for every tile."""
+        return held(self.centred, torch.float32, HELD)
+
+    @cached_property
+    def rough(self) -> Atoms:
+        """The centred atoms for products that may be rounded: bfloat16 where that is fast, else float32."""
+        fast = torch.cuda.is_bf16_supported() if self.mean.is_cuda else torch.cpu._is_avx512_bf16_supported()
+        if fast:
+            return held(self.centred, torch.bfloat16, ROUGHLY_HELD)
+        return held(self.points, torch.float32, ROUGHLY_HELD)
 
     def centred_heights(self, heights: Tensor) -> Tensor:
         """Heights h for x -> heights for z = x - centre, up to a constant: h_i + centre * sum_j y_ij, float64."""

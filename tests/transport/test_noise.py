@@ -8,9 +8,8 @@ import torch
 from dpmot.seeds import generator
 from dpmot.transport import SemiDiscreteProblem, SemiDiscreteSolver
 from dpmot.transport.closed_form import closed_form_start, newton_scale
-from dpmot.transport.groups import near_duplicates
-from dpmot.transport.kernel import gaps, tally
-from dpmot.transport.noise import KINDS, Scratch, draw, group_size, kind_for
+from dpmot.transport.kernel import tally
+from dpmot.transport.noise import BASE, KINDS, Scratch, draw, group_size, kind_for, turns
 from dpmot.transport.sources import NORMAL, UNIFORM
 
 
@@ -99,16 +98,6 @@ def test_two_heights_share_the_noise_of_one_look():
         assert torch.equal(seen.counts, tally(problem, [heights], 2000, generator(0), noise="mirrored")[0].counts)
 
 
-def test_the_mean_lead_is_one_over_the_slope_of_the_log_mass():
-    # two atoms at distance 2: p = Phi(h) for h_1 - h_2 = 2 h, so d log p / d h_1 = phi(0) / p / 2 = .399 at h = 0
-    problem = SemiDiscreteProblem(torch.tensor([[1.0, 0.0], [-1.0, 0.0]]))
-    cell, lead = gaps(problem, torch.zeros(2), 40_000, generator(0), noise="plain")
-    # the lead is 2 |z|, mean 2 * .798; an exponential lead would have mean 1 / slope = 2.5: the half-normal one is
-    # the worst case (no other atoms), within a factor of 1.6
-    assert float(lead.mean()) == pytest.approx(2 * math.sqrt(2 / math.pi), rel=0.02)  # 4 standard errors
-    assert cell.double().mean() == pytest.approx(0.5, abs=0.01)
-
-
 def test_the_fast_kinds_are_refused_where_the_source_is_no_gaussian():
     for kind in ("recycled", "structured"):
         with pytest.raises(ValueError, match="needs the normal source"):
@@ -116,6 +105,11 @@ def test_the_fast_kinds_are_refused_where_the_source_is_no_gaussian():
     with pytest.raises(ValueError, match='"pink" is unknown; choose "auto", '):
         SemiDiscreteSolver(noise="pink")
     assert kind_for("auto", UNIFORM, 3000) == "mirrored" and kind_for("auto", NORMAL, 3000) == "recycled"
+
+
+def test_a_block_is_turned_more_often_the_more_atoms_and_dimensions_there_are():
+    assert turns(100, 784) == 1 and turns(10_000, 784) == 2 and turns(50_000, 3072) == 20 and turns(10**6, 3072) == 32
+    assert group_size("recycled", 784, 10_000) == 2 * 2 * BASE
 
 
 @pytest.mark.parametrize("kind", ["recycled", "structured", "plain"])
@@ -133,26 +127,3 @@ def test_an_interrupted_fit_ends_in_the_same_bits():
     assert resumed.noises == whole.noises
     with pytest.raises(ValueError, match="give one that this solver handed out"):
         solve(problem, seed=0, resume={"heights": torch.zeros(150)})
-
-
-@pytest.mark.parametrize("spread", [0.003, 0.03])
-def test_near_duplicates_form_groups_and_converge(spread):
-    atoms = draws(40, 64).repeat_interleave(5, 0) + spread * draws(200, 64, seed=1)
-    problem = SemiDiscreteProblem(atoms)
-    groups = near_duplicates(problem)
-    assert torch.equal(groups.labels, torch.arange(40).repeat_interleave(5))
-    solution = SemiDiscreteSolver()(problem, seed=0)
-    assert solution.converged
-    assert solution.noises <= 200 * 200  # measured 55 N; the diagonal step alone had chi2 4 after 2048 N
-
-
-def test_atoms_far_apart_form_no_groups():
-    problem = problem_of(200, 64)
-    groups = near_duplicates(problem)
-    assert groups.merged is problem and groups.tau.abs().max() == 0
-
-
-def test_outliers_of_a_lognormal_norm_keep_their_cells():
-    atoms = draws(400, 64) * draws(400, 1, seed=1).exp()
-    solution = SemiDiscreteSolver()(SemiDiscreteProblem(atoms), seed=0)
-    assert solution.converged and solution.certificate.empty_cells == 0
