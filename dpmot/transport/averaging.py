@@ -25,7 +25,7 @@ from torch import Tensor
 
 from dpmot.seeds import generator
 from dpmot.transport.closed_form import newton_scale, quadratic_start
-from dpmot.transport.curvature import Survey, excess, trend_chi2, trends
+from dpmot.transport.curvature import Survey, misfit, trend_chi2, trends
 from dpmot.transport.groups import Groups, near_duplicates
 from dpmot.transport.kernel import Tally, tally
 from dpmot.transport.ledger import Ledger
@@ -35,14 +35,13 @@ from dpmot.transport.problem import SemiDiscreteProblem
 FAR = 3.0  # tau by which the quadratic start may differ from the closed form
 FIRST_LOOK, LEAST_LOOK = 4, 2  # draws per atom: the look that compares the starts, and the smallest later one
 LEAST_DRAWS = 1024  # draws in the smallest look
-GROWTH = 0.25  # draws of a look over n
-WASTE = 1.1  # chi2 n / N, as expected
-POOR = 0.3  # heights whose chi2 in the rest is above this are far from the solution
-TRUST = 0.3  # relative standard deviation of chi2 as expected, against which a look's own chi2 is weighed
+GROWTH, RISE = 0.25, 2.0  # draws of a look over n; and at most, over those of the look before
+WASTE = 1.1  # chi2 n / N of independent draws, as expected
+POOR = 0.1  # heights with chi2 above this are far from the solution
+TRUST = 0.5  # relative standard deviation of chi2 as expected, against which a look's own chi2 is weighed
 ENOUGH = 0.65  # the fit ends when chi2 is expected below this share of the target,
-SHARP = 0.2  # in a look that sees chi2 to this share of it
-WORSE, BACK = 1.5, 0.3  # a step that multiplies chi2 by WORSE is shortened to BACK of its length,
-CUT, LEAST = 0.5, 0.05  # and the next ones by CUT, down to LEAST; they recover bit by bit
+SHARP = 0.15  # in a look that sees chi2 to this share of it
+LENGTHS = (1.0, 0.5, 0.25, 0.0)  # far from the solution the next look tries these lengths of the step on common noise
 LEADS = 12  # runners-up are looked for in so many draws per atom, and again when chi2 has fallen by the factor
 STALE = 8.0
 
@@ -55,9 +54,7 @@ class Progress:
         heights: centred, float64 (N,).
         wins, leads, flow: see `curvature.Survey`.
         trend, rest: chi2 of the heights as expected, in the trends and beside them.
-        before: heights of the look before. last: the most that chi2 may have been there. A step that made it worse is
-            shortened, and the trends are given up: `flow` is (0, 0) then.
-        caution: factor of all steps.
+        before, last: heights and chi2 of the look before.
         looks: so many. noises: what they cost. seen: draws of the last one.
         then: chi2 when the survey began.
     """
@@ -70,7 +67,6 @@ class Progress:
     rest: float
     before: Tensor
     last: float = math.inf
-    caution: float = 1.0
     looks: int = 0
     noises: int = 0
     seen: int = 0
@@ -123,7 +119,7 @@ class _Fit:
     @property
     def sharp(self) -> int:
         """Draws of a look with standard error SHARP * target."""
-        return math.ceil(math.sqrt(2 * len(self.problem.atoms)) / (SHARP * self.target))
+        return _sharp(len(self.problem.atoms), self.target)
 
     @property
     def enough(self) -> float:
@@ -137,16 +133,10 @@ class _Fit:
         bent = quadratic - form
         bent = form + (bent - bent.median()).clamp(-reach, reach)
         starts = [form, bent, quadratic] + ([] if start is None else [start])
-        draws, alone = max(FIRST_LOOK * len(form), LEAST_DRAWS), self.groups.merged is self.problem
-        surveys = [Survey.empty(self.groups.merged, self.trends) for _ in starts]
-        looks = self._look(self.problem, starts, draws, "start", surveys=surveys if alone else [])
-        due = looks[0].draws * self.problem.masses  # chi2 would overlook empty cells
-        misfits = [float(self.problem.masses @ excess(one.counts, due, far=True).square()) for one in looks]
-        best = min(range(len(starts)), key=misfits.__getitem__)
-        now = Progress(starts[best], *surveys[best].sums, math.inf, math.inf, starts[best])
-        if not alone:
-            self._ask_centres(now)
-        self._take(now, looks[best])
+        draws = max(FIRST_LOOK * len(form), LEAST_DRAWS)
+        survey = Survey.empty(self.groups.merged, self.trends)
+        now = Progress(form, *survey.sums, math.inf, math.inf, form, math.inf)
+        self._try(now, starts, draws)
         now.then = now.chi2
         return now
 
@@ -154,13 +144,31 @@ class _Fit:
         """One look and one step."""
         if now.chi2 * STALE < now.then:
             self._ask_again(now, len(now.flow))
-        surveys = []
+        lengths = LENGTHS if now.last > POOR else (1.0,)
+        best = self._try(now, [now.before + t * (now.heights - now.before) for t in lengths], self._draws(now))
+        if lengths[best] == 0:
+            self._ask_again(now, 0)
+
+    def _try(self, now: Progress, heights: list[Tensor], draws: int) -> int:
+        """One look at several heights on common noise, a step from the best ones; which they were."""
+        surveys, alone = [], self.groups.merged is self.problem
         if float(now.wins.sum()) < LEADS * len(now.wins):
-            if self.groups.merged is self.problem:
-                surveys = [self._survey(now)]
+            if alone:
+                surveys = [self._survey(now).copy() for _ in heights]
             else:
+                now.heights = heights[0]
                 self._ask_centres(now)
-        self._take(now, self._look(self.problem, [now.heights], self._draws(now), now.looks, surveys=surveys)[0])
+        looks = self._look(self.problem, heights, draws, now.looks, surveys=surveys)
+        due = looks[0].draws * self.problem.masses
+        misfits = [misfit(one.counts, due) for one in looks]
+        best = min(range(len(heights)), key=misfits.__getitem__)
+        if surveys:
+            now.wins, now.leads, now.flow = surveys[best].sums
+        now.heights = heights[best]
+        if len(heights) > 1 and now.looks and best:
+            now.trend = now.rest = math.inf  # not where it was expected: as before the first look
+        self._take(now, looks[best])
+        return best
 
     def _ask_again(self, now: Progress, trends: int) -> None:
         """Forget the survey, and all but so many trends."""
@@ -189,25 +197,16 @@ class _Fit:
         number = len(self.problem.atoms)
         worth = WASTE * number / now.rest
         missing = WASTE * number / self.enough - worth
-        draws = min(max(GROWTH * worth, LEAST_LOOK * number), max(missing, self.sharp))
+        draws = min(max(GROWTH * worth, LEAST_LOOK * number), max(missing, self.sharp), RISE * now.seen)
         return max(math.ceil(draws), LEAST_DRAWS)
 
     def _take(self, now: Progress, seen: Tally) -> None:
-        """Learn chi2 from a look, then step by what it shows; or go back most of the way."""
-        number, draws = len(self.problem.atoms), seen.draws
-        chi2, error = seen.chi2(self.problem.masses), math.sqrt(2 * number) / draws
-        now.looks, now.noises, now.seen = now.looks + 1, self.ledger.noises, draws
-        if chi2 - 2 * error > WORSE * now.last:
-            now.heights = now.before + BACK * (now.heights - now.before)
-            now.trend = now.rest = math.inf  # as before the first look
-            now.caution = max(CUT * now.caution, LEAST)
-            self._ask_again(now, 0)
-        else:
-            now.before, now.last = now.heights, max(chi2, 0.0) + 2 * error
-            now.caution = min(now.caution / CUT**0.25, 1.0)
-            self._step(now, seen)
-        missing = max(WASTE * number * (1 / self.enough - 1 / now.rest), 0.0)
-        self.ledger.record(chi2, now.heights, now.tensors, now.noises + missing)
+        """Learn chi2 from a look, then step by what it shows."""
+        now.looks, now.noises, now.seen = now.looks + 1, self.ledger.noises, seen.draws
+        now.before, now.last = now.heights, seen.chi2(self.problem.masses)
+        self._step(now, seen)
+        missing = max(WASTE * len(now.heights) * (1 / self.enough - 1 / now.rest), 0.0)
+        self.ledger.record(now.last, now.heights, now.tensors, now.noises + missing)
 
     def _step(self, now: Progress, seen: Tally) -> None:
         survey, number, draws = self._survey(now), len(self.problem.atoms), seen.draws
@@ -215,12 +214,26 @@ class _Fit:
         trend = trend_chi2(seen, self.problem.masses, survey.trends[self.groups.labels])
         now.trend = _weighed(now.trend, trend, count, draws)
         now.rest = _weighed(now.rest, seen.chi2(self.problem.masses) - trend, number, draws)
-        trend_share = now.caution * draws * now.trend / max(count + draws * now.trend, 1.0)
-        share = now.caution * draws * now.rest / (WASTE * number + draws * now.rest)
-        far = now.rest > POOR
+        trend_share = draws * now.trend / max(count + draws * now.trend, 1.0)
+        spread = WASTE * number * max(seen.inflation(self.problem.masses), 1.0)
+        share = draws * now.rest / (spread + draws * now.rest)
+        far = seen.chi2(self.problem.masses) > POOR
         heights = now.heights - self.groups.step(seen, survey.curvature(), trend_share, share, far=far)
         now.heights = heights - heights.mean()
         now.trend, now.rest = now.trend * (1 - trend_share), now.rest * (1 - share)
+
+
+def least_noises(number: int, target: float) -> int:
+    """Draws without which no fit of that many atoms ends: the first look, and looks that grow until one is sharp."""
+    seen = total = max(FIRST_LOOK * number, LEAST_DRAWS)
+    while seen < _sharp(number, target):
+        seen = min(math.ceil(RISE * seen), _sharp(number, target))
+        total += seen
+    return total
+
+
+def _sharp(number: int, target: float) -> int:
+    return math.ceil(math.sqrt(2 * number) / (SHARP * target))
 
 
 def _weighed(expected: float, seen: float, modes: int, draws: int) -> float:

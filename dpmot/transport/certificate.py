@@ -74,9 +74,7 @@ def chi2_estimate(seen: Tally, masses: Tensor) -> tuple[float, float]:
     c, w, total, pairs = seen.counts.double(), masses.double(), float(seen.draws), seen.pairs
     apart = c * (c - 1) - seen.together
     second = float((apart / w).sum()) / pairs  # E 1[same cell] / w = 1 + chi2
-    within = total * (total - 1) - pairs
-    together = float((seen.together / w).sum()) / within if within else second
-    inflation = max(1 + within / total * (together - second) / max(len(c) - 1, 1), LEAST_INFLATION)
+    within, inflation = total * (total - 1) - pairs, max(seen.inflation(w), LEAST_INFLATION)
     third = float((c * (c - 1) * (c - 2) / w**2).sum()) / (total * (total - 1) * (total - 2))
     first_order = max(third - second**2 if within <= total else 0.0, second - 1, 0.0)  # Var p/w: about chi2
     full = max(float((apart / w**2).sum()) / pairs - second**2, 0.0)  # Var of the kernel: about N - 1

@@ -32,7 +32,7 @@ CLASSES, SHARED = 16, 0.02  # f is common to so many classes of norms, each with
 SHORTEST = 0.01  # f is at least this
 MOST = 2.0  # |p / w - 1| is cut at this
 FAR, OFTEN = 3.0, 0.9  # a trend moves at most FAR tau for this share of the atoms
-STARVED = 4.0  # see `starved`
+STARVED, BLOATED = 4.0, 6.0  # standard deviations of a Poisson count; it is skew
 SLOWEST = 0.02  # least flow along a trend, over 1 / tau
 WIDE = 2.5  # standard deviations of the logarithm of the norm that a trend tells apart
 
@@ -80,6 +80,10 @@ class Survey:
         """No draws yet."""
         zeros = torch.zeros_like(problem.masses)
         return cls(problem, trends, zeros, zeros.clone(), trends.new_zeros(trends.shape[1], trends.shape[1]))
+
+    def copy(self) -> "Survey":
+        """The same draws, to be added to apart."""
+        return Survey(self.problem, self.trends, *(values.clone() for values in self.sums))
 
     @property
     def sums(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -155,17 +159,24 @@ class Curvature:
         return trend_share * min(1.0, FAR / max(reach, 1e-9)) * smooth + share * rest
 
 
-def starved(counts: Tensor, expected: Tensor) -> Tensor:
-    """Cells whose counts are STARVED standard deviations too low: small steps would never find them, bool (N,)."""
-    return expected - counts > STARVED * expected.sqrt()
+def astray(counts: Tensor, expected: Tensor) -> Tensor:
+    """Cells whose counts are too low or too high to be chance: small steps would be lost on them, bool (N,)."""
+    deviation = expected.sqrt()
+    return (expected - counts > STARVED * deviation) | (counts - expected > BLOATED * deviation)
 
 
 def excess(counts: Tensor, expected: Tensor, *, far: bool) -> Tensor:
-    """p / w - 1, cut; log p / w far from the solution and for starved cells, half a draw added to both counts."""
+    """p / w - 1, cut; log p / w far from the solution and for cells astray, half a draw added to both counts."""
     logarithm = torch.log((counts + 0.5) / (expected + 0.5))
     if far:
         return logarithm
-    return torch.where(starved(counts, expected), logarithm, (counts / expected - 1).clamp(max=MOST))
+    return torch.where(astray(counts, expected), logarithm, (counts / expected - 1).clamp(max=MOST))
+
+
+def misfit(counts: Tensor, expected: Tensor) -> float:
+    """Jeffreys' divergence sum (p - w) log(p / w), which overlooks neither empty cells nor one that has it all."""
+    ratio = torch.log((counts + 0.5) / (expected + 0.5))
+    return float((counts - expected) @ ratio) / float(expected.sum())
 
 
 def trend_chi2(seen: Tally, masses: Tensor, trends: Tensor) -> float:

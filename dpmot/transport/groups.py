@@ -21,11 +21,14 @@ from torch import Tensor
 from dpmot.transport.atoms import blocks
 from dpmot.transport.closed_form import closed_form_start, newton_scale, normal_density
 from dpmot.transport.clusters import projected
-from dpmot.transport.curvature import Curvature, excess, starved
+from dpmot.transport.curvature import Curvature, astray, excess
 from dpmot.transport.kernel import Tally
 from dpmot.transport.problem import SemiDiscreteProblem
 
 NEAR = 0.25  # atoms of one group lie within NEAR * (median of tau) of each other, linked by single linkage
+
+
+LOST = 0.3  # least share of the step of cells astray: what is known of their slope comes from few wins
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,12 +64,21 @@ class Groups:
         return heights - heights.mean()
 
     def step(self, seen: Tally, curvature: Curvature, trend_share: float, share: float, *, far: bool) -> Tensor:
-        """Shares of the Newton step, to be subtracted from the heights, (N,); see `curvature.excess` for `far`."""
+        """Shares of the Newton step, to be subtracted from the heights, (N,).
+
+        Args:
+            seen: draws of the atoms.
+            curvature: of the centres.
+            trend_share, share: see `Curvature.step`.
+            far: see `curvature.excess`.
+        """
         due = seen.draws * self.masses
         counts, dues = self.total(seen.counts), self.total(due)
         outer = excess(counts, dues, far=far)
         inner = excess(seen.counts, due, far=far) - outer[self.labels]
-        wide, close = (torch.where(starved(c, d), 1.0, share) for c, d in ((counts, dues), (seen.counts, due)))
+        wide, close = (
+            torch.where(astray(c, d), max(share, LOST), share) for c, d in ((counts, dues), (seen.counts, due))
+        )
         return curvature.step(outer, trend_share, wide)[self.labels] + close * self.tau * inner
 
     def centres(self, heights: Tensor) -> Tensor:

@@ -133,6 +133,15 @@ class Tally:
         """sum_i (c_i (c_i - 1) - together_i) / w_i over the independent pairs, minus 1: unbiased."""
         return float(((self.counts * (self.counts - 1) - self.together) / masses).sum()) / self.pairs - 1
 
+    def inflation(self, masses: Tensor) -> float:
+        """I: the variance of the counts over that of independent draws; see `certificate`."""
+        total = float(self.draws)
+        within = total * (total - 1) - self.pairs
+        if within <= 0:
+            return 1.0
+        together = float((self.together / masses).sum()) / within
+        return 1 + within / total * (together - 1 - self.chi2(masses)) / max(len(masses) - 1, 1)
+
 
 class _Counter:
     """Builds a `Tally` over `number` cells from draws in blocks of `size` dependent ones."""

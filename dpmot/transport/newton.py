@@ -71,6 +71,11 @@ def fit(
     return heights, None
 
 
+def least_noises(number: int) -> int:
+    """Rows of the smallest piece of work: one pass over the cloud."""
+    return max(1024, POINTS * number)
+
+
 def _direction(seen: Slice, masses: Tensor, scale: float) -> Tensor:
     """Solve (diag(W 1) - W) step = w - p. Cells that no wall bounds (empty ones) rise by a fixed small amount."""
     degree = seen.walls.sum(1)
@@ -81,7 +86,7 @@ def _direction(seen: Slice, masses: Tensor, scale: float) -> Tensor:
 
 
 def _annealed(problem: SemiDiscreteProblem, atoms: Tensor, ledger: Ledger) -> Tensor:
-    points = max(1024, POINTS * len(atoms))
+    points = least_noises(len(atoms))
     scores = (problem.law.quantile(lattice(points, atoms.shape[1])) @ atoms.T).float()
     spread = problem.law.scale * float(problem.norms.square().mean() / atoms.shape[1]) ** 0.5
     heights, target, eps = quadratic_start(problem).cpu().float(), problem.masses.cpu().log().float(), spread

@@ -27,7 +27,7 @@ from dpmot.transport.sources import NORMAL, Source
 
 KINDS = ("plain", "mirrored", "recycled", "structured")
 BASE, POOL, MOST = 32, 8, 32  # recycled: rows of a block, blocks a product, and how often a block is turned at most;
-A_TURN = 140_000  # one turn for so many N sqrt(d): more turns are faster, but masses vary more
+A_TURN = 100_000  # one turn for so many N sqrt(d): more turns are faster, but masses vary more
 RECYCLE_FROM = 256  # dimensions from which recycling is faster than mirrored rows at equal variance
 LAYERS = 3
 

@@ -72,8 +72,7 @@ class SemiDiscreteProblem:
     @cached_property
     def rough(self) -> Atoms:
         """The centred atoms for products that may be rounded: bfloat16 where that is fast, else float32."""
-        fast = torch.cuda.is_bf16_supported() if self.mean.is_cuda else torch.cpu._is_avx512_bf16_supported()
-        if fast:
+        if self.mean.is_cuda or _cpu_multiplies_bfloat16():
             return held(self.centred, torch.bfloat16, ROUGHLY_HELD)
         return held(self.points, torch.float32, ROUGHLY_HELD)
 
@@ -85,6 +84,11 @@ class SemiDiscreteProblem:
         """The inverse of `centred_heights`, in the gauge sum h = 0, float64 (N,)."""
         heights = centred.double() - self.law.centre * self.sums
         return heights - heights.mean()
+
+
+def _cpu_multiplies_bfloat16() -> bool:
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
 def moments(atoms: Atoms) -> tuple[Tensor, Tensor]:

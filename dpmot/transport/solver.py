@@ -22,7 +22,7 @@ from dpmot.transport.problem import SemiDiscreteProblem, checked_heights
 from dpmot.transport.sources import NORMAL
 
 METHODS = ("auto", "newton", "averaging", "authors")
-NOISES_PER_ATOM, FEW_ATOMS = 2048, 128  # default budget: 2048 max(N, 128)
+NOISES_PER_ATOM, FEW_ATOMS, MANY_FITS = 2048, 128, 4  # default budget: 2048 max(N, 128), at least 4 shortest fits
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +54,8 @@ class SemiDiscreteSolver:
 
     Args:
         chi2: target: sum (p_i - w_i)^2 / w_i, positive.
-        max_noises: budget of the fit in argmaxed rows; None is 2048 max(N, 128). Checked between batches.
+        max_noises: budget of the fit in argmaxed rows; None is 2048 max(N, 128), or 4 of the shortest fits if that is
+            more. Checked between looks.
         method: "newton" (exact masses along lines, d <= 3), "averaging" (any d), "authors" (their Adam, for the
             reproduction), or "auto": the first where it fits, else the second.
         noise: of "averaging": see `dpmot.transport.noise`; "auto" is the fastest unbiased kind.
@@ -106,7 +107,8 @@ class SemiDiscreteSolver:
             resume: state of an interrupted fit with the same problem, seed and options; it ends in the same bits.
 
         Raises:
-            ValueError: warm-start heights of the wrong shape, a foreign state, noise that the source does not allow.
+            ValueError: warm-start heights of the wrong shape, a foreign state, noise that the source does not allow, a
+                budget with which no fit could reach the target.
         """
         started, number = time.perf_counter(), len(problem.atoms)
         if heights is not None:
@@ -121,7 +123,8 @@ class SemiDiscreteSolver:
             callback({**seen, "heights": solved, "seconds": seconds, "left": left})
 
         spent = 0 if resume is None else int(resume.get("noises", 0))
-        ledger = Ledger(self.max_noises or NOISES_PER_ATOM * max(number, FEW_ATOMS), callback and report)
+        exact = self.method in ("auto", "newton") and self._flat(problem)
+        ledger = Ledger(self._budget(number, exact), callback and report)
         centred, reason = self._fit(problem, seed, heights, ledger, resume)
         solved = problem.original_heights(centred.to(problem.mean.device))
         certificate = certify(problem, solved, seed=seed, target=self.chi2)
@@ -149,7 +152,7 @@ class SemiDiscreteSolver:
             return torch.zeros(1, dtype=torch.float64), None
         if float(problem.norms.max()) == 0:
             return torch.zeros(number, dtype=torch.float64), f"all {number} atoms are the same point"
-        flat = problem.atoms.dim <= MAX_DIM and number <= MAX_ATOMS
+        flat = self._flat(problem)
         if method == "newton" and not flat:
             raise ValueError(
                 f'Method "newton" takes d <= {MAX_DIM} and N <= {MAX_ATOMS}, given d = {problem.atoms.dim} and '
@@ -162,6 +165,21 @@ class SemiDiscreteSolver:
             return authors.fit(problem, seed=seed, ledger=ledger, start=start, **shape)
         options = {"target": self.chi2, "noise": self.noise, "resume": resume, **shape}
         return averaging.fit(problem, seed=seed, ledger=ledger, start=start, **options)
+
+    @staticmethod
+    def _flat(problem: SemiDiscreteProblem) -> bool:
+        return problem.atoms.dim <= MAX_DIM and len(problem.atoms) <= MAX_ATOMS
+
+    def _budget(self, number: int, exact: bool) -> int:
+        least = newton.least_noises(number) if exact else averaging.least_noises(number, self.chi2)
+        if self.max_noises is None:
+            return max(NOISES_PER_ATOM * max(number, FEW_ATOMS), MANY_FITS * least)
+        if self.max_noises < least and self.method != "authors":
+            raise ValueError(
+                f"chi2 = {self.chi2:g} cannot be reached with max_noises = {self.max_noises}: the shortest fit takes "
+                f"{least}; give at least that, or a larger chi2"
+            )
+        return self.max_noises
 
     def _explain(self, certificate: Certificate, reason: str | None, number: int) -> str:
         seen = (
