@@ -137,20 +137,18 @@ class _Fit:
         survey = Survey.empty(self.groups.merged, self.trends)
         now = Progress(form, *survey.sums, math.inf, math.inf, form, math.inf)
         self._try(now, starts, draws)
-        now.then = now.chi2
         return now
 
     def advance(self, now: Progress) -> None:
         """One look and one step."""
         if now.chi2 * STALE < now.then:
-            self._ask_again(now, len(now.flow))
+            now.wins, now.leads, now.flow = (torch.zeros_like(values) for values in self._survey(now).sums)
+            now.then = now.chi2
         lengths = LENGTHS if now.last > POOR else (1.0,)
-        best = self._try(now, [now.before + t * (now.heights - now.before) for t in lengths], self._draws(now))
-        if lengths[best] == 0:
-            self._ask_again(now, 0)
+        self._try(now, [now.before + t * (now.heights - now.before) for t in lengths], self._draws(now))
 
-    def _try(self, now: Progress, heights: list[Tensor], draws: int) -> int:
-        """One look at several heights on common noise, a step from the best ones; which they were."""
+    def _try(self, now: Progress, heights: list[Tensor], draws: int) -> None:
+        """One look at several heights on common noise, and a step from the best ones."""
         surveys, alone = [], self.groups.merged is self.problem
         if float(now.wins.sum()) < LEADS * len(now.wins):
             if alone:
@@ -165,15 +163,11 @@ class _Fit:
         if surveys:
             now.wins, now.leads, now.flow = surveys[best].sums
         now.heights = heights[best]
-        if len(heights) > 1 and now.looks and best:
+        if now.looks and best:
             now.trend = now.rest = math.inf  # not where it was expected: as before the first look
+            if best == len(LENGTHS) - 1:  # no step at all: the trends mislead
+                now.flow = now.flow[:0, :0]
         self._take(now, looks[best])
-        return best
-
-    def _ask_again(self, now: Progress, trends: int) -> None:
-        """Forget the survey, and all but so many trends."""
-        now.wins, now.leads, now.flow = Survey.empty(self.groups.merged, self.trends[:, :trends]).sums
-        now.then = now.chi2
 
     def _ask_centres(self, now: Progress) -> None:
         """A runner-up of the same group tells nothing about the group: survey the centres."""
@@ -221,6 +215,7 @@ class _Fit:
         heights = now.heights - self.groups.step(seen, survey.curvature(), trend_share, share, far=far)
         now.heights = heights - heights.mean()
         now.trend, now.rest = now.trend * (1 - trend_share), now.rest * (1 - share)
+        now.then = now.chi2 if math.isinf(now.then) else now.then
 
 
 def least_noises(number: int, target: float) -> int:

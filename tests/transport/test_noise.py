@@ -118,12 +118,15 @@ def test_a_fit_converges_on_every_kind(kind):
     assert solution.converged
 
 
-def test_an_interrupted_fit_ends_in_the_same_bits():
-    problem, states = problem_of(150, 20), []
-    solve = SemiDiscreteSolver(chi2=0.02)
+@pytest.mark.parametrize("hard", [False, True])
+def test_an_interrupted_fit_ends_in_the_same_bits(hard):
+    # outliers of a lognormal norm make the fit give its trends up on the way
+    problem = SemiDiscreteProblem(draws(150, 20) * draws(150, 1, seed=1).exp()) if hard else problem_of(150, 20)
+    states, solve = [], SemiDiscreteSolver(chi2=0.02)
     whole = solve(problem, seed=0, callback=lambda seen: states.append(seen["state"]()))
-    resumed = solve(problem, seed=0, resume=states[len(states) // 2])
-    assert torch.equal(resumed.potential.heights, whole.potential.heights)
-    assert resumed.noises == whole.noises
+    for state in states:
+        resumed = solve(problem, seed=0, resume=state)
+        assert torch.equal(resumed.potential.heights, whole.potential.heights)
+        assert resumed.noises == whole.noises
     with pytest.raises(ValueError, match="give one that this solver handed out"):
         solve(problem, seed=0, resume={"heights": torch.zeros(150)})
