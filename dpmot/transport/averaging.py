@@ -5,12 +5,12 @@ wins against an almost constant maximum of the others. So P(s_i g + h_i > 0) = w
 
     h_i = -s_i q_i,    q_i = Phi^-1(1 - w_i).
 
-Every look counts B fresh draws at the heights it finds and takes the share B / (n + B) of the Newton step on its
-counts, where n is what stands behind the heights: n draws' worth of Newton steps would leave chi2 = N / n, so heights
-with chi2_0 count for N / chi2_0. Thus heights are the average of all Newton steps taken, and chi2 n / N stays near 1
-where the Hessian is known. The few trends in which most of the start's error lies have their own n = k / chi2 and
-are right after a look or two (see `curvature`). B grows with n: chi2, seen in every look before its step, is then known
-well enough to plan the last one.
+Every look counts draws at the heights it finds, worth B independent ones, and takes the share B / (n + B) of the
+Newton step on its counts, where n is what stands behind the heights: n draws' worth of Newton steps would leave
+chi2 = WASTE N / n, so heights with chi2_0 count for WASTE N / chi2_0. Thus heights are the average of all Newton steps
+taken, and chi2 n / N stays near 1 where the Hessian is known. The few trends in which most of the start's error lies
+have their own n = k / chi2 and are right after a look or two (see `curvature`). B grows with n: chi2, seen in every
+look before its step, is then known well enough to plan the last one.
 
 Atoms that nearly coincide form a group (see `groups`) with a step for the mass of the group and a small one for the
 shares inside.
@@ -82,25 +82,28 @@ class Progress:
         return {name: torch.as_tensor(value, dtype=torch.float64).clone() for name, value in vars(self).items()}
 
     @classmethod
-    def restore(cls, tensors: Mapping[str, Tensor]) -> "Progress":
-        """The inverse of `tensors`.
+    def restore(cls, tensors: Mapping[str, Tensor], like: Tensor) -> "Progress":
+        """The inverse of `tensors`, for the device and the number of atoms of `like` (N,).
 
         Raises:
-            ValueError: a field is missing or unknown.
+            ValueError: a field is missing, unknown, or of another number of atoms.
         """
-        if set(tensors) != set(cls.__dataclass_fields__):
-            raise ValueError(f"The state has the fields {sorted(tensors)}; give one that this solver handed out")
+        if set(tensors) != set(cls.__dataclass_fields__) or tensors["heights"].shape != like.shape:
+            shape = tuple(tensors["heights"].shape) if "heights" in tensors else None
+            raise ValueError(
+                f"The state has the fields {sorted(tensors)} and heights {shape}; give one that this solver handed out "
+                f"for {len(like)} atoms"
+            )
         scalars = {
             "trend": float,
             "rest": float,
             "last": float,
-            "caution": float,
             "looks": int,
             "noises": int,
             "seen": int,
             "then": float,
         }
-        return cls(**{name: scalars.get(name, torch.clone)(value) for name, value in tensors.items()})
+        return cls(**{k: scalars[k](v) if k in scalars else v.to(like.device, copy=True) for k, v in tensors.items()})
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,7 +182,8 @@ class _Fit:
         self, problem: SemiDiscreteProblem, heights: list[Tensor], draws: int, *key, surveys: list[Survey]
     ) -> list[Tally]:
         stream, visits = generator(self.seed, "transport", "fit", *key), [survey.visit for survey in surveys]
-        seen = tally(problem, heights, draws, stream, noise=self.noise, visits=visits, **self.shape)
+        rough = self.groups.merged is self.problem
+        seen = tally(problem, heights, draws, stream, noise=self.noise, visits=visits, rough=rough, **self.shape)
         self.ledger.noises += seen[0].draws
         return seen
 
@@ -200,17 +204,17 @@ class _Fit:
         now.before, now.last = now.heights, seen.chi2(self.problem.masses)
         self._step(now, seen)
         missing = max(WASTE * len(now.heights) * (1 / self.enough - 1 / now.rest), 0.0)
+        missing = max(missing, self.sharp) if now.seen < self.sharp else missing
         self.ledger.record(now.last, now.heights, now.tensors, now.noises + missing)
 
     def _step(self, now: Progress, seen: Tally) -> None:
-        survey, number, draws = self._survey(now), len(self.problem.atoms), seen.draws
-        count = survey.trends.shape[1]
+        survey, number = self._survey(now), WASTE * len(self.problem.atoms)
+        worth, count = seen.draws / max(seen.inflation(self.problem.masses), 1.0), survey.trends.shape[1]
         trend = trend_chi2(seen, self.problem.masses, survey.trends[self.groups.labels])
-        now.trend = _weighed(now.trend, trend, count, draws)
-        now.rest = _weighed(now.rest, seen.chi2(self.problem.masses) - trend, number, draws)
-        trend_share = draws * now.trend / max(count + draws * now.trend, 1.0)
-        spread = WASTE * number * max(seen.inflation(self.problem.masses), 1.0)
-        share = draws * now.rest / (spread + draws * now.rest)
+        now.trend = _weighed(now.trend, trend, count, worth)
+        now.rest = _weighed(now.rest, seen.chi2(self.problem.masses) - trend, len(self.problem.atoms), worth)
+        trend_share = worth * now.trend / max(count + worth * now.trend, 1.0)
+        share = worth * now.rest / (number + worth * now.rest)
         far = seen.chi2(self.problem.masses) > POOR
         heights = now.heights - self.groups.step(seen, survey.curvature(), trend_share, share, far=far)
         now.heights = heights - heights.mean()
@@ -231,7 +235,7 @@ def _sharp(number: int, target: float) -> int:
     return math.ceil(math.sqrt(2 * number) / (SHARP * target))
 
 
-def _weighed(expected: float, seen: float, modes: int, draws: int) -> float:
+def _weighed(expected: float, seen: float, modes: int, draws: float) -> float:
     """chi2 of so many modes from what was expected and what a look of so many draws saw."""
     if not modes:
         return 0.0
@@ -272,8 +276,9 @@ def fit(
     if resume is None:
         now = this.begin(start)
     else:
-        now = Progress.restore(resume)
+        now = Progress.restore(resume, problem.masses)
         ledger.noises = now.noises
+        ledger.history.append((now.noises, now.last))
     while now.chi2 > 1.001 * this.enough or now.seen < this.sharp:
         if reason := ledger.spent():
             return now.heights, reason

@@ -27,6 +27,7 @@ Z95 = 1.959964  # two-sided 95 % of the normal law
 PRECISION = 0.2  # half-width of the interval over the target, for a solution that just meets the target
 MANY = 1000  # atoms from which the noise of a look may be mirrored or recycled: the interval is tested for those
 LEAST_INFLATION = 0.25  # of I: mirrored draws of two atoms would have none
+FEWEST = 100  # draws of a look
 GROUPS = 20  # k-means groups
 
 
@@ -41,9 +42,9 @@ class Certificate:
             interval's confidence. The sampler's output law differs from a random atom's by no more than this.
         empty_cells: cells that caught none of the noises.
         empty_expected: how many would catch none if every mass were right, sum_i (1 - w_i)^B: fewer are no evidence.
-        primal_dual_gap: estimate of <p - w, h>, the value of the dual at h minus the correlation E <x, T_h(x)> that the
-            map attains, over scale * rms |y - mean|. T_h moves the masses p, not w: its sign is free, and 0 is reached
-            exactly where p = w.
+        primal_dual_gap: estimate of <p - w, h>, h for the centred source: the value of the dual at h minus the
+            correlation E <z, T_h(z)> that the map attains, over scale * rms |y - mean|. T_h moves the masses p, not w:
+            its sign is free, and it is 0 where p = w.
         noises: draws counted.
         seconds: wall time of the look.
         group_chi2: the same over groups of atoms (those given, or k-means clusters), or None for few atoms: slow
@@ -75,8 +76,10 @@ def chi2_estimate(seen: Tally, masses: Tensor) -> tuple[float, float]:
     apart = c * (c - 1) - seen.together
     second = float((apart / w).sum()) / pairs  # E 1[same cell] / w = 1 + chi2
     within, inflation = total * (total - 1) - pairs, max(seen.inflation(w), LEAST_INFLATION)
+    together = float((seen.together / w).sum()) / within if within else second
     third = float((c * (c - 1) * (c - 2) / w**2).sum()) / (total * (total - 1) * (total - 2))
-    first_order = max(third - second**2 if within <= total else 0.0, second - 1, 0.0)  # Var p/w: about chi2
+    third -= 3 * within / (total * (total - 1)) * (together - second) * second  # triples with a dependent pair
+    first_order = max(third - second**2, second - 1, 0.0)  # Var p/w under p: chi2 unless few cells make it
     full = max(float((apart / w**2).sum()) / pairs - second**2, 0.0)  # Var of the kernel: about N - 1
     return second - 1, math.sqrt(4 * inflation * first_order / total + 2 * inflation**2 * full / pairs)
 
@@ -87,7 +90,7 @@ def look_size(number: int, target: float) -> int:
     Solves (z95 / (PRECISION target))^2 (4 target / B + 2 N / B^2) = 1 for B.
     """
     k = (Z95 / (PRECISION * target)) ** 2
-    return math.ceil((4 * k * target + math.sqrt((4 * k * target) ** 2 + 8 * k * number)) / 2)
+    return max(FEWEST, math.ceil((4 * k * target + math.sqrt((4 * k * target) ** 2 + 8 * k * number)) / 2))
 
 
 def certify(

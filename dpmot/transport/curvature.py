@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from dpmot.transport.closed_form import newton_scale
-from dpmot.transport.clusters import clusters, projected
+from dpmot.transport.clusters import clusters
 from dpmot.transport.kernel import Race, Tally
 from dpmot.transport.problem import SemiDiscreteProblem
 
@@ -39,11 +39,11 @@ WIDE = 2.5  # standard deviations of the logarithm of the norm that a trend tell
 
 def trends(problem: SemiDiscreteProblem) -> Tensor:
     """F, float64 (N, k): F^T diag(w) F = 1 and F^T w = 0."""
-    w, device = problem.masses, problem.mean.device
+    w = problem.masses
     quantile, size = torch.special.ndtri(problem.masses), problem.norms.clamp(min=1e-3 * float(problem.norms.max()))
     radius = size.log() - size.log().median()
     radius = (radius / radius.std().clamp(min=1e-6)).clamp(-WIDE, WIDE)  # else outliers rule its powers
-    along = torch.from_numpy(projected(problem)).to(device) / size[:, None]
+    along = problem.principal / size[:, None]
     labels = clusters(problem, CLUSTERS)
     radial = torch.stack([radius, radius**2, radius**3, quantile, quantile**2, radius * quantile], 1)
     inside = torch.nn.functional.one_hot(labels).double()
@@ -180,6 +180,6 @@ def misfit(counts: Tensor, expected: Tensor) -> float:
 
 
 def trend_chi2(seen: Tally, masses: Tensor, trends: Tensor) -> float:
-    """The part of chi2 that lies in the trends: |F^T (p - w)|^2 less what counting adds, k / B."""
-    share = seen.counts / seen.draws
-    return float((trends.T @ (share - masses)).square().sum()) - trends.shape[1] / seen.draws
+    """The part of chi2 that lies in the trends: |F^T (p - w)|^2 less what counting adds, k I / B."""
+    share, added = seen.counts / seen.draws, seen.inflation(masses) / seen.draws
+    return float((trends.T @ (share - masses)).square().sum()) - trends.shape[1] * added

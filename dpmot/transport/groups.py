@@ -20,7 +20,6 @@ from torch import Tensor
 
 from dpmot.transport.atoms import blocks
 from dpmot.transport.closed_form import closed_form_start, newton_scale, normal_density
-from dpmot.transport.clusters import projected
 from dpmot.transport.curvature import Curvature, astray, excess
 from dpmot.transport.kernel import Tally
 from dpmot.transport.problem import SemiDiscreteProblem
@@ -28,6 +27,7 @@ from dpmot.transport.problem import SemiDiscreteProblem
 NEAR = 0.25  # atoms of one group lie within NEAR * (median of tau) of each other, linked by single linkage
 
 
+PAIRS = 200  # neighbours of an atom along the principal directions
 LOST = 0.3  # least share of the step of cells astray: what is known of their slope comes from few wins
 
 
@@ -111,9 +111,14 @@ def near_duplicates(problem: SemiDiscreteProblem) -> Groups:
 
 
 def _components(problem: SemiDiscreteProblem, radius: float) -> Tensor:
-    """Label of each atom, int64 (N,), numbered by first appearance."""
-    number, low = len(problem.atoms), projected(problem)
-    pairs = cKDTree(low).query_pairs(radius, output_type="ndarray")
+    """Label of each atom, int64 (N,).
+
+    Atoms that are not told apart by their principal directions, because noise rules them, have no duplicates.
+    """
+    number, tree = len(problem.atoms), cKDTree(problem.principal.cpu().numpy())
+    if tree.count_neighbors(tree, radius) > PAIRS * number:
+        return torch.arange(number)
+    pairs = tree.query_pairs(radius, output_type="ndarray")
     near = np.concatenate([_close(problem, part, radius) for part in np.array_split(pairs, len(pairs) // 4096 + 1)])
     graph = coo_array((np.ones(len(near)), (near[:, 0], near[:, 1])), shape=(number, number))
     labels = connected_components(graph, directed=False)[1]

@@ -21,9 +21,9 @@ ROWS, BLOCK = 512, 1024  # rows and atoms per product: the scores stay in the la
 def row_argmax(scores: Tensor) -> Tensor:
     """Index of the largest entry of each row, the first one on ties: (B, n) -> int64 (B,)."""
     if scores.device.type == "cpu":
-        # numpy's argmax is vectorised: ten times faster than torch's on this shape, and the first index is promised
+        # numpy's argmax is vectorised: ten times faster than torch's on this shape; both promise the first index
         return torch.from_numpy(scores.numpy().argmax(1))
-    return (scores == scores.amax(1, keepdim=True)).to(torch.uint8).argmax(1)
+    return scores.argmax(1)
 
 
 class Race:
@@ -175,6 +175,7 @@ def tally(
     noise: str,
     groups: Tensor | None = None,
     visits: Sequence[Callable[[Race], None]] = (),
+    rough: bool = False,
     tile: int = ROWS,
     block: int = BLOCK,
 ) -> list[Tally]:
@@ -188,11 +189,13 @@ def tally(
         noise: one of `noise.KINDS`.
         groups: labels 0..G-1 of the atoms (N,): a last tally counts groups instead of cells, under the last heights.
         visits: one for each of the heights, called with every race under them, which then has its runners-up.
-        tile, block: rows and atoms per product; they change the speed only.
+        rough: products may be rounded to bfloat16 ("recycled" only), which near duplicates would not bear.
+        tile, block: rows and atoms per product; they change the speed, and single draws that round across a wall.
     """
     number, dim, device = len(problem.atoms), problem.atoms.dim, problem.mean.device
     size, mirror = group_size(noise, dim, number), noise != "plain"
-    atoms = problem.rough if noise == "recycled" else problem.points
+    atoms = problem.rough if rough and noise == "recycled" else problem.points
+    rows = max(rows, 2 * size)  # chi2 needs independent pairs
     heights, scratch = [h.float() for h in heights], Scratch(device)
     parts = [] if groups is None else [int(groups.max()) + 1]
     counters = [_Counter(n, size, device) for n in [number] * len(heights) + parts]

@@ -72,7 +72,11 @@ def fit(
 
 
 def least_noises(number: int) -> int:
-    """Rows of the smallest piece of work: one pass over the cloud."""
+    """Rows of the annealed start."""
+    return math.ceil(math.log(COLDEST) / math.log(COOLING)) * _points(number)
+
+
+def _points(number: int) -> int:
     return max(1024, POINTS * number)
 
 
@@ -86,7 +90,7 @@ def _direction(seen: Slice, masses: Tensor, scale: float) -> Tensor:
 
 
 def _annealed(problem: SemiDiscreteProblem, atoms: Tensor, ledger: Ledger) -> Tensor:
-    points = least_noises(len(atoms))
+    points = _points(len(atoms))
     scores = (problem.law.quantile(lattice(points, atoms.shape[1])) @ atoms.T).float()
     spread = problem.law.scale * float(problem.norms.square().mean() / atoms.shape[1]) ** 0.5
     heights, target, eps = quadratic_start(problem).cpu().float(), problem.masses.cpu().log().float(), spread

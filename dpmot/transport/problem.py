@@ -9,13 +9,16 @@ E(h) = integral u_h - <w, h>, whose gradient is p(h) - w.
 from dataclasses import dataclass, field
 from functools import cached_property
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from dpmot.seeds import generator
 from dpmot.transport.atoms import Atoms, Centred, as_atoms, blocks, held
 from dpmot.transport.sources import Source, source_named
 
 MASS_TOLERANCE = 1e-4  # a float32 vector of 10^5 masses sums to one within this
+DIRECTIONS = 16
 HELD, ROUGHLY_HELD = 2**28, 2**30  # bytes of centred atoms that may be kept in memory
 
 
@@ -75,6 +78,20 @@ class SemiDiscreteProblem:
         if self.mean.is_cuda or _cpu_multiplies_bfloat16():
             return held(self.centred, torch.bfloat16, ROUGHLY_HELD)
         return held(self.points, torch.float32, ROUGHLY_HELD)
+
+    @cached_property
+    def principal(self) -> Tensor:
+        """The centred atoms along some DIRECTIONS orthonormal directions near the principal ones, float64 (N, k).
+
+        Distances only shorten. Randomised range finder with one power iteration (Halko, Martinsson, Tropp 2011).
+        """
+        basis = torch.eye(self.atoms.dim, min(self.atoms.dim, DIRECTIONS), device=self.mean.device)
+        if self.atoms.dim > DIRECTIONS:
+            gaussian = generator(0, "transport", "directions").standard_normal(tuple(basis.shape), dtype=np.float32)
+            basis = torch.from_numpy(gaussian).to(basis.device)
+            for _ in range(2):  # one pass, and one more to sharpen it
+                basis = torch.linalg.qr(sum(y.T @ (y @ basis) for _, _, y in blocks(self.points)))[0]
+        return torch.cat([y @ basis for _, _, y in blocks(self.points)]).double()
 
     def centred_heights(self, heights: Tensor) -> Tensor:
         """Heights h for x -> heights for z = x - centre, up to a constant: h_i + centre * sum_j y_ij, float64."""

@@ -59,8 +59,7 @@ class SemiDiscreteSolver:
         method: "newton" (exact masses along lines, d <= 3), "averaging" (any d), "authors" (their Adam, for the
             reproduction), or "auto": the first where it fits, else the second.
         noise: of "averaging": see `dpmot.transport.noise`; "auto" is the fastest unbiased kind.
-        tile: rows per product; changes the speed only.
-        block: atoms per product; changes the speed only.
+        tile, block: rows and atoms per product: they change the speed, and single draws that round across a wall.
 
     Raises:
         ValueError: an option that is unknown or not positive.
@@ -123,8 +122,7 @@ class SemiDiscreteSolver:
             callback({**seen, "heights": solved, "seconds": seconds, "left": left})
 
         spent = 0 if resume is None else int(resume.get("noises", 0))
-        exact = self.method in ("auto", "newton") and self._flat(problem)
-        ledger = Ledger(self._budget(number, exact), callback and report)
+        ledger = Ledger(self._budget(problem), callback and report)
         centred, reason = self._fit(problem, seed, heights, ledger, resume)
         solved = problem.original_heights(centred.to(problem.mean.device))
         certificate = certify(problem, solved, seed=seed, target=self.chi2)
@@ -158,7 +156,10 @@ class SemiDiscreteSolver:
                 f'Method "newton" takes d <= {MAX_DIM} and N <= {MAX_ATOMS}, given d = {problem.atoms.dim} and '
                 f'N = {number}; choose "averaging"'
             )
-        if method == "newton" or (method == "auto" and flat):
+        exact = method == "newton" or (method == "auto" and flat)
+        if resume is not None and (exact or method == "authors"):
+            raise ValueError('A fit by "newton" or "authors" cannot be resumed; call again without resume')
+        if exact:
             return newton.fit(problem, target=self.chi2, ledger=ledger, start=start)
         shape = {"tile": self.tile, "block": self.block}
         if method == "authors":
@@ -170,11 +171,13 @@ class SemiDiscreteSolver:
     def _flat(problem: SemiDiscreteProblem) -> bool:
         return problem.atoms.dim <= MAX_DIM and len(problem.atoms) <= MAX_ATOMS
 
-    def _budget(self, number: int, exact: bool) -> int:
+    def _budget(self, problem: SemiDiscreteProblem) -> int:
+        number, exact = len(problem.atoms), self.method in ("auto", "newton") and self._flat(problem)
         least = newton.least_noises(number) if exact else averaging.least_noises(number, self.chi2)
         if self.max_noises is None:
             return max(NOISES_PER_ATOM * max(number, FEW_ATOMS), MANY_FITS * least)
-        if self.max_noises < least and self.method != "authors":
+        trivial = number == 1 or float(problem.norms.max()) == 0
+        if self.max_noises < least and self.method != "authors" and not trivial:
             raise ValueError(
                 f"chi2 = {self.chi2:g} cannot be reached with max_noises = {self.max_noises}: the shortest fit takes "
                 f"{least}; give at least that, or a larger chi2"
