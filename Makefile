@@ -19,6 +19,9 @@ lint: venv
 
 bench: venv
 	$(BIN)/python -m benchmarks.sampling
+	$(BIN)/python -m benchmarks.noise
+	$(BIN)/python -m benchmarks.transport --solvers ours
+	$(BIN)/python -m benchmarks.transport_hard --seeds 3
 
 venv: $(READY)
 

@@ -11,7 +11,7 @@ A target that was not reached says ">= seconds of the longest fit". A peer's tim
 that reaches the target. `whole_fit` is our own fit to .01 to its end, past the first heights under the target, because
 a certificate shall confirm them. `memory` is the peak of the process in MB.
 
-POT and OTT-JAX are no dependencies of the project: pip install POT==0.9.7.post1 ott-jax==0.6.0
+POT and OTT-JAX come with the extra: pip install -e '.[bench]' (measured: POT 0.9.7.post1, ott-jax 0.6.0, jax 0.10.2).
 
 example: python -m benchmarks.transport --cases digits-0.9 --solvers ours ott
          python -m benchmarks.transport --cap 120
@@ -139,7 +139,10 @@ def pot(atoms: Tensor, targets: list[float], cap: float, lengths: list[int], see
 
 
 def ott(atoms: Tensor, targets: list[float], cap: float, lengths: list[int], seed: int) -> Iterator[Snapshot]:
-    """Adam, cosine from 0.3, batch 2 N; its g is for |x - y|^2, so h = (g - |y|^2) / 2."""
+    """Adam, cosine from 0.055 rms |y - mean|, batch 2 N; 0.3 is good on digits, which is .055 of their norms.
+
+    Its g is for |x - y|^2, so h = (g - |y|^2) / 2.
+    """
     import jax
     import jax.numpy as jnp
     import optax
@@ -147,7 +150,7 @@ def ott(atoms: Tensor, targets: list[float], cap: float, lengths: list[int], see
     from ott.problems.linear import semidiscrete_linear_problem
     from ott.solvers.linear import semidiscrete
 
-    number = len(atoms)
+    number, rate = len(atoms), 0.055 * float((atoms - atoms.mean(0)).square().sum(1).mean().sqrt())
 
     def draw(key: jax.Array, shape: tuple[int, ...], dtype: jnp.dtype | None = None) -> jax.Array:
         return jax.random.normal(key, shape, dtype or jnp.float32)
@@ -159,7 +162,7 @@ def ott(atoms: Tensor, targets: list[float], cap: float, lengths: list[int], see
         solver = semidiscrete.SemidiscreteSolver(
             num_iterations=steps,
             batch_size=2 * number,
-            optimizer=optax.adam(optax.cosine_decay_schedule(0.3, steps)),
+            optimizer=optax.adam(optax.cosine_decay_schedule(rate, steps)),
             error_eval_every=steps,
             error_num_repeats=1,
             threshold=0.0,
@@ -198,7 +201,7 @@ def measure(case: str, name: str, options: argparse.Namespace) -> list[dict]:
     """Rows of one solver on one case."""
     atoms = atoms_of(case)
     problem = SemiDiscreteProblem(atoms)
-    targets = list(TARGETS[:1] if len(atoms) > MANY else TARGETS)
+    targets = list(TARGETS[:1] if len(atoms) > MANY else options.targets)
     lengths = options.lengths or list(LENGTHS)
     about = {"case": case, "atoms": len(atoms), "dim": atoms.shape[1], "solver": name, "threads": options.threads}
     about |= {"settings": SOLVERS[name].__doc__.split(";")[0].rstrip("."), "cap": options.cap}
@@ -241,14 +244,14 @@ def measure(case: str, name: str, options: argparse.Namespace) -> list[dict]:
     last = certify(problem, fits[0][0][-1].heights, seed=98, target=min(targets))
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
     if options.trail:
-        _write_trail(options.trail, about, fits[0])
+        _write_trail(options.trail, about, fits[0], options.snapshots)
     return [row | {"memory": f"{memory:.0f}", "certificate_seconds": f"{last.seconds:.2f}"} for row in rows]
 
 
-def _write_trail(path: Path, about: dict, fit: tuple[list[Snapshot], Callable[[int], float]]) -> None:
-    """The error along the first fit, for the figure: at most 12 snapshots, evenly in their logarithm."""
+def _write_trail(path: Path, about: dict, fit: tuple[list[Snapshot], Callable[[int], float]], most: int) -> None:
+    """The error along the first fit, for the figure: at most so many snapshots, evenly in their logarithm."""
     trail, judge = fit
-    chosen = sorted({round(k) for k in np.geomspace(1, len(trail), min(12, len(trail)))})
+    chosen = sorted({round(k) for k in np.geomspace(1, len(trail), min(most, len(trail)))})
     rows = [(about["case"], about["solver"], trail[k - 1], judge(k - 1)) for k in chosen]
     with path.open("a", newline="") as file:
         for case, solver, snapshot, chi2 in rows:
@@ -264,6 +267,8 @@ def main() -> None:
     parser.add_argument("--cap", type=float, default=60, help="seconds after which a peer is stopped (default 60)")
     parser.add_argument("--repeats", type=int, default=5, help="fits of ours, of which the median counts (default 5)")
     parser.add_argument("--lengths", type=int, nargs="+", help="noises per atom of the peers' fits (default: doubling)")
+    parser.add_argument("--targets", type=float, nargs="+", default=list(TARGETS), help="of chi2; default: %(default)s")
+    parser.add_argument("--snapshots", type=int, default=12, help="of a fit in the figure, each certified (default 12)")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path, default=Path("results/transport/transport.csv"))
     parser.add_argument("--trail", type=Path, help="default: trail.csv beside --out")

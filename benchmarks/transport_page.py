@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from paper_figures import _style
 
@@ -94,6 +95,7 @@ def draw(axes: Axes, trail: pd.DataFrame, column: str) -> None:
         line = trail[(trail.solver == name) & (trail.chi2 > 0)].sort_values(column)
         axes.plot(line[column], line.chi2, color=colour, marker=marker, markersize=3, label=label)
     axes.set(xscale="log", yscale="log")
+    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def figure(trail: pd.DataFrame) -> Figure:
