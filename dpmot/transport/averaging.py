@@ -208,13 +208,13 @@ class _Fit:
         self.ledger.record(now.last, now.heights, now.tensors, now.noises + missing)
 
     def _step(self, now: Progress, seen: Tally) -> None:
-        survey, number = self._survey(now), WASTE * len(self.problem.atoms)
+        survey, modes = self._survey(now), len(self.problem.atoms)
         worth, count = seen.draws / max(seen.inflation(self.problem.masses), 1.0), survey.trends.shape[1]
         trend = trend_chi2(seen, self.problem.masses, survey.trends[self.groups.labels])
         now.trend = _weighed(now.trend, trend, count, worth)
-        now.rest = _weighed(now.rest, seen.chi2(self.problem.masses) - trend, len(self.problem.atoms), worth)
+        now.rest = _weighed(now.rest, seen.chi2(self.problem.masses) - trend, modes, worth)
         trend_share = worth * now.trend / max(count + worth * now.trend, 1.0)
-        share = worth * now.rest / (number + worth * now.rest)
+        share = worth * now.rest / (WASTE * modes + worth * now.rest)
         far = seen.chi2(self.problem.masses) > POOR
         heights = now.heights - self.groups.step(seen, survey.curvature(), trend_share, share, far=far)
         now.heights = heights - heights.mean()
