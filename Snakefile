@@ -10,6 +10,7 @@ import os
 import sys
 from pathlib import Path
 
+from dpmot.diffusion.published import weights_file
 from dpmot.experiment import jobs
 from dpmot.experiment.config import ConfigError, merged, typed, validate
 from dpmot.experiment.sources import closure
@@ -62,7 +63,7 @@ def trained_from(wildcards):
     """A student also reads its teacher."""
     teacher = EXPERIMENT["networks"][wildcards.network].get("teacher")
     weights = EXPERIMENT["networks"][wildcards.network].get("weights")
-    return [LAYOUT.data, *([LAYOUT.network(teacher)] if teacher else []), *([weights] if weights else [])]
+    return [LAYOUT.data, *([LAYOUT.network(teacher)] if teacher else []), *([weights_file(Path(weights))] if weights else [])]
 
 
 def sampled_from(job):
@@ -90,6 +91,7 @@ localrules:
 
 
 onstart:
+    print(jobs.cost(EXPERIMENT), file=sys.stderr)
     jobs.record(EXPERIMENT, LAYOUT)
 
 

@@ -7,7 +7,7 @@ eta = 0 is Euler's method on the probability-flow ODE dx/dsigma = (x - D) / sigm
 step.
 """
 
-from dpmot.diffusion.sigmas import UnattainableBudget
+from dpmot.diffusion.sigmas import UnattainableBudget, intervals
 
 GRID = None  # the network's own levels
 
@@ -44,8 +44,7 @@ def sample(denoiser, x, sigmas, *, noise=None, callback=None, eta: float = 0.0):
         raise ValueError(f"DDIM's eta must lie in [0, 1], got {eta}")
     if eta and noise is None:
         raise ValueError(f"DDIM with eta = {eta} is stochastic: pass noise(i)")
-    for i in range(len(sigmas) - 1):  # i = 0, ..., n-1; sigma_n = 0
-        sigma, to = sigmas[i], sigmas[i + 1]
+    for i, sigma, to in intervals(sigmas):  # i = 0, ..., n-1; sigma_n = 0
         denoised = denoiser(x, sigma)
         if callback:
             callback(i, x, denoised)

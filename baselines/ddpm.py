@@ -5,7 +5,7 @@ sigma_{i+1}^2 (sigma_i^2 - sigma_{i+1}^2) / sigma_i^2 ("small", their beta-tilde
 sigma units is (1 + sigma_{i+1}^2) (sigma_i^2 - sigma_{i+1}^2) / (1 + sigma_i^2). No noise is added in the last step.
 """
 
-from dpmot.diffusion.sigmas import UnattainableBudget
+from dpmot.diffusion.sigmas import UnattainableBudget, intervals
 
 GRID = None  # the network's own levels
 
@@ -42,8 +42,7 @@ def sample(denoiser, x, sigmas, *, noise=None, callback=None, variance: str = "s
         raise ValueError(f'DDPM\'s variance must be "small" or "large", got {variance!r}')
     if noise is None:
         raise ValueError("DDPM is stochastic: pass noise(i)")
-    for i in range(len(sigmas) - 1):  # i = 0, ..., n-1; sigma_n = 0
-        sigma, to = sigmas[i], sigmas[i + 1]
+    for i, sigma, to in intervals(sigmas):  # i = 0, ..., n-1; sigma_n = 0
         denoised = denoiser(x, sigma)
         if callback:
             callback(i, x, denoised)

@@ -1,7 +1,12 @@
-"""How fast do samplers run? Images per second by tile size, and our DDIM beside diffusers' scheduler loop.
+"""What does the harness cost beside the network? Every sampler, and our DDIM beside diffusers' scheduler loop.
 
-All candidates take turns in one process on the same untrained network; the median of the rounds is printed.
+The harness is all that a cell of an experiment does but reading and writing files: prior noise, the sampler in float64
+around the counted, tiled network, its noise (one stream a sample), pixels. Its time over (evaluations x the network
+alone, on the same tiles and threads) shall be at most 1.05. All candidates take turns in one process on the same
+untrained network, each beside its own look at the network alone; the median of the rounds is printed.
+
 example: python -m benchmarks.sampling --rounds 5
+         python -m benchmarks.sampling --images 256 --size 28 --channels 64 --samplers ddim ddpm
 """
 
 import argparse
@@ -10,62 +15,111 @@ import time
 from collections.abc import Callable
 
 import torch
+from tqdm import tqdm
 
-from baselines import ddim
+from dpmot import images, plugins, seeds
 from dpmot.diffusion import network
-from dpmot.diffusion.denoiser import TiledDenoiser
+from dpmot.diffusion.denoiser import CountingDenoiser, TiledDenoiser
+from dpmot.diffusion.sigmas import UnattainableBudget
+from dpmot.experiment.grid import Budgeted
+from dpmot.tiles import TILE, in_tiles
 
-CARD = {"kind": "ddpm", "options": {}, "shape": [1, 8, 8], "unet": {}}
-STEPS = 10
-
-
-def ours(denoiser: network.NetworkDenoiser, x: torch.Tensor, tile: int) -> Callable[[], object]:
-    """Our DDIM over the network's own levels, with fixed tiles."""
-    chain = network.chain_of(CARD)
-    sigmas = torch.from_numpy(chain.grid(STEPS, chain.sigma_max))
-    start, tiled = chain.prior_std * x.double(), TiledDenoiser(denoiser, tile=tile)
-    return lambda: ddim.sample(tiled, start, sigmas)
+STOCHASTIC = {"ddim": {"eta": 1.0}, "edm": {"churn": 30.0}, "dpm_solver_pp": {"sde": True}}
 
 
-def peer(denoiser: network.NetworkDenoiser, x: torch.Tensor) -> Callable[[], object]:
-    """diffusers' DDIMScheduler around the same network, the whole batch at once."""
-    from diffusers import DDIMScheduler
+def harness(denoiser: network.NetworkDenoiser, sampler: str, options: dict, count: int, nfe: int):
+    """A run of one cell, and the evaluations of one; the smallest budget of at least ``nfe`` that the sampler meets."""
+    method, module = Budgeted.of({"sampler": sampler, "options": options}), plugins.find("baselines", sampler)
+    steps = 0
+    while not steps:
+        try:
+            steps = method.num_steps(nfe)
+        except UnattainableBudget:
+            nfe += 1
+    chain, shape = denoiser.parametrisation.chain, denoiser.shape
+    sigmas = torch.from_numpy(chain.grid(steps, chain.sigma_max, family=module.GRID).copy())
+    rows = seeds.sample_seeds(0, count)
 
-    scheduler = DDIMScheduler(1000, beta_start=1e-4, beta_end=0.02, clip_sample=False)
-    scheduler.set_timesteps(STEPS)
-
-    @torch.inference_mode()
-    def run() -> torch.Tensor:
-        sample = x
-        for t in scheduler.timesteps:
-            predicted = denoiser.model(sample, (t + 1).float().expand(len(sample)) / 1000)
-            sample = scheduler.step(predicted, t, sample).prev_sample
-        return sample
+    def run() -> int:
+        counting = CountingDenoiser(TiledDenoiser(denoiser))
+        x = chain.prior_std * seeds.normal(rows, shape, "prior").double()
+        x = module.sample(
+            counting, x, sigmas, noise=lambda step: seeds.normal(rows, shape, "step", step).to(x), **options
+        )
+        images.to_uint8(x)
+        return counting.nfe
 
     return run
 
 
+def bare(denoiser: network.NetworkDenoiser, count: int) -> Callable[[], object]:
+    """The network alone, once, on the tiles that the harness gives it."""
+    x, condition = torch.randn(count, *denoiser.shape), torch.rand(count)
+    return lambda: in_tiles(denoiser.model, x, condition)
+
+
+def diffusers_loop(denoiser: network.NetworkDenoiser, count: int, steps: int) -> Callable[[], int]:
+    """diffusers' DDIMScheduler around the same network, on the same tiles."""
+    from diffusers import DDIMScheduler
+
+    scheduler = DDIMScheduler(1000, beta_start=1e-4, beta_end=0.02, clip_sample=False)
+    scheduler.set_timesteps(steps)
+
+    def run() -> int:
+        sample = torch.randn(count, *denoiser.shape)
+        for t in scheduler.timesteps:
+            predicted = in_tiles(denoiser.model, sample, (t + 1).float().expand(count) / 1000)
+            sample = scheduler.step(predicted, t, sample).prev_sample
+        return steps
+
+    return run
+
+
+def seconds(run: Callable) -> tuple[float, object]:
+    """Time of one call, and what it returned."""
+    begin = time.perf_counter()
+    result = run()
+    return time.perf_counter() - begin, result
+
+
 def main() -> None:
     """Print the table."""
+    samplers = plugins.names("baselines")
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--images", type=int, default=512)
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--images", type=int, default=4 * TILE)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--nfe", type=int, default=10)
+    parser.add_argument("--size", type=int, default=8, help="side of the images (default 8)")
+    parser.add_argument("--channels", type=int, default=16, help="width of the U-Net (default 16)")
+    parser.add_argument("--samplers", nargs="+", choices=samplers, default=samplers)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    denoiser = network.NetworkDenoiser(network.parametrisation(CARD), network.build(CARD))
-    x = torch.randn(options.images, *CARD["shape"], generator=torch.Generator().manual_seed(0))
-    candidates = {f"ours, tile {tile}": ours(denoiser, x, tile) for tile in (32, 64, 128, 256)}
-    candidates["diffusers, one batch"] = peer(denoiser, x)
-    seconds: dict[str, list[float]] = {name: [] for name in candidates}
-    for _ in range(options.rounds):
+    shape = (1, options.size, options.size)
+    card = {"kind": "ddpm", "options": {}, "shape": shape, "unet": {"channels": options.channels}}
+    denoiser = network.NetworkDenoiser(network.parametrisation(card), network.build(card))
+    denoiser.shape = shape
+    candidates = {}
+    for name in options.samplers:
+        for given in ({}, STOCHASTIC.get(name)):
+            if given is not None:
+                label = " ".join([name, *(f"{key}={value}" for key, value in given.items())])
+                candidates[label] = harness(denoiser, name, given, options.images, options.nfe)
+    candidates["diffusers' DDIM"] = diffusers_loop(denoiser, options.images, options.nfe)
+    alone = bare(denoiser, options.images)
+    ratios: dict[str, list[float]] = {name: [] for name in candidates}
+    rates: dict[str, list[float]] = {name: [] for name in candidates}
+    for _ in tqdm(range(options.rounds), unit="round"):
         for name, run in candidates.items():
-            begin = time.perf_counter()
-            run()
-            seconds[name].append(time.perf_counter() - begin)
-    for name, times in seconds.items():
-        rate = options.images * STEPS / statistics.median(times)
-        print(f"{name:24s} {rate:8.0f} evaluations/s (median of {options.rounds}, {options.threads} thread)")
+            before, _ = seconds(alone)
+            time_of_run, nfe = seconds(run)
+            per_call = [before, *(seconds(alone)[0] for _ in range(nfe))]
+            ratios[name].append(time_of_run / (nfe * statistics.mean(per_call)))
+            rates[name].append(options.images * nfe / time_of_run)
+    print(f"{options.images} images {shape}, {options.threads} threads, medians of {options.rounds} rounds")
+    print(f"{'sampler':28s} {'harness / network':>18s} {'evaluations/s':>14s}")
+    for name in candidates:
+        print(f"{name:28s} {statistics.median(ratios[name]):18.3f} {statistics.median(rates[name]):14.0f}")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from dpmot import __version__
+from dpmot.diffusion import published
 from dpmot.experiment import jobs
 from dpmot.experiment.config import describe, load
 
@@ -16,6 +17,7 @@ VERBS = {
         None,
         "dpmot plan",
     ),
+    "cards": ("list published weights that can be loaded: address, licence, reported numbers", None, "dpmot cards"),
     "prepare": ("load and split the data set", None, "dpmot prepare"),
     "train": ("train, distil or load one network", "network", "dpmot train edm"),
     "classify": ("train the classifier that judges the samples", None, "dpmot classify"),
@@ -42,8 +44,10 @@ def parser() -> argparse.ArgumentParser:
             verb,
             help=text,
             description=text[0].upper() + text[1:] + ".",
-            epilog=f"example: {example} --configfile {DEFAULT}",
+            epilog=f"example: {example}" + (f" --configfile {DEFAULT}" if verb != "cards" else ""),
         )
+        if verb == "cards":
+            continue
         if subject:
             one.add_argument("name", help=f"name of the {subject} in the configuration")
         one.add_argument(
@@ -71,9 +75,12 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one verb; a user's error is one line on standard error and exit status 1."""
     options = parser().parse_args(arguments)
     try:
+        if options.verb == "cards":
+            print(published.describe())
+            return 0
         config = load(options.configfile or [DEFAULT], [text for group in options.config for text in group])
         if options.verb == "plan":
-            print("\n".join(describe(config)))
+            print("\n".join([*describe(config), jobs.cost(config)]))
             return 0
         subject = [options.name] if "name" in options else []
         job = getattr(jobs, options.verb)(config, *subject)

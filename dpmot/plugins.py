@@ -4,6 +4,7 @@
 sampler, start, data set, feature extractor or metric is one file.
 """
 
+import ast
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -46,6 +47,17 @@ def path(kind: str, name: str) -> Path:
 def module_name(kind: str, name: str) -> str:
     """Dotted name of one plugin: ``("baselines", "ddim")`` is ``"baselines.ddim"``."""
     return ".".join(path(kind, name).relative_to(ROOT).with_suffix("").parts)
+
+
+def arguments(kind: str, name: str, function: str) -> list[str]:
+    """Argument names of one function of a plugin, read from its source: nothing is imported.
+
+    Raises:
+        UnknownPlugin: no such file.
+    """
+    tree = ast.parse(path(kind, name).read_text(encoding="utf-8"))
+    (found,) = (node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == function)
+    return [argument.arg for argument in [*found.args.args, *found.args.kwonlyargs]]
 
 
 def find(kind: str, name: str) -> ModuleType:

@@ -7,7 +7,7 @@ generator state in its checkpoints.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from hashlib import blake2b
 from operator import index
 from typing import TYPE_CHECKING
@@ -25,9 +25,22 @@ def generator(*key: int | str) -> np.random.Generator:
 
     An integer is its value, whichever type holds it: 3, numpy's int64 3 and a tensor's 3 name one stream.
     """
+    return np.random.Generator(np.random.Philox(key=int.from_bytes(_digest(*key), "little")))
+
+
+def _digest(*key: int | str) -> bytes:
     plain = tuple(str(part) if isinstance(part, str) else index(part) for part in key)
-    digest = blake2b(repr(plain).encode(), digest_size=16).digest()
-    return np.random.Generator(np.random.Philox(key=int.from_bytes(digest, "little")))
+    return blake2b(repr(plain).encode(), digest_size=16).digest()
+
+
+def _generators(seeds: Sequence[int], *purpose: int | str) -> Iterator[np.random.Generator]:
+    """The generators of (seed, *purpose) in turn: one object, set anew in a sixth of the time of making another."""
+    stream = np.random.Philox(key=0)
+    state, drawing = stream.state, np.random.Generator(stream)
+    for seed in seeds:
+        state["state"]["key"] = np.frombuffer(_digest(seed, *purpose), dtype="<u8")
+        stream.state = state
+        yield drawing
 
 
 def sample_seeds(sample_seed: int, num_samples: int) -> list[int]:
@@ -37,17 +50,17 @@ def sample_seeds(sample_seed: int, num_samples: int) -> list[int]:
 
 def normal(seeds: Sequence[int], shape: Sequence[int], *purpose: int | str) -> Tensor:
     """N(0, 1) noise, float32 (B, *shape): row k from the stream (seeds[k], *purpose)."""
-    return _stack([generator(seed, *purpose).standard_normal(tuple(shape), dtype=np.float32) for seed in seeds], shape)
+    return _stack([one.standard_normal(tuple(shape), dtype=np.float32) for one in _generators(seeds, *purpose)], shape)
 
 
 def uniform(seeds: Sequence[int], shape: Sequence[int], *purpose: int | str) -> Tensor:
     """U[0, 1) noise, float32 (B, *shape): row k from the stream (seeds[k], *purpose)."""
-    return _stack([generator(seed, *purpose).random(tuple(shape), dtype=np.float32) for seed in seeds], shape)
+    return _stack([one.random(tuple(shape), dtype=np.float32) for one in _generators(seeds, *purpose)], shape)
 
 
 def integers(seeds: Sequence[int], high: int, *purpose: int | str) -> Tensor:
     """Uniform integers in 0..high-1, int64 (B,): entry k from the stream (seeds[k], *purpose)."""
-    return _stack([generator(seed, *purpose).integers(high) for seed in seeds], ())
+    return _stack([one.integers(high) for one in _generators(seeds, *purpose)], ())
 
 
 def _stack(rows: Sequence, shape: Sequence[int]) -> Tensor:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from dpmot.diffusion.network import NetworkDenoiser
+from dpmot.diffusion.network import NetworkDenoiser, given
 from dpmot.diffusion.sigmas import Chain
 from dpmot.diffusion.training import Schedule, batch_of, fit
 
@@ -24,7 +24,8 @@ def train(
     schedule: Schedule,
     *,
     seed: int,
-    step_counts: tuple[int, ...] = (16, 8, 4),
+    labels: Tensor | None = None,
+    step_counts: tuple[int, ...] = (8, 4, 2, 1),
     checkpoint: Callable[[str], object] | None = None,
 ) -> dict[int, dict[str, Tensor]]:
     """Distil a teacher into students of ``step_counts`` steps, each half the one before.
@@ -35,6 +36,8 @@ def train(
         images: training images (N, *S) in [-1, 1].
         schedule: of each stage.
         seed: training seed.
+        labels: of the images, (N,), for a teacher that takes classes.
+        step_counts: steps of the students, each half the one before.
         checkpoint: name of a stage -> its resumption state.
 
     Returns:
@@ -47,8 +50,9 @@ def train(
         grid = finest[:: step_counts[0] // count]  # 2 count steps
 
         def loss_at(step: int, *, count=count, grid=grid, teacher=teacher, student=student) -> Tensor:
-            x0, noise, u = batch_of(images, seed, "distillation", count, step, size=schedule.batch)
-            return stage_loss(teacher, student, grid, x0, noise, u).mean()
+            batch = batch_of(images, seed, "distillation", count, step, size=schedule.batch)
+            one, other = (given(denoiser, labels, batch.rows) for denoiser in (teacher, student))
+            return stage_loss(one, other, grid, batch.x0, batch.noise, batch.u).mean()
 
         name = f"student of {count} steps"
         state = checkpoint(f"{count}") if checkpoint else None

@@ -27,14 +27,30 @@ def per_sample(sigma: Tensor | float, x: Tensor) -> Tensor:
 
 
 class NonFiniteOutput(ArithmeticError):
-    """A network returned NaN or infinity; the message names the sigma."""
+    """A network returned NaN or infinity; the message names the level ``sigma``."""
+
+    def __init__(self, sigma: float) -> None:
+        super().__init__(f"The network returned NaN or infinity at sigma {sigma:.4g}")
+        self.sigma = sigma
 
 
 class TiledDenoiser:
-    """Evaluates a denoiser in fixed tiles (:mod:`dpmot.tiles`) and in the network's dtype."""
+    """Evaluates a denoiser in fixed tiles (:mod:`dpmot.tiles`) and in the network's dtype.
 
-    def __init__(self, denoiser: Denoiser, *, dtype: torch.dtype = torch.float32, tile: int = TILE) -> None:
+    Args:
+        labels: (B,) of every batch it will be given, for a denoiser that takes them.
+    """
+
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        *,
+        dtype: torch.dtype = torch.float32,
+        tile: int = TILE,
+        labels: Tensor | None = None,
+    ) -> None:
         self.denoiser, self.dtype, self.tile = denoiser, dtype, tile
+        self.labels = () if labels is None else (labels,)
         self.sigma_min, self.sigma_max = denoiser.sigma_min, denoiser.sigma_max
 
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
@@ -44,9 +60,9 @@ class TiledDenoiser:
             NonFiniteOutput: the network returned NaN or infinity.
         """
         levels = per_sample(sigma, x).to(self.dtype)
-        output = in_tiles(self.denoiser, x.to(self.dtype), levels, tile=self.tile)
+        output = in_tiles(self.denoiser, x.to(self.dtype), levels, *self.labels, tile=self.tile)
         if not torch.isfinite(output).all():
-            raise NonFiniteOutput(f"The network returned NaN or infinity at sigma {float(levels[0]):.4g}")
+            raise NonFiniteOutput(float(levels[0]))
         return output.to(x.dtype)
 
 

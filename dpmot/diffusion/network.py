@@ -1,12 +1,14 @@
 """A network on disk and in memory: weights as safetensors, and a card that says what they are.
 
 The card is plain data: kind (a file of ``dpmot/diffusion/networks/``), its options, the image shape, the U-Net's
-options, and for a distilled student the step counts it was made for. No code is ever loaded with weights.
+options (or diffusers', of a published one), and for a distilled student the step counts it was made for. No code is
+ever loaded with weights.
 """
 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -14,6 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from dpmot import plugins
+from dpmot.diffusion import published
 from dpmot.diffusion.denoiser import Denoiser, per_sample
 from dpmot.diffusion.sigmas import Chain
 from dpmot.diffusion.unet import UNet
@@ -26,13 +29,21 @@ class NetworkDenoiser:
         self.parametrisation, self.model = parametrisation, model
         self.sigma_min, self.sigma_max = parametrisation.chain.sigma_min, parametrisation.chain.sigma_max
 
-    def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
-        """D(x, sigma): x (B, *S), sigma () or (B,) -> (B, *S)."""
-        return self.parametrisation.denoise(self.model, x, per_sample(sigma, x))
+    def __call__(self, x: Tensor, sigma: Tensor, labels: Tensor | None = None) -> Tensor:
+        """D(x, sigma): x (B, *S), sigma () or (B,), labels (B,) of a network with classes -> (B, *S)."""
+        return self.parametrisation.denoise(self._given(labels), x, per_sample(sigma, x))
 
-    def loss(self, x0: Tensor, noise: Tensor, u: Tensor) -> Tensor:
+    def loss(self, x0: Tensor, noise: Tensor, u: Tensor, labels: Tensor | None = None) -> Tensor:
         """Training loss per sample, (B,); u (B,) in [0, 1) chooses the noise levels."""
-        return self.parametrisation.loss(self.model, x0, noise, u)
+        return self.parametrisation.loss(self._given(labels), x0, noise, u)
+
+    def _given(self, labels: Tensor | None):
+        return self.model if labels is None else partial(self.model, labels=labels)
+
+
+def given(denoiser: NetworkDenoiser, labels: Tensor | None, rows: Tensor):
+    """The denoiser of a batch: with the labels (N,) of its rows (B,), where there are labels."""
+    return denoiser if labels is None else partial(denoiser, labels=labels[rows])
 
 
 @dataclass(frozen=True)
@@ -42,6 +53,12 @@ class Network:
     card: Mapping
     chain: Chain
     denoisers: Mapping[int | None, Denoiser]
+
+    @property
+    def classes(self) -> int:
+        """Classes whose labels the network takes; 0 for none."""
+        foreign = self.card.get("diffusers")
+        return published.classes(foreign) if foreign else self.card.get("unet", {}).get("classes", 0)
 
     def denoiser(self, steps: int) -> Denoiser:
         """The denoiser to use for a trajectory of ``steps`` steps."""
@@ -69,14 +86,24 @@ def build(card: Mapping, tensors: Mapping[str, Tensor] | None = None):
     exact = getattr(parametrisation(card), "model", None)
     if exact is not None:
         return exact(tensors)
-    model = UNet(card["shape"][0], **card["unet"])
+    model = published.build(card["diffusers"]) if "diffusers" in card else UNet(card["shape"][0], **card["unet"])
     if tensors is not None:
         try:
             model.load_state_dict(tensors)
         except RuntimeError as error:
             first = str(error).strip().splitlines()[-1].strip()
-            raise ValueError(f"The weights do not fit the architecture {dict(card['unet'])}: {first}") from None
+            made = "of diffusers" if "diffusers" in card else dict(card["unet"])
+            raise ValueError(f"The weights do not fit the architecture {made}: {first}") from None
     return model.eval()
+
+
+def is_own(path: Path) -> bool:
+    """Whether the file is a safetensors file with a card of this project."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return "card" in (file.metadata() or {})
+    except (SafetensorError, OSError):
+        return False
 
 
 def save(path: Path, card: Mapping, weights: Mapping[int | None, Mapping[str, Tensor]]) -> None:

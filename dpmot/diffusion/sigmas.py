@@ -5,7 +5,9 @@ Variance-preserving chains x_t = sqrt(abar_t) x0 + sqrt(1 - abar_t) eps (Ho et a
 sigma_t = sqrt((1 - abar_t) / abar_t) and x = x_t / sqrt(abar_t). numpy only: plans are made without torch.
 """
 
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,17 +19,113 @@ class UnattainableBudget(ValueError):
     """No number of steps of this sampler fits the budget; the message says which budget would do."""
 
 
+class BadGrid(ValueError):
+    """A noise grid that no sampler can follow; the message names the step and the sigmas."""
+
+
+def intervals(sigmas: Sequence) -> Iterator[tuple]:
+    """The steps of a grid: (i, sigma_i, sigma_{i+1}) for i = 0, ..., n-1, entries as they are in ``sigmas``.
+
+    Args:
+        sigmas: array or tensor (n + 1,), strictly descending; 0 is allowed at the end only.
+
+    Raises:
+        BadGrid: anything else, before the first step.
+    """
+    values = [float(sigma) for sigma in sigmas]
+    if len(values) < 2:
+        raise BadGrid(f"A grid needs a start and an end, descending to 0; got {values}")
+    for i, (sigma, to) in enumerate(pairwise(values)):
+        if not 0 <= to < sigma < float("inf"):
+            fault = "sigma is 0 before the end" if sigma == 0 else f"sigma goes from {sigma:g} to {to:g}"
+            raise BadGrid(
+                f"At step {i} of {len(values) - 1} {fault}; a grid descends strictly, and only its last entry is 0"
+            )
+    return zip(range(len(values) - 1), sigmas[:-1], sigmas[1:], strict=True)
+
+
 def vp_linear_levels(num_levels: int = 1000, *, beta_min: float = 1e-4, beta_max: float = 0.02) -> Grid:
     """sigma_1 < ... < sigma_T of the linear-beta DDPM chain (Ho et al. 2020, section 4), shape (T,)."""
     abar = np.cumprod(1 - np.linspace(beta_min, beta_max, num_levels))
     return np.sqrt((1 - abar) / abar)
 
 
+def vp_time(sigma: float | NDArray, *, beta_min: float = 0.1, beta_max: float = 20.0) -> NDArray:
+    """Time in [0, 1] of a noise level on the continuous linear-beta diffusion (Song et al. 2021, app. C)."""
+    slope = beta_max - beta_min
+    return (np.sqrt(beta_min**2 + 2 * slope * np.log1p(np.square(sigma))) - beta_min) / slope
+
+
+def vp_sigma(time: float | NDArray, *, beta_min: float = 0.1, beta_max: float = 20.0) -> NDArray:
+    """The noise level at a time in [0, 1], the inverse of :func:`vp_time`."""
+    return np.sqrt(np.expm1((beta_max - beta_min) * np.square(time) / 2 + beta_min * np.asarray(time)))
+
+
+def polynomial(n: int, sigma_max: float, sigma_min: float, *, rho: float) -> Grid:
+    """n levels equally spaced in sigma^(1 / rho), then 0, shape (n + 1,); rho = 1 is uniform in sigma."""
+    return _between(n, sigma_max, sigma_min, lambda sigma: sigma ** (1 / rho), lambda v: v**rho)
+
+
 def karras(n: int, sigma_max: float, sigma_min: float, *, rho: float = 7.0) -> Grid:
     """n steps from sigma_max down to sigma_min, then 0 (Karras et al. 2022, eq. 5), shape (n + 1,)."""
-    ramp = np.linspace(0, 1, n) if n > 1 else np.zeros(1)
-    sigmas = (sigma_max ** (1 / rho) + ramp * (sigma_min ** (1 / rho) - sigma_max ** (1 / rho))) ** rho
-    sigmas[0] = sigma_max
+    return polynomial(n, sigma_max, sigma_min, rho=rho)
+
+
+def geometric(n: int, sigma_max: float, sigma_min: float) -> Grid:
+    """n levels at equal ratios, which is uniform in the log-SNR -2 ln sigma, then 0, shape (n + 1,).
+
+    NCSN's levels (Song & Ermon 2019), and the steps of DPM-Solver (Lu et al. 2022a, section 3.4).
+    """
+    return _between(n, sigma_max, sigma_min, np.log, np.exp)
+
+
+def quadratic(n: int, sigma_max: float, sigma_min: float) -> Grid:
+    """n levels equally spaced in the square root of the VP time, then 0 (DDIM's and DEIS's), shape (n + 1,)."""
+    return _between(n, sigma_max, sigma_min, lambda sigma: np.sqrt(vp_time(sigma)), lambda v: vp_sigma(v**2))
+
+
+def cosine(n: int, sigma_max: float, sigma_min: float) -> Grid:
+    """n levels equally spaced in arctan sigma, then 0, shape (n + 1,): equal steps of the cosine chain.
+
+    (Nichol & Dhariwal 2021, eq. 17: abar = cos^2, so sigma = tan of an angle linear in t.)
+    """
+    return aligned(n, sigma_max, sigma_min, variances=np.ones(1))
+
+
+def aligned(n: int, sigma_max: float, sigma_min: float, *, variances: NDArray) -> Grid:
+    r"""The grid on which DDIM keeps the law of Gaussian data best, then 0, shape (n + 1,); nothing is searched.
+
+    For a direction of variance c^2 put theta = arctan(sigma / c). A DDIM step multiplies it by cos(theta_i -
+    theta_{i+1}) times what the exact flow does, so the output's 2-Wasserstein distance to the data is
+    sum_j c_j^2 (1 - prod_i cos)^2. With one variance it is least for equal steps in theta, for every n; with several,
+    to leading order, for equal steps in the integral of sqrt(sum_j c_j^4 / (c_j^2 + sigma^2)^2).
+    (Sabour et al. 2024, Align Your Steps, optimise such grids numerically for a network.)
+
+    Args:
+        variances: c_j^2 of the data along its principal directions, (d,), in the squared units of sigma.
+
+    Raises:
+        ValueError: no positive variance.
+    """
+    c2 = np.asarray(variances, dtype=np.float64)
+    if not (c2.size and np.all(np.isfinite(c2)) and np.all(c2 >= 0) and np.any(c2 > 0)):
+        raise ValueError(f"The aligned grid needs variances >= 0, one of them positive; got {variances}")
+    if c2.size == 1:
+        c = float(np.sqrt(c2.item()))
+        return _between(n, sigma_max, sigma_min, lambda sigma: np.arctan(sigma / c), lambda v: c * np.tan(v))
+    fine = np.geomspace(sigma_min, sigma_max, 4001)
+    density = np.sqrt((c2[:, None] ** 2 / (c2[:, None] + fine**2) ** 2).sum(0))
+    length = np.append(0, np.cumsum((density[1:] + density[:-1]) / 2 * np.diff(fine)))
+    return _between(
+        n, sigma_max, sigma_min, lambda sigma: np.interp(sigma, fine, length), lambda v: np.interp(v, length, fine)
+    )
+
+
+def _between(n: int, sigma_max: float, sigma_min: float, forth: Callable, back: Callable) -> Grid:
+    """n levels equally spaced in ``forth(sigma)``, both ends exact, then 0."""
+    first, last = forth(np.float64(sigma_max)), forth(np.float64(sigma_min))
+    sigmas = back(first + (np.linspace(0, 1, n) if n > 1 else np.zeros(1)) * (last - first))
+    sigmas[-1], sigmas[0] = sigma_min, sigma_max
     return np.append(sigmas, 0.0)
 
 
@@ -61,12 +159,13 @@ class Chain:
     """The noise levels a network was made for.
 
     Attributes:
-        family: grid family, "vp" (the chain's own levels, equal steps in t) or "karras".
+        family: grid family, "vp" (the chain's own levels, equal steps in t) or a key of ``FAMILIES``.
         sigmas: its full chain, descending, last 0, shape (L + 1,).
         sigma_min: finest level.
         sigma_max: coarsest level.
         prior_std: standard deviation of the prior noise at sigma_max; sigma_max (EDM), or
             sqrt(1 + sigma_max^2) where the network's own prior is N(0, I) in x_t (DDPM).
+        data_std: standard deviation of the data per pixel, for the aligned grid; 0.5 is EDM's.
         step_counts: the step counts a distilled student was made for; None where any number will do.
     """
 
@@ -75,6 +174,7 @@ class Chain:
     sigma_min: float
     sigma_max: float
     prior_std: float
+    data_std: float = 0.5
     step_counts: tuple[int, ...] | None = None
 
     def grid(self, n: int, sigma_start: float, *, family: str | None = None) -> Grid:
@@ -98,11 +198,11 @@ class Chain:
             return self._student_grid(n)
         if family == "vp":
             return vp_steps(n, sigma_start, vp_linear_levels() if self.family != "vp" else self.levels)
-        if family == "karras":
-            if n > 1 and sigma_start == self.sigma_min:
-                raise UnattainableBudget(f"{n} steps do not fit below the finest level {sigma_start:g}; use 1 step")
-            return karras(n, sigma_start, self.sigma_min)
-        raise ValueError(f'Unknown grid family "{family}": allowed are karras, vp')
+        if family not in FAMILIES:
+            raise ValueError(f'Unknown grid family "{family}": allowed are vp, {", ".join(FAMILIES)}')
+        if n > 1 and sigma_start == self.sigma_min:
+            raise UnattainableBudget(f"{n} steps do not fit below the finest level {sigma_start:g}; use 1 step")
+        return FAMILIES[family](self, n, sigma_start)
 
     @property
     def levels(self) -> Grid:
@@ -131,12 +231,30 @@ class Chain:
         return replace(self, step_counts=None).grid(finest, self.sigma_max)[:: finest // n]
 
 
+FAMILIES: dict[str, Callable[[Chain, int, float], Grid]] = {
+    "karras": lambda chain, n, start: karras(n, start, chain.sigma_min),
+    "geometric": lambda chain, n, start: geometric(n, start, chain.sigma_min),
+    "log_snr": lambda chain, n, start: geometric(n, start, chain.sigma_min),  # the same grid, as DPM-Solver calls it
+    "quadratic": lambda chain, n, start: quadratic(n, start, chain.sigma_min),
+    "cosine": lambda chain, n, start: cosine(n, start, chain.sigma_min),
+    "uniform": lambda chain, n, start: polynomial(n, start, chain.sigma_min, rho=1),
+    "aligned": lambda chain, n, start: aligned(n, start, chain.sigma_min, variances=np.array([chain.data_std**2])),
+}
+
+
 def ddpm_chain(*, num_levels: int = 1000, beta_min: float = 1e-4, beta_max: float = 0.02) -> Chain:
     """The chain of a linear-beta DDPM: all T levels."""
     levels = vp_linear_levels(num_levels, beta_min=beta_min, beta_max=beta_max)
     return Chain("vp", np.append(levels[::-1], 0.0), levels[0], levels[-1], float(np.sqrt(1 + levels[-1] ** 2)))
 
 
-def edm_chain(*, num_levels: int = 18, sigma_min: float = 0.002, sigma_max: float = 80.0, rho: float = 7.0) -> Chain:
+def edm_chain(
+    *, num_levels: int = 18, sigma_min: float = 0.002, sigma_max: float = 80.0, data_std: float = 0.5
+) -> Chain:
     """The chain of EDM's preset: the Karras grid, 18 levels for small images (Karras et al. 2022, table 1)."""
-    return Chain("karras", karras(num_levels, sigma_max, sigma_min, rho=rho), sigma_min, sigma_max, sigma_max)
+    return Chain("karras", karras(num_levels, sigma_max, sigma_min), sigma_min, sigma_max, sigma_max, data_std)
+
+
+def ncsnv2_chain(*, num_levels: int = 232, sigma_min: float = 0.02, sigma_max: float = 100.0) -> Chain:
+    """The chain of NCSNv2: geometric levels (Song & Ermon 2020); default CIFAR-10's, doubled for images in [-1, 1]."""
+    return Chain("geometric", geometric(num_levels, sigma_max, sigma_min), sigma_min, sigma_max, sigma_max)

@@ -8,7 +8,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -60,14 +60,23 @@ class Schedule:
         return min(self.ema, (1 + step) / (10 + step))
 
 
-def batch_of(images: Tensor, *key: int | str, size: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The random batch of one step: images (B, *S), noise (B, *S), stratified uniforms (B,)."""
+class Batch(NamedTuple):
+    """The random batch of one step: images and noise (B, *S), stratified uniforms (B,), rows (B,) of the images."""
+
+    x0: Tensor
+    noise: Tensor
+    u: Tensor
+    rows: Tensor
+
+
+def batch_of(images: Tensor, *key: int | str, size: int) -> Batch:
+    """The random batch of the step that ``key`` names."""
     stream = seeds.generator(*key)
     rows = torch.from_numpy(stream.integers(len(images), size=size))
     noise = torch.from_numpy(stream.standard_normal((size, *images.shape[1:]), dtype="float32"))
     u = (torch.from_numpy(stream.permutation(size)) + torch.from_numpy(stream.random(size))) / size
     below_one = 1 - torch.finfo(noise.dtype).eps / 2  # rounding to float32 could reach 1, which is no level
-    return images[rows], noise, u.to(noise.dtype).clamp(max=below_one)
+    return Batch(images[rows], noise, u.to(noise.dtype).clamp(max=below_one), rows)
 
 
 def fit(

@@ -1,9 +1,16 @@
-"""A small U-Net with noise-level conditioning (Ho et al. 2020; Dhariwal & Nichol 2021, scale-shift norm).
+"""A U-Net with noise-level conditioning (Ho et al. 2020; Dhariwal & Nichol 2021, scale-shift norm).
 
-Sizes run from about 100k parameters (8x8) upwards: width, multipliers, blocks and attention are options.
+Width, multipliers, blocks, attention, dropout and class labels are options; parameters, for images of C channels:
+
+    8x8, C = 1     channels 16, multipliers (1, 2)                                                     0.14 million
+    28x28, C = 1   channels 64, multipliers (1, 2, 2), blocks 2, attention (1,)                        5 million
+    32x32, C = 3   channels 128, multipliers (1, 2, 2, 2), blocks 2, attention (1,), embedding 512,
+                   dropout 0.1: the width, depth and attention of Ho et al. 2020, appendix B           32 million
 """
 
 import math
+from collections.abc import Sequence
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -15,9 +22,11 @@ def _norm(channels: int) -> nn.GroupNorm:
 
 
 class Block(nn.Module):
-    """Residual block whose second norm is scaled and shifted by the noise-level embedding."""
+    """Residual block whose second norm is scaled and shifted by the noise-level embedding; attention may follow."""
 
-    def __init__(self, inputs: int, outputs: int, embedding: int) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, embedding: int, *, attention: bool = False, dropout: float = 0.0
+    ) -> None:
         super().__init__()
         self.norm1, self.conv1 = _norm(inputs), nn.Conv2d(inputs, outputs, 3, padding=1)
         self.affine = nn.Linear(embedding, 2 * outputs)
@@ -25,12 +34,15 @@ class Block(nn.Module):
         self.skip = nn.Conv2d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
         nn.init.zeros_(self.conv2.weight)
         nn.init.zeros_(self.conv2.bias)
+        self.dropout = nn.Dropout(dropout)
+        self.attention = Attention(outputs) if attention else nn.Identity()
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         """x (B, inputs, H, W), embedding (B, E) -> (B, outputs, H, W)."""
         h = self.conv1(F.silu(self.norm1(x)))
         scale, shift = self.affine(embedding)[..., None, None].chunk(2, dim=1)
-        return self.skip(x) + self.conv2(F.silu(self.norm2(h) * (1 + scale) + shift))
+        h = self.conv2(self.dropout(F.silu(self.norm2(h) * (1 + scale) + shift)))
+        return self.attention(self.skip(x) + h)
 
 
 class Attention(nn.Module):
@@ -59,7 +71,10 @@ class UNet(nn.Module):
         multipliers: width factors, one per resolution, each half the one before.
         blocks: residual blocks per resolution, on the way down and again on the way up.
         embedding: width of the noise-level embedding; it buys capacity at no cost per pixel.
-        attention: self-attention at the coarsest resolution.
+        attention: self-attention at the coarsest resolution (True), nowhere (False), or there and after every block of
+            these resolutions, 0 the finest.
+        dropout: share of features dropped in training.
+        classes: K of a network that is given labels; 0 for none.
     """
 
     def __init__(
@@ -70,11 +85,19 @@ class UNet(nn.Module):
         multipliers: tuple[int, ...] = (1, 2),
         blocks: int = 1,
         embedding: int = 128,
-        attention: bool = True,
+        attention: bool | Sequence[int] = True,
+        dropout: float = 0.0,
+        classes: int = 0,
     ) -> None:
         super().__init__()
+        self.image_channels, self.classes = image_channels, classes
+        attended = () if isinstance(attention, bool) else tuple(attention)
+        block = partial(Block, dropout=dropout)
         self.register_buffer("frequencies", torch.logspace(0, math.log10(256.0), 16), persistent=False)
         self.embed = nn.Sequential(nn.Linear(32, embedding), nn.SiLU(), nn.Linear(embedding, embedding), nn.SiLU())
+        if classes:
+            self.label = nn.Embedding(classes, embedding)
+            nn.init.zeros_(self.label.weight)
         self.inlet = nn.Conv2d(image_channels, channels, 3, padding=1)
         widths, self.down, self.up = [], nn.ModuleList(), nn.ModuleList()
         width = channels
@@ -82,14 +105,15 @@ class UNet(nn.Module):
             if level:
                 self.down.append(nn.Conv2d(width, width, 3, stride=2, padding=1))
             for _ in range(blocks):
-                self.down.append(Block(width, channels * factor, embedding))
+                self.down.append(block(width, channels * factor, embedding, attention=level in attended))
                 width = channels * factor
                 widths.append(width)
-        self.middle = Block(width, width, embedding)
-        self.attention = Attention(width) if attention else nn.Identity()
+        self.middle = block(width, width, embedding)
+        self.attention = Attention(width) if attention is not False else nn.Identity()
         for level, factor in reversed(list(enumerate(multipliers))):
             for _ in range(blocks):
-                self.up.append(Block(width + widths.pop(), channels * factor, embedding))
+                up = block(width + widths.pop(), channels * factor, embedding, attention=level in attended)
+                self.up.append(up)
                 width = channels * factor
             if level:
                 self.up.append(nn.Upsample(scale_factor=2.0, mode="nearest"))
@@ -97,10 +121,22 @@ class UNet(nn.Module):
         nn.init.zeros_(self.outlet[-1].weight)
         nn.init.zeros_(self.outlet[-1].bias)
 
-    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        """x (B, C, H, W), condition (B,), the noise level on a scale of order 1 -> (B, C, H, W)."""
+    def forward(self, x: Tensor, condition: Tensor, labels: Tensor | None = None) -> Tensor:
+        """x (B, C, H, W), condition (B,), the noise level on a scale of order 1, labels (B,) -> (B, C, H, W).
+
+        Raises:
+            ValueError: another number of channels, or labels missing or not wanted.
+        """
+        if x.dim() != 4 or x.shape[1] != self.image_channels:
+            raise ValueError(f"The network takes images (B, {self.image_channels}, H, W), got {tuple(x.shape)}")
+        if (labels is not None) != bool(self.classes):
+            raise ValueError(
+                f"The network knows {self.classes} classes, labels {'missing' if labels is None else 'given'}"
+            )
         angles = condition[:, None] * self.frequencies
         embedding = self.embed(torch.cat([angles.sin(), angles.cos()], dim=1))
+        if self.classes:
+            embedding = embedding + self.label(labels)
         h, skips = self.inlet(x), []
         for layer in self.down:
             h = layer(h, embedding) if isinstance(layer, Block) else layer(h)

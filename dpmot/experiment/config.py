@@ -16,6 +16,7 @@ import yaml
 
 from dpmot import plugins
 from dpmot.data import MissingData, require
+from dpmot.diffusion import published
 from dpmot.experiment import grid
 
 SCHEMA = Path(__file__).with_name("schema.yaml")
@@ -33,6 +34,7 @@ DEFAULTS = {
     "figures": [],
 }
 FITS = "points of a mixture have kind mixture, images have the kinds that are trained"
+DISTILLATION_ARGUMENTS = ("teacher", "chain", "images", "schedule", "seed", "labels", "step_counts", "checkpoint")
 SAMPLER_ARGUMENTS = ("denoiser", "x", "sigmas", "noise", "callback")
 
 
@@ -105,10 +107,12 @@ def validate(config: Mapping) -> dict:
     Raises:
         ConfigError: the first thing that is wrong.
     """
+    config = _extended(config)
     _check_schema(config)
     config = {**DEFAULTS, **config}
     try:
         _check_dataset(config)
+        config["networks"] = {name: _described(card, f"networks.{name}") for name, card in config["networks"].items()}
         _check_networks(config)
         for name, method in config["methods"].items():
             _check_method(config, method, f"methods.{name}")
@@ -120,6 +124,17 @@ def validate(config: Mapping) -> dict:
     except (plugins.UnknownPlugin, MissingData) as error:
         raise ConfigError(str(error)) from None
     return config
+
+
+def _extended(config: Mapping) -> dict:
+    """The configuration over the one that it extends, if it names one."""
+    config = dict(config)
+    base = config.pop("extends", None)
+    if base is None:
+        return config
+    if not isinstance(base, str):
+        raise ConfigError(f"extends: {base!r} is no path of a configuration, e.g. config/digits.yaml")
+    return merged(_extended(_read(Path(base))), config)
 
 
 def _check_schema(config: Mapping) -> None:
@@ -158,10 +173,31 @@ def _check_dataset(config: Mapping) -> None:
 
 
 def _check_options(function, options: Mapping, where: str, *, skip: Sequence[str]) -> None:
-    allowed = [name for name in inspect.signature(function).parameters if name not in skip]
+    _check_names(list(inspect.signature(function).parameters), options, where, skip=skip)
+
+
+def _check_names(known: Sequence[str], options: Mapping, where: str, *, skip: Sequence[str]) -> None:
+    allowed = [name for name in known if name not in skip]
     for key in options:
         if key not in allowed:
             raise ConfigError(f'{where}: unknown option "{key}"; allowed: {", ".join(allowed) or "none"}')
+
+
+def _described(network: Mapping, where: str) -> dict:
+    """A network with what its card says filled in."""
+    if "card" not in network:
+        return dict(network)
+    try:
+        card = published.card(network["card"])
+    except ValueError as error:
+        raise ConfigError(f"{where}.card: {error}") from None
+    if "needs" in card and "kind" not in network:
+        raise ConfigError(
+            f"{where}.card: {network['card']} needs {card['needs']}, which this project does not contain: give as "
+            f"kind a file of dpmot/diffusion/networks/ that builds it (docs/extending.md)"
+        )
+    known = {key: card[key] for key in ("kind", "options", "sha256") if card[key] is not None}
+    return {**known, **network}
 
 
 def _check_networks(config: Mapping) -> None:
@@ -173,21 +209,42 @@ def _check_networks(config: Mapping) -> None:
             for key, value in network.get("options", {}).items():
                 if not isinstance(value, int | float):
                     raise ConfigError(f"{where}.options.{key}: {value!r} is no number")
-            if hasattr(kind, "model") != getattr(plugins.find("data", config["dataset"]), "MIXTURE", False):
+            mixture = getattr(plugins.find("data", config["dataset"]), "MIXTURE", False)
+            if mixture != (hasattr(kind, "model") and "weights" not in network):
                 raise ConfigError(
                     f"{where}.kind: {network['kind']} does not fit the data set {config['dataset']}: {FITS}"
                 )
             if hasattr(kind, "loss") and not {"training", "weights"} & set(network):
                 raise ConfigError(f'{where}: give "training" to train it or "weights" to load it')
         else:
-            plugins.path("distillation", network["distillation"])
+            _check_distillation(network, where)
             _check_teacher(config, network, where)
-        if "weights" in network and not Path(network["weights"]).is_file():
-            raise ConfigError(f"{where}.weights: no file {network['weights']}")
+        if "weights" in network:
+            try:
+                published.weights_file(Path(network["weights"]))
+            except ValueError as error:
+                raise ConfigError(f"{where}.weights: {error}{_address(network)}") from None
     if "inception_weights" in config and not Path(config["inception_weights"]).is_file():
         raise ConfigError(f"inception_weights: no file {config['inception_weights']}")
     if "weights" in config["classifier"] and not Path(config["classifier"]["weights"]).is_file():
         raise ConfigError(f"classifier.weights: no file {config['classifier']['weights']}")
+
+
+def _address(network: Mapping) -> str:
+    return f"; download {published.card(network['card'])['address']}" if "card" in network else ""
+
+
+def _check_distillation(network: Mapping, where: str) -> None:
+    known = plugins.arguments("distillation", network["distillation"], "train")  # importing it would cost torch
+    _check_names(known, network.get("options", {}), f"{where}.options", skip=DISTILLATION_ARGUMENTS)
+    counted = "step_counts" in known
+    if counted != ("step_counts" in network):
+        name = network["distillation"]
+        raise ConfigError(
+            f"{where}.step_counts: {name} makes one network a step count, name them, e.g. [8, 4, 2, 1]"
+            if counted
+            else f"{where}.step_counts: {name} makes one network for all step counts; leave the key out"
+        )
 
 
 def _check_teacher(config: Mapping, network: Mapping, where: str) -> None:
@@ -195,7 +252,7 @@ def _check_teacher(config: Mapping, network: Mapping, where: str) -> None:
     if "kind" not in teacher:
         names = [name for name, other in config["networks"].items() if "kind" in other]
         raise ConfigError(f'{where}.teacher: "{network["teacher"]}" is no network here; allowed: {", ".join(names)}')
-    counts = network["step_counts"]
+    counts = network.get("step_counts", [])
     if any(first != 2 * second for first, second in pairwise(counts)):
         raise ConfigError(f"{where}.step_counts: each stage halves the one before, e.g. [16, 8, 4]; got {counts}")
 

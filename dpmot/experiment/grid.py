@@ -4,8 +4,10 @@ A cell is plain data, so that it can be a parameter of a Snakemake rule: the wor
 configuration reaches and nothing else. Network evaluations are counted at run time; here they are predicted.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
 
 from dpmot import plugins
 from dpmot.diffusion.sigmas import Chain, Grid, UnattainableBudget
@@ -18,7 +20,8 @@ def chain_of(config: Mapping, network: str) -> Chain:
     card = config["networks"][network]
     if "kind" in card:
         return plugins.find("networks", card["kind"]).Parametrisation(**card.get("options", {})).chain
-    return replace(chain_of(config, card["teacher"]), step_counts=tuple(sorted(card["step_counts"])))
+    counts = card.get("step_counts")
+    return replace(chain_of(config, card["teacher"]), step_counts=tuple(sorted(counts)) if counts else None)
 
 
 def numeric_levels(config: Mapping, method: Mapping) -> list[float]:
@@ -53,8 +56,43 @@ def cells(config: Mapping, name: str) -> Iterator[dict]:
                 yield {"key": key, "nfe_budget": budget, "sample_seed": seed, **cell}
 
 
+@dataclass(frozen=True)
+class Budgeted:
+    """A sampler with the options that decide what its steps cost.
+
+    Attributes:
+        family: the grid family the sampler prefers; None for the network's own.
+        num_steps: nfe -> most steps within it.
+    """
+
+    family: str | None
+    num_steps: Callable[[int], int]
+
+    @classmethod
+    def of(cls, method: Mapping) -> "Budgeted | None":
+        """The sampler of a configured method; None where the start itself is the sample."""
+        if method["sampler"] == "none":
+            return None
+        sampler = plugins.find("baselines", method["sampler"])
+        options, counted = method.get("options", {}), inspect.signature(sampler.num_steps).parameters
+        return cls(sampler.GRID, partial(sampler.num_steps, **{k: v for k, v in options.items() if k in counted}))
+
+    def evaluations(self, steps: int) -> int:
+        """Smallest number of evaluations with which the sampler takes ``steps`` steps."""
+        nfe = steps
+        while self._fitting(nfe) < steps:
+            nfe += 1
+        return nfe
+
+    def _fitting(self, nfe: int) -> int:
+        try:
+            return self.num_steps(nfe)
+        except UnattainableBudget:
+            return 0
+
+
 def _cell(chain: Chain, method: Mapping, level: str | float | None, budget: int | str) -> dict:
-    sampler = None if method["sampler"] == "none" else plugins.find("baselines", method["sampler"])
+    sampler = Budgeted.of(method)
     cell = {"steps": 0, "sigma_start": None, "sigma_atoms": None, "family": None, "nfe": 0, "reason": None}
     try:
         steps = _steps(chain, sampler, budget)
@@ -65,7 +103,7 @@ def _cell(chain: Chain, method: Mapping, level: str | float | None, budget: int 
     if sampler is None:
         return cell
     cell["steps"] = steps
-    cell["nfe"] = evaluations(sampler, steps) + (method.get("nfe") == "as_code")
+    cell["nfe"] = sampler.evaluations(steps) + (method.get("nfe") == "as_code")
     return cell if start is None else checked(chain, {"nfe_budget": budget, **cell})
 
 
@@ -78,7 +116,7 @@ def checked(chain: Chain, cell: Mapping) -> dict:
     return dict(cell)
 
 
-def _steps(chain: Chain, sampler, budget: int | str) -> int:
+def _steps(chain: Chain, sampler: "Budgeted | None", budget: int | str) -> int:
     if budget == "full":
         return len(chain.sigmas) - 1
     steps = budget if sampler is None else sampler.num_steps(budget)
@@ -93,7 +131,7 @@ def _steps(chain: Chain, sampler, budget: int | str) -> int:
 
 def _levels(chain: Chain, sampler, method: Mapping, level, steps: int):
     """(sigma_start, sigma_atoms, family, steps); family "tail" is the end of the full chain."""
-    own = method.get("grid") or getattr(sampler, "GRID", None) or chain.family
+    own = method.get("grid") or (sampler and sampler.family) or chain.family
     if level is None:
         full = steps == len(chain.sigmas) - 1 and own == chain.family
         return chain.sigma_max, None, "tail" if full else own, steps
@@ -105,8 +143,9 @@ def _levels(chain: Chain, sampler, method: Mapping, level, steps: int):
     if level == "as_code":
         # The authors' latents lie backSteps levels before the end, their chain starts at backSteps / 5 levels, because
         # NCSNv2 spends five Langevin steps on a level. A sampler with one evaluation a level spends one fifth.
-        fewer = -(-steps // 5)
-        return float(chain.tail(fewer)[0]), float(chain.tail(steps)[0]), "tail", fewer
+        spent = sampler.evaluations(steps) if sampler else steps
+        fewer = min(steps, -(-spent // 5))
+        return float(chain.tail(fewer)[0]), float(chain.tail(spent)[0]), "tail", fewer
     return float(level), float(level), own, steps
 
 
@@ -119,14 +158,6 @@ def sigmas(chain: Chain, cell: Mapping) -> Grid:
     if cell["family"] == "tail":
         return chain.tail(cell["steps"])
     return chain.grid(cell["steps"], cell["sigma_start"], family=cell["family"])
-
-
-def evaluations(sampler, steps: int) -> int:
-    """Smallest number of evaluations with which the sampler takes ``steps`` steps."""
-    nfe = steps
-    while sampler.num_steps(nfe) < steps:
-        nfe += 1
-    return nfe
 
 
 def problem(split: str, source: str, sigma: float) -> str:

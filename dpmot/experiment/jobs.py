@@ -4,6 +4,7 @@ The Snakefile and the command line build a job in the same way; a job is plain d
 re-runs only the jobs whose part changed.
 """
 
+import csv
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -170,7 +171,10 @@ def sample(config: Mapping, name: str) -> dict:
 
 
 def _start_options(method: Mapping, start: str, source: str) -> dict:
-    return {"source": source, "heights": method.get("heights", "solved")} if start == "transport" else {}
+    if start == "transport":
+        return {"source": source, "heights": method.get("heights", "solved")}
+    law = getattr(plugins.find("baselines", method["sampler"]), "PRIOR", None) if start == "prior" else None
+    return {"law": law} if law else {}
 
 
 def _network_code(config: Mapping, name: str) -> list[str]:
@@ -222,6 +226,29 @@ def compute(config: Mapping) -> list[dict]:
     if "selection" in config:
         jobs.append(select(config))
     return jobs + [sample(config, name) for name in config["methods"]]
+
+
+def cost(config: Mapping) -> str:
+    """What a run from empty spends, in one line: images seen in training, network evaluations, transport problems.
+
+    Counted from the configuration, students' looks at their teachers apart; the minutes are those of the committed run.
+    """
+    trained = [card for card in config["networks"].values() if "training" in card and "weights" not in card]
+    seen = sum(
+        len(card.get("step_counts", [1])) * card["training"]["steps"] * card["training"].get("batch", 128)
+        for card in trained
+    )
+    sampled = sum(cell["nfe"] for name in config["methods"] for cell in grid.cells(config, name) if not cell["reason"])
+    line = (
+        f"{config['experiment']}: {len(trained)} networks see {seen:,} images in training, samples take "
+        f"{sampled * config['num_samples']:,} network evaluations, {len(grid.problems(config))} transport problems"
+    )
+    timed = plugins.ROOT / "results" / "reference" / config["experiment"] / "timings.csv"
+    if not timed.exists():
+        return f"{line}; how long that takes was not measured"
+    with timed.open(encoding="utf-8", newline="") as file:
+        seconds = sum(float(row["wall_s"]) for row in csv.DictReader(file))
+    return f"{line}; the committed run took {seconds / 60:.0f} minutes of work on one core, jobs side by side"
 
 
 def scientific(config: Mapping) -> dict:

@@ -9,11 +9,11 @@ import os
 from functools import lru_cache
 from pathlib import Path
 from pickle import UnpicklingError
-from types import ModuleType
 
 import torch
 from torch import Tensor
 
+from dpmot._torchvision import make_importable
 from dpmot.features import Features
 from dpmot.features._images import as_images
 from dpmot.tiles import in_tiles
@@ -22,7 +22,6 @@ VARIABLE = "DPMOT_INCEPTION"
 FILE = "weights-inception-2015-12-05-6726825d.pth"
 URL = f"https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/{FILE}"
 LAYERS = ["2048", "logits_unbiased"]
-TRAP = "operator torchvision::nms does not exist"
 
 
 def resolve_weights(weights: Path | None = None, *, download: bool = False) -> Path:
@@ -48,31 +47,6 @@ def resolve_weights(weights: Path | None = None, *, download: bool = False) -> P
     return cached
 
 
-def import_torch_fidelity() -> ModuleType:
-    """Import torch-fidelity, also beside a torchvision that was built for another torch.
-
-    torchvision's CUDA build on a CPU-only torch fails while it registers shapes of operators that it does not
-    have. torch-fidelity needs none of them, so declaring their schemas is enough; every other error is the user's
-    to see.
-    """
-    try:
-        import torch_fidelity
-    except RuntimeError as error:
-        if TRAP not in str(error):
-            raise
-        _declare_missing_operators()
-        import torch_fidelity
-    return torch_fidelity
-
-
-@lru_cache(maxsize=1)
-def _declare_missing_operators() -> torch.library.Library:
-    library = torch.library.Library("torchvision", "DEF")  # kept by the cache: its schemas vanish with it
-    library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    return library
-
-
 @lru_cache(maxsize=1)
 def load(weights: Path) -> torch.nn.Module:
     """The network of torch-fidelity with the weights of a file.
@@ -80,7 +54,9 @@ def load(weights: Path) -> torch.nn.Module:
     Raises:
         ValueError: the file does not hold the tensors of this network.
     """
-    build = import_torch_fidelity().FeatureExtractorInceptionV3
+    make_importable()
+    from torch_fidelity import FeatureExtractorInceptionV3 as build
+
     try:
         # torch-fidelity unpickles without restriction, so the file must first pass as tensors only.
         torch.load(weights, weights_only=True)

@@ -1,4 +1,7 @@
-"""The rivals' start, the prior: x = prior_std z (sigma_max z for EDM, sqrt(1 + sigma_max^2) z for DDPM)."""
+"""The rivals' start, the prior: x = prior_std z (sigma_max z for EDM, sqrt(1 + sigma_max^2) z for DDPM).
+
+NCSNv2's Langevin dynamics, which forgets where it began, starts from uniform noise in the images' range.
+"""
 
 from collections.abc import Sequence
 
@@ -6,13 +9,18 @@ from dpmot.starts import Points, Setting, prior_noise
 
 
 class Start:
-    """Prior noise; see :mod:`dpmot.starts`."""
+    """Prior noise; see :mod:`dpmot.starts`.
+
+    Args:
+        law: "normal", or "uniform" in [-1, 1], as a sampler's ``PRIOR`` asks.
+    """
 
     nfe = 0
 
-    def __init__(self, setting: Setting) -> None:
-        self.sigma, self.setting = setting.chain.sigma_max, setting
+    def __init__(self, setting: Setting, *, law: str = "normal") -> None:
+        self.sigma, self.setting, self.law = setting.chain.sigma_max, setting, law
 
     def __call__(self, seeds: Sequence[int]) -> Points:
         """One point per seed."""
-        return Points(self.setting.chain.prior_std * prior_noise(seeds, self.setting.images.shape[1:]), None)
+        noise = prior_noise(seeds, self.setting.images.shape[1:], source=self.law)
+        return Points(2 * noise - 1 if self.law == "uniform" else self.setting.chain.prior_std * noise, None)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from baselines import ddim, ddpm, edm
+from baselines import ddim, ddpm, dpm_solver_pp, edm, restart
 from dpmot.diffusion.denoiser import MixtureDenoiser
 from dpmot.diffusion.sigmas import karras
 
@@ -66,6 +66,37 @@ def test_with_many_steps_the_output_has_the_variance_of_the_data(name):
         errors.append(abs(output_variance(sample, sigmas, **options) / S**2 - 1))
     assert errors[-1] < 0.05
     assert errors[0] / errors[1] == pytest.approx(2, abs=0.2) and errors[1] / errors[2] == pytest.approx(2, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("sample", "options"),
+    [
+        (edm.sample, {"churn": 20.0, "churn_noise": 1.0}),
+        (dpm_solver_pp.sample, {"sde": True}),
+        (restart.sample, {"high": 2.0, "inner": 30}),
+        (restart.sample, {"restarts": 3, "low": 0.5, "high": 2.0, "inner": 30}),
+    ],
+    ids=["churn", "SDE-2M", "restart", "restarts in the middle"],
+)
+def test_the_stochastic_methods_of_higher_order_end_with_the_variance_of_the_data(sample, options):
+    sigmas = torch.from_numpy(karras(100, SIGMA, 0.002))
+    assert output_variance(sample, sigmas, **options) == pytest.approx(S**2, rel=0.01)
+
+
+def test_restarts_forget_an_error_that_the_flow_would_keep():
+    # with the noise held at 0 the flow from high to low multiplies an error by sqrt((s^2 + low^2) / (s^2 + high^2))
+    grid = torch.from_numpy(karras(60, SIGMA, 0.002))
+    still = {"noise": lambda k: torch.zeros(1, 1, dtype=torch.float64)}
+    low, high = float(grid[40]), 2.0
+    one, other = torch.tensor([[1.0]], dtype=torch.float64), torch.tensor([[2.0]], dtype=torch.float64)
+    for restarts in (1, 2):
+        found = [
+            restart.sample(GAUSSIAN, x, grid, restarts=restarts, inner=60, low=low, high=high, **still)
+            for x in (one, other)
+        ]
+        plain = [edm.sample(GAUSSIAN, x, grid) for x in (one, other)]
+        kept = ((found[1] - found[0]) / (plain[1] - plain[0])).item()
+        assert kept == pytest.approx(((S**2 + low**2) / (S**2 + high**2)) ** (restarts / 2), rel=0.01)
 
 
 def test_one_stochastic_step_has_the_variance_of_the_posterior():

@@ -36,21 +36,30 @@ def teacher():
 
 
 def distil(method, *, seed=0):
-    one = teacher()
-    return method.train(one, one.parametrisation.chain, IMAGES, SCHEDULE, seed=seed, step_counts=(4, 2))
+    return train(method, teacher(), IMAGES, seed=seed)
+
+
+def train(method, one, images, schedule=SCHEDULE, *, seed=0, **options):
+    counts = {"step_counts": (4, 2)} if counted(method) else {}
+    return method.train(one, one.parametrisation.chain, images, schedule, seed=seed, **counts, **options)
+
+
+def counted(method):
+    """Whether it makes one network a step count; else one for all, under the key None."""
+    return "step_counts" in inspect.signature(method.train).parameters
 
 
 def test_a_distillation_has_the_common_signature(method):
     parameters = inspect.signature(method.train).parameters
     assert list(parameters)[:4] == ["teacher", "chain", "images", "schedule"]
-    assert {"seed", "step_counts", "checkpoint"} <= set(list(parameters)[4:])
+    assert {"seed", "labels", "checkpoint"} <= set(list(parameters)[4:])
     assert all(parameter.kind is inspect.Parameter.KEYWORD_ONLY for parameter in list(parameters.values())[4:])
     assert inspect.getdoc(method) and "Returns:" in inspect.getdoc(method.train)
 
 
 def test_every_step_count_has_weights_that_fit_the_teachers_network_and_differ_from_it(method):
     students, weights = distil(method), teacher().model.state_dict()
-    assert sorted(students) == [2, 4]
+    assert set(students) == ({2, 4} if counted(method) else {None})
     for student in students.values():
         assert student.keys() == weights.keys()
         assert all(student[name].shape == weights[name].shape and student[name].isfinite().all() for name in weights)
@@ -59,13 +68,14 @@ def test_every_step_count_has_weights_that_fit_the_teachers_network_and_differ_f
 
 def test_the_same_seed_gives_the_same_bits_and_another_seed_others(method):
     first, again, other = distil(method), distil(method), distil(method, seed=1)
-    assert all(torch.equal(first[2][name], again[2][name]) for name in first[2])
-    assert any(not torch.equal(first[2][name], other[2][name]) for name in first[2])
+    for key in first:
+        assert all(torch.equal(first[key][name], again[key][name]) for name in first[key])
+        assert any(not torch.equal(first[key][name], other[key][name]) for name in first[key])
 
 
 def test_the_teacher_and_the_images_are_left_as_they_were(method):
     one, images = teacher(), IMAGES.clone()
-    method.train(one, one.parametrisation.chain, images, SCHEDULE, seed=0, step_counts=(2,))
+    train(method, one, images)
     assert torch.equal(images, IMAGES)
     before = teacher().model.state_dict()
     assert all(torch.equal(before[name], after) for name, after in one.model.state_dict().items())
@@ -75,18 +85,44 @@ def test_students_are_asked_only_at_the_levels_that_the_network_file_gives_them(
     """What trained them and what samples them must be one grid."""
     asked, call = {}, network.NetworkDenoiser.__call__
 
-    def recorded(self, x, sigma):
+    def recorded(self, x, sigma, labels=None):
         if torch.is_grad_enabled():  # the student; a teacher's target takes no gradient
             asked.setdefault(id(self), set()).update(sigma.tolist())
-        return call(self, x, sigma)
+        return call(self, x, sigma, labels)
 
     monkeypatch.setattr(network.NetworkDenoiser, "__call__", recorded)
     one = teacher()
-    students = method.train(one, one.parametrisation.chain, IMAGES, Schedule(40, 16), seed=0, step_counts=(4, 2))
+    students = train(method, one, IMAGES, Schedule(40, 16))
     monkeypatch.undo()
     path = tmp_path / "student.safetensors"
+    if not counted(method):
+        network.save(path, CARD, students)
+        chain, (levels,) = network.load(path).chain, asked.values()
+        assert chain.step_counts is None and chain.sigma_min < min(levels)  # the boundary is given, not learnt
+        assert max(levels) == pytest.approx(chain.sigma_max)
+        return
     network.save(path, {**CARD, "step_counts": sorted(students)}, students)
     chain = network.load(path).chain
     assert chain.step_counts == replace(chain).step_counts == (2, 4)
     grids = [set(torch.from_numpy(chain.grid(n, chain.sigma_max)[:-1].copy()).float().tolist()) for n in (4, 2)]
     assert list(asked.values()) == grids
+
+
+def test_a_teacher_with_classes_passes_its_labels_on(method, monkeypatch):
+    card = {**CARD, "unet": {**CARD["unet"], "classes": 3}}
+    torch.manual_seed(0)
+    model = network.build(card)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    one, labels = network.NetworkDenoiser(network.parametrisation(card), model), torch.arange(len(IMAGES)) % 3
+    given = []
+    forward = type(model).forward
+
+    def recorded(self, x, condition, labels=None):
+        given.append(labels)
+        return forward(self, x, condition, labels)
+
+    monkeypatch.setattr(type(model), "forward", recorded)
+    students = train(method, one, IMAGES, labels=labels, **({"pairs": 40} if "knowledge" in method.__name__ else {}))
+    assert given and all(one is not None and one.max() < 3 for one in given)
+    assert all("label.weight" in student for student in students.values())

@@ -9,6 +9,7 @@ import torch
 
 from dpmot import plugins
 from dpmot.diffusion import network
+from dpmot.diffusion.sigmas import FAMILIES
 from dpmot.diffusion.training import batch_of
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -53,7 +54,7 @@ def test_its_chain_descends_to_zero_between_the_levels_it_names(kind):
     chain = parametrisation_of(kind).chain
     assert np.all(np.diff(chain.sigmas) < 0) and chain.sigmas[-1] == 0
     assert chain.sigmas[0] == chain.sigma_max and chain.sigmas[-2] == pytest.approx(chain.sigma_min, rel=1e-12)
-    assert chain.prior_std >= chain.sigma_max and chain.family in ("vp", "karras") and chain.step_counts is None
+    assert chain.prior_std >= chain.sigma_max and chain.family in ("vp", *FAMILIES) and chain.step_counts is None
     assert len(chain.grid(5, chain.sigma_max)) == 6
 
 
@@ -81,7 +82,7 @@ def test_at_the_finest_level_there_is_next_to_nothing_to_denoise(kind):
 @pytest.mark.parametrize("kind", TRAINABLE)
 def test_the_loss_is_one_non_negative_number_per_sample_with_a_gradient_for_every_weight(kind):
     model, x0 = fresh(kind, std=0.05)
-    _, noise, u = batch_of(x0, 0, "loss", size=6)
+    _, noise, u, _ = batch_of(x0, 0, "loss", size=6)
     loss = parametrisation_of(kind).loss(model, x0, noise, u)
     assert loss.shape == (6,) and (loss >= 0).all() and loss.isfinite().all()
     loss.mean().backward()
@@ -99,6 +100,6 @@ def test_the_loss_is_finite_at_both_ends_of_the_noise_levels(kind, u):
 @pytest.mark.parametrize("kind", TRAINABLE)
 def test_an_untrained_network_has_a_loss_of_order_one(kind):
     x0 = torch.rand(4000, 1, 2, 2, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    _, noise, u = batch_of(x0, 0, "loss", size=4000)
+    _, noise, u, _ = batch_of(x0, 0, "loss", size=4000)
     loss = parametrisation_of(kind).loss(lambda x, condition: torch.zeros_like(x), x0, noise, u)
     assert 0.2 < loss.mean() < 5  # so that learning rates carry over from one to another

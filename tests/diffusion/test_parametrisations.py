@@ -94,7 +94,7 @@ def test_training_and_sampling_show_the_network_the_same_input_at_the_same_level
 @pytest.mark.parametrize("error", [-0.2, 0.05, 0.5])
 def test_the_exact_network_has_a_lower_loss_than_a_perturbed_one(parametrisation, error):
     images = EXACT.means[torch.randint(3, (4000,))] + EXACT.std * torch.randn(4000, 2, dtype=torch.float64)
-    x0, noise, u = batch_of(images, 0, "loss", size=4000)
+    x0, noise, u, _ = batch_of(images, 0, "loss", size=4000)
     x0, noise, u = x0.double(), noise.double(), u.double()
     exact = parametrisation.loss(oracle(parametrisation), x0, noise, u)
     other = parametrisation.loss(oracle(parametrisation, error=error), x0, noise, u)
@@ -112,7 +112,7 @@ def test_the_ddpm_loss_spreads_its_times_evenly_over_all_levels():
         seen.append(condition)
         return torch.zeros_like(x)
 
-    _, noise, u = batch_of(torch.zeros(3, 2), 0, "times", size=4000)
+    _, noise, u, _ = batch_of(torch.zeros(3, 2), 0, "times", size=4000)
     parametrisation.loss(model, torch.zeros(4000, 2), noise, u)
     count = torch.bincount((seen[0] * 20).round().long(), minlength=21)
     assert count[0] == 0 and (count[1:] - 200).abs().max() <= 1  # stratified: each level its share, to within one
@@ -125,7 +125,7 @@ def test_the_edm_loss_draws_ln_sigma_from_its_normal_law():
         seen.append(4 * condition)
         return torch.zeros_like(x)
 
-    _, noise, u = batch_of(torch.zeros(3, 2), 0, "times", size=4000)
+    _, noise, u, _ = batch_of(torch.zeros(3, 2), 0, "times", size=4000)
     parametrisation.loss(model, torch.zeros(4000, 2), noise, u)
     assert seen[0].mean() == pytest.approx(-0.5, abs=2e-3)  # stratified quantiles: the error is that of a midpoint rule
     assert seen[0].std() == pytest.approx(0.8, abs=2e-3)

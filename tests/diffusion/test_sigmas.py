@@ -1,16 +1,23 @@
 """Noise levels against the papers' formulas and the measured ends of the chains."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
 from dpmot.diffusion.sigmas import (
+    FAMILIES,
     Chain,
     UnattainableBudget,
+    aligned,
     ddpm_chain,
     edm_chain,
+    intervals,
     karras,
     time_of,
     vp_linear_levels,
+    vp_sigma,
+    vp_time,
 )
 
 CHAINS = {"ddpm": ddpm_chain(), "edm": edm_chain()}
@@ -62,7 +69,7 @@ def test_a_chain_descends_from_its_coarsest_level_through_its_finest_to_zero(cha
 
 
 @pytest.mark.parametrize("chain", CHAINS.values(), ids=CHAINS)
-@pytest.mark.parametrize("family", ["vp", "karras"])
+@pytest.mark.parametrize("family", ["vp", *FAMILIES])
 @pytest.mark.parametrize("sigma", [0.1, 1.0, 17.3, 80.0])
 @pytest.mark.parametrize("n", [1, 2, 5, 18])
 def test_every_grid_starts_at_sigma_and_descends_to_zero_in_n_steps(chain, family, sigma, n):
@@ -117,13 +124,84 @@ def test_below_the_finest_karras_level_one_step_is_all():
 
 
 def test_an_unknown_family_lists_those_that_exist():
-    with pytest.raises(ValueError, match='Unknown grid family "cosine": allowed are karras, vp'):
-        CHAINS["edm"].grid(5, 1.0, family="cosine")
+    with pytest.raises(ValueError, match='Unknown grid family "cosin": allowed are vp, karras, geometric, log_snr'):
+        CHAINS["edm"].grid(5, 1.0, family="cosin")
 
 
 def test_a_chain_shorter_than_the_budget_says_how_long_it_is():
     with pytest.raises(UnattainableBudget, match="the full chain has 18 steps, fewer than 20"):
         CHAINS["edm"].tail(20)
+
+
+# --- families ----------------------------------------------------------------------------------------------
+
+SCALES = {
+    "geometric": np.log,
+    "log_snr": lambda sigma: -2 * np.log(sigma),
+    "uniform": lambda sigma: sigma,
+    "karras": lambda sigma: sigma ** (1 / 7),
+    "cosine": lambda sigma: np.arccos(1 / np.sqrt(1 + sigma**2)),  # abar = cos^2 of an angle that is linear in t
+    "quadratic": lambda sigma: np.sqrt(vp_time(sigma)),
+    "aligned": lambda sigma: np.arctan(sigma / 0.5),
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_family_takes_equal_steps_on_its_own_scale(family):
+    grid = edm_chain().grid(12, 50.0, family=family)
+    assert grid[0] == 50 and grid[-2] == pytest.approx(0.002, rel=1e-9) and grid[-1] == 0
+    steps = np.diff(SCALES[family](grid[:-1]))
+    np.testing.assert_allclose(steps, steps[0], rtol=1e-6)
+
+
+def test_vp_time_and_sigma_are_inverse_and_follow_the_discrete_chain():
+    time = np.linspace(1e-3, 1, 50)
+    np.testing.assert_allclose(vp_time(vp_sigma(time)), time, rtol=1e-9)
+    # DDPM's betas are those of the continuous diffusion over T: equal to the order 1 / T
+    levels = vp_linear_levels()
+    np.testing.assert_allclose(vp_sigma(np.arange(100, 1001) / 1000), levels[99:], rtol=0.04)
+
+
+def loss_of_variance(grid, variances):
+    """2-Wasserstein distance of Gaussian data to what DDIM with the exact denoiser makes of N(0, c^2 + sigma^2)."""
+    found = []
+    for c2 in variances:
+        kept = np.prod([(c2 + a * b) / (c2 + a * a) for a, b in pairwise(grid)]) * np.sqrt(c2 + grid[0] ** 2)
+        found.append((kept - np.sqrt(c2)) ** 2)
+    return np.sqrt(np.sum(found))
+
+
+@pytest.mark.parametrize("n", [2, 5, 10])
+def test_for_one_variance_no_other_grid_keeps_gaussian_data_better(n):
+    best = aligned(n, 80.0, 0.002, variances=np.array([0.25]))
+    least, draw = loss_of_variance(best, [0.25]), np.random.default_rng(0)
+    for family in FAMILIES:
+        assert loss_of_variance(edm_chain().grid(n, 80.0, family=family), [0.25]) >= least * (1 - 1e-12)
+    for size in (1e-3, 1e-2, 0.1):
+        for _ in range(20):
+            moved = best.copy()
+            moved[1:-2] *= np.exp(size * draw.standard_normal(n - 2))
+            assert np.any(np.diff(moved) >= 0) or loss_of_variance(moved, [0.25]) >= least * (1 - 1e-12)
+
+
+def test_for_many_variances_the_grid_is_better_than_that_of_any_one():
+    variances = np.geomspace(1e-3, 3, 20)
+    least = loss_of_variance(aligned(20, 80.0, 0.002, variances=variances), variances)
+    for one in variances:
+        assert least < loss_of_variance(aligned(20, 80.0, 0.002, variances=np.array([one])), variances)
+    same = aligned(20, 80.0, 0.002, variances=np.full(3, 0.25))
+    np.testing.assert_allclose(same, aligned(20, 80.0, 0.002, variances=np.array([0.25])), rtol=0.01)
+
+
+@pytest.mark.parametrize("variances", [[], [0.0], [-1.0, 1.0], [np.nan]])
+def test_the_aligned_grid_needs_a_variance(variances):
+    with pytest.raises(ValueError, match="needs variances >= 0, one of them positive"):
+        aligned(5, 80.0, 0.002, variances=np.array(variances))
+
+
+def test_steps_are_numbered_pairs_and_may_end_above_zero():
+    assert list(intervals(np.array([3.0, 2.0, 0.0]))) == [(0, 3.0, 2.0), (1, 2.0, 0.0)]
+    assert list(intervals([3.0, 2.0])) == [(0, 3.0, 2.0)]
 
 
 # --- students ----------------------------------------------------------------------------------------------

@@ -45,7 +45,7 @@ def training(parametrisation, *, stop=None, every=20.0, **options):
     def loss_at(step):
         if step == stop:
             raise Interrupted
-        x0, noise, u = batch_of(IMAGES, 0, "training", step, size=SCHEDULE.batch)
+        x0, noise, u, _ = batch_of(IMAGES, 0, "training", step, size=SCHEDULE.batch)
         return denoiser.loss(x0, noise, u).mean()
 
     return model, fit(
@@ -139,12 +139,12 @@ def test_a_batch_depends_on_its_key_only():
     first, again, other = (batch_of(IMAGES, 0, "training", step, size=16) for step in (3, 3, 4))
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
     assert not any(torch.equal(a, b) for a, b in zip(first, other, strict=True))
-    x0, noise, u = first
+    x0, noise, u, _ = first
     assert x0.shape == noise.shape == (16, 1, 8, 8) and u.shape == (16,)
 
 
 def test_the_uniforms_are_stratified_one_to_each_part_of_the_interval():
-    _, _, u = batch_of(IMAGES, 0, "training", 0, size=64)
+    _, _, u, _ = batch_of(IMAGES, 0, "training", 0, size=64)
     assert sorted((u * 64).long().tolist()) == list(range(64))
 
 
@@ -163,7 +163,7 @@ def test_a_uniform_never_rounds_up_to_one_which_would_be_a_level_beyond_the_last
 
     monkeypatch.setattr(seeds, "generator", Extreme)
     for size in (1, 8, 128, 1000):
-        x0, noise, u = batch_of(IMAGES, 0, size=size)
+        x0, noise, u, _ = batch_of(IMAGES, 0, size=size)
         assert u.max() < 1
         loss = ddpm.Parametrisation().loss(lambda x, t: torch.zeros_like(x), x0, noise, u)
         assert loss.isfinite().all()

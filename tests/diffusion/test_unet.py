@@ -45,6 +45,76 @@ def test_rows_do_not_mix():
     assert torch.equal(model(x, condition)[0], model(changed, condition)[0])
 
 
+SIZES = {  # the options of unet.py's docstring, the shape of the images, millions of parameters
+    "8x8": ({}, (1, 8, 8), 0.14),
+    "28x28": ({"channels": 64, "multipliers": (1, 2, 2), "blocks": 2, "attention": (1,)}, (1, 28, 28), 5),
+    "32x32": (
+        {
+            **{"channels": 128, "multipliers": (1, 2, 2, 2), "blocks": 2, "attention": (1,), "embedding": 512},
+            "dropout": 0.1,
+        },
+        (3, 32, 32),
+        32,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_the_sizes_of_the_docstring_have_its_parameters(name):
+    options, shape, millions = SIZES[name]
+    with torch.device("meta"):
+        model = UNet(shape[0], **options)
+    assert sum(p.numel() for p in model.parameters()) / 1e6 == pytest.approx(millions, rel=0.15)
+
+
+def test_attention_at_a_resolution_connects_far_pixels_where_convolutions_alone_do_not_reach():
+    torch.manual_seed(0)
+    reach = {}
+    for attention in (False, (0,)):
+        model = UNet(1, channels=8, multipliers=(1,), attention=attention).eval()
+        for parameter in model.parameters():
+            torch.nn.init.normal_(parameter, std=0.3)
+        x = torch.randn(1, 1, 32, 32, requires_grad=True)
+        norms = [m for m in model.modules() if isinstance(m, torch.nn.GroupNorm)]
+        for norm in norms:
+            norm.forward = lambda h: h  # a group norm sees the whole image
+        (gradient,) = torch.autograd.grad(model(x, torch.tensor([0.5]))[0, 0, 0, 0], x)
+        reach[attention] = bool(gradient[0, 0, -1, -1] != 0)
+    assert reach == {False: False, (0,): True}
+
+
+def test_dropout_acts_in_training_only():
+    torch.manual_seed(0)
+    model = UNet(1, channels=8, dropout=0.5)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    x, condition = torch.randn(2, 1, 8, 8), torch.rand(2)
+    model.train()
+    assert not torch.equal(model(x, condition), model(x, condition))
+    model.eval()
+    assert torch.equal(model(x, condition), model(x, condition))
+
+
+def test_labels_change_the_output_and_are_asked_for():
+    torch.manual_seed(0)
+    model = UNet(1, channels=8, classes=3).eval()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    x, condition = torch.randn(1, 1, 8, 8).expand(3, -1, -1, -1), torch.full((3,), 0.5)
+    out = model(x, condition, torch.arange(3))
+    assert not torch.allclose(out[0], out[1]) and not torch.allclose(out[1], out[2])
+    with pytest.raises(ValueError, match="knows 3 classes, labels missing"):
+        model(x, condition)
+    with pytest.raises(ValueError, match="knows 0 classes, labels given"):
+        UNet(1)(x, condition, torch.arange(3))
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 8, 8), (2, 8, 8)])
+def test_another_number_of_channels_says_what_is_taken(shape):
+    with pytest.raises(ValueError, match=r"takes images \(B, 1, H, W\), got \(2, "):
+        UNet(1)(torch.randn(*shape), torch.rand(2))
+
+
 def test_weights_are_all_there_is_to_store():
     model = UNet(1)
     assert set(model.state_dict()) == {name for name, _ in model.named_parameters()}

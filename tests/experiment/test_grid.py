@@ -41,6 +41,29 @@ def test_as_code_takes_latents_at_the_budget_and_starts_the_chain_at_a_fifth_of_
     assert all(cell["sigma_start"] < cell["sigma_atoms"] for cell in code)
 
 
+def test_as_code_with_their_langevin_sampler_is_their_arithmetic():
+    # CIFAR-10 at 50 steps: latents at level L - 50, chain from level L - 10, five steps a level and a final denoising
+    networks = {"ncsnv2": {"kind": "ncsnv2", "training": {"steps": 1}}}
+    method = {"network": "ncsnv2", "sampler": "ncsnv2", "start": "transport", "level": "as_code", "nfe": "as_code"}
+    (cell,) = _cells({**method, "options": {"denoise": False}}, networks=networks, nfe_budgets=[50])
+    assert (cell["steps"], cell["nfe"]) == (10, 51)
+    levels = cell["sigma_atoms"] / 2, cell["sigma_start"] / 2  # in [0, 1] images are half as wide as ours
+    assert [round(level, 4) for level in levels] == [0.0609, 0.0139]
+
+
+def test_a_method_on_a_student_for_all_step_counts_may_take_any_number():
+    student = {"distillation": "consistency", "teacher": "edm", "training": {"steps": 1}}
+    cells = _cells({"network": "s", "sampler": "consistency"}, networks={**NETWORKS, "s": student}, nfe_budgets=[1, 3])
+    assert [(cell["steps"], cell["nfe"]) for cell in cells] == [(1, 1), (3, 3)]
+
+
+def test_options_that_change_the_cost_are_bound_to_the_count():
+    cells = _cells({"sampler": "dpm_solver", "network": "edm", "options": {"order": 3}}, nfe_budgets=[7, 9])
+    assert [(cell["steps"], cell["nfe"]) for cell in cells] == [(3, 7), (3, 7)]
+    (cell,) = _cells({"sampler": "edm", "network": "edm", "options": {"correct": False}}, nfe_budgets=[6])
+    assert (cell["steps"], cell["nfe"]) == (6, 6)
+
+
 def test_the_extra_denoise_of_the_code_costs_one_evaluation_more():
     assert [cell["nfe"] for cell in _cells({"start": "transport", "nfe": "as_code"})] == [6, 11]
 

@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 import torch
 
+from dpmot._torchvision import make_importable
 from dpmot.features import inception
 
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
     """Random weights in the network's own format."""
-    inception.import_torch_fidelity()
+    make_importable()
     from torch_fidelity import feature_extractor_inceptionv3 as module
 
     with pytest.MonkeyPatch.context() as patch, torch.random.fork_rng():
@@ -99,42 +100,6 @@ def test_a_pickle_that_would_run_code_is_refused_before_torch_fidelity_sees_it(t
     with pytest.raises(ValueError, match="does not hold the weights"):
         inception.load(tmp_path / "attack.pth")
     assert not (tmp_path / "owned").exists()
-
-
-def test_only_the_known_torchvision_failure_is_worked_around(monkeypatch):
-    import builtins
-
-    real, failures = builtins.__import__, []
-
-    def broken(name, *args, **kwargs):
-        if name == "torch_fidelity":
-            failures.append(name)
-            raise RuntimeError("another failure")
-        return real(name, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", broken)
-    with pytest.raises(RuntimeError, match="another failure"):
-        inception.import_torch_fidelity()
-    assert failures == ["torch_fidelity"]  # not tried again
-
-
-def test_the_known_torchvision_failure_is_met_by_declaring_operators_once(monkeypatch):
-    import builtins
-
-    real, steps = builtins.__import__, []
-
-    def fails_once(name, *args, **kwargs):
-        if name == "torch_fidelity":
-            steps.append("import")
-            if steps == ["import"]:
-                raise RuntimeError("operator torchvision::nms does not exist")
-        return real(name, *args, **kwargs)
-
-    inception.import_torch_fidelity()
-    monkeypatch.setattr(inception, "_declare_missing_operators", lambda: steps.append("declare"))
-    monkeypatch.setattr(builtins, "__import__", fails_once)
-    assert inception.import_torch_fidelity().__name__ == "torch_fidelity"
-    assert steps == ["import", "declare", "import"]
 
 
 def test_float_images_are_refused(weights):

@@ -37,9 +37,9 @@ def test_two_uncertain_classes_match_the_closed_form():
 def test_the_score_agrees_with_torch_fidelity_on_the_same_logits():
     import torch
 
-    from dpmot.features.inception import import_torch_fidelity
+    from dpmot._torchvision import make_importable
 
-    import_torch_fidelity()
+    make_importable()
     from torch_fidelity.metric_isc import isc_features_to_metric
 
     logits = torch.randn(200, 10, dtype=torch.float64, generator=torch.manual_seed(0)) * 3

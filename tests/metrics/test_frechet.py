@@ -39,9 +39,9 @@ def test_gaussians_that_do_not_commute_match_the_matrix_square_root():
 def test_the_distance_agrees_with_torch_fidelity_on_the_same_features():
     import torch
 
-    from dpmot.features.inception import import_torch_fidelity
+    from dpmot._torchvision import make_importable
 
-    import_torch_fidelity()
+    make_importable()
     from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
 
     random = np.random.default_rng(2)

@@ -1,6 +1,8 @@
 r"""EDM (Karras et al. 2022): D(x, sigma) = c_skip x + c_out F(c_in x, ln(sigma) / 4), table 1, eq. 7.
 
 c_skip = s^2 / (sigma^2 + s^2), c_out = sigma s / sqrt(sigma^2 + s^2), c_in = 1 / sqrt(sigma^2 + s^2), s = sigma_data.
+A consistency model (Song et al. 2023, app. C) has sigma - b for sigma in c_skip and in the numerator of c_out, so that
+D(x, b) = x at its ``boundary`` b.
 """
 
 from dataclasses import dataclass
@@ -11,7 +13,8 @@ from dpmot.diffusion.sigmas import Chain, edm_chain
 
 @dataclass(frozen=True)
 class Parametrisation:
-    """Options: the preset Karras grid, sigma_data, and the normal law of ln sigma in training."""
+    """Options: the preset Karras grid, sigma_data, the normal law of ln sigma in training, and the boundary of a
+    consistency model (0: a denoiser)."""
 
     num_levels: int = 18
     sigma_min: float = 0.002
@@ -19,18 +22,23 @@ class Parametrisation:
     sigma_data: float = 0.5
     mean: float = -1.2
     std: float = 1.2
+    boundary: float = 0.0
 
     @cached_property
     def chain(self) -> Chain:
         """The preset Karras grid."""
-        return edm_chain(num_levels=self.num_levels, sigma_min=self.sigma_min, sigma_max=self.sigma_max)
+        return edm_chain(
+            num_levels=self.num_levels, sigma_min=self.sigma_min, sigma_max=self.sigma_max, data_std=self.sigma_data
+        )
 
     def denoise(self, model, x, sigma):
         """x (B, *S), sigma (B,) -> D(x, sigma), (B, *S)."""
         wide = sigma.reshape(-1, *[1] * (x.dim() - 1))
         total = wide**2 + self.sigma_data**2
         raw = model(x / total.sqrt(), sigma.log() / 4)
-        return self.sigma_data**2 / total * x + wide * self.sigma_data / total.sqrt() * raw
+        above = wide - self.boundary
+        skip = self.sigma_data**2 / (above**2 + self.sigma_data**2)
+        return skip * x + above * self.sigma_data / total.sqrt() * raw
 
     def loss(self, model, x0, noise, u):
         """lambda(sigma) |D(x0 + sigma eps, sigma) - x0|^2 with lambda = (sigma^2 + s^2) / (sigma s)^2, eq. 2 and 8.

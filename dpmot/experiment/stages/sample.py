@@ -14,8 +14,8 @@ from tqdm import tqdm
 
 from dpmot import plugins, seeds
 from dpmot.diffusion import network
-from dpmot.diffusion.denoiser import CountingDenoiser, TiledDenoiser
-from dpmot.diffusion.sigmas import Chain
+from dpmot.diffusion.denoiser import CountingDenoiser, NonFiniteOutput, TiledDenoiser
+from dpmot.diffusion.sigmas import BadGrid, Chain
 from dpmot.experiment import grid
 from dpmot.experiment.records import read_json
 from dpmot.experiment.stages._session import Part, encode, metadata, read_data, session
@@ -113,8 +113,8 @@ class Method:
         """All samples of a cell, and the network evaluations spent on each.
 
         Returns:
-            "images" (n, *S) as stored, "source" (n,) where images stand behind the start, "start" and "prior", the
-            first points in float32.
+            "images" (n, *S) as stored, "source" (n,) where images stand behind the start, "labels" (n,) where the
+            network takes classes, "start" and "prior", the first points in float32.
 
         Raises:
             OverBudget: more evaluations than predicted for the cell.
@@ -122,7 +122,8 @@ class Method:
         rows = seeds.sample_seeds(cell["sample_seed"], self.job["num_samples"])
         start = self.start(cell["sigma_atoms"])
         points = start(rows)
-        counting = CountingDenoiser(TiledDenoiser(self.network.denoiser(cell["steps"])))
+        labels = self._labels(rows, points.source)
+        counting = CountingDenoiser(TiledDenoiser(self.network.denoiser(cell["steps"]), labels=labels))
         x = self._sample(counting, points.x.double(), cell, rows)
         if counting.nfe + start.nfe > cell["nfe"]:
             raise OverBudget(
@@ -134,19 +135,37 @@ class Method:
         drawn["prior"] = prior_noise(rows[:SHOWN], shape, source=self.job["source"])
         if points.source is not None:
             drawn["source"] = points.source
+        if labels is not None:
+            drawn["labels"] = labels
         return drawn, counting.nfe + start.nfe
 
     def _sample(self, denoiser: CountingDenoiser, x: Tensor, cell: Mapping, rows: Sequence[int]) -> Tensor:
         if self.job["sampler"] == "none":
             return x
         sigmas = torch.from_numpy(grid.sigmas(self.network.chain, cell).copy())
-        x = plugins.find("baselines", self.job["sampler"]).sample(
-            denoiser,
-            x,
-            sigmas,
-            noise=lambda step: seeds.normal(rows, x.shape[1:], "step", step).to(x),
-            **self.job["sampler_options"],
-        )
-        if self.job["extra_denoise"]:
-            x = denoiser(x, x.new_tensor(self.network.chain.sigma_min))
+        sampler = plugins.path("baselines", self.job["sampler"])
+        try:
+            x = plugins.find("baselines", self.job["sampler"]).sample(
+                denoiser,
+                x,
+                sigmas,
+                noise=lambda step: seeds.normal(rows, x.shape[1:], "step", step).to(x),
+                **self.job["sampler_options"],
+            )
+            if self.job["extra_denoise"]:
+                x = denoiser(x, x.new_tensor(self.network.chain.sigma_min))
+        except NonFiniteOutput as error:
+            step = max(0, int((sigmas >= error.sigma * (1 - 1e-6)).sum()) - 1)
+            where = (
+                f"{sampler.relative_to(plugins.ROOT)}, step {step} of {cell['steps']}, network {self.job['network']}"
+            )
+            raise ArithmeticError(f"{where}: {error}; look at networks/{self.job['network']}.safetensors") from None
+        except BadGrid as error:
+            raise ValueError(f"{sampler.relative_to(plugins.ROOT)}: {error}") from None
         return x
+
+    def _labels(self, rows: Sequence[int], source: Tensor | None) -> Tensor | None:
+        """The class each sample is drawn for, (B,): its source image's, or a uniform one from the stream "label"."""
+        if not self.network.classes:
+            return None
+        return seeds.integers(rows, self.network.classes, "label") if source is None else self.part.labels[source]

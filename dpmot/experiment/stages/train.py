@@ -1,14 +1,15 @@
 """Train a network on split A, distil a student from a teacher, or load published weights."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import torch
 
 from dpmot import plugins, seeds
-from dpmot.diffusion import network
+from dpmot.diffusion import network, published
 from dpmot.diffusion.training import Schedule, batch_of, fit
-from dpmot.experiment.records import atomic
-from dpmot.experiment.stages._session import read_data, session
+from dpmot.experiment.records import atomic, file_digest
+from dpmot.experiment.stages._session import Part, read_data, session
 
 
 def run(job: Mapping, layout) -> None:
@@ -18,13 +19,12 @@ def run(job: Mapping, layout) -> None:
         parts, mixture, _ = read_data(layout.data)
         card = job["card"]
         if "weights" in card:
-            loaded = network.load(card["weights"])
-            _check_shape(loaded.card, parts["A"].raw.shape[1:], card["weights"])
-            facts, weights = loaded.card, _weights_of(loaded)
+            facts, weights = _load(job, parts)
+            _check_shape(facts, parts["A"].raw.shape[1:], card["weights"])
         elif mixture and not job["teacher"]:
             facts, weights = _facts(job, parts, unet={}), {None: mixture}
         elif job["teacher"]:
-            facts, weights = _distil(job, layout, stage, parts["A"].floats)
+            facts, weights = _distil(job, layout, stage, parts["A"])
         else:
             facts, weights = _train(job, stage, parts)
         with stage.watch.io(), atomic(layout.network(job["network"])) as temporary:
@@ -37,17 +37,41 @@ def _facts(job: Mapping, parts: Mapping, *, unet: Mapping) -> dict:
     return {"kind": card["kind"], "options": card.get("options", {}), "shape": shape, "unet": dict(unet)}
 
 
+def _load(job: Mapping, parts: Mapping) -> tuple[dict, dict]:
+    card = job["card"]
+    path = Path(card["weights"])
+    file = published.weights_file(path)
+    published.verify(file, card.get("sha256"))
+    if network.is_own(file):
+        loaded = network.load(file)
+        return dict(loaded.card), _weights_of(loaded)
+    facts = _facts(job, parts, unet=card.get("unet", {}))
+    if path.is_dir():
+        found, tensors = published.read_folder(path, card["kind"], facts["options"])
+        facts |= found
+    else:
+        tensors = published.read_tensors(file)
+    try:
+        network.build(facts, tensors)
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from None
+    facts["published"] = {"card": card.get("card"), "file": file_digest(file), "verified": "sha256" in card}
+    return facts, {None: tensors}
+
+
 def _train(job: Mapping, stage, parts: Mapping) -> tuple[dict, dict]:
     card, images = job["card"], parts["A"].floats
     facts = _facts(job, parts, unet=card.get("unet", {}))
+    labels = parts["A"].labels if facts["unet"].get("classes") else None
     torch.manual_seed(int(seeds.generator(job["seed"], "initialisation", job["network"]).integers(2**31)))
     model = network.build(facts)
     denoiser = network.NetworkDenoiser(network.parametrisation(facts), model)
     schedule = Schedule(**card["training"])
 
     def loss_at(step: int) -> torch.Tensor:
-        x0, noise, u = batch_of(images, job["seed"], "training", job["network"], step, size=schedule.batch)
-        return denoiser.loss(x0, noise, u).mean()
+        batch = batch_of(images, job["seed"], "training", job["network"], step, size=schedule.batch)
+        torch.manual_seed(step)  # of dropout, so that a resumed run goes on to the same bits
+        return denoiser.loss(batch.x0, batch.noise, batch.u, None if labels is None else labels[batch.rows]).mean()
 
     with stage.watch.arithmetic():
         result = fit(model, loss_at, schedule, description=job["network"], checkpoint=stage.checkpoint("training"))
@@ -56,22 +80,26 @@ def _train(job: Mapping, stage, parts: Mapping) -> tuple[dict, dict]:
     return facts, {None: result.weights}
 
 
-def _distil(job: Mapping, layout, stage, images: torch.Tensor) -> tuple[dict, dict]:
+def _distil(job: Mapping, layout, stage, part: Part) -> tuple[dict, dict]:
     card, teacher = job["card"], network.load(layout.network(job["teacher"]))
-    method, counts = plugins.find("distillation", card["distillation"]), tuple(card["step_counts"])
+    method, options = plugins.find("distillation", card["distillation"]), dict(card.get("options", {}))
+    if "step_counts" in card:
+        options["step_counts"] = tuple(card["step_counts"])
     with stage.watch.arithmetic():
         weights = method.train(
             teacher.denoiser(0),
             teacher.chain,
-            images,
+            part.floats,
             Schedule(**card["training"]),
             seed=job["seed"],
-            step_counts=counts,
+            labels=part.labels if teacher.classes else None,
             checkpoint=stage.checkpoint,
+            **options,
         )
     facts = {key: value for key, value in teacher.card.items() if key != "trained"}
-    distilled = {"method": card["distillation"], "teacher": job["teacher"], "seed": job["seed"], **card["training"]}
-    return {**facts, "step_counts": sorted(counts), "distilled": distilled}, weights
+    facts["distilled"] = {"method": card["distillation"], "teacher": job["teacher"], "seed": job["seed"]}
+    facts["distilled"] |= {**card.get("options", {}), **card["training"]}
+    return facts | ({"step_counts": sorted(card["step_counts"])} if "step_counts" in card else {}), weights
 
 
 def _check_shape(card: Mapping, shape, path: str) -> None:

@@ -1,0 +1,92 @@
+r"""Consistency distillation (Song et al. 2023, algorithm 2): one network that jumps from any level to the data.
+
+On a Karras grid of ``levels`` noise levels let x = x0 + sigma_i eps, and x' where one Heun step of the teacher leads at
+sigma_{i+1}. The student is drawn to D(x, sigma_i) = D^-(x', sigma_{i+1}), D^- itself without gradient (Song & Dhariwal
+2024, section 3.2), and D^-(x', sigma_min) = x', the boundary condition. The distance is their pseudo-Huber
+sqrt(|.|^2 + c^2) - c, c = 0.00054 sqrt(d), weighted by 1 / (sigma_i - sigma_{i+1}). The network keeps its teacher's
+parametrisation, which meets the boundary condition up to an error of the order of sigma_min.
+"""
+
+import copy
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from dpmot.diffusion.network import NetworkDenoiser, given
+from dpmot.diffusion.sigmas import Chain, karras
+from dpmot.diffusion.training import Schedule, batch_of, fit
+
+
+def train(
+    teacher: NetworkDenoiser,
+    chain: Chain,
+    images: Tensor,
+    schedule: Schedule,
+    *,
+    seed: int,
+    labels: Tensor | None = None,
+    levels: int = 18,
+    checkpoint: Callable[[str], object] | None = None,
+) -> dict[None, dict[str, Tensor]]:
+    """Distil a teacher into a consistency model.
+
+    Args:
+        teacher: its Heun steps define the trajectories.
+        chain: the teacher's, for its finest and coarsest level.
+        images: training images (N, *S) in [-1, 1].
+        schedule: of the training.
+        seed: training seed.
+        labels: of the images, (N,), for a teacher that takes classes.
+        levels: of the grid, at least 2.
+        checkpoint: name of a stage -> its resumption state.
+
+    Returns:
+        The averaged weights under the key None: they serve any number of steps.
+
+    Raises:
+        ValueError: fewer than two levels.
+    """
+    if levels < 2:
+        raise ValueError(f"Consistency distillation needs at least 2 levels, got {levels}")
+    grid = images.new_tensor(karras(levels, chain.sigma_max, chain.sigma_min)[:-1])
+    student = copy.deepcopy(teacher)
+
+    def loss_at(step: int) -> Tensor:
+        batch = batch_of(images, seed, "consistency", step, size=schedule.batch)
+        one, other = (given(denoiser, labels, batch.rows) for denoiser in (teacher, student))
+        return consistency_loss(one, other, grid, batch.x0, batch.noise, batch.u).mean()
+
+    state = checkpoint("consistency") if checkpoint else None
+    return {None: fit(student.model, loss_at, schedule, description="consistency model", checkpoint=state).weights}
+
+
+def consistency_loss(teacher, student, grid: Tensor, x0: Tensor, noise: Tensor, u: Tensor) -> Tensor:
+    """Weighted pseudo-Huber distance between the student here and one teacher step further down, (B,).
+
+    Args:
+        teacher: D(x, sigma) of the trajectories.
+        student: D(x, sigma) that is trained.
+        grid: (L,) levels, descending, without 0.
+        x0: images (B, *S).
+        noise: eps, (B, *S).
+        u: uniform numbers in [0, 1), (B,), that choose the level.
+    """
+    wide = [-1, *[1] * (x0.dim() - 1)]
+    i = (u * (len(grid) - 1)).long()  # i = 0, ..., L - 2
+    sigma, to = grid[i], grid[i + 1]
+    x = x0 + sigma.reshape(wide) * noise
+    with torch.no_grad():
+        there = _heun(teacher, x, sigma, to, wide)
+        last = (i == len(grid) - 2).reshape(wide)
+        target = torch.where(last, there, student(there, to))
+    squared = (student(x, sigma) - target).square().flatten(1).sum(1)
+    c = 0.00054 * x0[0].numel() ** 0.5
+    return ((squared + c**2).sqrt() - c) / (sigma - to)
+
+
+def _heun(denoiser, x: Tensor, sigma: Tensor, to: Tensor, wide: list[int]) -> Tensor:
+    step = (to - sigma).reshape(wide)
+    slope = (x - denoiser(x, sigma)) / sigma.reshape(wide)
+    there = x + step * slope
+    return x + step * (slope + (there - denoiser(there, to)) / to.reshape(wide)) / 2

@@ -1,0 +1,122 @@
+r"""Knowledge distillation (Luhman & Luhman 2021): a student learns noise-image pairs of its teacher's sampler.
+
+The teacher's deterministic trajectories x(sigma_max) -> x(0) are computed once, by Heun's method from ``pairs`` prior
+draws; no real image is used. A student of n steps learns where they lead from each level of its grid to the next: its
+step x' = D + (sigma' / sigma) (x - D) lands there if D = (x' - r x) / (1 - r), r = sigma' / sigma. The paper's student
+has n = 1, D(x, sigma_max) = x(0), and the teacher's weights at the start.
+"""
+
+import copy
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from baselines import edm
+from dpmot import seeds
+from dpmot.diffusion.denoiser import TiledDenoiser
+from dpmot.diffusion.network import NetworkDenoiser, given
+from dpmot.diffusion.sigmas import Chain, Grid, karras
+from dpmot.diffusion.training import Schedule, fit
+
+BLOCK = 512  # trajectories computed between two checkpoints
+
+
+def train(
+    teacher: NetworkDenoiser,
+    chain: Chain,
+    images: Tensor,
+    schedule: Schedule,
+    *,
+    seed: int,
+    labels: Tensor | None = None,
+    step_counts: tuple[int, ...] = (1,),
+    pairs: int = 4096,
+    teacher_steps: int = 16,
+    checkpoint: Callable[[str], object] | None = None,
+) -> dict[int, dict[str, Tensor]]:
+    """Distil a teacher into students of ``step_counts`` steps.
+
+    Args:
+        teacher: its trajectories are learnt.
+        chain: the teacher's.
+        images: only their shape is used.
+        schedule: of each student.
+        seed: training seed.
+        labels: of the images, (N,), for a teacher that takes classes; trajectory k has that of image k mod N.
+        step_counts: steps of the students, each half the one before.
+        pairs: trajectories.
+        teacher_steps: Heun steps of a trajectory, a multiple of step_counts[0].
+        checkpoint: name of a stage -> its resumption state.
+
+    Returns:
+        Averaged weights per step count.
+
+    Raises:
+        ValueError: no pairs, or teacher_steps is no multiple of the largest step count.
+    """
+    most = max(step_counts)
+    if pairs < 1 or teacher_steps < 1 or teacher_steps % most:
+        raise ValueError(
+            f"Knowledge distillation needs pairs >= 1 and teacher_steps a multiple of the largest step count, {most}; "
+            f"got pairs {pairs}, teacher_steps {teacher_steps}"
+        )
+    whose = None if labels is None else labels[torch.arange(pairs) % len(labels)]
+    state = checkpoint("trajectories") if checkpoint else None
+    coarse = replace(chain, step_counts=tuple(sorted(step_counts))).grid(most, chain.sigma_max)
+    levels = refined(coarse, teacher_steps // most, chain.sigma_min)
+    trajectories = record(teacher, chain, images.shape[1:], levels, pairs, seed=seed, labels=whose, checkpoint=state)
+    students = {}
+    for count in step_counts:
+        student = copy.deepcopy(teacher)
+        rows = torch.arange(0, teacher_steps + 1, teacher_steps // count)
+        at, grid = trajectories[rows], images.new_tensor(levels)[rows]
+
+        def loss_at(step: int, *, count=count, at=at, grid=grid, student=student) -> Tensor:
+            stream = seeds.generator(seed, "knowledge", count, step)
+            chosen = torch.from_numpy(stream.integers(pairs, size=schedule.batch))
+            i = torch.from_numpy(stream.integers(count, size=schedule.batch))
+            return pair_loss(given(student, whose, chosen), grid, at[i, chosen], at[i + 1, chosen], i).mean()
+
+        name, state = f"student of {count} steps", checkpoint(f"{count}") if checkpoint else None
+        students[count] = fit(student.model, loss_at, schedule, description=name, checkpoint=state).weights
+    return students
+
+
+def refined(grid: Grid, inner: int, sigma_min: float) -> Grid:
+    """The grid with ``inner`` Karras steps for each of its own, (n inner + 1,); the last ones go by sigma_min to 0."""
+    parts = [karras(inner + 1, a, b)[:-2] for a, b in pairwise(grid[:-1])]
+    return np.concatenate([*parts, karras(inner, grid[-2], sigma_min)])
+
+
+def record(
+    teacher: NetworkDenoiser, chain: Chain, shape, levels, pairs: int, *, seed: int, labels=None, checkpoint=None
+) -> Tensor:
+    """The teacher's Heun trajectories at every level, float32 (n + 1, pairs, *S); row 0 is the prior draw."""
+    stored = checkpoint.load() if checkpoint else None
+    done = [] if stored is None else [stored[0]["trajectories"]]
+    first = sum(block.shape[1] for block in done)
+    for k in tqdm(range(first, pairs, BLOCK), desc="teacher's trajectories", unit="block", mininterval=5):
+        rows = [seeds.MAX_SAMPLES * seed + j for j in range(k, min(k + BLOCK, pairs))]
+        x = chain.prior_std * seeds.normal(rows, shape, "knowledge").double()
+        path: list[Tensor] = []
+        tiled = TiledDenoiser(teacher, labels=None if labels is None else labels[k : k + len(rows)])
+        end = edm.sample(tiled, x, torch.from_numpy(levels.copy()), callback=lambda i, x, _, path=path: path.append(x))
+        done.append(torch.stack([*path, end]).float())
+        if checkpoint:
+            checkpoint.save({"trajectories": torch.cat(done, 1)}, {})
+    return torch.cat(done, 1)
+
+
+def pair_loss(student, grid: Tensor, x: Tensor, there: Tensor, i: Tensor) -> Tensor:
+    """Weighted squared error between the student's D and the D whose step from level i lands ``there``, (B,).
+
+    The weight is 1 + 1 / sigma^2, as in progressive distillation.
+    """
+    sigma, ratio = grid[i], (grid[i + 1] / grid[i]).reshape(-1, *[1] * (x.dim() - 1))
+    error = (student(x, sigma) - (there - ratio * x) / (1 - ratio)).square().flatten(1).mean(1)
+    return (1 + sigma**-2) * error

@@ -1,0 +1,72 @@
+r"""DPM-Solver (Lu et al. 2022a), single-step, orders 1 to 3, in sigma units.
+
+With lambda = -ln sigma, h = lambda_{i+1} - lambda_i and eps(x, sigma) = (x - D) / sigma, the exact solution is
+x_{i+1} = x_i + integral of eps over sigma. The levels within a step lie at r1 h (and r2 h) in lambda:
+
+    order 1:  x + (to - sigma) eps                                                    (DDIM; their eq. 3.7)
+    order 2:  x + (to - sigma) eps_{r1},  r1 = 1/2                                    (algorithm 1)
+    order 3:  x + (to - sigma) eps - (to / r2) ((e^h - 1) / h - 1) (eps_{r2} - eps),  r1 = 1/3, r2 = 2/3  (algorithm 2)
+
+The step to sigma = 0, where lambda ends, is of order 1. n steps of order p cost p (n - 1) + 1.
+"""
+
+from dpmot.diffusion.sigmas import UnattainableBudget, intervals
+
+GRID = "log_snr"
+
+
+def num_steps(nfe: int, *, order: int = 2) -> int:
+    """Most steps within ``nfe`` evaluations: n steps of order p spend p (n - 1) + 1.
+
+    Raises:
+        UnattainableBudget: nfe < 1.
+    """
+    if nfe < 1:
+        raise UnattainableBudget(f"DPM-Solver needs at least 1 evaluation, NFE {nfe} was given")
+    return (nfe - 1) // order + 1
+
+
+def sample(denoiser, x, sigmas, *, noise=None, callback=None, order: int = 2):
+    """Run DPM-Solver from x at sigmas[0] to sigma 0.
+
+    Args:
+        denoiser: D(x, sigma).
+        x: start, (B, *S), at noise level sigmas[0].
+        sigmas: (n + 1,), descending, last 0.
+        noise: unused; the method is deterministic.
+        callback: called with (i, x_i, D_i) before each step.
+        order: 1, 2 or 3 evaluations a step.
+
+    Returns:
+        The sample at sigma 0, (B, *S).
+
+    Raises:
+        ValueError: another order.
+    """
+    if order not in (1, 2, 3):
+        raise ValueError(f"DPM-Solver's order must be 1, 2 or 3, got {order}")
+    for i, sigma, to in intervals(sigmas):  # i = 0, ..., n-1; sigma_n = 0
+        denoised = denoiser(x, sigma)
+        if callback:
+            callback(i, x, denoised)
+        x = _step(denoiser, x, denoised, sigma, to, order if to > 0 else 1)
+    return x
+
+
+def _step(denoiser, x, denoised, sigma, to, order: int):
+    eps = (x - denoised) / sigma
+    if order == 1:
+        return x + (to - sigma) * eps
+    first = sigma * (to / sigma) ** (1 / order)  # r1 = 1/2 or 1/3 of the way in lambda
+    u = x + (first - sigma) * eps
+    change = (u - denoiser(u, first)) / first - eps
+    if order == 2:
+        return x + (to - sigma) * (eps + change)
+    second, h = sigma * (to / sigma) ** (2 / 3), (sigma / to).log()
+    u = x + (second - sigma) * eps - 2 * second * _phi(2 / 3 * h) * change  # r2 / r1 = 2
+    change = (u - denoiser(u, second)) / second - eps
+    return x + (to - sigma) * eps - 1.5 * to * _phi(h) * change
+
+
+def _phi(h):
+    return h.expm1() / h - 1

@@ -1,0 +1,84 @@
+r"""Restart (Xu et al. 2023, algorithm 1): Heun's method, with a stretch of the trajectory run again from fresh noise.
+
+At the level sigma_j of the grid nearest to ``low`` the trajectory is thrown back ``restarts`` times,
+
+    x <- x + sqrt(high^2 - sigma_j^2) z_k,    then ``inner`` Heun steps on a Karras grid from high to sigma_j,
+
+which contracts the errors made so far; then it goes on to 0. n steps cost 2 n - 1 + 2 inner restarts.
+"""
+
+from baselines._heun import heun
+from dpmot.diffusion.sigmas import UnattainableBudget, intervals, karras
+
+GRID = "karras"
+
+
+def num_steps(nfe: int, *, restarts: int = 1, inner: int = 2) -> int:
+    """Most steps of the main trajectory within ``nfe`` evaluations, at least 2: n of them spend 2 n - 1.
+
+    Raises:
+        UnattainableBudget: fewer evaluations than 2 steps and the restarts need.
+    """
+    spent = 2 * inner * restarts
+    if nfe < 3 + spent:
+        raise UnattainableBudget(
+            f"Restart with {restarts} times {inner} inner steps needs at least {3 + spent} evaluations, "
+            f"NFE {nfe} was given"
+        )
+    return (nfe - spent + 1) // 2
+
+
+def sample(
+    denoiser,
+    x,
+    sigmas,
+    *,
+    noise=None,
+    callback=None,
+    restarts: int = 1,
+    inner: int = 2,
+    low: float = 0.06,
+    high: float = 0.3,
+):
+    """Run Restart from x at sigmas[0] to sigma 0.
+
+    Args:
+        denoiser: D(x, sigma).
+        x: start, (B, *S), at noise level sigmas[0].
+        sigmas: (n + 1,), n >= 2, descending, last 0.
+        noise: k -> N(0, 1) noise (B, *S) of restart k.
+        callback: called with (i, x_i, D_i) before each step of the main trajectory.
+        restarts: how often, K in the paper.
+        inner: Heun steps of each.
+        low: t_min in sigma; the nearest level after the first, above 0, is taken.
+        high: t_max in sigma; cut to the start's sigma, and raised to the level before ``low``'s if it is not above it.
+
+    Returns:
+        The sample at sigma 0, (B, *S).
+
+    Raises:
+        ValueError: restarts or inner < 1, n < 2, or no noise given.
+    """
+    if restarts < 1 or inner < 1:
+        raise ValueError(f"Restart needs at least 1 restart of 1 inner step, got restarts {restarts}, inner {inner}")
+    if len(sigmas) < 3:
+        raise ValueError("Restart needs a grid of at least 2 steps: with one there is nothing to repeat")
+    if noise is None:
+        raise ValueError("Restart is stochastic: pass noise(k)")
+    steps = intervals(sigmas)
+    levels = [float(sigma) for sigma in sigmas[1:-1]]
+    back = 1 + min(range(len(levels)), key=lambda j: abs(levels[j] - low))  # sigma_j of the restarts
+    bottom = float(sigmas[back])
+    top = min(high if high > bottom else float(sigmas[back - 1]), float(sigmas[0]))
+    again = sigmas.new_tensor(karras(inner + 1, top, bottom)[:-1])
+    for i, sigma, to in steps:  # i = 0, ..., n-1; sigma_n = 0
+        if i == back:
+            for k in range(restarts):
+                x = x + (top**2 - bottom**2) ** 0.5 * noise(k)
+                for _, high_sigma, low_sigma in intervals(again):
+                    x = heun(denoiser, x, denoiser(x, high_sigma), high_sigma, low_sigma)
+        denoised = denoiser(x, sigma)
+        if callback:
+            callback(i, x, denoised)
+        x = heun(denoiser, x, denoised, sigma, to)
+    return x
