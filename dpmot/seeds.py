@@ -7,7 +7,9 @@ generator state in its checkpoints.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from hashlib import blake2b
 from operator import index
 from typing import TYPE_CHECKING
@@ -50,20 +52,40 @@ def sample_seeds(sample_seed: int, num_samples: int) -> list[int]:
 
 def normal(seeds: Sequence[int], shape: Sequence[int], *purpose: int | str) -> Tensor:
     """N(0, 1) noise, float32 (B, *shape): row k from the stream (seeds[k], *purpose)."""
-    return _stack([one.standard_normal(tuple(shape), dtype=np.float32) for one in _generators(seeds, *purpose)], shape)
+    return _filled(seeds, shape, purpose, lambda stream, row: stream.standard_normal(dtype=np.float32, out=row))
 
 
 def uniform(seeds: Sequence[int], shape: Sequence[int], *purpose: int | str) -> Tensor:
     """U[0, 1) noise, float32 (B, *shape): row k from the stream (seeds[k], *purpose)."""
-    return _stack([one.random(tuple(shape), dtype=np.float32) for one in _generators(seeds, *purpose)], shape)
+    return _filled(seeds, shape, purpose, lambda stream, row: stream.random(dtype=np.float32, out=row))
 
 
 def integers(seeds: Sequence[int], high: int, *purpose: int | str) -> Tensor:
     """Uniform integers in 0..high-1, int64 (B,): entry k from the stream (seeds[k], *purpose)."""
-    return _stack([one.integers(high) for one in _generators(seeds, *purpose)], ())
-
-
-def _stack(rows: Sequence, shape: Sequence[int]) -> Tensor:
     import torch
 
-    return torch.from_numpy(np.stack(rows)) if rows else torch.empty(0, *shape)
+    return torch.tensor([int(stream.integers(high)) for stream in _generators(seeds, *purpose)], dtype=torch.int64)
+
+
+def trajectory(seeds: Sequence[int], shape: Sequence[int]) -> Callable[[int], Tensor]:
+    """The noise of a trajectory's steps: step -> N(0, 1) noise, float32 (B, *shape), the same in whichever order asked.
+
+    Steps of small images are drawn several at a time, because a stream costs as much as a hundred numbers: step i of
+    sample k is row i mod m of the stream (seeds[k], "steps", i div m), m = max(1, 1024 div (numbers in an image)).
+    """
+    together = max(1, 1024 // max(1, math.prod(shape)))
+
+    @lru_cache(maxsize=1)
+    def drawn(block: int) -> Tensor:
+        return normal(seeds, (together, *shape), "steps", block)
+
+    return lambda step: drawn(step // together)[:, step % together]
+
+
+def _filled(seeds: Sequence[int], shape: Sequence[int], purpose: tuple, fill: Callable) -> Tensor:
+    import torch
+
+    rows = np.empty((len(seeds), math.prod(shape)), dtype=np.float32)
+    for row, stream in zip(rows, _generators(seeds, *purpose), strict=True):
+        fill(stream, row)
+    return torch.from_numpy(rows).reshape(len(seeds), *shape)

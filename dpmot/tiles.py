@@ -33,8 +33,10 @@ def in_tiles(function: Callable, *rows: Tensor, tile: int = TILE):
     for first in range(0, len(rows[0]), tile):
         blocks = [argument[first : first + tile] for argument in rows]
         kept = len(blocks[0])
-        result = function(*(torch.cat([b, b[-1:].expand(tile - kept, *b.shape[1:])]) for b in blocks))
+        if kept < tile:
+            blocks = [torch.cat([b, b[-1:].expand(tile - kept, *b.shape[1:])]) for b in blocks]
+        result = function(*blocks)
         parts.append(tuple(one[:kept] for one in result) if isinstance(result, tuple) else result[:kept])
     if isinstance(parts[0], tuple):
         return tuple(torch.cat(columns) for columns in zip(*parts, strict=True))
-    return torch.cat(parts)
+    return torch.cat(parts) if len(parts) > 1 else parts[0]

@@ -69,3 +69,21 @@ def test_across_samples_the_noise_has_its_law(draw, law):
 
 def test_no_seeds_give_an_empty_batch_of_the_right_shape():
     assert seeds.normal([], (1, 8, 8), "prior").shape == (0, 1, 8, 8)
+
+
+@pytest.mark.parametrize(("shape", "together"), [((1, 8, 8), 16), ((2,), 512), ((1, 28, 28), 1), ((3, 32, 32), 1)])
+def test_the_noise_of_a_trajectory_is_the_same_in_whichever_order_it_is_asked(shape, together):
+    rows = seeds.sample_seeds(2, 5)
+    noise = seeds.trajectory(rows, shape)
+    there = [noise(step) for step in (0, 40, 3, 17, 40)]
+    assert all(one.shape == (5, *shape) and one.dtype == torch.float32 for one in there)
+    assert torch.equal(there[1], there[4]) and torch.equal(seeds.trajectory(rows[3:4], shape)(17)[0], there[3][3])
+    block, place = divmod(17, together)
+    assert torch.equal(there[3], seeds.normal(rows, (together, *shape), "steps", block)[:, place])
+
+
+def test_the_steps_of_a_trajectory_are_independent():
+    noise = seeds.trajectory(seeds.sample_seeds(0, 64), (1, 8, 8))
+    drawn = [noise(step).flatten() for step in (0, 1, 15, 16, 32)]
+    correlation = torch.corrcoef(torch.stack(drawn)) - torch.eye(5)
+    assert correlation.abs().max() < 4 / 64  # four standard deviations of 4096 independent pairs

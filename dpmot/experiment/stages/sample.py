@@ -143,13 +143,14 @@ class Method:
         if self.job["sampler"] == "none":
             return x
         sigmas = torch.from_numpy(grid.sigmas(self.network.chain, cell).copy())
+        noise = seeds.trajectory(rows, x.shape[1:])
         sampler = plugins.path("baselines", self.job["sampler"])
         try:
             x = plugins.find("baselines", self.job["sampler"]).sample(
                 denoiser,
                 x,
                 sigmas,
-                noise=lambda step: seeds.normal(rows, x.shape[1:], "step", step).to(x),
+                noise=lambda step: noise(step).to(x),
                 **self.job["sampler_options"],
             )
             if self.job["extra_denoise"]:
