@@ -53,18 +53,17 @@ def describe() -> str:
     return "\n".join(lines)
 
 
-def verify(path: Path, sha256: str | None) -> None:
-    """Compare a file with its hash; None passes.
+def verify(path: Path, sha256: str | None) -> str:
+    """The sha256 of a file, compared with the one it should have; None passes.
 
     Raises:
         ValueError: another hash; the message names the file and both.
     """
-    if sha256 is None:
-        return
     with path.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != sha256.lower():
+    if sha256 is not None and found != sha256.lower():
         raise ValueError(f"{path} has sha256 {found}, its card says {sha256}: download it again, or correct the card")
+    return found
 
 
 def weights_file(path: Path) -> Path:

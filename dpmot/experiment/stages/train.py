@@ -8,7 +8,7 @@ import torch
 from dpmot import plugins, seeds
 from dpmot.diffusion import network, published
 from dpmot.diffusion.training import Schedule, batch_of, fit
-from dpmot.experiment.records import atomic, file_digest
+from dpmot.experiment.records import atomic
 from dpmot.experiment.stages._session import Part, read_data, session
 
 
@@ -41,10 +41,12 @@ def _load(job: Mapping, parts: Mapping) -> tuple[dict, dict]:
     card = job["card"]
     path = Path(card["weights"])
     file = published.weights_file(path)
-    published.verify(file, card.get("sha256"))
+    found_hash = published.verify(file, card.get("sha256"))
     if network.is_own(file):
         loaded = network.load(file)
         return dict(loaded.card), _weights_of(loaded)
+    if "kind" not in card:
+        raise ValueError(f"{file} does not say what it is: give network {job['network']} a kind, or a card")
     facts = _facts(job, parts, unet=card.get("unet", {}))
     if path.is_dir():
         found, tensors = published.read_folder(path, card["kind"], facts["options"])
@@ -55,7 +57,7 @@ def _load(job: Mapping, parts: Mapping) -> tuple[dict, dict]:
         network.build(facts, tensors)
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from None
-    facts["published"] = {"card": card.get("card"), "file": file_digest(file), "verified": "sha256" in card}
+    facts["published"] = {"card": card.get("card"), "sha256": found_hash, "verified": "sha256" in card}
     return facts, {None: tensors}
 
 

@@ -1,0 +1,68 @@
+"""Networks that are loaded, not trained: what is checked before they are used."""
+
+import hashlib
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from dpmot.diffusion import network
+from dpmot.diffusion.unet import UNet
+from dpmot.experiment.stages import train
+from dpmot.experiment.stages._session import Part
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+PARTS = {"A": Part(torch.zeros(4, 1, 8, 8, dtype=torch.uint8), torch.zeros(4, dtype=torch.int64))}
+CARD = {"kind": "edm", "options": {"sigma_data": 0.75}, "unet": {"channels": 8}}
+
+
+@pytest.fixture
+def weights(tmp_path):
+    torch.manual_seed(0)
+    tensors = UNet(1, channels=8).state_dict()
+    torch.save(tensors, tmp_path / "w.pt")
+    save_file(tensors, tmp_path / "w.safetensors")
+    return tmp_path
+
+
+def load(file, **changes):
+    return train._load({"card": {**CARD, "weights": str(file), **changes}}, PARTS)
+
+
+@pytest.mark.parametrize("name", ["w.pt", "w.safetensors"])
+def test_tensors_load_into_the_network_that_the_configuration_describes(weights, name):
+    facts, found = load(weights / name)
+    assert facts["kind"] == "edm" and facts["shape"] == [1, 8, 8] and facts["published"]["verified"] is False
+    expected = torch.load(weights / "w.pt", weights_only=True)
+    assert all(torch.equal(found[None][key], expected[key]) for key in expected)
+    network.save(weights / "mine.safetensors", facts, found)
+    again, same = load(weights / "mine.safetensors")
+    assert again == facts and all(torch.equal(same[None][key], expected[key]) for key in expected)
+
+
+def test_a_file_whose_hash_is_pinned_must_have_it(weights):
+    right = hashlib.sha256((weights / "w.pt").read_bytes()).hexdigest()
+    facts, _ = load(weights / "w.pt", sha256=right)
+    assert facts["published"] == {"card": None, "sha256": right, "verified": True}
+    wrong = right[:-1] + ("0" if right[-1] != "0" else "1")
+    with pytest.raises(ValueError, match=rf"w.pt has sha256 {right}, its card says {wrong}"):
+        load(weights / "w.pt", sha256=wrong)
+
+
+def test_weights_of_another_architecture_name_the_file_and_what_does_not_fit(weights):
+    with pytest.raises(ValueError, match=r"w.pt: The weights do not fit the architecture .*'channels': 16"):
+        load(weights / "w.pt", unet={"channels": 16})
+
+
+def test_tensors_without_a_kind_are_asked_what_they_are(weights):
+    job = {"network": "s", "card": {"distillation": "progressive", "weights": str(weights / "w.pt")}}
+    with pytest.raises(ValueError, match=r"w.pt does not say what it is: give network s a kind, or a card"):
+        train._load(job, PARTS)
+
+
+def test_images_of_another_shape_are_refused(weights):
+    facts, _ = load(weights / "w.pt")
+    with pytest.raises(
+        ValueError, match=r"w.pt was made for images of shape \[1, 8, 8\], the data set has \[3, 8, 8\]"
+    ):
+        train._check_shape(facts, [3, 8, 8], "w.pt")
