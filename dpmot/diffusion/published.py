@@ -126,7 +126,8 @@ def read_folder(folder: Path, kind: str, options: Mapping) -> tuple[dict, dict]:
         (facts, tensors): what :func:`dpmot.diffusion.network.build` needs, "shape" and "diffusers", and the weights.
 
     Raises:
-        ValueError: no such folder, another architecture, or a scheduler that contradicts kind and options.
+        ValueError: no such folder, another architecture, weights that are damaged, need code, or are not all of the
+            architecture's and nothing else, or a scheduler that contradicts kind and options.
     """
     place = _model_folder(folder)
     config = _json(place / "config.json")
@@ -141,10 +142,7 @@ def read_folder(folder: Path, kind: str, options: Mapping) -> tuple[dict, dict]:
     _check_scheduler(folder, kind, options)
     size = config["sample_size"]
     height, width = size if isinstance(size, list) else (size, size)
-    file = weights_file(folder)
-    model = _diffusers().from_pretrained(
-        place, local_files_only=True, use_safetensors=file.suffix == ".safetensors", low_cpu_mem_usage=False
-    )
+    model = _pretrained(place, weights_file(folder))
     # What its authors call the time step, from the condition of our parametrisations: t / T, and ln(sigma) / 4.
     timestep = [options.get("num_levels", 1000), -1] if kind == "ddpm" else [1000, 0]
     facts = {"shape": [config["in_channels"], height, width]}
@@ -178,6 +176,31 @@ def build(facts: Mapping):
 def classes(facts: Mapping) -> int:
     """Classes whose labels the network of these facts takes; 0 for none."""
     return facts["config"].get("num_class_embeds") or 0
+
+
+def _pretrained(place: Path, file: Path):
+    """The UNet2DModel of a folder; diffusers alone would leave what is missing at random, with a warning."""
+    network = _diffusers()
+    read_tensors(file)  # refuses what is damaged or needs code
+    try:
+        model, found = network.from_pretrained(
+            place,
+            local_files_only=True,
+            use_safetensors=file.suffix == ".safetensors",
+            low_cpu_mem_usage=False,
+            output_loading_info=True,
+        )
+    except (RuntimeError, ValueError, TypeError, OSError) as error:
+        said = "; ".join(line.strip() for line in str(error).splitlines()[:2])
+        raise ValueError(f"{file} does not fit {place / 'config.json'}: {said}") from None
+    for kind in ("missing", "unexpected"):
+        if keys := found[f"{kind}_keys"]:
+            some = ", ".join(sorted(keys)[:3]) + (", ..." if len(keys) > 3 else "")
+            raise ValueError(
+                f"{file} does not fit {place / 'config.json'}: {len(keys)} tensors {kind} ({some}); "
+                "take weights and config.json from one place"
+            )
+    return model
 
 
 def _diffusers():

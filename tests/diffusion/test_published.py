@@ -188,6 +188,38 @@ def test_a_folder_that_is_something_else_is_refused(folder):
         published.read_folder(path, "ddpm", {})
 
 
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda tensors: tensors.pop("conv_in.weight"), r"1 tensors missing \(conv_in.weight\); take weights and"),
+        (lambda tensors: tensors.update(extra=torch.ones(2)), r"1 tensors unexpected \(extra\); take weights and"),
+        (lambda tensors: tensors.update({"conv_in.weight": torch.ones(3)}), "size mismatch for conv_in.weight"),
+    ],
+)
+@pytest.mark.parametrize("suffix", ["safetensors", "bin"])
+def test_weights_that_are_not_the_architectures_are_refused(folder, damage, said, suffix):
+    path, model = folder
+    tensors = {key: tensor.clone() for key, tensor in model.state_dict().items()}
+    damage(tensors)
+    (path / "unet" / "diffusion_pytorch_model.safetensors").unlink()
+    save = save_file if suffix == "safetensors" else torch.save
+    save(tensors, path / "unet" / f"diffusion_pytorch_model.{suffix}")
+    with pytest.raises(ValueError, match=rf"model.{suffix} does not fit .*config.json: .*{said}"):
+        published.read_folder(path, "ddpm", {})
+
+
+def test_damaged_weights_and_code_in_a_folder_are_refused(folder, capsys):
+    place = folder[0] / "unet"
+    (place / "diffusion_pytorch_model.safetensors").write_bytes(b"not")
+    with pytest.raises(ValueError, match=r"safetensors is no safetensors file, or is damaged"):
+        published.read_folder(place, "ddpm", {})
+    (place / "diffusion_pytorch_model.safetensors").unlink()
+    torch.save({"conv_in.weight": Code()}, place / "diffusion_pytorch_model.bin")
+    with pytest.raises(ValueError, match=r"model.bin cannot be read without running code, and is refused"):
+        published.read_folder(place, "ddpm", {})
+    assert "code was run" not in capsys.readouterr().out
+
+
 def test_a_scheduler_that_contradicts_the_options_is_said(folder):
     path, _ = folder
     (path / "scheduler").mkdir()
