@@ -1,14 +1,15 @@
 r"""Multistep consistency sampling (Song et al. 2023, algorithm 1): jump to an estimate of x0, then noise it anew.
 
-    x_{i+1} = D(x_i, sigma_i) + sigma_{i+1} z_i
+    x_{i+1} = D(x_i, sigma_i) + sqrt(sigma_{i+1}^2 - sigma_min^2) z_i
 
-made for consistency models, whose D(x, sigma) is a sample and not a mean; it runs on any denoiser. One evaluation a
-step.
+made for consistency models, whose D(x, sigma) is a sample (of noise level sigma_min) and not a mean; it runs on any
+denoiser. Its authors search the levels; equal angles stand in for that: in two steps the second is at sigma_data (0.5;
+their search for CIFAR-10 gave 0.8). A grid that ends at sigma_min would waste its last step. One evaluation a step.
 """
 
 from dpmot.diffusion.sigmas import UnattainableBudget, intervals
 
-GRID = "karras"
+GRID = "aligned"
 
 
 def num_steps(nfe: int) -> int:
@@ -44,5 +45,6 @@ def sample(denoiser, x, sigmas, *, noise=None, callback=None):
         denoised = denoiser(x, sigma)
         if callback:
             callback(i, x, denoised)
-        x = denoised + to * noise(i) if to > 0 else denoised
+        up = max(0.0, float(to**2) - denoiser.sigma_min**2) ** 0.5
+        x = denoised + up * noise(i) if to > 0 else denoised
     return x

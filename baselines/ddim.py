@@ -12,6 +12,16 @@ from dpmot.diffusion.sigmas import UnattainableBudget, intervals
 GRID = None  # the network's own levels
 
 
+def check(*, eta: float = 0.0) -> None:
+    """Refuse options that the method does not have.
+
+    Raises:
+        ValueError: see :func:`sample`.
+    """
+    if not 0 <= eta <= 1:
+        raise ValueError(f"DDIM's eta must lie in [0, 1], got {eta}")
+
+
 def num_steps(nfe: int) -> int:
     """Most steps within ``nfe`` evaluations: one a step.
 
@@ -40,8 +50,7 @@ def sample(denoiser, x, sigmas, *, noise=None, callback=None, eta: float = 0.0):
     Raises:
         ValueError: eta outside [0, 1], or eta > 0 without noise.
     """
-    if not 0 <= eta <= 1:
-        raise ValueError(f"DDIM's eta must lie in [0, 1], got {eta}")
+    check(eta=eta)
     if eta and noise is None:
         raise ValueError(f"DDIM with eta = {eta} is stochastic: pass noise(i)")
     for i, sigma, to in intervals(sigmas):  # i = 0, ..., n-1; sigma_n = 0

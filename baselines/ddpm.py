@@ -10,6 +10,16 @@ from dpmot.diffusion.sigmas import UnattainableBudget, intervals
 GRID = None  # the network's own levels
 
 
+def check(*, variance: str = "small") -> None:
+    """Refuse options that the method does not have.
+
+    Raises:
+        ValueError: see :func:`sample`.
+    """
+    if variance not in ("small", "large"):
+        raise ValueError(f'DDPM\'s variance must be "small" or "large", got {variance!r}')
+
+
 def num_steps(nfe: int) -> int:
     """Most steps within ``nfe`` evaluations: one a step.
 
@@ -38,8 +48,7 @@ def sample(denoiser, x, sigmas, *, noise=None, callback=None, variance: str = "s
     Raises:
         ValueError: unknown variance, or no noise given.
     """
-    if variance not in ("small", "large"):
-        raise ValueError(f'DDPM\'s variance must be "small" or "large", got {variance!r}')
+    check(variance=variance)
     if noise is None:
         raise ValueError("DDPM is stochastic: pass noise(i)")
     for i, sigma, to in intervals(sigmas):  # i = 0, ..., n-1; sigma_n = 0

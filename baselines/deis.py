@@ -17,6 +17,18 @@ VARIABLES = {"t": vp_time, "log_sigma": np.log, "sigma": np.asarray}
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(32)  # exact to rounding for these smooth integrands
 
 
+def check(*, order: int = 4, variable: str = "t") -> None:
+    """Refuse options that the method does not have.
+
+    Raises:
+        ValueError: see :func:`sample`.
+    """
+    if order not in (1, 2, 3, 4):
+        raise ValueError(f"DEIS's order must be 1, 2, 3 or 4, got {order}")
+    if variable not in VARIABLES:
+        raise ValueError(f"DEIS's variable must be one of {', '.join(VARIABLES)}, got {variable!r}")
+
+
 def num_steps(nfe: int) -> int:
     """Most steps within ``nfe`` evaluations: one a step.
 
@@ -46,10 +58,7 @@ def sample(denoiser, x, sigmas, *, noise=None, callback=None, order: int = 4, va
     Raises:
         ValueError: another order or variable.
     """
-    if order not in (1, 2, 3, 4):
-        raise ValueError(f"DEIS's order must be 1, 2, 3 or 4, got {order}")
-    if variable not in VARIABLES:
-        raise ValueError(f"DEIS's variable must be one of {', '.join(VARIABLES)}, got {variable!r}")
+    check(order=order, variable=variable)
     past: list[tuple] = []  # (sigma, eps), latest first
     for i, sigma, to in intervals(sigmas):  # i = 0, ..., n-1; sigma_n = 0
         denoised = denoiser(x, sigma)

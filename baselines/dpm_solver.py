@@ -15,12 +15,23 @@ from dpmot.diffusion.sigmas import UnattainableBudget, intervals
 GRID = "log_snr"
 
 
+def check(*, order: int = 2) -> None:
+    """Refuse options that the method does not have.
+
+    Raises:
+        ValueError: see :func:`sample`.
+    """
+    if order not in (1, 2, 3):
+        raise ValueError(f"DPM-Solver's order must be 1, 2 or 3, got {order}")
+
+
 def num_steps(nfe: int, *, order: int = 2) -> int:
     """Most steps within ``nfe`` evaluations: n steps of order p spend p (n - 1) + 1.
 
     Raises:
         UnattainableBudget: nfe < 1.
     """
+    check(order=order)
     if nfe < 1:
         raise UnattainableBudget(f"DPM-Solver needs at least 1 evaluation, NFE {nfe} was given")
     return (nfe - 1) // order + 1
@@ -43,8 +54,7 @@ def sample(denoiser, x, sigmas, *, noise=None, callback=None, order: int = 2):
     Raises:
         ValueError: another order.
     """
-    if order not in (1, 2, 3):
-        raise ValueError(f"DPM-Solver's order must be 1, 2 or 3, got {order}")
+    check(order=order)
     for i, sigma, to in intervals(sigmas):  # i = 0, ..., n-1; sigma_n = 0
         denoised = denoiser(x, sigma)
         if callback:

@@ -16,6 +16,18 @@ from dpmot.diffusion.sigmas import UnattainableBudget, intervals
 GRID = "log_snr"
 
 
+def check(*, order: int = 2, sde: bool = False, taylor: bool = False) -> None:
+    """Refuse options that the method does not have.
+
+    Raises:
+        ValueError: see :func:`sample`.
+    """
+    if order not in ((1, 2) if sde else (1, 2, 3)):
+        raise ValueError(f"DPM-Solver++ has orders 1, 2 and, as an ODE, 3; got {order}{' with sde' if sde else ''}")
+    if taylor and order != 3:
+        raise ValueError(f"DPM-Solver++'s taylor is an option of order 3, got order {order}")
+
+
 def num_steps(nfe: int) -> int:
     """Most steps within ``nfe`` evaluations: one a step.
 
@@ -46,10 +58,7 @@ def sample(denoiser, x, sigmas, *, noise=None, callback=None, order: int = 2, sd
     Raises:
         ValueError: an order that does not exist, or the SDE without noise.
     """
-    if order not in ((1, 2) if sde else (1, 2, 3)):
-        raise ValueError(f"DPM-Solver++ has orders 1, 2 and, as an ODE, 3; got {order}{' with sde' if sde else ''}")
-    if taylor and order != 3:
-        raise ValueError(f"DPM-Solver++'s taylor is an option of order 3, got order {order}")
+    check(order=order, sde=sde, taylor=taylor)
     if sde and noise is None:
         raise ValueError("DPM-Solver++ with sde is stochastic: pass noise(i)")
     past: list[tuple] = []  # (sigma, D) of the steps before, latest first

@@ -13,6 +13,20 @@ from dpmot.diffusion.sigmas import UnattainableBudget, intervals
 GRID = "karras"
 
 
+def check(*, churn: float = 0.0, churn_min: float = 0.05, churn_max: float = 50.0, churn_noise: float = 1.003) -> None:
+    """Refuse options that the method does not have.
+
+    Raises:
+        ValueError: see :func:`sample`.
+    """
+    if not churn >= 0:
+        raise ValueError(f"EDM's churn must be at least 0, got {churn}")
+    if not 0 <= churn_min <= churn_max:
+        raise ValueError(f"EDM needs 0 <= churn_min <= churn_max, got {churn_min} and {churn_max}")
+    if not churn_noise > 0:
+        raise ValueError(f"EDM's churn_noise must be above 0, got {churn_noise}")
+
+
 def num_steps(nfe: int, *, correct: bool = True) -> int:
     """Most steps within ``nfe`` evaluations: n steps spend 2 n - 1, or n without the correction.
 
@@ -55,10 +69,9 @@ def sample(
         The sample at sigma 0, (B, *S).
 
     Raises:
-        ValueError: churn < 0, or churn > 0 without noise.
+        ValueError: churn < 0 or > 0 without noise, churn_min above churn_max, or churn_noise not above 0.
     """
-    if not churn >= 0:
-        raise ValueError(f"EDM's churn must be at least 0, got {churn}")
+    check(churn=churn, churn_min=churn_min, churn_max=churn_max, churn_noise=churn_noise)
     if churn and noise is None:
         raise ValueError(f"EDM with churn = {churn} is stochastic: pass noise(i)")
     steps = intervals(sigmas)

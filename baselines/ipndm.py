@@ -17,6 +17,16 @@ ADAMS_BASHFORTH = {
 }
 
 
+def check(*, order: int = 4) -> None:
+    """Refuse options that the method does not have.
+
+    Raises:
+        ValueError: see :func:`sample`.
+    """
+    if order not in ADAMS_BASHFORTH:
+        raise ValueError(f"iPNDM's order must be 1, 2, 3 or 4, got {order}")
+
+
 def num_steps(nfe: int) -> int:
     """Most steps within ``nfe`` evaluations: one a step.
 
@@ -45,8 +55,7 @@ def sample(denoiser, x, sigmas, *, noise=None, callback=None, order: int = 4):
     Raises:
         ValueError: another order.
     """
-    if order not in ADAMS_BASHFORTH:
-        raise ValueError(f"iPNDM's order must be 1, 2, 3 or 4, got {order}")
+    check(order=order)
     past: list = []  # eps, latest first
     for i, sigma, to in intervals(sigmas):  # i = 0, ..., n-1; sigma_n = 0
         denoised = denoiser(x, sigma)

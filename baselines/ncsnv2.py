@@ -15,12 +15,25 @@ GRID = "geometric"
 PRIOR = "uniform"  # the authors' chains start from uniform noise in the images' range
 
 
+def check(*, steps_per_level: int = 5, step: float | None = None) -> None:
+    """Refuse options that the method does not have.
+
+    Raises:
+        ValueError: see :func:`sample`.
+    """
+    if steps_per_level < 1:
+        raise ValueError(f"Langevin dynamics needs at least 1 step a level, got steps_per_level {steps_per_level}")
+    if step is not None and not 0 < step <= 1:
+        raise ValueError(f"Langevin's step (epsilon / sigma_L^2) must lie in (0, 1], got {step}")
+
+
 def num_steps(nfe: int, *, steps_per_level: int = 5, denoise: bool = True) -> int:
     """Most levels within ``nfe`` evaluations: n levels spend n T, and one for the final denoising.
 
     Raises:
         UnattainableBudget: not one level fits.
     """
+    check(steps_per_level=steps_per_level)
     least = steps_per_level + denoise
     if nfe < least:
         raise UnattainableBudget(
@@ -59,10 +72,7 @@ def sample(
     Raises:
         ValueError: steps_per_level < 1, step outside (0, 1], or no noise given.
     """
-    if steps_per_level < 1:
-        raise ValueError(f"Langevin dynamics needs at least 1 step a level, got steps_per_level {steps_per_level}")
-    if step is not None and not 0 < step <= 1:
-        raise ValueError(f"Langevin's step (epsilon / sigma_L^2) must lie in (0, 1], got {step}")
+    check(steps_per_level=steps_per_level, step=step)
     if noise is None:
         raise ValueError("Langevin dynamics is stochastic: pass noise(k)")
     steps = intervals(sigmas)

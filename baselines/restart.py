@@ -7,10 +7,24 @@ At the level sigma_j of the grid nearest to ``low`` the trajectory is thrown bac
 which contracts the errors made so far; then it goes on to 0. n steps cost 2 n - 1 + 2 inner restarts.
 """
 
+from itertools import pairwise
+
 from baselines._heun import heun
 from dpmot.diffusion.sigmas import UnattainableBudget, intervals, karras
 
 GRID = "karras"
+
+
+def check(*, restarts: int = 1, inner: int = 2, low: float = 0.06, high: float = 0.3) -> None:
+    """Refuse options that the method does not have.
+
+    Raises:
+        ValueError: see :func:`sample`.
+    """
+    if restarts < 1 or inner < 1:
+        raise ValueError(f"Restart needs at least 1 restart of 1 inner step, got restarts {restarts}, inner {inner}")
+    if not (low > 0 and high > 0):
+        raise ValueError(f"Restart needs low and high above 0, got low {low}, high {high}")
 
 
 def num_steps(nfe: int, *, restarts: int = 1, inner: int = 2) -> int:
@@ -19,6 +33,7 @@ def num_steps(nfe: int, *, restarts: int = 1, inner: int = 2) -> int:
     Raises:
         UnattainableBudget: fewer evaluations than 2 steps and the restarts need.
     """
+    check(restarts=restarts, inner=inner)
     spent = 2 * inner * restarts
     if nfe < 3 + spent:
         raise UnattainableBudget(
@@ -57,10 +72,9 @@ def sample(
         The sample at sigma 0, (B, *S).
 
     Raises:
-        ValueError: restarts or inner < 1, n < 2, or no noise given.
+        ValueError: restarts or inner < 1, low or high not above 0, n < 2, or no noise given.
     """
-    if restarts < 1 or inner < 1:
-        raise ValueError(f"Restart needs at least 1 restart of 1 inner step, got restarts {restarts}, inner {inner}")
+    check(restarts=restarts, inner=inner, low=low, high=high)
     if len(sigmas) < 3:
         raise ValueError("Restart needs a grid of at least 2 steps: with one there is nothing to repeat")
     if noise is None:
@@ -75,7 +89,7 @@ def sample(
         if i == back:
             for k in range(restarts):
                 x = x + (top**2 - bottom**2) ** 0.5 * noise(k)
-                for _, high_sigma, low_sigma in intervals(again):
+                for high_sigma, low_sigma in pairwise(again):
                     x = heun(denoiser, x, denoiser(x, high_sigma), high_sigma, low_sigma)
         denoised = denoiser(x, sigma)
         if callback:

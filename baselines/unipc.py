@@ -17,6 +17,18 @@ from dpmot.diffusion.sigmas import UnattainableBudget, intervals
 GRID = "log_snr"
 
 
+def check(*, order: int = 3, variant: str = "bh2") -> None:
+    """Refuse options that the method does not have.
+
+    Raises:
+        ValueError: see :func:`sample`.
+    """
+    if order not in (1, 2, 3):
+        raise ValueError(f"UniPC's order must be 1, 2 or 3, got {order}")
+    if variant not in ("bh1", "bh2"):
+        raise ValueError(f'UniPC\'s variant must be "bh1" or "bh2", got {variant!r}')
+
+
 def num_steps(nfe: int) -> int:
     """Most steps within ``nfe`` evaluations: one a step.
 
@@ -49,10 +61,7 @@ def sample(
     Raises:
         ValueError: another order or variant.
     """
-    if order not in (1, 2, 3):
-        raise ValueError(f"UniPC's order must be 1, 2 or 3, got {order}")
-    if variant not in ("bh1", "bh2"):
-        raise ValueError(f'UniPC\'s variant must be "bh1" or "bh2", got {variant!r}')
+    check(order=order, variant=variant)
     past: list[tuple] = []  # (lambda, D) of the steps before, latest first
     start, most = x, 0  # of the step before: where it began, its order
     for i, sigma, to in intervals(sigmas):  # i = 0, ..., n-1; sigma_n = 0

@@ -60,6 +60,18 @@ def arguments(kind: str, name: str, function: str) -> list[str]:
     return [argument.arg for argument in [*found.args.args, *found.args.kwonlyargs]]
 
 
+def constant(kind: str, name: str, variable: str) -> object:
+    """A literal that a plugin assigns at its top level, read from its source; None where it assigns none.
+
+    Raises:
+        UnknownPlugin: no such file.
+    """
+    for node in ast.parse(path(kind, name).read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Assign) and [getattr(target, "id", None) for target in node.targets] == [variable]:
+            return ast.literal_eval(node.value)
+    return None
+
+
 def find(kind: str, name: str) -> ModuleType:
     """Import one plugin.
 

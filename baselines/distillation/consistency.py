@@ -17,6 +17,8 @@ from dpmot.diffusion.network import NetworkDenoiser, given
 from dpmot.diffusion.sigmas import Chain, karras
 from dpmot.diffusion.training import Schedule, batch_of, fit
 
+LEAST = {"levels": 2}
+
 
 def train(
     teacher: NetworkDenoiser,
@@ -58,7 +60,8 @@ def train(
         return consistency_loss(one, other, grid, batch.x0, batch.noise, batch.u).mean()
 
     state = checkpoint("consistency") if checkpoint else None
-    return {None: fit(student.model, loss_at, schedule, description="consistency model", checkpoint=state).weights}
+    name = "consistency model"
+    return {None: fit(student.model, loss_at, schedule, seed=seed, description=name, checkpoint=state).weights}
 
 
 def consistency_loss(teacher, student, grid: Tensor, x0: Tensor, noise: Tensor, u: Tensor) -> Tensor:

@@ -24,6 +24,7 @@ from dpmot.diffusion.sigmas import Chain, Grid, karras
 from dpmot.diffusion.training import Schedule, fit
 
 BLOCK = 512  # trajectories computed between two checkpoints
+LEAST = {"pairs": 1, "teacher_steps": 1}
 
 
 def train(
@@ -83,7 +84,7 @@ def train(
             return pair_loss(given(student, whose, chosen), grid, at[i, chosen], at[i + 1, chosen], i).mean()
 
         name, state = f"student of {count} steps", checkpoint(f"{count}") if checkpoint else None
-        students[count] = fit(student.model, loss_at, schedule, description=name, checkpoint=state).weights
+        students[count] = fit(student.model, loss_at, schedule, seed=seed, description=name, checkpoint=state).weights
     return students
 
 

@@ -56,7 +56,7 @@ def train(
 
         name = f"student of {count} steps"
         state = checkpoint(f"{count}") if checkpoint else None
-        students[count] = fit(student.model, loss_at, schedule, description=name, checkpoint=state).weights
+        students[count] = fit(student.model, loss_at, schedule, seed=seed, description=name, checkpoint=state).weights
         student.model.load_state_dict(students[count])
         teacher = student
     return students

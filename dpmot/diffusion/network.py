@@ -57,8 +57,7 @@ class Network:
     @property
     def classes(self) -> int:
         """Classes whose labels the network takes; 0 for none."""
-        foreign = self.card.get("diffusers")
-        return published.classes(foreign) if foreign else self.card.get("unet", {}).get("classes", 0)
+        return classes(self.card)
 
     def denoiser(self, steps: int) -> Denoiser:
         """The denoiser to use for a trajectory of ``steps`` steps."""
@@ -68,6 +67,12 @@ class Network:
 def parametrisation(card: Mapping):
     """The parametrisation that a card names, with its options."""
     return plugins.find("networks", card["kind"]).Parametrisation(**card["options"])
+
+
+def classes(card: Mapping) -> int:
+    """Classes whose labels the network of a card takes; 0 for none."""
+    foreign = card.get("diffusers")
+    return published.classes(foreign) if foreign else card.get("unet", {}).get("classes", 0)
 
 
 def chain_of(card: Mapping) -> Chain:

@@ -11,6 +11,7 @@ import json
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import yaml
 
@@ -99,13 +100,20 @@ def read_tensors(path: Path) -> dict:
             raise ValueError(f"{path} is no safetensors file, or is damaged: {error}") from None
     if path.suffix == ".pkl":
         raise ValueError(f"{path} is a pickle, which runs code when it is read, and is refused; {CONVERSION}")
+    with path.open("rb") as file:
+        begins = file.read(2)
+    if begins not in (b"PK", b"\x80\x02"):  # a zip archive, or the older plain pickle
+        raise ValueError(f"{path} is no file of torch.save (it begins with {begins!r}): download it again")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        first = str(error).strip().splitlines()[0]
+    except pickle.UnpicklingError as error:
+        first = (str(error).strip() or "no reason given").splitlines()[0]
         raise ValueError(
             f"{path} cannot be read without running code, and is refused ({first}); {CONVERSION}"
         ) from None
+    except Exception as error:  # torch raises what its parts raise: KeyError, EOFError, OSError, RuntimeError, ...
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ValueError(f"{path} is damaged ({first}): download it again") from None
     if not (isinstance(content, Mapping) and content and all(isinstance(v, torch.Tensor) for v in content.values())):
         held = ", ".join(map(str, content)) if isinstance(content, Mapping) else type(content).__name__
         raise ValueError(
@@ -129,14 +137,20 @@ def read_folder(folder: Path, kind: str, options: Mapping) -> tuple[dict, dict]:
         ValueError: no such folder, another architecture, weights that are damaged, need code, or are not all of the
             architecture's and nothing else, or a scheduler that contradicts kind and options.
     """
-    place = _model_folder(folder)
-    config = _json(place / "config.json")
+    place = _model_folder(folder) / "config.json"
+    config = _json(place)
     name = config.get("_class_name")
     if name != "UNet2DModel":
-        raise ValueError(f"{place / 'config.json'} describes a {name}, only UNet2DModel is read")
+        raise ValueError(f"{place} describes a {name}, only UNet2DModel is read")
+    missing = [key for key in ("in_channels", "out_channels", "sample_size") if config.get(key) is None]
+    if missing:
+        raise ValueError(f"{place} does not say {', '.join(missing)}: add what the weights were trained with")
     if config["in_channels"] != config["out_channels"]:
         channels = f"{config['in_channels']} channels in, {config['out_channels']} out"
         raise ValueError(f"{place}: {channels}: a learned variance is not read")
+    if config.get("time_embedding_type", "positional") != "positional":
+        embedding = config["time_embedding_type"]
+        raise ValueError(f"{place}: time_embedding_type {embedding}: only positional is read, its times go below 0")
     if kind not in ("ddpm", "edm"):
         raise ValueError(f"{folder}: a UNet2DModel is read as kind ddpm or edm, not {kind}")
     _check_scheduler(folder, kind, options)
@@ -178,26 +192,34 @@ def classes(facts: Mapping) -> int:
     return facts["config"].get("num_class_embeds") or 0
 
 
-def _pretrained(place: Path, file: Path):
-    """The UNet2DModel of a folder; diffusers alone would leave what is missing at random, with a warning."""
+def _pretrained(config: Path, file: Path):
+    """The UNet2DModel of a config.json and one file of weights, whatever else lies beside them.
+
+    diffusers reads folders, prefers an index of shards to the file that was verified, and leaves what is missing at
+    random with a warning: it is shown a folder of these two files only, and asked what it found.
+    """
     network = _diffusers()
     read_tensors(file)  # refuses what is damaged or needs code
-    try:
-        model, found = network.from_pretrained(
-            place,
-            local_files_only=True,
-            use_safetensors=file.suffix == ".safetensors",
-            low_cpu_mem_usage=False,
-            output_loading_info=True,
-        )
-    except (RuntimeError, ValueError, TypeError, OSError) as error:
-        said = "; ".join(line.strip() for line in str(error).splitlines()[:2])
-        raise ValueError(f"{file} does not fit {place / 'config.json'}: {said}") from None
+    name = NAMES[0] if file.suffix == ".safetensors" else NAMES[1]
+    with TemporaryDirectory() as folder:
+        for source, target in ((config, "config.json"), (file, name)):
+            (Path(folder) / target).symlink_to(source.resolve())
+        try:
+            model, found = network.from_pretrained(
+                folder,
+                local_files_only=True,
+                use_safetensors=name == NAMES[0],
+                low_cpu_mem_usage=False,
+                output_loading_info=True,
+            )
+        except Exception as error:  # diffusers has no error of its own: whatever it is, the two do not fit
+            said = "; ".join(line.strip() for line in str(error).splitlines()[:2]) or type(error).__name__
+            raise ValueError(f"{file} does not fit {config}: {said}") from None
     for kind in ("missing", "unexpected"):
         if keys := found[f"{kind}_keys"]:
             some = ", ".join(sorted(keys)[:3]) + (", ..." if len(keys) > 3 else "")
             raise ValueError(
-                f"{file} does not fit {place / 'config.json'}: {len(keys)} tensors {kind} ({some}); "
+                f"{file} does not fit {config}: {len(keys)} tensors {kind} ({some}); "
                 "take weights and config.json from one place"
             )
     return model
@@ -220,11 +242,14 @@ def _model_folder(folder: Path) -> Path:
 
 def _json(path: Path) -> dict:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ValueError(f"Cannot read {path}: {error.strerror}") from None
-    except json.JSONDecodeError as error:
+    except ValueError as error:  # no JSON, or no UTF-8
         raise ValueError(f"{path} is no JSON: {error}") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} must hold one JSON object, found {type(content).__name__}")
+    return content
 
 
 def _check_scheduler(folder: Path, kind: str, options: Mapping) -> None:

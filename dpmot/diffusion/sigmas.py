@@ -6,6 +6,7 @@ sigma_t = sqrt((1 - abar_t) / abar_t) and x = x_t / sqrt(abar_t). numpy only: pl
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Grid = NDArray[np.float64]
+_CURRENT: ContextVar[int] = ContextVar("step", default=0)
 
 
 class UnattainableBudget(ValueError):
@@ -41,7 +43,18 @@ def intervals(sigmas: Sequence) -> Iterator[tuple]:
             raise BadGrid(
                 f"At step {i} of {len(values) - 1} {fault}; a grid descends strictly, and only its last entry is 0"
             )
-    return zip(range(len(values) - 1), sigmas[:-1], sigmas[1:], strict=True)
+    return _steps(sigmas)
+
+
+def _steps(sigmas: Sequence) -> Iterator[tuple]:
+    for i, (sigma, to) in enumerate(pairwise(sigmas)):
+        _CURRENT.set(i)
+        yield i, sigma, to
+
+
+def current_step() -> int:
+    """The step that a sampler walking :func:`intervals` is in, for messages."""
+    return _CURRENT.get()
 
 
 def vp_linear_levels(num_levels: int = 1000, *, beta_min: float = 1e-4, beta_max: float = 0.02) -> Grid:
@@ -85,40 +98,35 @@ def quadratic(n: int, sigma_max: float, sigma_min: float) -> Grid:
 
 
 def cosine(n: int, sigma_max: float, sigma_min: float) -> Grid:
-    """n levels equally spaced in arctan sigma, then 0, shape (n + 1,): equal steps of the cosine chain.
+    """n equal steps in arctan sigma, shape (n + 1,): equal steps of the cosine chain; see :func:`aligned` for its end.
 
     (Nichol & Dhariwal 2021, eq. 17: abar = cos^2, so sigma = tan of an angle linear in t.)
     """
-    return aligned(n, sigma_max, sigma_min, variances=np.ones(1))
+    return aligned(n, sigma_max, sigma_min, data_std=1.0)
 
 
-def aligned(n: int, sigma_max: float, sigma_min: float, *, variances: NDArray) -> Grid:
-    r"""The grid on which DDIM keeps the law of Gaussian data best, then 0, shape (n + 1,); nothing is searched.
+def aligned(n: int, sigma_max: float, sigma_min: float, *, data_std: float) -> Grid:
+    r"""The grid on which DDIM keeps the law of isotropic Gaussian data best, shape (n + 1,); nothing is searched.
 
-    For a direction of variance c^2 put theta = arctan(sigma / c). A DDIM step multiplies it by cos(theta_i -
-    theta_{i+1}) times what the exact flow does, so the output's 2-Wasserstein distance to the data is
-    sum_j c_j^2 (1 - prod_i cos)^2. With one variance it is least for equal steps in theta, for every n; with several,
-    to leading order, for equal steps in the integral of sqrt(sum_j c_j^4 / (c_j^2 + sigma^2)^2).
-    (Sabour et al. 2024, Align Your Steps, optimise such grids numerically for a network.)
+    For data of variance c^2 put theta = arctan(sigma / c). A DDIM step multiplies the standard deviation by
+    cos(theta_i - theta_{i+1}) times what the exact flow does, so that c prod_i cos is left of it: most for n equal
+    steps in theta down to 0. Where the last of these levels would lie below sigma_min it is sigma_min, and the steps
+    before it are equal. (Sabour et al. 2024, Align Your Steps, optimise grids numerically for a network.)
 
     Args:
-        variances: c_j^2 of the data along its principal directions, (d,), in the squared units of sigma.
+        data_std: c > 0, in the units of sigma.
 
     Raises:
-        ValueError: no positive variance.
+        ValueError: data_std is not above 0.
     """
-    c2 = np.asarray(variances, dtype=np.float64)
-    if not (c2.size and np.all(np.isfinite(c2)) and np.all(c2 >= 0) and np.any(c2 > 0)):
-        raise ValueError(f"The aligned grid needs variances >= 0, one of them positive; got {variances}")
-    if c2.size == 1:
-        c = float(np.sqrt(c2.item()))
-        return _between(n, sigma_max, sigma_min, lambda sigma: np.arctan(sigma / c), lambda v: c * np.tan(v))
-    fine = np.geomspace(sigma_min, sigma_max, 4001)
-    density = np.sqrt((c2[:, None] ** 2 / (c2[:, None] + fine**2) ** 2).sum(0))
-    length = np.append(0, np.cumsum((density[1:] + density[:-1]) / 2 * np.diff(fine)))
-    return _between(
-        n, sigma_max, sigma_min, lambda sigma: np.interp(sigma, fine, length), lambda v: np.interp(v, length, fine)
-    )
+    if not 0 < data_std < np.inf:
+        raise ValueError(f"The aligned grid needs data_std > 0, got {data_std}")
+    first, last = np.arctan(sigma_max / data_std), np.arctan(sigma_min / data_std)
+    if n > 1 and first / n < last:
+        return _between(n, sigma_max, sigma_min, lambda v: np.arctan(v / data_std), lambda v: data_std * np.tan(v))
+    sigmas = data_std * np.tan(first * np.linspace(1, 0, n + 1))
+    sigmas[0] = sigma_max
+    return sigmas
 
 
 def _between(n: int, sigma_max: float, sigma_min: float, forth: Callable, back: Callable) -> Grid:
@@ -231,6 +239,19 @@ class Chain:
         return replace(self, step_counts=None).grid(finest, self.sigma_max)[:: finest // n]
 
 
+def check_levels(num_levels: int, sigma_min: float, sigma_max: float) -> None:
+    """Refuse levels that no chain has.
+
+    Raises:
+        ValueError: fewer than two levels, or not 0 < sigma_min < sigma_max < infinity.
+    """
+    if num_levels < 2 or not 0 < sigma_min < sigma_max < float("inf"):
+        raise ValueError(
+            f"A chain needs num_levels >= 2 and 0 < sigma_min < sigma_max, got num_levels {num_levels}, sigma_min "
+            f"{sigma_min}, sigma_max {sigma_max}"
+        )
+
+
 FAMILIES: dict[str, Callable[[Chain, int, float], Grid]] = {
     "karras": lambda chain, n, start: karras(n, start, chain.sigma_min),
     "geometric": lambda chain, n, start: geometric(n, start, chain.sigma_min),
@@ -238,7 +259,7 @@ FAMILIES: dict[str, Callable[[Chain, int, float], Grid]] = {
     "quadratic": lambda chain, n, start: quadratic(n, start, chain.sigma_min),
     "cosine": lambda chain, n, start: cosine(n, start, chain.sigma_min),
     "uniform": lambda chain, n, start: polynomial(n, start, chain.sigma_min, rho=1),
-    "aligned": lambda chain, n, start: aligned(n, start, chain.sigma_min, variances=np.array([chain.data_std**2])),
+    "aligned": lambda chain, n, start: aligned(n, start, chain.sigma_min, data_std=chain.data_std),
 }
 
 

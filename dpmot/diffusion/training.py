@@ -84,6 +84,7 @@ def fit(
     loss_at: Callable[[int], Tensor],
     schedule: Schedule,
     *,
+    seed: int,
     description: str,
     checkpoint: Checkpoint | None = None,
     curve: int = 50,
@@ -92,8 +93,9 @@ def fit(
 
     Args:
         model: trained in place.
-        loss_at: scalar loss of step i; all its randomness must come from i.
+        loss_at: scalar loss of step i; its randomness must come from i, or from torch's global stream (dropout).
         schedule: steps, rate and average.
+        seed: training seed; with the description and i it seeds torch's global stream at step i.
         description: label of the progress bar.
         checkpoint: resumption state, written every ``schedule.checkpoint_seconds``.
         curve: points of the loss curve.
@@ -115,6 +117,7 @@ def fit(
         for group in optimiser.param_groups:
             group["lr"] = schedule.rate(step)
         optimiser.zero_grad(set_to_none=True)
+        torch.manual_seed(int(seeds.generator(seed, "fit", description, step).integers(2**63)))
         loss = loss_at(step)
         if not torch.isfinite(loss):
             raise Diverged(f"{description}: the loss is {loss.item()} at step {step}; lower `lr` (now {schedule.lr:g})")

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from itertools import pairwise
 from pathlib import Path
+from typing import get_args
 
 import jsonschema
 import yaml
@@ -34,6 +35,7 @@ DEFAULTS = {
     "figures": [],
 }
 FITS = "points of a mixture have kind mixture, images have the kinds that are trained"
+NUMBERS = {float: int | float}
 DISTILLATION_ARGUMENTS = ("teacher", "chain", "images", "schedule", "seed", "labels", "step_counts", "checkpoint")
 SAMPLER_ARGUMENTS = ("denoiser", "x", "sigmas", "noise", "callback")
 
@@ -126,15 +128,18 @@ def validate(config: Mapping) -> dict:
     return config
 
 
-def _extended(config: Mapping) -> dict:
-    """The configuration over the one that it extends, if it names one."""
+def _extended(config: Mapping, seen: tuple[str, ...] = ()) -> dict:
+    """The configuration over the one that it extends, if it names one: a path from here, or from the project's root."""
     config = dict(config)
     base = config.pop("extends", None)
     if base is None:
         return config
     if not isinstance(base, str):
         raise ConfigError(f"extends: {base!r} is no path of a configuration, e.g. config/digits.yaml")
-    return merged(_extended(_read(Path(base))), config)
+    if base in seen:
+        raise ConfigError(f"extends: {' extends '.join([*seen, base])}: a configuration cannot extend itself")
+    here = Path(base) if Path(base).exists() else plugins.ROOT / base
+    return merged(_extended(_read(here if here.exists() else Path(base)), (*seen, base)), config)
 
 
 def _check_schema(config: Mapping) -> None:
@@ -173,7 +178,15 @@ def _check_dataset(config: Mapping) -> None:
 
 
 def _check_options(function, options: Mapping, where: str, *, skip: Sequence[str]) -> None:
-    _check_names(list(inspect.signature(function).parameters), options, where, skip=skip)
+    """Names and types of options, as a function's signature has them."""
+    parameters = inspect.signature(function).parameters
+    _check_names(list(parameters), options, where, skip=skip)
+    for key, value in options.items():
+        allowed = get_args(parameters[key].annotation) or (parameters[key].annotation,)
+        known = [NUMBERS.get(one, one) for one in allowed if isinstance(one, type)]
+        if known and not any(isinstance(value, one) and isinstance(value, bool) <= (one is bool) for one in known):
+            names = " or ".join("nothing" if one is type(None) else one.__name__ for one in allowed)
+            raise ConfigError(f"{where}.{key}: {value!r} is no {names}")
 
 
 def _check_names(known: Sequence[str], options: Mapping, where: str, *, skip: Sequence[str]) -> None:
@@ -205,10 +218,12 @@ def _check_networks(config: Mapping) -> None:
         where = f"networks.{name}"
         if "kind" in network:
             kind = plugins.find("networks", network["kind"]).Parametrisation
-            _check_options(kind, network.get("options", {}), f"{where}.options", skip=())
-            for key, value in network.get("options", {}).items():
-                if not isinstance(value, int | float):
-                    raise ConfigError(f"{where}.options.{key}: {value!r} is no number")
+            options = network.get("options", {})
+            _check_options(kind, options, f"{where}.options", skip=())
+            try:
+                kind(**options)
+            except ValueError as error:
+                raise ConfigError(f"{where}.options: {error}") from None
             mixture = getattr(plugins.find("data", config["dataset"]), "MIXTURE", False)
             if mixture != (hasattr(kind, "model") and "weights" not in network):
                 raise ConfigError(
@@ -237,6 +252,10 @@ def _address(network: Mapping) -> str:
 def _check_distillation(network: Mapping, where: str) -> None:
     known = plugins.arguments("distillation", network["distillation"], "train")  # importing it would cost torch
     _check_names(known, network.get("options", {}), f"{where}.options", skip=DISTILLATION_ARGUMENTS)
+    least = plugins.constant("distillation", network["distillation"], "LEAST") or {}
+    for key, value in network.get("options", {}).items():
+        if key in least and not (isinstance(value, int) and not isinstance(value, bool) and value >= least[key]):
+            raise ConfigError(f"{where}.options.{key}: {value!r} is no integer of at least {least[key]}")
     counted = "step_counts" in known
     if counted != ("step_counts" in network):
         name = network["distillation"]
@@ -252,6 +271,8 @@ def _check_teacher(config: Mapping, network: Mapping, where: str) -> None:
     if "kind" not in teacher:
         names = [name for name, other in config["networks"].items() if "kind" in other]
         raise ConfigError(f'{where}.teacher: "{network["teacher"]}" is no network here; allowed: {", ".join(names)}')
+    if not hasattr(plugins.find("networks", teacher["kind"]).Parametrisation, "loss"):
+        raise ConfigError(f"{where}.teacher: {network['teacher']} is exact, there is nothing in it to train further")
     counts = network.get("step_counts", [])
     if any(first != 2 * second for first, second in pairwise(counts)):
         raise ConfigError(f"{where}.step_counts: each stage halves the one before, e.g. [16, 8, 4]; got {counts}")
@@ -267,6 +288,7 @@ def _check_method(config: Mapping, method: Mapping, where: str) -> None:
     if method["sampler"] != "none":
         sampler = plugins.find("baselines", method["sampler"])
         _check_options(sampler.sample, options, f"{where}.options", skip=SAMPLER_ARGUMENTS)
+        _check_values(sampler, options, f"{where}.options")
     elif options or start == "prior":
         raise ConfigError(f"{where}: sampler none returns the start itself; it takes no options and no prior start")
     if start == "prior" and "level" in method:
@@ -280,6 +302,17 @@ def _check_method(config: Mapping, method: Mapping, where: str) -> None:
             raise ConfigError(f"{where}.{key}: only for start transport, not for {start}")
     if method.get("level") == "star" and "selection" not in config:
         raise ConfigError(f"{where}.level: star needs a selection block that finds sigma_M*")
+
+
+def _check_values(sampler, options: Mapping, where: str) -> None:
+    """Values of a sampler's options, by its own ``check`` where it has one."""
+    if not hasattr(sampler, "check"):
+        return
+    checked = inspect.signature(sampler.check).parameters
+    try:
+        sampler.check(**{key: value for key, value in options.items() if key in checked})
+    except ValueError as error:
+        raise ConfigError(f"{where}: {error}") from None
 
 
 def _check_selection(config: Mapping) -> None:

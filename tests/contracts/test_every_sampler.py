@@ -1,6 +1,8 @@
 """The contract of a sampler, checked on every file of baselines/."""
 
 import inspect
+import json
+from typing import get_args
 
 import pytest
 import torch
@@ -12,6 +14,7 @@ from dpmot.diffusion.networks import edm
 from dpmot.diffusion.sigmas import FAMILIES, BadGrid, UnattainableBudget, karras
 from dpmot.diffusion.unet import UNet
 from dpmot.experiment import grid
+from dpmot.experiment.config import ConfigError, load
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 SAMPLERS = plugins.names("baselines")
@@ -75,6 +78,7 @@ def spent(name, steps, options):
         asked.append(sigma)
         return 0 * x
 
+    denoiser.sigma_min = 0.002
     plugins.find("baselines", name).sample(denoiser, X[:1], sigmas, noise=lambda i: X[:1], **options)
     return len(asked)
 
@@ -93,6 +97,30 @@ def test_every_budget_from_1_to_100_is_kept_and_no_more_steps_would_fit(name, op
         counted = spent(name, n, options)
         assert counted == budgeted.evaluations(n) <= nfe < spent(name, n + 1, options)
     assert possible >= 50
+
+
+WRONG = {int: [0, -1, 1000, "abc", 1.5, True], float: [-1.0, "abc", True], bool: ["yes", 2], str: ["abc", 3]}
+
+
+def wrong_options():
+    for name in SAMPLERS:
+        parameters = inspect.signature(plugins.find("baselines", name).sample).parameters
+        for option in [*parameters][5:]:
+            kind = (*get_args(parameters[option].annotation), parameters[option].annotation)[0]
+            for value in WRONG[kind]:
+                if (name, option, value) not in FREE:
+                    yield name, option, value
+
+
+# Any number of these is a budget's affair.
+FREE = {("ncsnv2", "steps_per_level", 1000), ("restart", "restarts", 1000), ("restart", "inner", 1000)}
+
+
+@pytest.mark.parametrize(("name", "option", "value"), list(wrong_options()))
+def test_a_value_that_an_option_cannot_have_is_refused_when_the_run_is_planned(name, option, value):
+    method = {"sampler": name, "network": "edm", "options": {option: value}}
+    with pytest.raises(ConfigError, match=r"methods.x.options"):
+        load(["config/smoke.yaml"], [f"methods={json.dumps({'x': method})}"])
 
 
 @pytest.mark.parametrize("nfe", [0, -1])
@@ -126,6 +154,7 @@ def test_the_denoiser_is_asked_between_the_start_and_the_finest_level_only(sampl
         asked.append(float(sigma))
         return DENOISER(x, sigma)
 
+    denoiser.sigma_min = DENOISER.sigma_min
     draw(sampler, denoiser=denoiser)
     assert asked[0] == SIGMAS[0] and min(asked) >= SIGMAS[-2] and max(asked) == SIGMAS[0]
 

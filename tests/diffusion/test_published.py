@@ -3,6 +3,7 @@
 import hashlib
 import json
 import pickle
+import random
 import re
 import sys
 
@@ -218,6 +219,53 @@ def test_damaged_weights_and_code_in_a_folder_are_refused(folder, capsys):
     with pytest.raises(ValueError, match=r"model.bin cannot be read without running code, and is refused"):
         published.read_folder(place, "ddpm", {})
     assert "code was run" not in capsys.readouterr().out
+
+
+def test_an_index_of_other_shards_beside_the_verified_file_is_not_followed(folder):
+    path, model = folder
+    other = {key: tensor + 1 for key, tensor in model.state_dict().items()}
+    save_file(other, path / "unet" / "other.safetensors")
+    index = {"metadata": {}, "weight_map": dict.fromkeys(other, "other.safetensors")}
+    (path / "unet" / "diffusion_pytorch_model.safetensors.index.json").write_text(json.dumps(index))
+    _, _, found = denoiser_of(path, "ddpm")
+    assert all(torch.equal(found[f"unet.{key}"], tensor) for key, tensor in model.state_dict().items())
+
+
+def test_a_config_that_says_too_little_or_nothing_readable_is_refused(folder):
+    path, _ = folder
+    config = path / "unet" / "config.json"
+    change(config, time_embedding_type="fourier")
+    with pytest.raises(ValueError, match="time_embedding_type fourier: only positional is read"):
+        published.read_folder(path, "edm", {})
+    change(config, time_embedding_type="positional", down_block_types=["NoBlock", "DownBlock2D"])
+    with pytest.raises(ValueError, match=r"model.safetensors does not fit .*config.json: NoBlock"):
+        published.read_folder(path, "edm", {})
+    change(config, in_channels=None)
+    with pytest.raises(ValueError, match=r"config.json does not say in_channels: add what"):
+        published.read_folder(path, "edm", {})
+    config.write_text("[]")
+    with pytest.raises(ValueError, match=r"config.json must hold one JSON object, found list"):
+        published.read_folder(path, "edm", {})
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>not found</html>", b"PK\x03\x04 cut off"])
+def test_a_broken_download_is_called_that_and_no_advice_to_unpickle_it_is_given(tmp_path, content):
+    (tmp_path / "w.pt").write_bytes(content)
+    with pytest.raises(ValueError, match=r"w.pt is (no file of torch.save|damaged) .*: download it again"):
+        published.read_tensors(tmp_path / "w.pt")
+
+
+def test_a_damaged_archive_never_escapes_as_another_error(tmp_path):
+    torch.save({"a": torch.arange(200.0)}, tmp_path / "w.pt")
+    whole, draw = (tmp_path / "w.pt").read_bytes(), random.Random(0)
+    for _ in range(300):
+        flipped = bytearray(whole)
+        flipped[draw.randrange(2, len(whole))] ^= 1 << draw.randrange(8)
+        (tmp_path / "w.pt").write_bytes(flipped[: draw.choice([len(whole), draw.randrange(2, len(whole))])])
+        try:
+            published.read_tensors(tmp_path / "w.pt")
+        except ValueError as error:
+            assert "w.pt" in str(error)
 
 
 def test_a_scheduler_that_contradicts_the_options_is_said(folder):

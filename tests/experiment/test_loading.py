@@ -37,6 +37,7 @@ def test_tensors_load_into_the_network_that_the_configuration_describes(weights,
     assert all(torch.equal(found[None][key], expected[key]) for key in expected)
     network.save(weights / "mine.safetensors", facts, found)
     again, same = load(weights / "mine.safetensors")
+    assert again.pop("loaded") == {"sha256": hashlib.sha256((weights / "mine.safetensors").read_bytes()).hexdigest()}
     assert again == facts and all(torch.equal(same[None][key], expected[key]) for key in expected)
 
 
@@ -58,6 +59,48 @@ def test_tensors_without_a_kind_are_asked_what_they_are(weights):
     job = {"network": "s", "card": {"distillation": "progressive", "weights": str(weights / "w.pt")}}
     with pytest.raises(ValueError, match=r"w.pt does not say what it is: give network s a kind, or a card"):
         train._load(job, PARTS)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (
+            {"kind": "ddpm", "options": {}},
+            r"is of kind edm with options {'sigma_data': 0.75}; give these, not kind ddpm",
+        ),
+        ({"options": {"sigma_max": 40.0}}, r"give these, not kind edm with {'sigma_max': 40.0}"),
+    ],
+)
+def test_a_file_of_ours_must_be_what_the_configuration_plans_with(weights, changes, said):
+    facts, found = load(weights / "w.pt")
+    network.save(weights / "mine.safetensors", facts, found)
+    load(weights / "mine.safetensors", options={"sigma_data": 0.75, "sigma_max": 80.0})  # a default, spelled out
+    with pytest.raises(ValueError, match=said):
+        load(weights / "mine.safetensors", **changes)
+
+
+def test_students_need_the_step_counts_they_were_made_for(weights):
+    facts, found = load(weights / "w.pt")
+    twin = {key: tensor.clone() for key, tensor in found[None].items()}
+    network.save(weights / "s.safetensors", {**facts, "step_counts": [1, 2]}, {1: found[None], 2: twin})
+    job = {"card": {"distillation": "progressive", "weights": str(weights / "s.safetensors"), "step_counts": [2, 1]}}
+    assert set(train._load(job, PARTS)[1]) == {1, 2}
+    for card in ({**CARD, **{"weights": job["card"]["weights"]}}, {**job["card"], "step_counts": [4, 2, 1]}):
+        with pytest.raises(
+            ValueError, match=r"s.safetensors holds students of \[1, 2\] steps; distillation, teacher and"
+        ):
+            train._load({"card": card}, PARTS)
+
+
+@pytest.mark.parametrize("count", [3, 20])
+def test_a_network_of_other_classes_than_the_data_sets_is_refused(count):
+    parts = {"A": Part(PARTS["A"].raw, torch.tensor([0, 1, 9, 2]))}
+    train._check_classes(0, parts, "x")
+    train._check_classes(10, parts, "x")
+    with pytest.raises(
+        ValueError, match=rf"x: a network of {count} classes does not fit a data set of 10; give 10 or 0"
+    ):
+        train._check_classes(count, parts, "x")
 
 
 def test_images_of_another_shape_are_refused(weights):

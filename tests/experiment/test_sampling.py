@@ -1,5 +1,7 @@
 """Drawing the cells of a method: labels go along, and what goes wrong names file, step and sigma."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -17,16 +19,17 @@ PART = Part(torch.randint(0, 256, (20, 1, 4, 4), dtype=torch.uint8), torch.arang
 
 
 class Denoiser:
-    """Pulls to 0; hands out NaN from ``broken`` on, and remembers the labels it saw."""
+    """Pulls to 0; hands out NaN in evaluation ``broken`` (30 samples: one tile), remembers labels and sigmas."""
 
     sigma_min, sigma_max = CHAIN.sigma_min, CHAIN.sigma_max
 
-    def __init__(self, *, broken=0.0):
-        self.broken, self.labels = broken, []
+    def __init__(self, *, broken=None):
+        self.broken, self.labels, self.sigmas = broken, [], []
 
     def __call__(self, x, sigma, labels=None):
         self.labels.append(labels)
-        return 0 * x + (float("nan") if sigma[0] <= self.broken else 0.0)
+        self.sigmas.append(float(sigma[0]))
+        return 0 * x + (float("nan") if len(self.sigmas) - 1 == self.broken else 0.0)
 
 
 def method(denoiser, *, sampler="ddim", start="prior", classes=0, **changes):
@@ -49,16 +52,27 @@ def cell(*, sampler="ddim", budget=5, **options):
     return next(grid.cells(config, "x"))
 
 
-@pytest.mark.parametrize("sampler", ["ddim", "edm", "unipc", "dpm_solver"])
-def test_nan_in_the_networks_output_stops_with_file_step_sigma_and_network(sampler):
-    one = cell(sampler=sampler)
-    sigmas = grid.sigmas(CHAIN, one)
-    said = rf"baselines/{sampler}.py, step \d of {one['steps']}, network edm: The network returned NaN or infinity at"
+@pytest.mark.parametrize("evaluation", [0, 1, 2, 5, 6, 7, 10])
+@pytest.mark.parametrize(
+    ("sampler", "a_step", "options"),
+    [
+        ("ddim", 1, {}),
+        ("unipc", 1, {}),
+        ("edm", 2, {}),
+        ("edm", 2, {"churn": 40.0}),
+        ("dpm_solver", 3, {"order": 3}),
+        ("ncsnv2", 5, {}),
+    ],
+)
+def test_nan_in_the_networks_output_stops_with_file_step_sigma_and_network(sampler, a_step, options, evaluation):
+    one = cell(sampler=sampler, budget=30, options=options)
+    denoiser = Denoiser(broken=evaluation)
+    step = f"step {evaluation // a_step} of {one['steps']}"
+    said = rf"baselines/{sampler}.py, {step}, network edm: The network returned NaN or infinity at sigma (\S+); look at"
     with pytest.raises(ArithmeticError, match=said) as caught:
-        method(Denoiser(broken=sigmas[1] * 1.001), sampler=sampler).draw(one)
+        method(denoiser, sampler=sampler, sampler_options=options).draw(one)
+    assert float(re.search(said, str(caught.value))[1]) == pytest.approx(denoiser.sigmas[-1], rel=1e-3)
     assert "networks/edm.safetensors" in str(caught.value)
-    step = int(str(caught.value).split("step ")[1].split(" of")[0])
-    assert step in (0, 1)  # at sigma_1, which Heun's first step already asks for
 
 
 def test_a_class_goes_with_every_sample_and_is_kept():

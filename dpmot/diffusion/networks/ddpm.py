@@ -19,6 +19,12 @@ class Parametrisation:
     beta_min: float = 1e-4
     beta_max: float = 0.02
 
+    def __post_init__(self) -> None:
+        if self.num_levels < 2:
+            raise ValueError(f"DDPM needs at least 2 levels, got num_levels {self.num_levels}")
+        if not 0 < self.beta_min <= self.beta_max < 1:
+            raise ValueError(f"DDPM needs 0 < beta_min <= beta_max < 1, got {self.beta_min} and {self.beta_max}")
+
     @cached_property
     def chain(self) -> Chain:
         """The T levels of the linear-beta chain."""

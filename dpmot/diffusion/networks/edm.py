@@ -8,7 +8,7 @@ D(x, b) = x at its ``boundary`` b.
 from dataclasses import dataclass
 from functools import cached_property
 
-from dpmot.diffusion.sigmas import Chain, edm_chain
+from dpmot.diffusion.sigmas import Chain, check_levels, edm_chain
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,14 @@ class Parametrisation:
     mean: float = -1.2
     std: float = 1.2
     boundary: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_levels(self.num_levels, self.sigma_min, self.sigma_max)
+        if not (self.sigma_data > 0 and self.std > 0 and 0 <= self.boundary <= self.sigma_min):
+            raise ValueError(
+                f"EDM needs sigma_data > 0, std > 0 and 0 <= boundary <= sigma_min, got sigma_data {self.sigma_data}, "
+                f"std {self.std}, boundary {self.boundary}"
+            )
 
     @cached_property
     def chain(self) -> Chain:

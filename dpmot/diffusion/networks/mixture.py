@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from dpmot.diffusion.sigmas import Chain, edm_chain
+from dpmot.diffusion.sigmas import Chain, check_levels, edm_chain
 
 
 @dataclass(frozen=True)
@@ -14,6 +14,9 @@ class Parametrisation:
     num_levels: int = 18
     sigma_min: float = 0.002
     sigma_max: float = 80.0
+
+    def __post_init__(self) -> None:
+        check_levels(self.num_levels, self.sigma_min, self.sigma_max)
 
     @cached_property
     def chain(self) -> Chain:

@@ -8,7 +8,7 @@ geometric; images are in [-1, 1], so that their sigmas, for images in [0, 1], do
 from dataclasses import dataclass
 from functools import cached_property
 
-from dpmot.diffusion.sigmas import Chain, ncsnv2_chain
+from dpmot.diffusion.sigmas import Chain, check_levels, ncsnv2_chain
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,9 @@ class Parametrisation:
     sigma_min: float = 0.02
     sigma_max: float = 100.0
     conditional: bool = False
+
+    def __post_init__(self) -> None:
+        check_levels(self.num_levels, self.sigma_min, self.sigma_max)
 
     @cached_property
     def chain(self) -> Chain:

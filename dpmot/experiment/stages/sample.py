@@ -15,7 +15,7 @@ from tqdm import tqdm
 from dpmot import plugins, seeds
 from dpmot.diffusion import network
 from dpmot.diffusion.denoiser import CountingDenoiser, NonFiniteOutput, TiledDenoiser
-from dpmot.diffusion.sigmas import BadGrid, Chain
+from dpmot.diffusion.sigmas import BadGrid, Chain, current_step
 from dpmot.experiment import grid
 from dpmot.experiment.records import read_json
 from dpmot.experiment.stages._session import Part, encode, metadata, read_data, session
@@ -156,10 +156,8 @@ class Method:
             if self.job["extra_denoise"]:
                 x = denoiser(x, x.new_tensor(self.network.chain.sigma_min))
         except NonFiniteOutput as error:
-            step = max(0, int((sigmas >= error.sigma * (1 - 1e-6)).sum()) - 1)
-            where = (
-                f"{sampler.relative_to(plugins.ROOT)}, step {step} of {cell['steps']}, network {self.job['network']}"
-            )
+            step = f"step {current_step()} of {cell['steps']}"
+            where = f"{sampler.relative_to(plugins.ROOT)}, {step}, network {self.job['network']}"
             raise ArithmeticError(f"{where}: {error}; look at networks/{self.job['network']}.safetensors") from None
         except BadGrid as error:
             raise ValueError(f"{sampler.relative_to(plugins.ROOT)}: {error}") from None

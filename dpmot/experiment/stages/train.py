@@ -21,6 +21,7 @@ def run(job: Mapping, layout) -> None:
         if "weights" in card:
             facts, weights = _load(job, parts)
             _check_shape(facts, parts["A"].raw.shape[1:], card["weights"])
+            _check_classes(network.classes(facts), parts, card["weights"])
         elif mixture and not job["teacher"]:
             facts, weights = _facts(job, parts, unet={}), {None: mixture}
         elif job["teacher"]:
@@ -44,7 +45,8 @@ def _load(job: Mapping, parts: Mapping) -> tuple[dict, dict]:
     found_hash = published.verify(file, card.get("sha256"))
     if network.is_own(file):
         loaded = network.load(file)
-        return dict(loaded.card), _weights_of(loaded)
+        _check_same(loaded, card, file)
+        return {**loaded.card, "loaded": {"sha256": found_hash}}, _weights_of(loaded)
     if "kind" not in card:
         raise ValueError(f"{file} does not say what it is: give network {job['network']} a kind, or a card")
     facts = _facts(job, parts, unet=card.get("unet", {}))
@@ -64,7 +66,8 @@ def _load(job: Mapping, parts: Mapping) -> tuple[dict, dict]:
 def _train(job: Mapping, stage, parts: Mapping) -> tuple[dict, dict]:
     card, images = job["card"], parts["A"].floats
     facts = _facts(job, parts, unet=card.get("unet", {}))
-    labels = parts["A"].labels if facts["unet"].get("classes") else None
+    _check_classes(network.classes(facts), parts, f"networks.{job['network']}.unet")
+    labels = parts["A"].labels if network.classes(facts) else None
     torch.manual_seed(int(seeds.generator(job["seed"], "initialisation", job["network"]).integers(2**31)))
     model = network.build(facts)
     denoiser = network.NetworkDenoiser(network.parametrisation(facts), model)
@@ -72,11 +75,11 @@ def _train(job: Mapping, stage, parts: Mapping) -> tuple[dict, dict]:
 
     def loss_at(step: int) -> torch.Tensor:
         batch = batch_of(images, job["seed"], "training", job["network"], step, size=schedule.batch)
-        torch.manual_seed(step)  # of dropout, so that a resumed run goes on to the same bits
         return denoiser.loss(batch.x0, batch.noise, batch.u, None if labels is None else labels[batch.rows]).mean()
 
     with stage.watch.arithmetic():
-        result = fit(model, loss_at, schedule, description=job["network"], checkpoint=stage.checkpoint("training"))
+        checkpoint = stage.checkpoint("training")
+        result = fit(model, loss_at, schedule, seed=job["seed"], description=job["network"], checkpoint=checkpoint)
     facts["trained"] = {"seed": job["seed"], "images_seen": schedule.steps * schedule.batch, "losses": result.losses}
     facts["trained"]["parameters"] = sum(p.numel() for p in model.parameters())
     return facts, {None: result.weights}
@@ -102,6 +105,28 @@ def _distil(job: Mapping, layout, stage, part: Part) -> tuple[dict, dict]:
     facts["distilled"] = {"method": card["distillation"], "teacher": job["teacher"], "seed": job["seed"]}
     facts["distilled"] |= {**card.get("options", {}), **card["training"]}
     return facts | ({"step_counts": sorted(card["step_counts"])} if "step_counts" in card else {}), weights
+
+
+def _check_same(loaded: network.Network, card: Mapping, file: Path) -> None:
+    """The experiment was planned with what the configuration says of a network: the file must hold that."""
+    held, options = loaded.card, card.get("options", {})
+    if "kind" in card:
+        same = held["kind"] == card["kind"]
+        if not (same and network.parametrisation({**card, "options": options}) == network.parametrisation(held)):
+            described = f"kind {held['kind']} with options {held['options']}"
+            raise ValueError(f"{file} is of {described}; give these, not kind {card['kind']} with {options}")
+    counts, planned = held.get("step_counts", []), sorted(card.get("step_counts", []))
+    if counts != planned:
+        shown = f"students of {counts} steps" if counts else "no students"
+        raise ValueError(f"{file} holds {shown}; distillation, teacher and step_counts must say so, got {planned}")
+
+
+def _check_classes(classes: int, parts: Mapping, where: str) -> None:
+    known = 1 + max(int(part.labels.max()) for part in parts.values())
+    if classes not in (0, known):
+        raise ValueError(
+            f"{where}: a network of {classes} classes does not fit a data set of {known}; give {known} or 0"
+        )
 
 
 def _check_shape(card: Mapping, shape, path: str) -> None:
