@@ -7,7 +7,8 @@ x_{i+1} = x_i + integral of eps over sigma. The levels within a step lie at r1 h
     order 2:  x + (to - sigma) eps_{r1},  r1 = 1/2                                    (algorithm 1)
     order 3:  x + (to - sigma) eps - (to / r2) ((e^h - 1) / h - 1) (eps_{r2} - eps),  r1 = 1/3, r2 = 2/3  (algorithm 2)
 
-The step to sigma = 0, where lambda ends, is of order 1. n steps of order p cost p (n - 1) + 1.
+The step to sigma = 0, where lambda ends, is of order 1. n steps of order p cost p (n - 1) + 1; what is left of a budget
+is not spent (its authors' "fast" variant fills it with steps of lower order), which the counted NFE shows.
 """
 
 from dpmot.diffusion.sigmas import UnattainableBudget, intervals

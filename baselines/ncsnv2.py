@@ -4,7 +4,8 @@ At each level, ``steps_per_level`` times,    x <- x + a_i (D - x) / sigma_i^2 + 
 
 and at the end x <- D(x, sigma_L), their final denoising. ``step`` is their epsilon / sigma_L^2 and free of units:
 images in [0, 1] or [-1, 1] take the same. Left open, it is their technique 4: for the grid's ratio it keeps the
-variance of x at sigma_i^2 as well as it can. n levels of T steps cost n T + 1.
+variance of x at sigma_i^2 as well as it can; on a single level, where x is already there, it hardly moves. n levels of
+T steps cost n T + 1.
 """
 
 import numpy as np

@@ -1,11 +1,10 @@
 """What does the harness cost beside the network? Every sampler, and our DDIM beside diffusers' scheduler loop.
 
 The harness is all that a cell of an experiment does but reading and writing files: prior noise, the sampler in float64
-around the counted, tiled network, its noise (one stream a sample), pixels. "overhead" is its time over the time that
-its own calls of the network took, at most 1.05 asked; the network is timed inside the run, because a look at it alone
-differs by 5 % from one minute to the next on a shared machine. "apart" is the same against such looks: (evaluations x
-network alone, on the same tiles). All candidates take turns in one process on one untrained network; medians of the
-rounds.
+around the counted, tiled network, its noise (one stream a sample), pixels. "overhead", of which at most 1.05 is asked,
+is its time over the time that its own calls of the network took, because a look at the network alone differs by 5 %
+from one minute to the next on a shared machine. "apart" is the same against such looks: (evaluations x network alone,
+on the same tiles). All candidates take turns in one process on one untrained network; medians of the rounds.
 
 example: python -m benchmarks.sampling --rounds 5
          python -m benchmarks.sampling --images 256 --size 28 --channels 64 --samplers ddim ddpm
@@ -125,8 +124,8 @@ def main() -> None:
     rows: dict[str, list[tuple[float, ...]]] = {name: [] for name in candidates}
     for run in (alone, *candidates.values()):
         run()
-    for _ in tqdm(range(options.rounds), unit="round"):
-        for name, run in candidates.items():
+    for _ in range(options.rounds):
+        for name, run in tqdm(candidates.items(), unit="sampler", leave=False):
             model.seconds = 0.0
             whole, nfe = seconds(run)
             inside = model.seconds

@@ -231,16 +231,18 @@ def compute(config: Mapping) -> list[dict]:
 def cost(config: Mapping) -> str:
     """What a run from empty spends, in one line: images seen in training, network evaluations, transport problems.
 
-    Counted from the configuration, students' looks at their teachers apart; the minutes are those of the committed run.
+    Counted from the configuration; what students ask their teachers is not in it. The minutes are those of the committed
+    run.
     """
     trained = [card for card in config["networks"].values() if "training" in card and "weights" not in card]
     seen = sum(
         len(card.get("step_counts", [1])) * card["training"]["steps"] * card["training"].get("batch", 128)
         for card in trained
     )
+    students = " (students ask their teachers besides)" if any("teacher" in card for card in trained) else ""
     sampled = sum(cell["nfe"] for name in config["methods"] for cell in grid.cells(config, name) if not cell["reason"])
     line = (
-        f"{config['experiment']}: {len(trained)} networks see {seen:,} images in training, samples take "
+        f"{config['experiment']}: {len(trained)} networks see {seen:,} images in training{students}, samples take "
         f"{sampled * config['num_samples']:,} network evaluations, {len(grid.problems(config))} transport problems"
     )
     timed = plugins.ROOT / "results" / "reference" / config["experiment"] / "timings.csv"

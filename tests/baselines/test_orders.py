@@ -69,6 +69,7 @@ SOLVERS = {
     "DEIS sigma 2": (deis.sample, {"order": 2, "variable": "sigma"}, "log-SNR", 2),
     "iPNDM-1": (ipndm.sample, {"order": 1}, "uniform", 1),
     "iPNDM-2": (ipndm.sample, {"order": 2}, "uniform", 2),
+    "iPNDM-3": (ipndm.sample, {"order": 3}, "uniform", 3),
     "iPNDM-4": (ipndm.sample, {"order": 4}, "uniform", 4),
 }
 

@@ -132,7 +132,8 @@ class Method:
             )
         shape = self.part.raw.shape[1:]
         drawn = {"images": encode(x, self.part.raw), "start": points.x[:SHOWN].float()}
-        drawn["prior"] = prior_noise(rows[:SHOWN], shape, source=self.job["source"])
+        law = self.job["start_options"].get("law", self.job["source"])
+        drawn["prior"] = prior_noise(rows[:SHOWN], shape, source=law)
         if points.source is not None:
             drawn["source"] = points.source
         if labels is not None:
