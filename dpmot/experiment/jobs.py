@@ -231,8 +231,8 @@ def compute(config: Mapping) -> list[dict]:
 def cost(config: Mapping) -> str:
     """What a run from empty spends, in one line: images seen in training, network evaluations, transport problems.
 
-    Counted from the configuration; what students ask their teachers is not in it. The minutes are those of the committed
-    run.
+    Counted from the configuration; what students ask their teachers is left out. The minutes are those of the
+    committed run.
     """
     trained = [card for card in config["networks"].values() if "training" in card and "weights" not in card]
     seen = sum(
