@@ -1,4 +1,4 @@
-"""Nearest neighbours in Euclidean distance, exact, in blocks: |x - y|^2 = |x|^2 - 2 <x, y> + |y|^2."""
+"""Nearest neighbours and balls of nearest neighbours in Euclidean distance, exact, computed once for each set."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,8 +7,10 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from dpmot.features import Features, remembered
+from dpmot.metrics import _pairs
 
-BLOCK = 1 << 23  # distances held at a time, 64 MiB
+PRECISION_K = 3  # Kynkaanniemi et al. 2019, as torch-fidelity has it
+DENSITY_K = 5  # Naeem et al. 2020
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,12 +26,28 @@ class Nearest:
     distance: np.ndarray
 
 
+@dataclass(frozen=True, eq=False)
+class Balls:
+    """Who lies in whose ball: around each row, out to its k-th nearest other row of the same set, edge included.
+
+    Attributes:
+        inside: k -> number of the reference's balls that hold each sample, int64 (n,).
+        covered: whether a reference row's ball (k = 5) holds a sample, bool (m,).
+        recalled: whether a reference row lies in a sample's ball (k = 3), bool (m,).
+    """
+
+    inside: Mapping[int, np.ndarray]
+    covered: np.ndarray
+    recalled: np.ndarray
+
+
 def nearest(generated: Features, reference: Features) -> Nearest:
     """The nearest reference row of each sample, computed once for each pair of Features."""
-    found = _found_for(generated)
+    found = _nearest_in(generated)
     if reference not in found:
-        x, y = (features.values.astype(np.float64) for features in (generated, reference))
-        found[reference] = _search(x, y, exclude_self=False)
+        y, x = _pairs.prepare(reference.values, generated.values)
+        index, squared = _pairs.nearest(x, y, 1)
+        found[reference] = Nearest(index[:, 0], np.sqrt(squared[:, 0]))
     return found[reference]
 
 
@@ -42,13 +60,65 @@ def nearest_other(reference: Features) -> Nearest:
     """
     if len(reference) < 2:
         raise ValueError(f"A nearest other image needs at least two images, got {len(reference)}")
-    y = reference.values.astype(np.float64)
-    return _search(y, y, exclude_self=True)
+    index, squared = _others(reference)
+    return Nearest(index[:, 0], np.sqrt(squared[:, 0]))
 
 
-def distances(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Euclidean distance row by row, by differences: exactly zero for equal rows."""
-    return np.sqrt(((x - y) ** 2).sum(axis=1))
+def distances(x: np.ndarray, y: np.ndarray, j: np.ndarray) -> np.ndarray:
+    """|x_i - y_j(i)| for rows x (n, d), y (m, d) and indices j (n,): exactly zero for equal rows."""
+    return np.sqrt(_pairs.squared_distances(x, y, np.arange(len(x)), j))
+
+
+def nearest_others(features: Features, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The k nearest other rows of each row, computed once: index (n, k) and squared distance (n, k), nearest first.
+
+    Raises:
+        ValueError: not more than k rows.
+    """
+    held = _others(features)
+    if held[0].shape[1] < k:
+        (rows,) = _pairs.prepare(features.values)
+        held = _OTHERS[features] = _pairs.nearest(rows, rows, k)
+    return held[0][:, :k], held[1][:, :k]
+
+
+def balls(generated: Features, reference: Features) -> Balls:
+    """Which samples lie in which balls, computed once for each pair of Features.
+
+    Raises:
+        ValueError: not more than five rows in one of them.
+    """
+    found = _balls_of(generated)
+    if reference not in found:
+        found[reference] = _balls(generated, reference)
+    return found[reference]
+
+
+def radii(features: Features, k: int) -> np.ndarray:
+    """Squared distance to the k-th nearest other row, float64 (n,).
+
+    Raises:
+        ValueError: not more than k rows.
+    """
+    if len(features) <= k:
+        raise ValueError(f"The distance to the {k}-th nearest other sample needs {k + 1} samples, got {len(features)}")
+    return nearest_others(features, k)[1][:, -1]
+
+
+def _balls(generated: Features, reference: Features) -> Balls:
+    own = {k: radii(reference, k) for k in (PRECISION_K, DENSITY_K)}
+    theirs = radii(generated, PRECISION_K)
+    y, x = _pairs.prepare(reference.values, generated.values)
+    inside = {k: np.zeros(len(x), dtype=np.int64) for k in own}
+    covered, recalled = np.zeros(len(y), dtype=bool), np.zeros(len(y), dtype=bool)
+    for tile in _pairs.tiles(x, y):
+        for k, squared in own.items():
+            i, j = tile.within(squared, axis=1)
+            inside[k] += np.bincount(i, minlength=len(x))
+            if k == DENSITY_K:
+                covered[j] = True
+        recalled[tile.within(theirs, axis=0)[1]] = True
+    return Balls(inside, covered, recalled)
 
 
 def required(generated: Features, references: Mapping[str, Features], name: str, metric: str) -> Features:
@@ -63,19 +133,21 @@ def required(generated: Features, references: Mapping[str, Features], name: str,
     return references[name]
 
 
+_OTHERS: "WeakKeyDictionary[Features, tuple[np.ndarray, np.ndarray]]" = WeakKeyDictionary()
+
+
+def _others(features: Features) -> tuple[np.ndarray, np.ndarray]:
+    if features not in _OTHERS:
+        (rows,) = _pairs.prepare(features.values)
+        _OTHERS[features] = _pairs.nearest(rows, rows, min(DENSITY_K, len(features) - 1))
+    return _OTHERS[features]
+
+
 @remembered
-def _found_for(generated: Features) -> "WeakKeyDictionary[Features, Nearest]":
+def _nearest_in(generated: Features) -> "WeakKeyDictionary[Features, Nearest]":
     return WeakKeyDictionary()
 
 
-def _search(x: np.ndarray, y: np.ndarray, *, exclude_self: bool) -> Nearest:
-    index = np.empty(len(x), dtype=np.int64)
-    half_norms = 0.5 * (y**2).sum(axis=1)
-    rows = max(1, BLOCK // len(y))
-    for i in range(0, len(x), rows):
-        scores = half_norms - x[i : i + rows] @ y.T  # (|x - y|^2 - |x|^2) / 2
-        if exclude_self:
-            own = np.arange(len(scores))
-            scores[own, i + own] = np.inf
-        index[i : i + rows] = scores.argmin(axis=1)
-    return Nearest(index=index, distance=distances(x, y[index]))
+@remembered
+def _balls_of(generated: Features) -> "WeakKeyDictionary[Features, Balls]":
+    return WeakKeyDictionary()

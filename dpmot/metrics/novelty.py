@@ -5,6 +5,9 @@
 - authenticity (Alaa et al. 2022, section 2.2): the share farther from their nearest training image than that
   image is from its own nearest other training image. Held-out images: about one half.
 - nn_distance: Euclidean distance to the nearest image of each reference.
+- exact_duplicates: the share that equals a training image to the bit.
+- near_duplicates: the share nearer to its nearest training image than 99 % of the held-out images are to theirs.
+  Held-out images: one in a hundred.
 """
 
 from collections.abc import Mapping
@@ -14,7 +17,11 @@ import numpy as np
 from dpmot.features import Features
 from dpmot.metrics._neighbours import distances, nearest, nearest_other, required
 
-DIRECTION = {"recovery": "lower", "authenticity": "higher", "nn_distance": "none"}
+DIRECTION = {
+    **{"recovery": "lower", "authenticity": "higher", "nn_distance": "none"},
+    **{"exact_duplicates": "lower", "near_duplicates": "lower"},
+}
+NEAR = 0.01  # quantile of the held-out distances
 SPACE = "pixels"
 # Samples of one stored latent are one draw of its noise: recovery asks whether *latents* come back, and there are no
 # more of these than distinct sources, however many samples are drawn from them.
@@ -22,7 +29,7 @@ UNITS = {"recovery": lambda generated: len(np.unique(generated.source))}
 
 
 def pointwise(generated: Features, references: Mapping[str, Features]) -> dict[tuple[str, str], np.ndarray]:
-    """``recovery_``, ``authenticity_`` (booleans) and ``nn_distance_<extractor>`` (float64), (n,) each.
+    """``recovery_``, ``authenticity_``, ``*_duplicates_`` (booleans), ``nn_distance_<extractor>`` (float64), (n,) each.
 
     Args:
         generated: with ``source`` where known; without it there is no recovery.
@@ -37,6 +44,11 @@ def pointwise(generated: Features, references: Mapping[str, Features]) -> dict[t
         (f"nn_distance_{suffix}", name): nearest(generated, required(generated, references, name, "Novelty")).distance
         for name in references
     }
+    distance = nearest(generated, train).distance
+    result[f"exact_duplicates_{suffix}", "train"] = distance == 0
+    if "test" in references:
+        held_out = nearest(references["test"], train).distance
+        result[f"near_duplicates_{suffix}", "train"] = distance < np.quantile(held_out, NEAR)
     result[f"authenticity_{suffix}", "train"] = _authentic(generated, train)
     if generated.source is not None:
         result[f"recovery_{suffix}", "train"] = _recovered(generated, train)
@@ -51,7 +63,6 @@ def _authentic(generated: Features, train: Features) -> np.ndarray:
 def _recovered(generated: Features, train: Features) -> np.ndarray:
     if len(generated) and generated.source.max() >= len(train):
         raise ValueError(f"Source {generated.source.max()} is no row of the {len(train)} training images")
-    x, y = (features.values.astype(np.float64) for features in (generated, train))
     # <= and not the index, so that a duplicate of the source in the training set hides nothing.
-    own = distances(x, y[generated.source])
+    own = distances(generated.values, train.values, generated.source)
     return own <= nearest(generated, train).distance

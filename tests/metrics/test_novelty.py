@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dpmot.features import Features
-from dpmot.metrics import _neighbours, distinct, novelty
+from dpmot.metrics import _neighbours, _pairs, distinct, novelty
 from dpmot.statistics.jackknife import groups, mean_interval
 
 
@@ -21,8 +21,7 @@ def train():
     return pixels(draw(400, 0))
 
 
-def test_neighbours_equal_a_search_by_brute_force(monkeypatch):
-    monkeypatch.setattr(_neighbours, "BLOCK", 100)  # several blocks, the last one short
+def test_neighbours_equal_a_search_by_brute_force():
     x, y = draw(23, 1), draw(30, 2)
     table = np.linalg.norm(x[:, None] - y[None], axis=2)
     found = _neighbours.nearest(pixels(x), pixels(y))
@@ -79,14 +78,16 @@ def test_every_reference_gets_a_distance_and_unknown_sources_no_recovery(train):
         ("nn_distance_pixels", "train"),
         ("nn_distance_pixels", "test"),
         ("authenticity_pixels", "train"),
+        ("exact_duplicates_pixels", "train"),
+        ("near_duplicates_pixels", "train"),
     }
     expected = np.linalg.norm(x[:, None] - test.values[None], axis=2).min(1)
     np.testing.assert_allclose(found["nn_distance_pixels", "test"], expected, rtol=1e-12)
 
 
 def test_neighbours_are_searched_once_for_each_pair(train, monkeypatch):
-    calls, exact = [], _neighbours._search
-    monkeypatch.setattr(_neighbours, "_search", lambda *a, **k: calls.append(1) or exact(*a, **k))
+    calls, exact = [], _pairs.nearest
+    monkeypatch.setattr(_pairs, "nearest", lambda *a, **k: calls.append(1) or exact(*a, **k))
     generated = pixels(draw(10, 10))
     for _ in range(2):
         novelty.pointwise(generated, {"train": train})

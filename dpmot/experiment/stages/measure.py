@@ -79,13 +79,15 @@ class Extractors:
     def __init__(self, job: Mapping, layout, mixture: Mapping) -> None:
         self.job, self.layout, self.mixture = job, layout, mixture
 
-    def __call__(self, raw: torch.Tensor, source: np.ndarray | None = None) -> dict[str, Features]:
+    def __call__(
+        self, raw: torch.Tensor, *, source: np.ndarray | None = None, labels: np.ndarray | None = None
+    ) -> dict[str, Features]:
         """Features of stored images (n, C, H, W) or points (n, d), by extractor."""
         found = {}
         for name in self.job["extractors"]:
             features = plugins.find("features", name).extract(raw, **self._options(name))
             keep = {"values": features.values, "probabilities": features.probabilities}
-            found[name] = Features(**keep, extractor=features.extractor, source=source)
+            found[name] = Features(**keep, extractor=features.extractor, source=source, labels=labels)
         return found
 
     def _options(self, name: str) -> dict:
@@ -99,7 +101,7 @@ class Extractors:
 
 
 def _references(extract: Extractors, parts: Mapping) -> dict[str, dict[str, Features]]:
-    train, test = extract(parts["A"].raw), extract(parts["C"].raw)
+    train, test = (extract(parts[name].raw, labels=parts[name].labels.numpy()) for name in "AC")
     return {name: {"train": train[name], "test": test[name]} for name in train}
 
 
@@ -164,7 +166,8 @@ def _features(members: Sequence[Mapping], drawn: Mapping, extract: Extractors):
     found = []
     for member in members:
         source = drawn.get(f"{member['key']}/source")
-        found.append(extract(drawn[f"{member['key']}/images"], None if source is None else source.numpy()))
+        images = drawn[f"{member['key']}/images"]
+        found.append(extract(images, source=None if source is None else source.numpy()))
     return found, np.arange(len(next(iter(found[0].values())))) % NUM_GROUPS
 
 

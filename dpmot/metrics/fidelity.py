@@ -1,0 +1,33 @@
+"""Fidelity: do samples lie where real images lie? Means over samples.
+
+A real image's ball reaches to its k-th nearest other real image, edge included (prdc leaves the edge out, which only
+ties can tell).
+
+- precision (Kynkaanniemi et al. 2019, k = 3): the share of samples that lie in a ball.
+- density (Naeem et al. 2020, k = 5): the number of balls that a sample lies in, over k; 1 for real images, more where
+  samples crowd in dense places.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from dpmot.features import Features
+from dpmot.metrics._neighbours import DENSITY_K, PRECISION_K, balls, required
+
+DIRECTION = {"precision": "higher", "density": "higher"}
+SPACE = "features"
+
+
+def pointwise(generated: Features, references: Mapping[str, Features]) -> dict[tuple[str, str], np.ndarray]:
+    """``precision_<extractor>`` (booleans) and ``density_<extractor>`` (float64) against every reference, (n,) each.
+
+    Raises:
+        ValueError: a reference is in another space, or a set has not more than five rows.
+    """
+    result = {}
+    for name in references:
+        inside = balls(generated, required(generated, references, name, "Precision")).inside
+        result[f"precision_{generated.extractor}", name] = inside[PRECISION_K] > 0
+        result[f"density_{generated.extractor}", name] = inside[DENSITY_K] / DENSITY_K
+    return result

@@ -1,0 +1,35 @@
+"""Label entropy: mode mixture without a classifier. Do the real neighbours of a sample agree on its class?
+
+H = -sum_k q_k log q_k in nats, q the classes' shares among the 10 nearest real images in pixels. 0 where all agree,
+log 10 at most; real images have their own, the floor, because pixels know classes imperfectly.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from dpmot.features import Features
+from dpmot.metrics import _pairs
+from dpmot.metrics._neighbours import required
+
+DIRECTION = {"label_entropy": "lower"}
+SPACE = "pixels"
+NEIGHBOURS = 10
+
+
+def pointwise(generated: Features, references: Mapping[str, Features]) -> dict[tuple[str, str], np.ndarray]:
+    """``label_entropy_<extractor>`` against every reference with labels, float64 (n,).
+
+    Raises:
+        ValueError: a reference is in another space, or has fewer than 10 images.
+    """
+    result = {}
+    for name, reference in references.items():
+        if reference.labels is None:
+            continue
+        y, x = _pairs.prepare(required(generated, references, name, "Label entropy").values, generated.values)
+        index, _ = _pairs.nearest(x, y, NEIGHBOURS)
+        shares = (reference.labels[index][:, :, None] == np.unique(reference.labels)).mean(axis=1)
+        entropy = -(shares * np.log(np.where(shares > 0, shares, 1))).sum(axis=1)
+        result[f"label_entropy_{generated.extractor}", name] = entropy
+    return result

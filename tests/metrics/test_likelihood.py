@@ -1,0 +1,67 @@
+"""FLD: its variances maximise the likelihood, copying and distance raise it, the held-out half is at zero."""
+
+import numpy as np
+import pytest
+from scipy.optimize import minimize
+
+from dpmot.features import Features
+from dpmot.metrics import likelihood
+from dpmot.statistics import jackknife
+
+
+def features(values):
+    return Features(values=np.asarray(values, dtype=float), extractor="x")
+
+
+def draw(n, seed, d=16):
+    return np.random.default_rng(seed).standard_normal((n, d))
+
+
+REFERENCES = {"train": features(draw(400, 0)), "test": features(draw(400, 1))}
+
+
+def fld(values):
+    return likelihood.evaluate(features(values), REFERENCES)["fld_x", "test"]
+
+
+def test_the_variances_maximise_the_likelihood(monkeypatch):
+    monkeypatch.setattr(likelihood, "STEPS", 5000)
+    monkeypatch.setattr(likelihood, "ENOUGH", 1e-13)
+    centres, x = draw(6, 2, d=3), draw(200, 3, d=3)
+
+    def loss(logs):
+        squared = ((x[:, None] - centres) ** 2).sum(-1)
+        parts = -0.5 * squared / np.exp(logs) - 1.5 * (np.log(2 * np.pi) + logs)
+        return -np.log(np.exp(parts).mean(1)).mean()
+
+    found = np.log(likelihood.variances(centres, x))
+    best = minimize(loss, found + 0.1, method="BFGS").fun
+    assert loss(found) == pytest.approx(best, abs=1e-6)
+
+
+def test_fresh_samples_do_better_than_a_shift_and_far_better_than_copies():
+    fresh, shifted = fld(draw(200, 4)), fld(draw(200, 4) + 0.5)
+    copies = fld(REFERENCES["train"].values[:200])
+    assert abs(fresh) < 3 and shifted > fresh + 5 and copies > fresh + 5
+
+
+def test_a_missing_mode_raises_it():
+    def modes(seed, which):
+        return features(draw(400, seed) + 3 * np.where(np.arange(400) % 2 < which, 1, -1)[:, None])
+
+    references = {"train": modes(10, 1), "test": modes(11, 1)}
+    both, one = (likelihood.evaluate(modes(12, n), references)["fld_x", "test"] for n in (1, 2))
+    assert abs(both) < 3 and one > both + 20
+
+
+def test_leaving_out_with_variances_held_gives_nearly_the_error_of_refitting():
+    x = features(draw(400, 6))
+    groups = jackknife.groups(400, 10)
+    held = likelihood.leave_out(x, REFERENCES, groups)["fld_x", "test"]
+    refitted = [likelihood.evaluate(x.subset(groups != g), REFERENCES)["fld_x", "test"] for g in range(10)]
+    assert held.std() == pytest.approx(np.std(refitted), rel=0.15) and np.corrcoef(held, refitted)[0, 1] > 0.9
+
+
+def test_too_few_training_images_are_refused():
+    with pytest.raises(ValueError, match="needs four of them, got 3"):
+        likelihood.evaluate(features(draw(5, 7)), {**REFERENCES, "train": features(draw(3, 8))})

@@ -1,0 +1,80 @@
+"""Fidelity, diversity, label entropy and duplicates on sets whose answers are known."""
+
+import numpy as np
+import pytest
+
+from dpmot.features import Features
+from dpmot.metrics import diversity, fidelity, label_entropy, novelty
+
+
+def features(values, extractor="x", **more):
+    return Features(values=np.asarray(values, dtype=float), extractor=extractor, **more)
+
+
+def draw(n, seed, d=8):
+    return np.random.default_rng(seed).standard_normal((n, d))
+
+
+def all_four(generated, real):
+    references = {"test": features(real)}
+    found = {key[0]: value.mean() for key, value in fidelity.pointwise(features(generated), references).items()}
+    return found | {key[0]: value for key, value in diversity.evaluate(features(generated), references).items()}
+
+
+@pytest.mark.parametrize("real", [draw(50, 0), np.ones((50, 3)), draw(50, 0)[np.arange(50) % 20]])
+def test_identical_sets_have_precision_recall_and_coverage_one(real):
+    found = all_four(real, real)
+    assert found["precision_x"] == found["recall_x"] == found["coverage_x"] == 1
+
+
+def test_sets_far_apart_have_none():
+    assert set(all_four(draw(50, 0) + 100, draw(60, 1)).values()) == {0}
+
+
+def test_a_collapsed_generator_is_faithful_and_not_diverse():
+    real = draw(200, 2)
+    found = all_four(np.repeat(real[:1], 100, axis=0), real)
+    assert found["precision_x"] == 1 and found["recall_x"] == 1 / 200 and found["coverage_x"] < 0.1
+
+
+def test_half_of_the_modes_halve_recall_and_coverage():
+    modes = np.array([[-50.0], [50.0]]) * np.ones(4)
+    real = draw(400, 3, 4) + modes[np.arange(400) % 2]
+    found = all_four(draw(400, 4, 4) + modes[0], real)
+    assert found["precision_x"] > 0.8 and found["recall_x"] < 0.5 and found["coverage_x"] <= 0.5
+
+
+def test_too_few_samples_say_how_many_are_needed():
+    with pytest.raises(ValueError, match="3-th nearest other sample needs 4 samples, got 3"):
+        all_four(draw(3, 5), draw(50, 6))
+    with pytest.raises(ValueError, match="5-th nearest other sample needs 6 samples, got 5"):
+        all_four(draw(50, 5), draw(5, 6))
+
+
+def test_order_changes_no_count():
+    generated, real = draw(90, 7), draw(80, 8)
+    order = np.random.default_rng(9)
+    assert all_four(generated, real) == all_four(order.permutation(generated), order.permutation(real))
+
+
+def test_label_entropy_is_zero_within_a_class_and_log_two_between_two():
+    labels = np.repeat([3, 7], 10)
+    train = features(np.where(labels == 3, -1.0, 1.0)[:, None] + 1e-3 * draw(20, 10, 1), "pixels", labels=labels)
+    found = label_entropy.pointwise(features([[-1.0], [1.0]], "pixels"), {"train": train})
+    np.testing.assert_allclose(found["label_entropy_pixels", "train"], 0, atol=1e-15)
+    mixed = features(np.where(np.arange(20) % 2, -1.0, 1.0)[:, None], "pixels", labels=np.arange(20) % 4 // 2)
+    found = label_entropy.pointwise(
+        features([[1.0]], "pixels"), {"train": mixed, "test": features(draw(20, 1, 1), "pixels")}
+    )
+    assert found == {("label_entropy_pixels", "train"): pytest.approx(np.log(2))}
+
+
+def test_duplicates_are_found_and_held_out_images_have_one_in_a_hundred_near_ones():
+    train, test = features(draw(500, 11), "pixels"), features(draw(1000, 12), "pixels")
+    references = {"train": train, "test": test}
+    found = novelty.pointwise(test, references)
+    assert not found["exact_duplicates_pixels", "train"].any()
+    assert found["near_duplicates_pixels", "train"].mean() == pytest.approx(0.01, abs=0.001)
+    copies = train.values[:40] + np.where(np.arange(40) < 10, 0, 1e-3)[:, None]
+    found = novelty.pointwise(features(copies, "pixels"), references)
+    assert found["exact_duplicates_pixels", "train"].sum() == 10 and found["near_duplicates_pixels", "train"].all()
