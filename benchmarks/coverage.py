@@ -141,10 +141,9 @@ def report(found: list[dict], truths: dict[str, float]) -> None:
         inside = (low <= truth) & (truth <= high)
         share = jackknife.share_interval(int(inside.sum()), len(inside))
         kind = "known" if name in truths else "mean over realisations"
-        print(
-            f"{name:24s} {100 * share.value:6.1f} % [{100 * share.low:.1f}, {100 * share.high:.1f}]   truth {truth:.5g} "
-            f"({kind}), mean value {value.mean():.5g}, deviation {value.std(ddof=1):.2g}"
-        )
+        held = f"{100 * share.value:6.1f} % [{100 * share.low:.1f}, {100 * share.high:.1f}]"
+        seen = f"mean value {value.mean():.5g}, deviation {value.std(ddof=1):.2g}"
+        print(f"{name:24s} {held:24s} truth {truth:.5g} ({kind}), {seen}")
 
 
 def main() -> None:
