@@ -14,11 +14,14 @@ import pandas as pd
 from paper_figures._results import FLOORS, GROUPS, OUTSIDE, Results, published
 from paper_figures._tables import Cell, Panel
 
-LOWER, HIGHER = ("fd_", "mmr_"), ("is_",)
+LOWER = ("fd_", "mmr_", "kd_", "fld_", "label_entropy_", "off_mode_", "exact_duplicates_", "near_duplicates_")
+HIGHER = ("is_", "precision_", "recall_", "density_", "coverage_")
 RECOVERY, AUTHENTICITY = "recovery_pixels", "authenticity_pixels"
 AUDITED = (RECOVERY, AUTHENTICITY, "ct_pixels", "distinct_neighbours_pixels")
 NO_SOURCE = "this start has no source image"
-DIGITS = {"mmr_": 3, "recovery_": 3, "authenticity_": 3, "nn_ratio_": 2}
+SHARES = ("mmr_", "recovery_", "authenticity_", "precision_", "recall_", "density_", "coverage_", "label_entropy_")
+SHARES += ("off_mode_", "exact_duplicates_", "near_duplicates_", "distinct_")
+DIGITS = {**dict.fromkeys(SHARES, 3), "nn_ratio_": 2, "ct_": 1}
 COLUMNS = [
     "dataset", "method", "label", "group", "network", "start", "sampler", "nfe_budget", "nfe_counted",
     "sigma_start", "sigma_atoms", "num_samples", "features", "metric", "reference", "value", "low", "high",
@@ -251,6 +254,7 @@ def notes(table: pd.DataFrame, results: Results, footnotes: dict[str, str]) -> t
     if results.audit is None:
         lines.append("No audit.csv: no row was audited, so none is ranked.")
     lines += [f"{mark} skipped: {reason}" for reason, mark in footnotes.items()]
+    lines += [f"Mind: {remark}." for remark in dict.fromkeys(main["reason"]) if remark]
     counted = _off_budget(main, results)
     return tuple(lines + ([f"Counted NFE other than the budget: {counted}."] if counted else []))
 

@@ -27,6 +27,7 @@ class Features:
         labels: true classes, integer (n,), or None.
         source: row of the "train" reference from which each sample's own start was made (DPM-OT and copy
             starts), int64 (n,), or None where a sample has no such row.
+        off_mode: whether each sample lies off every mode of a mixture that is known, bool (n,), or None.
     """
 
     values: np.ndarray
@@ -34,6 +35,7 @@ class Features:
     probabilities: np.ndarray | None = None
     labels: np.ndarray | None = None
     source: np.ndarray | None = None
+    off_mode: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         set_field = object.__setattr__  # the dataclass is frozen
@@ -70,6 +72,7 @@ class Features:
             probabilities=take(self.probabilities),
             labels=take(self.labels),
             source=take(self.source),
+            off_mode=take(self.off_mode),
         )
 
     def check_comparable(self, reference: "Features", name: str) -> None:

@@ -8,6 +8,8 @@ import numpy as np
 
 from dpmot.features import Features
 
+MODE = 3  # standard deviations: farther from every mean a point is off mode
+
 
 def extract(images: np.ndarray, *, means: np.ndarray, std: float) -> Features:
     """Points and their posterior class probabilities.
@@ -18,7 +20,7 @@ def extract(images: np.ndarray, *, means: np.ndarray, std: float) -> Features:
         std: standard deviation of every class, > 0.
 
     Returns:
-        values float64 (n, d), probabilities float64 (n, K).
+        values float64 (n, d), probabilities float64 (n, K), and which points are farther than 3 std from every mean.
 
     Raises:
         ValueError: shapes that do not fit together, or std <= 0.
@@ -31,4 +33,7 @@ def extract(images: np.ndarray, *, means: np.ndarray, std: float) -> Features:
     # |x|^2 is the same for every class, so it cancels: <x, mu> - |mu|^2/2.
     logits = (points @ means.T - 0.5 * (means**2).sum(axis=1)) / std**2
     weights = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return Features(values=points, extractor="mixture", probabilities=weights / weights.sum(axis=1, keepdims=True))
+    probabilities = weights / weights.sum(axis=1, keepdims=True)
+    nearest = np.min([((points - mean) ** 2).sum(axis=1) for mean in means], axis=0)
+    off_mode = nearest > (MODE * std) ** 2
+    return Features(values=points, extractor="mixture", probabilities=probabilities, off_mode=off_mode)

@@ -12,5 +12,7 @@ is read against its held-out value); ``SPACE``, the kind of features it wants ("
   ``leave_out(generated, references, groups)`` -> {(metric, reference): (G,)}, the same values without each group;
   where the file says ``HELD = True``, with what was fitted to all samples held.
 
+An optional ``remark(generated)`` says what a reader of the values must know, "" for nothing.
+
 ``references`` maps "train" and "test" to Features; a metric without a reference says "none".
 """

@@ -68,6 +68,12 @@ def evaluate(generated: Features, references: Mapping[str, Features]) -> dict[tu
     return {key: frechet_distance(own, other) for key, other in _others(generated, references).items()}
 
 
+def remark(generated: Features) -> str:
+    """What a reader of the value must know: the covariance of few samples is singular, "" if it is not."""
+    n, d = generated.values.shape
+    return f"with n = {n} samples in d = {d} dimensions the covariance is singular" if n <= d else ""
+
+
 def leave_out(
     generated: Features, references: Mapping[str, Features], groups: np.ndarray
 ) -> dict[tuple[str, str], np.ndarray]:

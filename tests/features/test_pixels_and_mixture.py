@@ -57,3 +57,11 @@ def test_the_posterior_stays_finite_far_from_every_centre():
 def test_a_mixture_that_does_not_fit_the_points_is_refused(means, std, message):
     with pytest.raises(ValueError, match=message):
         mixture.extract(np.zeros((5, 2)), means=means, std=std)
+
+
+def test_points_beyond_three_deviations_of_every_mean_are_off_mode():
+    means = np.array([[0.0, 0.0], [10.0, 0.0]])
+    points = np.array([[0.0, 0.29], [0.0, 0.31], [10.2, 0.0], [5.0, 0.0]])
+    assert mixture.extract(points, means=means, std=0.1).off_mode.tolist() == [False, True, False, True]
+    draw = np.random.default_rng(0).standard_normal((20_000, 2))
+    assert mixture.extract(draw, means=means[:1], std=1.0).off_mode.mean() == pytest.approx(np.exp(-4.5), abs=0.003)

@@ -53,6 +53,11 @@ def test_the_distance_agrees_with_torch_fidelity_on_the_same_features():
     assert ours == pytest.approx(theirs, rel=1e-5)  # their unsymmetric eigenvalues lose half of float64's digits
 
 
+def test_few_samples_in_many_dimensions_are_remarked():
+    assert frechet.remark(features(np.ones((13, 12)))) == ""
+    assert "n = 12 samples in d = 12 dimensions" in frechet.remark(features(np.ones((12, 12))))
+
+
 @pytest.mark.parametrize("rank", [12, 5])
 def test_identical_sets_have_distance_zero_even_with_singular_covariance(rank):
     random = np.random.default_rng(3)

@@ -9,7 +9,14 @@ import pytest
 from conftest import BUDGETS, read_csv, write_csv
 
 from paper_figures import _comparison as comparison
-from paper_figures import _results, _tables, table_1_quality, table_2_mode_mixture, table_3_identity
+from paper_figures import (
+    _results,
+    _tables,
+    table_1_quality,
+    table_2_mode_mixture,
+    table_3_identity,
+    table_4_distribution,
+)
 from paper_figures._results import REPORTED, load
 from paper_figures._tables import Cell, Document, Panel
 
@@ -368,3 +375,21 @@ def test_a_pipe_in_a_label_does_not_break_the_markdown_row(results_folder):
     text = _tables.markdown(table_1_quality.layout(table_1_quality.make(results), results))
     line = next(line for line in section(text, FD) if "a\\|b" in line)
     assert len(re.findall(r"(?<!\\)\|", line)) == 2 + 2 + len(BUDGETS["smoke"]) - 1
+
+
+def test_table_4_prints_what_was_measured_marks_the_best_and_calls_the_rest_not_run(results_folder):
+    folder = results_folder()
+    rows = read_csv(folder / "metrics.csv")
+    for row in [row for row in rows if row["sample_seed"] == "pooled" and row["metric"] == "fd_classifier"]:
+        if row["reference"] == "test" and row["value"]:
+            share = 0.9 if row["method"] == "edm_ddim" else 0.5
+            bounds = {"value": share, "low": share - 0.01, "high": share + 0.01}
+            rows.append({**row, **bounds, "metric": "precision_classifier"})
+            rows.append({**row, **bounds, "metric": "kd_classifier", "reason": "a remark"})
+    write_csv(folder / "metrics.csv", rows)
+    results = load(folder)
+    table = table_4_distribution.make(results)
+    assert set(table.loc[table["best"] & (table["metric"] == "precision_classifier"), "method"]) == {"edm_ddim"}
+    text = _tables.markdown(table_4_distribution.layout(table, results))
+    assert "0.900 [0.890, 0.910]" in text and "Mind: a remark." in text
+    assert "not run" in "\n".join(section(text, "Feature likelihood divergence"))

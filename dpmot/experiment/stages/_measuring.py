@@ -28,6 +28,7 @@ class Measurement:
         full: plain value of all samples.
         leave_out: plain values without each group, (G,).
         estimate: the value reported, debiased where the metric's bias falls like 1/n, with its 95 % interval.
+        remark: what a reader of the value must know.
     """
 
     metric: str
@@ -36,6 +37,7 @@ class Measurement:
     full: float
     leave_out: np.ndarray
     estimate: Estimate
+    remark: str = ""
 
 
 def measure(
@@ -93,9 +95,10 @@ def _one(module: ModuleType, features: Features, references: Mapping[str, Featur
             yield Measurement(metric, reference, features.extractor, mean, leave_out, estimate)
         return
     whole, parts = module.evaluate(features, references), _leave_out(module, features, references, group)
+    remark = module.remark(features) if hasattr(module, "remark") else ""
     for key, full in whole.items():
         estimate = jackknife.interval(full, parts[key], debias=module.DEBIAS)
-        yield Measurement(*key, features.extractor, full, parts[key], estimate)
+        yield Measurement(*key, features.extractor, full, parts[key], estimate, remark)
 
 
 def units(module: ModuleType, metric: str, features: Features) -> int | None:

@@ -86,8 +86,7 @@ class Extractors:
         found = {}
         for name in self.job["extractors"]:
             features = plugins.find("features", name).extract(raw, **self._options(name))
-            keep = {"values": features.values, "probabilities": features.probabilities}
-            found[name] = Features(**keep, extractor=features.extractor, source=source, labels=labels)
+            found[name] = replace(features, source=source, labels=labels)
         return found
 
     def _options(self, name: str) -> dict:
@@ -176,7 +175,7 @@ def _pooled(features: Sequence[Features]) -> Features:
         parts = [getattr(one, attribute) for one in features]
         return None if parts[0] is None else np.concatenate(parts)
 
-    arrays = {name: joined(name) for name in ("values", "probabilities", "source")}
+    arrays = {name: joined(name) for name in ("values", "probabilities", "source", "off_mode")}
     return Features(**arrays, extractor=features[0].extractor)
 
 
@@ -190,6 +189,7 @@ def _rows(cell: Mapping, measured: Iterator[Measurement]) -> list[dict]:
             "value": one.estimate.value,
             "low": one.estimate.low,
             "high": one.estimate.high,
+            "reason": one.remark or None,
         }
         for one in measured
     ]

@@ -1,0 +1,20 @@
+"""True off-mode share: on a Gaussian mixture that is known, the share of samples farther than 3 s from every centre.
+
+Real samples in two dimensions have exp(-9/2) = 0.011. It needs no classifier and no threshold of probabilities.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from dpmot.features import Features
+
+DIRECTION = {"off_mode": "lower"}
+SPACE = "features"
+
+
+def pointwise(generated: Features, references: Mapping[str, Features]) -> dict[tuple[str, str], np.ndarray]:
+    """``off_mode_<extractor>``, true off every mode, (n,); nothing where no mixture is known."""
+    if generated.off_mode is None:
+        return {}
+    return {(f"off_mode_{generated.extractor}", "none"): generated.off_mode}
