@@ -188,6 +188,11 @@ def caption(table: pd.DataFrame, results: Results, *, references: str) -> str:
     shown = ", ".join(prints[:3]) + (f" and {len(prints) - 3} more (CSV)" if len(prints) > 3 else "")
     features = ", ".join(text for text in dict.fromkeys(measured["features"]) if text)
     seeds = len(results.experiment.get("sample_seeds", [])) or "unknown"
+    if "protocol" in results.experiment:
+        references += f"; protocol {results.experiment['protocol']}"
+    starts = results.stored
+    if starts and n and int(n) > starts:
+        references += f"; starts that store images have at most {starts} distinct ones"
     return (
         f"Data set {results.dataset}; {f'n = {n} samples a cell' if n else 'no cell measured'}, pooled over {seeds} "
         f"sample seeds; 95 % intervals in brackets; features: {features or 'none'}; {references}; "

@@ -73,6 +73,12 @@ class Results:
         found = [method for method in self.metrics["method"].unique() if method not in self.experiment["methods"]]
         return [method for method in [*self.experiment["methods"], *found] if method not in FLOORS]
 
+    @property
+    def stored(self) -> int | None:
+        """Training images, of which a stored start is one; None where their floor was not measured."""
+        rows = self.metrics.loc[self.metrics["method"] == "real_train", "num_samples"]
+        return int(rows.iloc[0]) if len(rows) else None
+
     def label(self, method: str) -> str:
         """Printed name of a method."""
         entry = self.experiment["methods"].get(method, {})

@@ -53,3 +53,17 @@ def test_an_exact_network_has_no_students():
         ConfigError, match=r"networks.new.teacher: exact is exact, there is nothing in it to train further"
     ):
         load(["config/toy2d.yaml"], [f"networks={students}"])
+
+
+@pytest.mark.parametrize(
+    ("protocol", "samples", "seeds"), [("edm", 50_000, 3), ("dpm-ot", 40_000, 1), ("adm", 50_000, 1)]
+)
+def test_a_protocol_fills_in_samples_and_seeds_and_what_is_given_wins(tmp_path, protocol, samples, seeds):
+    text = (ROOT / "config" / "toy2d.yaml").read_text(encoding="utf-8")
+    kept = [line for line in text.splitlines() if not line.startswith(("num_samples:", "sample_seeds:"))]
+    (tmp_path / "mine.yaml").write_text("\n".join([*kept, f"protocol: {protocol}"]))
+    found = load([tmp_path / "mine.yaml"])
+    assert found["num_samples"] == samples and len(found["sample_seeds"]) == seeds
+    assert load([tmp_path / "mine.yaml"], ["num_samples=300"])["num_samples"] == 300
+    with pytest.raises(ConfigError, match=r"protocol: .*allowed: edm, dpm-ot, adm"):
+        load([tmp_path / "mine.yaml"], ["protocol=mine"])
