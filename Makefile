@@ -20,6 +20,8 @@ lint: venv
 bench: venv
 	$(BIN)/python -m benchmarks.sampling
 	$(BIN)/python -m benchmarks.noise
+	$(BIN)/python -m benchmarks.metrics
+	$(BIN)/python -m benchmarks.coverage
 	$(BIN)/python -m benchmarks.transport --solvers ours
 	$(BIN)/python -m benchmarks.transport_hard --seeds 3
 

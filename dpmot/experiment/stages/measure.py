@@ -94,6 +94,8 @@ class Extractors:
             return {"weights": self.layout.classifier}
         if name == "inception":
             return self.job["inception"]
+        if name in ("clip", "dinov2"):
+            return {"download": self.job["inception"]["download"]}
         if name == "mixture":
             return {"means": self.mixture["means"].numpy(), "std": float(self.mixture["std"])}
         return {}

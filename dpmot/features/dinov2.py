@@ -1,0 +1,45 @@
+"""DINOv2's ViT-B/14 (Oquab et al. 2023), through torch-fidelity: 768 features, no probabilities.
+
+torch-fidelity loads it by ``torch.hub``, which downloads *and runs* the code of facebookresearch/dinov2. That happens
+only where ``download: true`` allows it. Grey images become RGB by repeating their channel.
+"""
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from dpmot._torchvision import make_importable
+from dpmot.features import Features
+from dpmot.features._images import as_images
+from dpmot.tiles import in_tiles
+
+MODEL = "dinov2-vit-b-14"
+
+
+@lru_cache(maxsize=1)
+def load() -> torch.nn.Module:
+    """The network of torch-fidelity, its code and weights fetched by torch.hub or taken from its cache."""
+    make_importable()
+    from torch_fidelity.feature_extractor_dinov2 import FeatureExtractorDinoV2
+
+    return FeatureExtractorDinoV2(MODEL, ["dinov2"]).eval()
+
+
+def extract(images: Tensor, *, download: bool = False, tile: int = 32) -> Features:
+    """Features (n, 768).
+
+    Args:
+        images: uint8 (n, C, H, W), C = 3, or 1 which is repeated to RGB; resized to 224x224 by the network.
+        download: allow torch.hub to fetch, and to run, the code of facebookresearch/dinov2.
+        tile: images of one network call; part of the numbers' last bits.
+
+    Raises:
+        ValueError: not allowed, or images that are not uint8.
+    """
+    images = as_images(images, channels=(1, 3))
+    if not download:
+        raise ValueError("dinov2 runs code of facebookresearch/dinov2 that torch.hub fetches: allow it, download: true")
+    network = load().to(images.device)
+    values = in_tiles(lambda part: network(part)[0], images.expand(-1, 3, -1, -1), tile=tile)
+    return Features(values=values.cpu().numpy(), extractor="dinov2")
