@@ -48,6 +48,11 @@ class Layout:
         """The selected sigma_M* and the audit it rests on."""
         return self.root / "star.json"
 
+    @property
+    def features(self) -> Path:
+        """Side folder of features that are slow to extract, by content; no rule declares it."""
+        return self.root / ".features"
+
     def network(self, name: str) -> Path:
         """The weights of one network."""
         return self.root / "networks" / f"{name}.safetensors"

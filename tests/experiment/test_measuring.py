@@ -46,5 +46,6 @@ def test_replicates_are_the_metric_without_each_group():
     part = {"classifier": generated["classifier"].subset(group != 7)}
     without = {(m.metric, m.reference): m.full for m in measure(part, references, np.arange(190) % 19)}
     for key, full in without.items():
-        # Both are float64; the fast path subtracts group sums.
-        assert np.isclose(whole[key].leave_out[7], full, rtol=1e-8), key
+        # Both are float64; the fast path subtracts group sums. FLD holds its variances (test_likelihood.py).
+        held = key[0].startswith("fld_")
+        assert held or np.isclose(whole[key].leave_out[7], full, rtol=1e-8), key

@@ -12,9 +12,9 @@ import torch
 from safetensors import safe_open
 from tqdm import tqdm
 
-from dpmot import plugins
 from dpmot.experiment.records import atomic, digest, environment, write_json
 from dpmot.experiment.sources import code_digest
+from dpmot.experiment.stages._features import Extractors
 from dpmot.experiment.stages._measuring import NUM_GROUPS, Measurement, as_seen, held_out, measure
 from dpmot.experiment.stages._session import read_data, session
 from dpmot.features import Features
@@ -71,34 +71,6 @@ def run(job: Mapping, layout) -> None:
             _write(layout.root / "audit.csv", _audit(job, metrics, references["pixels"], unsolved))
             _write(layout.root / "identity.csv", _identity(job, metrics))
             write_json(layout.root / "fingerprint.json", {"fingerprint": digest(mark), **mark})
-
-
-class Extractors:
-    """The feature extractors of the experiment, by name."""
-
-    def __init__(self, job: Mapping, layout, mixture: Mapping) -> None:
-        self.job, self.layout, self.mixture = job, layout, mixture
-
-    def __call__(
-        self, raw: torch.Tensor, *, source: np.ndarray | None = None, labels: np.ndarray | None = None
-    ) -> dict[str, Features]:
-        """Features of stored images (n, C, H, W) or points (n, d), by extractor."""
-        found = {}
-        for name in self.job["extractors"]:
-            features = plugins.find("features", name).extract(raw, **self._options(name))
-            found[name] = replace(features, source=source, labels=labels)
-        return found
-
-    def _options(self, name: str) -> dict:
-        if name == "classifier":
-            return {"weights": self.layout.classifier}
-        if name == "inception":
-            return self.job["inception"]
-        if name in ("clip", "dinov2"):
-            return {"download": self.job["inception"]["download"]}
-        if name == "mixture":
-            return {"means": self.mixture["means"].numpy(), "std": float(self.mixture["std"])}
-        return {}
 
 
 def _references(extract: Extractors, parts: Mapping) -> dict[str, dict[str, Features]]:

@@ -1,0 +1,78 @@
+"""The features of every set of samples, by extractor; those of slow networks are kept by the hash of their images.
+
+What is kept lies in ``results/<experiment>/.features/``, may be deleted at any time, and is found again only for the
+same images, extractor, code, weights and thread count.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.numpy import load_file, save_file
+
+from dpmot import plugins
+from dpmot.experiment.records import atomic, digest, file_digest
+from dpmot.experiment.sources import code_digest
+from dpmot.features import Features
+
+SLOW = ("inception", "clip", "dinov2")
+
+
+class Extractors:
+    """The feature extractors of the experiment, by name."""
+
+    def __init__(self, job: Mapping, layout, mixture: Mapping) -> None:
+        self.job, self.layout, self.mixture = job, layout, mixture
+
+    def __call__(
+        self, raw: torch.Tensor, *, source: np.ndarray | None = None, labels: np.ndarray | None = None
+    ) -> dict[str, Features]:
+        """Features of stored images (n, C, H, W) or points (n, d), by extractor."""
+        found = {}
+        for name in self.job["extractors"]:
+            features = self._kept(name, raw) if name in SLOW else self._extracted(name, raw)
+            found[name] = replace(features, source=source, labels=labels)
+        return found
+
+    def _extracted(self, name: str, raw: torch.Tensor) -> Features:
+        return plugins.find("features", name).extract(raw, **self._options(name))
+
+    def _kept(self, name: str, raw: torch.Tensor) -> Features:
+        file = self.layout.features / f"{self._key(name, raw)}.safetensors"
+        if not file.is_file():
+            features = self._extracted(name, raw)
+            arrays = {"values": features.values, "probabilities": features.probabilities}
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with atomic(file) as temporary:
+                save_file({key: np.ascontiguousarray(a) for key, a in arrays.items() if a is not None}, temporary)
+        return Features(extractor=name, **load_file(file))
+
+    def _key(self, name: str, raw: torch.Tensor) -> str:
+        images = hashlib.sha256(raw.contiguous().numpy().tobytes()).hexdigest()
+        weights = self._options(name).get("weights")
+        if name == "inception":
+            weights = plugins.find("features", name).resolve_weights(**self._options(name))
+        return digest(
+            {
+                "images": [images, list(raw.shape)],
+                "extractor": name,
+                "code": code_digest([plugins.module_name("features", name)]),
+                "weights": file_digest(Path(weights)) if weights else None,
+                "threads": self.job["threads"],
+            }
+        )
+
+    def _options(self, name: str) -> dict:
+        if name == "classifier":
+            return {"weights": self.layout.classifier}
+        if name == "inception":
+            weights = self.job["inception"]["weights"]
+            return {**self.job["inception"], "weights": Path(weights) if weights else None}
+        if name in ("clip", "dinov2"):
+            return {"download": self.job["inception"]["download"]}
+        if name == "mixture":
+            return {"means": self.mixture["means"].numpy(), "std": float(self.mixture["std"])}
+        return {}
