@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 METRICS = [
@@ -21,6 +22,7 @@ IDENTITY = [
     "pair", "metric", "reference", "nfe", "seeds", "mean_difference", "low", "high", "margin", "p_value",
     "equivalent", "p_difference",
 ]  # fmt: skip
+REPLICATES = ("cell", "metric", "reference", "group", "value")
 REPORTED = [
     "dataset", "method", "sampler", "network", "nfe", "metric", "value", "num_samples", "conditional", "source",
     "grade", "note",
@@ -78,6 +80,22 @@ class Results:
         """Training images, of which a stored start is one; None where their floor was not measured."""
         rows = self.metrics.loc[self.metrics["method"] == "real_train", "num_samples"]
         return int(rows.iloc[0]) if len(rows) else None
+
+    def replicates(self, cell: str, metric: str, reference: str) -> tuple[float, np.ndarray] | None:
+        """Plain value of all samples and without each jackknife group (G,); None where replicates.csv lacks them."""
+        if (cell, metric, reference) not in self._replicates:
+            return None
+        values = self._replicates[cell, metric, reference]
+        return values["all"], np.array([value for group, value in values.items() if group != "all"])
+
+    @cached_property
+    def _replicates(self) -> dict[tuple[str, str, str], dict[str, float]]:
+        file, found = self.folder / "replicates.csv", {}
+        if file.is_file():
+            table = _table(file, REPLICATES, ("value",))
+            for cell, metric, reference, group, value in table[list(REPLICATES)].itertuples(index=False):
+                found.setdefault((cell, metric, reference), {})[group] = value
+        return found
 
     def label(self, method: str) -> str:
         """Printed name of a method."""

@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import re
 
+import numpy as np
 import pandas as pd
 import pytest
 from conftest import BUDGETS, read_csv, write_csv
@@ -16,6 +17,7 @@ from paper_figures import (
     table_2_mode_mixture,
     table_3_identity,
     table_4_distribution,
+    table_5_differences,
 )
 from paper_figures._results import REPORTED, load
 from paper_figures._tables import Cell, Document, Panel
@@ -393,3 +395,33 @@ def test_table_4_prints_what_was_measured_marks_the_best_and_calls_the_rest_not_
     text = _tables.markdown(table_4_distribution.layout(table, results))
     assert "0.900 [0.890, 0.910]" in text and "Mind: a remark." in text
     assert "not run" in "\n".join(section(text, "Feature likelihood divergence"))
+
+
+def test_table_5_pairs_replicates_with_the_best_ranked_method_and_corrects_for_many_cells(results_folder):
+    folder, draw = results_folder(), np.random.default_rng(0)
+    table = table_1_quality.make(load(folder))
+    rows, common = [], draw.standard_normal(20)
+    chosen = table[
+        (table["metric"] == "fd_classifier") & (table["reference"] == "test") & (table["status"] == "measured")
+    ]
+    for row in chosen.to_dict("records"):
+        cell = f"{row['method']}/{row['nfe_budget']}/{_results.sigma_key(row['sigma_start'])}"
+        parts = row["value"] + 0.1 * common + 1e-3 * draw.standard_normal(20)
+        parts += row["value"] - parts.mean()  # no bias: the debiased value is the plain one
+        for group, value in [("all", row["value"]), *enumerate(parts)]:
+            rows.append({"cell": cell, "metric": "fd_classifier", "reference": "test", "group": group, "value": value})
+    write_csv(folder / "replicates.csv", rows)
+    results = load(folder)
+    found = table_5_differences.make(results)
+    ranked = chosen[chosen["ranked"] & chosen["method"].isin(comparison.main_methods(results))]
+    for row in found.to_dict("records"):
+        column = ranked[ranked["nfe_budget"] == row["nfe_budget"]].set_index("method")["value"]
+        assert row["best"] == column.idxmin() and row["difference"] == pytest.approx(
+            column[row["method"]] - column.min()
+        )
+        assert row["high"] - row["low"] < 0.1  # alone each is known to 0.1 sqrt(19) 2: the common part cancels
+        assert row["p"] <= row["p_holm"] <= 1
+    text = _tables.markdown(table_5_differences.layout(found, results))
+    assert "**best**" in text and f"Holm-corrected over the {len(found)} cells" in text
+    (folder / "replicates.csv").unlink()
+    assert table_5_differences.make(load(folder)).empty

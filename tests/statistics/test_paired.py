@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dpmot.statistics.jackknife import groups, interval, leave_out_of_means
-from dpmot.statistics.paired import difference, equivalence, holm
+from dpmot.statistics.paired import difference, equivalence, holm, p_value
 
 
 def test_common_noise_cancels_in_a_paired_difference():
@@ -81,3 +81,19 @@ def test_holm_matches_the_hand_calculation():
 def test_bad_arguments_are_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_the_p_value_of_a_paired_difference_is_uniform_where_there_is_none():
+    draw, found = np.random.default_rng(0), []
+    for _ in range(2000):
+        x, y = draw.standard_normal((2, 200))
+        parts = [leave_out_of_means(v, groups(200)) for v in (x, y)]
+        found.append(p_value((x.mean(), y.mean()), parts, debias=False))
+    for level in (0.05, 0.2, 0.5):
+        assert np.mean(np.array(found) <= level) == pytest.approx(level, abs=4 * np.sqrt(level * (1 - level) / 2000))
+
+
+def test_equal_methods_have_p_one_and_a_clear_difference_next_to_none():
+    parts = np.linspace(0, 1, 20)
+    assert p_value((0.5, 0.5), (parts, parts)) == 1
+    assert p_value((9.5, 0.5), (parts + 9 + 1e-3 * np.sin(np.arange(20)), parts)) < 1e-6
