@@ -42,6 +42,7 @@ PROTOCOLS = {
 }
 FITS = "points of a mixture have kind mixture, images have the kinds that are trained"
 NUMBERS = {float: int | float}
+KINDS = {float: "number", int: "integer", bool: "boolean", str: "text", type(None): "null"}
 DISTILLATION_ARGUMENTS = ("teacher", "chain", "images", "schedule", "seed", "labels", "step_counts", "checkpoint")
 SAMPLER_ARGUMENTS = ("denoiser", "x", "sigmas", "noise", "callback")
 
@@ -193,7 +194,7 @@ def _check_options(function, options: Mapping, where: str, *, skip: Sequence[str
         allowed = get_args(parameters[key].annotation) or (parameters[key].annotation,)
         known = [NUMBERS.get(one, one) for one in allowed if isinstance(one, type)]
         if known and not any(isinstance(value, one) and isinstance(value, bool) <= (one is bool) for one in known):
-            names = " or ".join("nothing" if one is type(None) else one.__name__ for one in allowed)
+            names = " or ".join(KINDS.get(one, one.__name__) for one in allowed)
             raise ConfigError(f"{where}.{key}: {value!r} is no {names}")
 
 

@@ -29,11 +29,11 @@ def test_a_configuration_that_extends_itself_is_refused(tmp_path):
     ("network", "said"),
     [
         ({"kind": "ddpm", "options": {"num_levels": 0}}, "DDPM needs at least 2 levels, got num_levels 0"),
-        ({"kind": "ddpm", "options": {"num_levels": 4.5}}, r"options.num_levels: 4.5 is no int"),
+        ({"kind": "ddpm", "options": {"num_levels": 4.5}}, r"options.num_levels: 4.5 is no integer"),
         ({"kind": "ddpm", "options": {"beta_min": 0.1, "beta_max": 0.02}}, "0 < beta_min <= beta_max < 1"),
         ({"kind": "edm", "options": {"sigma_min": -1}}, "0 < sigma_min < sigma_max, got num_levels 18, sigma_min -1"),
         ({"kind": "edm", "options": {"sigma_data": 0}}, "EDM needs sigma_data > 0"),
-        ({"kind": "ncsnv2", "options": {"conditional": 2}}, r"options.conditional: 2 is no bool"),
+        ({"kind": "ncsnv2", "options": {"conditional": 2}}, r"options.conditional: 2 is no boolean"),
         ({"distillation": "consistency", "options": {"levels": 1}}, r"options.levels: 1 is no integer of at least 2"),
         (
             {"distillation": "knowledge", "step_counts": [1], "options": {"pairs": 0}},
