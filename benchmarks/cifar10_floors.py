@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from dpmot import seeds
-from dpmot.data import cifar10
+from dpmot.data import MissingData, cifar10
 from dpmot.features import Features, resnet56
 from dpmot.features.classifier import calibration
 from dpmot.metrics import diversity, fidelity, frechet, mode_mixture
@@ -45,7 +45,10 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     begin = time.perf_counter()
-    data = cifar10.load()
+    try:
+        data = cifar10.load()
+    except (MissingData, ValueError) as error:
+        raise SystemExit(f"cifar10_floors: {error}") from None
     exact = np.ones(len(data.images), dtype=bool) if data.exact is None else data.exact
     test, train = np.flatnonzero((data.split == "C") & exact), np.flatnonzero((data.split != "C") & exact)
     print(f"{data.note}; {(~exact).sum()} images that are not exact are left out: {len(train)} train, {len(test)} test")
