@@ -43,7 +43,8 @@ def harness(denoiser: network.NetworkDenoiser, sampler: str, options: dict, coun
 
     def run() -> int:
         counting = CountingDenoiser(TiledDenoiser(denoiser))
-        x, noise = chain.prior_std * seeds.normal(rows, shape, "prior").double(), seeds.trajectory(rows, shape)
+        x = chain.prior_std * seeds.normal(rows, shape, "prior").double()
+        noise = seeds.trajectory(rows, shape, expected=nfe)
         x = module.sample(counting, x, sigmas, noise=lambda step: noise(step).double(), **options)
         images.to_uint8(x)
         return counting.nfe

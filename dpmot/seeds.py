@@ -67,19 +67,27 @@ def integers(seeds: Sequence[int], high: int, *purpose: int | str) -> Tensor:
     return torch.tensor([int(stream.integers(high)) for stream in _generators(seeds, *purpose)], dtype=torch.int64)
 
 
-def trajectory(seeds: Sequence[int], shape: Sequence[int]) -> Callable[[int], Tensor]:
+def trajectory(seeds: Sequence[int], shape: Sequence[int], *, expected: int | None = None) -> Callable[[int], Tensor]:
     """The noise of a trajectory's steps: step -> N(0, 1) noise, float32 (B, *shape), the same in whichever order asked.
 
     Steps of small images are drawn several at a time, because a stream costs as much as a hundred numbers: step i of
     sample k is row i mod m of the stream (seeds[k], "steps", i div m), m = max(1, 1024 div (numbers in an image)).
+
+    Args:
+        expected: how many steps will be asked for; no more are drawn, and the numbers are the same without it.
     """
     together = max(1, 1024 // max(1, math.prod(shape)))
 
     @lru_cache(maxsize=1)
-    def drawn(block: int) -> Tensor:
-        return normal(seeds, (together, *shape), "steps", block)
+    def drawn(block: int, count: int) -> Tensor:
+        return normal(seeds, (count, *shape), "steps", block)
 
-    return lambda step: drawn(step // together)[:, step % together]
+    def noise(step: int) -> Tensor:
+        block, row = divmod(step, together)
+        left = together if expected is None else expected - block * together
+        return drawn(block, min(together, max(left, row + 1)))[:, row]
+
+    return noise
 
 
 def _filled(seeds: Sequence[int], shape: Sequence[int], purpose: tuple, fill: Callable) -> Tensor:

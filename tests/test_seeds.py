@@ -87,3 +87,11 @@ def test_the_steps_of_a_trajectory_are_independent():
     drawn = [noise(step).flatten() for step in (0, 1, 15, 16, 32)]
     correlation = torch.corrcoef(torch.stack(drawn)) - torch.eye(5)
     assert correlation.abs().max() < 4 / 64  # four standard deviations of 4096 independent pairs
+
+
+@pytest.mark.parametrize("expected", [1, 5, 16, 17, 40])
+def test_a_trajectory_of_expected_steps_has_the_same_numbers_within_and_beyond_them(expected):
+    whole = seeds.trajectory([3, 4], (1, 8, 8))
+    cut = seeds.trajectory([3, 4], (1, 8, 8), expected=expected)
+    for step in (0, 4, 15, 16, 2, 39):
+        assert torch.equal(cut(step), whole(step))

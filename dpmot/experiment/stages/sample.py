@@ -144,7 +144,7 @@ class Method:
         if self.job["sampler"] == "none":
             return x
         sigmas = torch.from_numpy(grid.sigmas(self.network.chain, cell).copy())
-        noise = seeds.trajectory(rows, x.shape[1:])
+        noise = seeds.trajectory(rows, x.shape[1:], expected=cell["nfe"])  # no sampler draws more than it evaluates
         sampler = plugins.path("baselines", self.job["sampler"])
         try:
             x = plugins.find("baselines", self.job["sampler"]).sample(
