@@ -9,8 +9,8 @@ is read against its held-out value); ``SPACE``, the kind of features it wants ("
   independent observations there are where that is fewer than the samples;
 - ``evaluate(generated, references)`` -> {(metric, reference): value} for functionals of the whole set, with
   ``DEBIAS``, true where the bias falls like 1/n so that the jackknife may remove it, and optionally
-  ``leave_out(generated, references, groups)`` -> {(metric, reference): (G,)}, the same values without each group;
-  where the file says ``HELD = True``, with what was fitted to all samples held.
+  ``leave_out(generated, references, groups)`` -> {(metric, reference): (G,)}, the same values without each group
+  (an empty group leaves all samples); where the file says ``HELD = True``, with what was fitted to all samples held.
 
 An optional ``remark(generated)`` says what a reader of the values must know, "" for nothing.
 

@@ -11,6 +11,7 @@ from dpmot.metrics import _pairs
 
 PRECISION_K = 3  # Kynkaanniemi et al. 2019, as torch-fidelity has it
 DENSITY_K = 5  # Naeem et al. 2020
+SPARE = 8  # neighbours beyond precision's k that are looked up with it, to have k of them whichever group is left out
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,7 +140,7 @@ _OTHERS: "WeakKeyDictionary[Features, tuple[np.ndarray, np.ndarray]]" = WeakKeyD
 def _others(features: Features) -> tuple[np.ndarray, np.ndarray]:
     if features not in _OTHERS:
         (rows,) = _pairs.prepare(features.values)
-        _OTHERS[features] = _pairs.nearest(rows, rows, min(DENSITY_K, len(features) - 1))
+        _OTHERS[features] = _pairs.nearest(rows, rows, min(PRECISION_K + SPARE, len(features) - 1))
     return _OTHERS[features]
 
 

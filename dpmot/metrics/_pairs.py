@@ -138,6 +138,7 @@ class _Search:
         self.limits = np.full(len(x), _FAR, dtype=np.float32)  # the k-th smallest upper bound seen
         self.upper = np.full((len(x), k), np.inf)
         self.pending: list[tuple[np.ndarray, ...]] = []
+        self.num_pending = 0
 
     def add(self, tile: Tile, axis: int) -> None:
         """Take up a tile by its rows (axis 0), or by its columns, whose set is the same."""
@@ -157,7 +158,8 @@ class _Search:
         self.limits[touched] = np.minimum(self.limits[touched], _float32_above(best[:, -1]))
         still = low <= self.limits[own]
         self.pending.append((own[still], other[still], low[still]))
-        if sum(len(low) for *_, low in self.pending) > PENDING:
+        self.num_pending += int(still.sum())
+        if self.num_pending > PENDING:
             self.decide()
 
     def decide(self) -> None:
@@ -165,7 +167,7 @@ class _Search:
         if not self.pending:
             return
         own, other, low = (np.concatenate(parts) for parts in zip(*self.pending, strict=True))
-        self.pending = []
+        self.pending, self.num_pending = [], 0
         still = low <= self.limits[own]
         own, other = own[still], other[still]
         squared = squared_distances(self.x.values, self.y.values, own, other)

@@ -13,12 +13,11 @@ import numpy as np
 
 from dpmot.features import Features
 from dpmot.metrics import _pairs
-from dpmot.metrics._neighbours import DENSITY_K, PRECISION_K, balls, nearest_others, radii, required
+from dpmot.metrics._neighbours import DENSITY_K, PRECISION_K, SPARE, balls, nearest_others, radii, required
 
 DIRECTION = {"recall": "higher", "coverage": "higher"}
 SPACE = "features"
 DEBIAS = False
-SPARE = 8  # further neighbours that are looked up at first, to have k of them whichever group is left out
 
 
 def evaluate(generated: Features, references: Mapping[str, Features]) -> dict[tuple[str, str], float]:

@@ -65,3 +65,12 @@ def test_leave_out_has_the_keys_of_evaluate_and_its_values_on_subsets(name):
     for g in range(5):
         for key, value in metric.evaluate(generated.subset(member != g), REFERENCES).items():
             assert without[key][g] == pytest.approx(value, rel=1e-8)  # contract of leave_out
+
+
+@pytest.mark.parametrize("name", [name for name in METRICS if hasattr(plugins.find("metrics", name), "leave_out")])
+def test_an_empty_group_leaves_all_samples(name):
+    metric = plugins.find("metrics", name)
+    generated = sample(100, 4)
+    without = metric.leave_out(generated, REFERENCES, groups(100, 5) + 1)
+    for key, value in metric.evaluate(generated, REFERENCES).items():
+        assert without[key][0] == pytest.approx(value, rel=1e-9)  # sums in another order

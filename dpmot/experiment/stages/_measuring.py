@@ -94,7 +94,7 @@ def _one(module: ModuleType, features: Features, references: Mapping[str, Featur
                 estimate = jackknife.interval(mean, leave_out, debias=False)
             yield Measurement(metric, reference, features.extractor, mean, leave_out, estimate)
         return
-    whole, parts = module.evaluate(features, references), _leave_out(module, features, references, group)
+    whole, parts = _evaluated(module, features, references, group)
     remark = module.remark(features) if hasattr(module, "remark") else ""
     for key, full in whole.items():
         estimate = jackknife.interval(full, parts[key], debias=module.DEBIAS)
@@ -107,11 +107,14 @@ def units(module: ModuleType, metric: str, features: Features) -> int | None:
     return None if count is None else count(features)
 
 
-def _leave_out(module: ModuleType, features: Features, references: Mapping[str, Features], group: np.ndarray):
+def _evaluated(module: ModuleType, features: Features, references: Mapping[str, Features], group: np.ndarray):
+    """Values of all samples, and without each group (G,), by key."""
     if hasattr(module, "leave_out"):
-        return module.leave_out(features, references, group)
+        found = module.leave_out(features, references, group + 1)  # without group 0, which is empty: all samples
+        return {key: float(values[0]) for key, values in found.items()}, {key: v[1:] for key, v in found.items()}
     each = [module.evaluate(features.subset(group != g), references) for g in range(NUM_GROUPS)]
-    return {key: np.array([values[key] for values in each]) for key in each[0]}
+    whole = module.evaluate(features, references)
+    return whole, {key: np.array([values[key] for values in each]) for key in whole}
 
 
 def held_out(references: Mapping[str, Features]) -> HeldOut:
