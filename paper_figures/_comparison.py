@@ -20,7 +20,7 @@ RECOVERY, AUTHENTICITY = "recovery_pixels", "authenticity_pixels"
 AUDITED = (RECOVERY, AUTHENTICITY, "ct_pixels", "distinct_neighbours_pixels")
 NO_SOURCE = "this start has no source image"
 SHARES = ("mmr_", "recovery_", "authenticity_", "precision_", "recall_", "density_", "coverage_", "label_entropy_")
-SHARES += ("off_mode_", "exact_duplicates_", "near_duplicates_", "distinct_")
+SHARES += ("off_mode_", "exact_duplicates_", "near_duplicates_", "distinct_", "accuracy_", "ece_")
 DIGITS = {**dict.fromkeys(SHARES, 3), "nn_ratio_": 2, "ct_": 1}
 COLUMNS = [
     "dataset", "method", "label", "group", "network", "start", "sampler", "nfe_budget", "nfe_counted",
@@ -145,15 +145,19 @@ def decimals(value: float, metric: str) -> int:
 
 def number(value: float, metric: str) -> str:
     """A value alone."""
-    return f"{value:.{decimals(value, metric)}f}"
+    return _shown(value, decimals(value, metric))
+
+
+def _shown(value: float, digits: int) -> str:
+    return f"{value:.{digits}f}" if abs(value) < 1e5 else f"{value:.2e}"
 
 
 def interval(row: Mapping) -> str:
     """``value [low, high]``; ``value [n/a]`` where a bound is missing."""
     low, high = row["low"], row["high"]
     digits = decimals(row["value"], row["metric"])
-    bounds = "n/a" if pd.isna(low) or pd.isna(high) else f"{low:.{digits}f}, {high:.{digits}f}"
-    return f"{row['value']:.{digits}f} [{bounds}]"
+    bounds = "n/a" if pd.isna(low) or pd.isna(high) else f"{_shown(low, digits)}, {_shown(high, digits)}"
+    return f"{_shown(row['value'], digits)} [{bounds}]"
 
 
 def cell(row: Mapping | None, footnotes: dict[str, str], *, n: str = "") -> Cell:

@@ -3,6 +3,7 @@
 MMR(t) = share of images with at least two classes of probability >= t (DPM-OT; thresholds of the authors'
 code). Real images have mixtures too: their ratio is the floor, taken on the training split A and on the
 held-out split C. Where the two floors disagree, the classifier knows split A and the threshold is marked §.
+A note tells the classifier's accuracy and calibration error on both.
 """
 
 import sys
@@ -21,6 +22,7 @@ NAME = "table_2_mode_mixture"
 OUTPUTS = tuple(f"tables/{NAME}.{suffix}" for suffix in ("md", "tex", "csv"))
 THRESHOLDS = ("0.1", "0.11", "0.115", "0.13", "0.16", "0.2", "0.3", "0.4")
 MAIN = ("0.1", "0.2")
+JUDGED = ("accuracy_", "ece_")  # of the classifier itself
 
 
 def _reference(results: Results) -> str:
@@ -29,7 +31,8 @@ def _reference(results: Results) -> str:
 
 def make(results: Results) -> pd.DataFrame:
     """Table 2 in long form: one row per (cell, threshold), columns ``comparison.COLUMNS``."""
-    return comparison.long_form(results, [(f"mmr_{t}", _reference(results)) for t in THRESHOLDS])
+    judged = [(metric, "none") for metric in results.metrics["metric"].unique() if metric.startswith(JUDGED)]
+    return comparison.long_form(results, [(f"mmr_{t}", _reference(results)) for t in THRESHOLDS], also=judged)
 
 
 def floors_agree(table: pd.DataFrame, threshold: str) -> bool | None:
@@ -94,6 +97,18 @@ def _floor_note(table: pd.DataFrame) -> str:
     return ("; ".join(lines) or "The floors of splits A and C agree within their intervals at every threshold") + "."
 
 
+def _classifier_note(table: pd.DataFrame) -> str:
+    """Accuracy and expected calibration error of the classifier on the real images of each split."""
+    rows = table[table["metric"].str.startswith(JUDGED) & (table["status"] == "measured")]
+    if rows.empty:
+        return "Accuracy and calibration of the classifier: not measured (no labelled real images)."
+    splits = [
+        f"{FLOORS[method]}: " + ", ".join(f"{row['metric']} {comparison.interval(row)}" for row in part)
+        for method, part in ((name, one.to_dict("records")) for name, one in rows.groupby("method", sort=False))
+    ]
+    return f"The classifier on real images, {'; '.join(splits)}."
+
+
 def layout(table: pd.DataFrame, results: Results) -> Document:
     """The printed table; thresholds outside MAIN are in LaTeX and CSV only."""
     footnotes: dict[str, str] = {}
@@ -106,7 +121,7 @@ def layout(table: pd.DataFrame, results: Results) -> Document:
         title="Table 2. Mode-mixture ratio by method and NFE budget",
         caption=comparison.caption(table, results, references="floors: real images of splits A (train) and C (test)"),
         panels=main,
-        notes=(*comparison.notes(table, results, footnotes), _floor_note(table)),
+        notes=(*comparison.notes(table, results, footnotes), _floor_note(table), _classifier_note(table)),
         details=comparison.audit_details(table, results),
         latex_panels=tuple(panels[t] for t in THRESHOLDS if t not in MAIN),
     )

@@ -2,12 +2,13 @@
 
 Fidelity (precision, density), diversity (recall, coverage), kernel distance KD and feature likelihood divergence FLD in
 the features named in the table, against the held-out split C; label entropy of the nearest real images in pixels, which
-needs no classifier. Then what is copied: C_T (far below 0: nearer to the stored images than held-out images are), exact
-and near duplicates (held-out images: none, and one in a hundred), distinct neighbours and distinct starts, over n.
+needs no classifier. One panel has the values against the training split A. Then what is copied: C_T (far below 0:
+nearer to the stored images than held-out images are), exact and near duplicates (held-out images: none, and one in a
+hundred), distinct neighbours and distinct starts, over n, and source recovery in features.
 """
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import pandas as pd
 
@@ -29,20 +30,21 @@ SHOWN = {  # stem of the metric -> title of its panel
 }
 ENTROPY, OFF_MODE = "label_entropy_pixels", "off_mode_mixture"
 COPIED = ("ct", "exact_duplicates", "near_duplicates", "distinct_neighbours", "distinct_sources")
+BOTH = {"kd": "KD", "precision": "precision", "density": "density", "recall": "recall", "coverage": "coverage"}
 
 
 def make(results: Results) -> pd.DataFrame:
     """Table 4 in long form: one row per (cell, metric, reference), columns ``comparison.COLUMNS``."""
     wanted = [(f"{stem}_{family}", "test") for family in results.families for stem in SHOWN]
-    wanted += [(ENTROPY, "test"), *((f"{stem}_pixels", "train") for stem in COPIED)]
+    wanted += [(f"{stem}_{family}", "train") for family in results.families for stem in BOTH]
+    wanted += [(ENTROPY, "test"), (ENTROPY, "train"), *((metric, "train") for metric in _copying(results))]
     # a method whose atoms come from the held-out split is audited against that split
-    also = [(OFF_MODE, "none"), *((f"{stem}_pixels", "test") for stem in COPIED)]
+    also = [(OFF_MODE, "none"), *((metric, "test") for metric in _copying(results))]
     return comparison.long_form(results, wanted, also=also)
 
 
-def _copied(found: dict, method: str, nfe: str) -> list[Mapping | None]:
-    reference = "test" if (method, nfe, "ct_pixels", "test") in found else "train"
-    return [found.get((method, nfe, f"{stem}_pixels", reference)) for stem in COPIED]
+def _copying(results: Results) -> list[str]:
+    return [f"{stem}_pixels" for stem in COPIED] + [f"recovery_{family}" for family in results.families]
 
 
 def _entry(row: Mapping | None) -> str:
@@ -51,34 +53,59 @@ def _entry(row: Mapping | None) -> str:
     return comparison.number(row["value"], row["metric"])
 
 
-def _copying_panel(table: pd.DataFrame, results: Results) -> Panel:
-    found = comparison.lookup(table)
+def _values_panel(
+    results: Results, title: str, note: str, values: Callable[[str, str], Sequence[Mapping | None]]
+) -> Panel:
+    """Several values to a cell, without intervals: those are in the CSV."""
     rows: list[str | tuple[Cell, ...]] = []
     for heading, methods in comparison.grouped(results, comparison.main_methods(results)):
         rows.append(heading)
         for method in methods:
-            cells = [" / ".join(map(_entry, _copied(found, method, nfe))) for nfe in results.budgets]
+            cells = [" / ".join(map(_entry, values(method, nfe))) for nfe in results.budgets]
             head = (results.label(method), results.attribute(method, "network") or "–")
             rows.append(tuple(map(Cell, (*head, *cells))))
-    return Panel(
-        "Copying: C_T / exact duplicates / near duplicates / distinct neighbours / distinct starts",
-        ("method", "network", *(f"NFE {nfe}" for nfe in results.budgets)),
-        tuple(rows),
-        ("Shares of the samples, against the images that the method stores (–: not measured, or no stored source).",),
+    return Panel(title, ("method", "network", *(f"NFE {nfe}" for nfe in results.budgets)), tuple(rows), (note,))
+
+
+def _copying_panel(table: pd.DataFrame, results: Results) -> Panel:
+    found, metrics = comparison.lookup(table), _copying(results)
+
+    def values(method: str, nfe: str) -> list[Mapping | None]:
+        reference = "test" if (method, nfe, "ct_pixels", "test") in found else "train"
+        return [found.get((method, nfe, metric, reference)) for metric in metrics]
+
+    recovered = " / ".join(f"source recovery ({family})" for family in results.families)
+    return _values_panel(
+        results,
+        f"Copying: C_T / exact duplicates / near duplicates / distinct neighbours / distinct starts / {recovered}",
+        "Shares of the samples, against the images that the method stores (–: not measured, or no stored source).",
+        values,
+    )
+
+
+def _train_panel(table: pd.DataFrame, results: Results, family: str) -> Panel:
+    found = comparison.lookup(table)
+    return _values_panel(
+        results,
+        f"Against the training split A ({family}): {' / '.join(BOTH.values())}",
+        "An exact copier of the training images does best here; intervals are in the CSV.",
+        lambda method, nfe: [found.get((method, nfe, f"{stem}_{family}", "train")) for stem in BOTH],
     )
 
 
 def _floor_panel(table: pd.DataFrame, results: Results, footnotes: dict[str, str]) -> Panel:
+    """Real images of one split as if they were samples, against the other split."""
     found = comparison.lookup(table)
-    columns = [(f"{stem}_{family}", "test") for family in results.families for stem in SHOWN]
-    columns.append((ENTROPY, "test"))
-    rows = [
-        (
-            Cell(FLOORS["real_train"]),
-            *(comparison.cell(found.get(("real_train", "0", *one)), footnotes) for one in columns),
-        )
-    ]
-    return Panel("Floor: real images", ("row", *(metric for metric, _ in columns)), tuple(rows))
+    metrics = [*(f"{stem}_{family}" for family in results.families for stem in SHOWN), ENTROPY]
+
+    def row(method: str, reference: str) -> tuple[Cell, ...]:
+        held = [found.get((method, "0", metric, reference)) for metric in metrics]
+        cells = (comparison.cell(one, footnotes) if one else Cell("–") for one in held)
+        return Cell(f"{FLOORS[method]}, against {reference}"), *cells
+
+    rows = (row("real_train", "test"), row("real_test", "train"))
+    note = "FLD of split A is that of an exact copier; a second real sample has about 0 by definition."
+    return Panel("Floors: real images", ("row", *metrics), rows, (note,))
 
 
 def layout(table: pd.DataFrame, results: Results) -> Document:
@@ -94,11 +121,12 @@ def layout(table: pd.DataFrame, results: Results) -> Document:
     if OFF_MODE in set(results.metrics["metric"]):
         panels.append(panel("True off-mode share (3 standard deviations), lower is better", OFF_MODE, "none"))
     panels.append(panel("Label entropy of the 10 nearest real images (pixels), lower is better", ENTROPY))
+    panels += [_train_panel(table, results, family) for family in results.families]
     panels += [_copying_panel(table, results), _floor_panel(table, results, footnotes)]
     return Document(
         name=NAME,
         title="Table 4. Fidelity, diversity and copying by method and NFE budget",
-        caption=comparison.caption(table, results, references="reference: held-out split C (test)"),
+        caption=comparison.caption(table, results, references="reference: held-out split C (test) except where said"),
         panels=tuple(panels),
         notes=comparison.notes(table, results, footnotes),
         details=comparison.audit_details(table, results),

@@ -1,8 +1,8 @@
 """Metrics: one file each.
 
 A file has ``DIRECTION``, the better direction by stem of the metric's name ("lower", "higher", or "none" for what
-is read against its held-out value); ``SPACE``, the kind of features it wants ("features", "probabilities" or
-"pixels"); and one of
+is read against its held-out value); ``SPACE``, the kind of features it wants ("features", "probabilities",
+"pixels", or "any" of features and pixels); and one of
 
 - ``pointwise(generated, references)`` -> {(metric, reference): (n,)}: the metric is the mean of these values, so
   leaving samples out costs nothing; booleans where that mean is a share. ``UNITS``, by stem, tells how many

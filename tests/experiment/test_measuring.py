@@ -40,6 +40,33 @@ def test_copies_of_the_test_split_are_recovered_there():
     assert distances["test"] < 1e-5 < distances["train"]
 
 
+def test_copies_are_recovered_in_features_too():
+    references = _references()
+    source = np.arange(N)[::-1]
+    copied = {
+        e: Features(values=r["train"].values[::-1] + 1e-6, extractor=e, source=source) for e, r in references.items()
+    }
+    found = {one.metric: one for one in measure(copied, references, np.arange(N) % 20) if "recovery" in one.metric}
+    assert set(found) == {"recovery_pixels", "recovery_classifier"}
+    assert all(one.estimate.value == 1 and one.reference == "train" for one in found.values())
+
+
+def test_the_classifier_is_judged_on_labelled_images_only():
+    p = np.array([[0.7, 0.3], [0.2, 0.8]])[np.arange(N) % 2]
+    labels = np.arange(N) % 2
+    labels[:20] = 1 - labels[:20]
+    real = Features(values=np.zeros((N, D)), extractor="classifier", probabilities=p, labels=labels)
+    found = {m.metric: m.estimate for m in measure({"classifier": real}, _references(), np.arange(N) % 20)}
+    assert found["accuracy_classifier"].value == 0.9  # 20 of 200 labels are wrong
+    # confidences .7 and .8, half of the images each, accuracies .9: (.2 + .1) / 2
+    assert np.isclose(found["ece_classifier"].value, 0.15)
+    assert found["accuracy_classifier"].low < 0.9 < found["accuracy_classifier"].high
+    unlabelled = {"classifier": _features("classifier", 3)}
+    assert not any(
+        one.metric.startswith(("accuracy", "ece")) for one in measure(unlabelled, _references(), np.arange(N) % 20)
+    )
+
+
 def test_replicates_are_the_metric_without_each_group():
     generated, references, group = {"classifier": _features("classifier", 3)}, _references(), np.arange(N) % 20
     whole = {(m.metric, m.reference): m for m in measure(generated, references, group)}

@@ -10,7 +10,7 @@ from dpmot.features import Features
 from dpmot.statistics.jackknife import groups
 
 METRICS = plugins.names("metrics")
-SPACES = {"features", "probabilities", "pixels"}
+SPACES = {"features", "probabilities", "pixels", "any"}
 DIRECTIONS = {"lower", "higher", "none"}
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dpmot.features import Features
-from dpmot.metrics import _neighbours, _pairs, distinct, novelty
+from dpmot.metrics import _neighbours, _pairs, distinct, novelty, recovery
 from dpmot.statistics.jackknife import groups, mean_interval
 
 
@@ -14,6 +14,10 @@ def pixels(values, source=None):
 
 def draw(n, seed, d=8):
     return np.random.default_rng(seed).standard_normal((n, d))
+
+
+def recovered(generated, train):
+    return recovery.pointwise(generated, {"train": train})["recovery_pixels", "train"]
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +41,7 @@ def test_copies_recover_their_source_and_are_not_authentic(train):
     source = np.random.default_rng(3).integers(400, size=150)
     copies = pixels(train.values[source] + 0.01 * draw(150, 4), source)
     found = novelty.pointwise(copies, {"train": train})
-    assert found["recovery_pixels", "train"].all()
+    assert recovered(copies, train).all()
     assert not found["authenticity_pixels", "train"].any()
     # |0.01 N(0, I_8)| has mean .0274 and standard deviation .01 / sqrt(2)
     assert found["nn_distance_pixels", "train"].mean() == pytest.approx(0.0274, abs=5 * 0.0071 / np.sqrt(150))
@@ -45,9 +49,8 @@ def test_copies_recover_their_source_and_are_not_authentic(train):
 
 def test_independent_draws_recover_their_source_by_chance(train):
     held_out = pixels(draw(4000, 5), np.random.default_rng(6).integers(400, size=4000))
-    found = novelty.pointwise(held_out, {"train": train})
-    recovery = mean_interval(found["recovery_pixels", "train"], level=0.99)
-    assert recovery.low <= 1 / 400 <= recovery.high
+    share = mean_interval(recovered(held_out, train), level=0.99)
+    assert share.low <= 1 / 400 <= share.high
 
 
 @pytest.mark.parametrize(("d", "mutual"), [(1, 2 / 3), (2, 6 * np.pi / (8 * np.pi + 3 * np.sqrt(3)))])
@@ -67,7 +70,7 @@ def test_exact_copies_have_distance_zero_and_duplicates_hide_no_recovery():
     copies = pixels(train.values[[25, 39, 3]], np.array([25, 39, 3]))
     found = novelty.pointwise(copies, {"train": train})
     assert (found["nn_distance_pixels", "train"] == 0).all()
-    assert found["recovery_pixels", "train"].all()
+    assert recovered(copies, train).all()
 
 
 def test_every_reference_gets_a_distance_and_unknown_sources_no_recovery(train):
@@ -83,6 +86,7 @@ def test_every_reference_gets_a_distance_and_unknown_sources_no_recovery(train):
     }
     expected = np.linalg.norm(x[:, None] - test.values[None], axis=2).min(1)
     np.testing.assert_allclose(found["nn_distance_pixels", "test"], expected, rtol=1e-12)
+    assert recovery.pointwise(pixels(x), {"train": train}) == {}
 
 
 def test_neighbours_are_searched_once_for_each_pair(train, monkeypatch):
@@ -120,7 +124,7 @@ def test_missing_references_and_foreign_sources_are_refused(train):
     with pytest.raises(ValueError, match='Novelty needs the reference "train", got none'):
         novelty.pointwise(pixels(draw(3, 0)), {})
     with pytest.raises(ValueError, match="Source 400 is no row of the 400 training images"):
-        novelty.pointwise(pixels(draw(1, 0), np.array([400])), {"train": train})
+        recovered(pixels(draw(1, 0), np.array([400])), train)
     with pytest.raises(ValueError, match="at least two images, got 1"):
         novelty.pointwise(pixels(draw(3, 0)), {"train": pixels(draw(1, 1))})
     with pytest.raises(ValueError, match="in 5 dimensions"):
@@ -129,4 +133,4 @@ def test_missing_references_and_foreign_sources_are_refused(train):
 
 def test_latents_and_not_samples_are_the_units_of_recovery(train):
     thrice = pixels(np.repeat(train.values[:10], 3, axis=0), np.repeat(np.arange(10), 3))
-    assert novelty.UNITS["recovery"](thrice) == 10
+    assert recovery.UNITS["recovery"](thrice) == 10

@@ -388,6 +388,7 @@ def test_table_4_prints_what_was_measured_marks_the_best_and_calls_the_rest_not_
             bounds = {"value": share, "low": share - 0.01, "high": share + 0.01}
             rows.append({**row, **bounds, "metric": "precision_classifier"})
             rows.append({**row, **bounds, "metric": "kd_classifier", "reason": "a remark"})
+            rows.append({**row, **bounds, "metric": "recall_classifier", "reference": "train", "value": 0.25})
     write_csv(folder / "metrics.csv", rows)
     results = load(folder)
     table = table_4_distribution.make(results)
@@ -395,6 +396,19 @@ def test_table_4_prints_what_was_measured_marks_the_best_and_calls_the_rest_not_
     text = _tables.markdown(table_4_distribution.layout(table, results))
     assert "0.900 [0.890, 0.910]" in text and "Mind: a remark." in text
     assert "not run" in "\n".join(section(text, "Feature likelihood divergence"))
+    assert "– / – / – / 0.250 / –" in "\n".join(section(text, "Against the training split A"))
+
+
+def test_table_2_says_how_good_the_classifier_is_on_each_split(results_folder):
+    folder = results_folder()
+    text = _tables.markdown(table_2_mode_mixture.layout(table_2_mode_mixture.make(load(folder)), load(folder)))
+    assert "calibration of the classifier: not measured" in text
+    rows = read_csv(folder / "metrics.csv")
+    floor = next(row for row in rows if row["method"] == "real_test" and row["metric"] == "mmr_0.1")
+    rows.append({**floor, "metric": "accuracy_classifier", "value": 0.981, "low": 0.97, "high": 0.99})
+    write_csv(folder / "metrics.csv", rows)
+    text = _tables.markdown(table_2_mode_mixture.layout(table_2_mode_mixture.make(load(folder)), load(folder)))
+    assert "The classifier on real images, real, split C (test): accuracy_classifier 0.981 [0.970, 0.990]." in text
 
 
 def test_table_5_pairs_replicates_with_the_best_ranked_method_and_corrects_for_many_cells(results_folder):

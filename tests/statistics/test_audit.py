@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dpmot.features import Features
-from dpmot.metrics import ct, novelty
+from dpmot.metrics import ct, novelty, recovery
 from dpmot.statistics.audit import HeldOut, audit
 from dpmot.statistics.jackknife import Estimate, groups, interval, mean_interval
 
@@ -68,7 +68,7 @@ def references():
 def verdict(values, source, references):
     """The reasons for samples measured as the harness measures them."""
     rows = Features(values=values, extractor="pixels", source=source)
-    means = novelty.pointwise(rows, references)
+    means = novelty.pointwise(rows, references) | recovery.pointwise(rows, references)
     c = ct.evaluate(rows, references)["ct_pixels", "train"]
     without = ct.leave_out(rows, references, groups(len(rows)))["ct_pixels", "train"]
     floor = novelty.pointwise(references["test"], {"train": references["train"]})["authenticity_pixels", "train"]

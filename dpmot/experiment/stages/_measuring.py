@@ -17,6 +17,7 @@ from dpmot.statistics.audit import HeldOut
 from dpmot.statistics.jackknife import Estimate
 
 NUM_GROUPS = 20
+OF_CLASSES = ("mode_mixture", "calibration")  # they ask about the data set's own classes
 
 
 @dataclass(frozen=True)
@@ -60,9 +61,9 @@ def measure(
         module = plugins.find("metrics", name)
         for extractor, features in generated.items():
             if wanted(module, name, extractor, features):
-                seen = as_seen(references[extractor], stored) if module.SPACE == "pixels" else references[extractor]
+                swap = module.SPACE in ("pixels", "any") and stored == "test"
+                seen = as_seen(references[extractor], stored) if swap else references[extractor]
                 for one in _one(module, features, seen, group):
-                    swap = module.SPACE == "pixels" and stored == "test"
                     yield replace(one, reference=OTHER.get(one.reference, one.reference)) if swap else one
 
 
@@ -75,11 +76,13 @@ def as_seen(references: Mapping[str, Features], stored: str) -> Mapping[str, Fea
 
 
 def wanted(module: ModuleType, name: str, extractor: str, features: Features) -> bool:
-    """Whether a metric applies: pixel metrics to pixels, mode mixture to the data set's own classifier."""
+    """Whether a metric applies: pixel metrics to pixels, those of classes to the data set's own classifier."""
+    if module.SPACE == "any":
+        return True
     if module.SPACE == "pixels" or extractor == "pixels":
         return extractor == module.SPACE
     if module.SPACE == "probabilities":
-        return features.probabilities is not None and (name != "mode_mixture" or extractor != "inception")
+        return features.probabilities is not None and (name not in OF_CLASSES or extractor != "inception")
     return True
 
 

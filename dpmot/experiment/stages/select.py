@@ -16,7 +16,7 @@ from dpmot.experiment.stages._measuring import held_out, units
 from dpmot.experiment.stages._session import Part, read_data, session
 from dpmot.experiment.stages.sample import Method, inputs
 from dpmot.features import Features, pixels
-from dpmot.metrics import ct, novelty
+from dpmot.metrics import ct, novelty, recovery
 from dpmot.statistics import jackknife
 from dpmot.statistics.audit import audit
 
@@ -57,8 +57,9 @@ def _row(method: Method, cell: Mapping, references: Mapping[str, Features]) -> d
     values = pixels.extract(drawn["images"]).values
     generated = Features(values=values, extractor="pixels", source=np.asarray(drawn["source"]))
     found = {
-        metric: jackknife.mean_interval(values, units=units(novelty, metric, generated))
-        for (metric, _), values in novelty.pointwise(generated, references).items()
+        metric: jackknife.mean_interval(values, units=units(module, metric, generated))
+        for module in (novelty, recovery)
+        for (metric, _), values in module.pointwise(generated, references).items()
     }
     group = jackknife.groups(len(generated))
     whole, parts = ct.evaluate(generated, references), ct.leave_out(generated, references, group)

@@ -1,0 +1,23 @@
+"""Can the data set's classifier be trusted? On labelled images its accuracy and its expected calibration error (ECE).
+
+ECE (Guo et al. 2017): the mean over 15 equal bins of the confidence, weighted by their images, of |accuracy -
+confidence|. By chance a calibrated classifier has more than 0 too, the more the fewer images there are.
+"""
+
+from collections.abc import Mapping
+
+from dpmot.features import Features
+from dpmot.features.classifier import calibration
+
+DIRECTION = {"accuracy": "higher", "ece": "lower"}
+SPACE = "probabilities"
+DEBIAS = False
+
+
+def evaluate(generated: Features, references: Mapping[str, Features]) -> dict[tuple[str, str], float]:
+    """``accuracy_<extractor>`` and ``ece_<extractor>`` in [0, 1]; nothing for images without labels."""
+    if generated.labels is None:
+        return {}
+    found = calibration(generated.probabilities, generated.labels)
+    suffix = generated.extractor
+    return {(f"accuracy_{suffix}", "none"): found.accuracy, (f"ece_{suffix}", "none"): found.ece}

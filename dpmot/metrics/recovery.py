@@ -1,0 +1,34 @@
+"""Source recovery: the share of samples whose nearest training image is the one that their own start was made from.
+
+A sample that is independent of its source recovers it with probability 1/N; a lightly noised copy always does. In
+pixels it decides whether a row is ranked; in features it tells whether a copy is only moved or recoloured.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from dpmot.features import Features
+from dpmot.metrics._neighbours import distances, nearest, required
+
+DIRECTION = {"recovery": "lower"}
+SPACE = "any"
+# Samples of one stored latent are one draw of its noise: recovery asks whether *latents* come back, and there are no
+# more of these than distinct sources, however many samples are drawn from them.
+UNITS = {"recovery": lambda generated: len(np.unique(generated.source))}
+
+
+def pointwise(generated: Features, references: Mapping[str, Features]) -> dict[tuple[str, str], np.ndarray]:
+    """``recovery_<extractor>`` against "train", booleans (n,); nothing where the sources are not known.
+
+    Raises:
+        ValueError: "train" is missing or in another space, or a source is no row of it.
+    """
+    if generated.source is None:
+        return {}
+    train = required(generated, references, "train", "Source recovery")
+    if len(generated) and generated.source.max() >= len(train):
+        raise ValueError(f"Source {generated.source.max()} is no row of the {len(train)} training images")
+    # <= and not the index, so that a duplicate of the source in the training set hides nothing.
+    own = distances(generated.values, train.values, generated.source)
+    return {(f"recovery_{generated.extractor}", "train"): own <= nearest(generated, train).distance}
