@@ -11,12 +11,14 @@ from math import nan
 
 import pandas as pd
 
+from dpmot.experiment.config import PROTOCOLS
 from paper_figures._results import FLOORS, GROUPS, OUTSIDE, Results, published
 from paper_figures._tables import Cell, Panel
 
 LOWER = ("fd_", "mmr_", "kd_", "fld_", "label_entropy_", "off_mode_", "exact_duplicates_", "near_duplicates_")
 HIGHER = ("is_", "precision_", "recall_", "density_", "coverage_")
-RECOVERY, AUTHENTICITY = "recovery_pixels", "authenticity_pixels"
+RECOVERY, AUTHENTICITY, LIKELIHOOD = "recovery_pixels", "authenticity_pixels", "fld_"
+OTHER = {"train": "test", "test": "train"}
 AUDITED = (RECOVERY, AUTHENTICITY, "ct_pixels", "distinct_neighbours_pixels")
 NO_SOURCE = "this start has no source image"
 SHARES = ("mmr_", "recovery_", "authenticity_", "precision_", "recall_", "density_", "coverage_", "label_entropy_")
@@ -81,7 +83,7 @@ def long_form(
 def _absent(results: Results, rows: pd.DataFrame, wanted: list[tuple[str, str]]) -> list[dict]:
     """Rows for the (method, budget, metric) that the table has a place for and metrics.csv does not hold."""
     present = set(zip(rows["method"], rows["nfe_budget"], rows["metric"], rows["reference"], strict=True))
-    audited = {key[:2]: key[3] for key in present if key[2] == AUTHENTICITY}
+    audited = _stored(results)
     skipped = results.skipped()
     blank = dict.fromkeys(rows.columns, "") | dict.fromkeys(("value", "low", "high", "sigma_start", "sigma_atoms"), nan)
     absent = []
@@ -92,13 +94,27 @@ def _absent(results: Results, rows: pd.DataFrame, wanted: list[tuple[str, str]])
             stored = audited.get((method, nfe))
             for metric, reference in wanted:
                 # the audit asks about the split that the atoms came from, which need not be the training split
-                moved = metric in AUDITED and stored not in (None, reference)
+                moved = _moved(metric, reference, stored)
                 if moved or (method, nfe, metric, reference) in present:
                     continue
                 reason = skipped.get((method, nfe)) or (NO_SOURCE if stored and metric == RECOVERY else "")
                 status = {"status": "skipped" if reason else "not run", "ranked": False, "reason": reason}
                 absent.append(cell | status | {"metric": metric, "reference": reference})
     return absent
+
+
+def _stored(results: Results) -> dict[tuple[str, str], str]:
+    """(method, NFE budget) -> the split whose images the audit looked for, where it was measured."""
+    rows = results.pooled()
+    rows = rows[rows["metric"] == AUTHENTICITY]
+    return dict(zip(zip(rows["method"], rows["nfe_budget"], strict=True), rows["reference"], strict=True))
+
+
+def _moved(metric: str, reference: str, stored: str | None) -> bool:
+    """Whether the audit of a method that stores this split asks about another reference."""
+    if metric.startswith(LIKELIHOOD):
+        return stored == reference
+    return metric in AUDITED and stored not in (None, reference)
 
 
 def _one_sigma(table: pd.DataFrame, results: Results) -> None:
@@ -192,9 +208,9 @@ def caption(table: pd.DataFrame, results: Results, *, references: str) -> str:
     shown = ", ".join(prints[:3]) + (f" and {len(prints) - 3} more (CSV)" if len(prints) > 3 else "")
     features = ", ".join(text for text in dict.fromkeys(measured["features"]) if text)
     seeds = len(results.experiment.get("sample_seeds", [])) or "unknown"
-    if "protocol" in results.experiment:
-        references += f"; protocol {results.experiment['protocol']}"
     starts = results.stored
+    if "protocol" in results.experiment:
+        references += f"; protocol {_protocol(results.experiment)}; train is split A ({starts or 'unknown'} images)"
     if starts and n and int(n) > starts:
         references += f"; starts that store images have at most {starts} distinct ones"
     return (
@@ -204,18 +220,34 @@ def caption(table: pd.DataFrame, results: Results, *, references: str) -> str:
     )
 
 
+def _protocol(experiment: Mapping) -> str:
+    """Its name, and what of it the configuration altered."""
+    name = experiment["protocol"]
+    given = PROTOCOLS.get(name, {})
+    altered = [f"{key} {experiment[key]}" for key in given if key in experiment and experiment[key] != given[key]]
+    return f"{name}, altered: {', '.join(altered)}" if altered else name
+
+
 def budget_panel(
     table: pd.DataFrame, results: Results, footnotes: dict[str, str], *, title: str, metric: str, reference: str
 ) -> Panel:
-    """One metric: methods down, NFE budgets across, each entry with its interval."""
+    """One metric: methods down, NFE budgets across, each entry with its interval.
+
+    FLD of a method that stores images of the reference is against the other split: it asks for images held out.
+    """
     if not (table.loc[table["metric"] == metric, "status"] != "not run").any():
         return Panel(title, (), (), (f"not run: metrics.csv holds no {metric}.",))
     found, n = lookup(table), table_n(table, results)
+
+    def held(method: str, nfe: str) -> Mapping | None:
+        other = found.get((method, nfe, metric, OTHER.get(reference))) if metric.startswith(LIKELIHOOD) else None
+        return found.get((method, nfe, metric, reference), other)
+
     rows: list[str | tuple[Cell, ...]] = []
     for heading, methods in grouped(results, main_methods(results)):
         rows.append(heading)
         for method in methods:
-            cells = [cell(found.get((method, nfe, metric, reference)), footnotes, n=n) for nfe in results.budgets]
+            cells = [cell(held(method, nfe), footnotes, n=n) for nfe in results.budgets]
             rows.append((Cell(results.label(method)), Cell(results.attribute(method, "network") or "–"), *cells))
     return Panel(title, ("method", "network", *(f"NFE {nfe}" for nfe in results.budgets)), tuple(rows))
 
@@ -253,7 +285,8 @@ def reported_panel(rows: pd.DataFrame, results: Results) -> Panel:
 def notes(table: pd.DataFrame, results: Results, footnotes: dict[str, str]) -> tuple[str, ...]:
     """What the marks mean, as far as they occur."""
     lines = [
-        "Bold: the best ranked value of its column, and ranked values whose interval overlaps the best one's.",
+        "Bold: the best ranked value of its column, and ranked values whose interval overlaps the best one's. This is "
+        "no test: Table 5 has paired differences, which can tell more.",
         "† unranked: outside the held-out intervals of the copying audit, or not audited; never bold.",
     ]
     main = table[table["method"].isin(main_methods(results)) & (table["status"] == "measured")]

@@ -127,6 +127,31 @@ def _copier(results: Results, family: str) -> tuple[str, ...]:
     )
 
 
+def _published_panel(table: pd.DataFrame, results: Results, family: str) -> Panel:
+    """FD as published tables have it: with its bias, against train, the least over sample seeds."""
+    rows = results.metrics
+    rows = rows[(rows["metric"] == f"plain_fd_{family}") & (rows["reference"] == "train")]
+    rows = rows[(rows["sample_seed"] != "pooled") & rows["value"].notna()]
+    least = rows.groupby(["method", "nfe_budget"], sort=False)["value"].agg(["min", "size"])
+    sizes = ", ".join(dict.fromkeys(rows["num_samples"])) or "none"
+    title = f"{quality_name('fd', family)} against train as published: with its bias, the least of the sample seeds"
+    if rows.empty:
+        return Panel(title, (), (), (f"not run: metrics.csv holds no plain_fd_{family} of single seeds.",))
+    found, body = comparison.lookup(table), []
+    for heading, methods in comparison.grouped(results, comparison.main_methods(results)):
+        body.append(heading)
+        for method in methods:
+            cells = []
+            for nfe in results.budgets:
+                row = found.get((method, nfe, f"fd_{family}", "train"))
+                value = least["min"].get((method, nfe))
+                marks = ("†",) if value is not None and row is not None and not row["ranked"] else ()
+                cells.append(Cell("–" if value is None else comparison.number(value, f"fd_{family}"), marks=marks))
+            body.append((Cell(results.label(method)), Cell(results.attribute(method, "network") or "–"), *cells))
+    note = f"n = {sizes} samples a seed, {least['size'].max()} seeds: comparable with published numbers of that n only."
+    return Panel(title, ("method", "network", *(f"NFE {nfe}" for nfe in results.budgets)), tuple(body), (note,))
+
+
 def layout(table: pd.DataFrame, results: Results) -> Document:
     """The printed table."""
     footnotes: dict[str, str] = {}
@@ -141,6 +166,7 @@ def layout(table: pd.DataFrame, results: Results) -> Document:
             comparison.budget_panel(table, results, footnotes, title=title, metric=metric, reference=reference)
             for title, metric, reference in numbers
         ]
+    panels += [_published_panel(table, results, family) for family in results.families]
     panels.append(_copying_panel(table, results))
     panels += [_reference_panel(table, results, footnotes, family) for family in results.families]
     panels.append(comparison.reported_panel(comparison.reported_rows(results, mixture=False), results))

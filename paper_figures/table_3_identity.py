@@ -78,8 +78,9 @@ def layout(table: pd.DataFrame, results: Results) -> Document:
         ),
         panels=(panel,),
         notes=(
-            "Equivalent: the interval of the mean difference lies inside (-margin, +margin); p of two one-sided tests.",
-            "p (difference): two-sided test of equal means, Holm-corrected over the table. Both methods have one law: "
+            "Equivalent: p, of two one-sided tests that the mean difference lies inside (-margin, +margin), is at most "
+            "0.05. Both p are Holm-corrected over the table.",
+            "p (difference): two-sided test of equal means. Both methods have one law: "
             "a small value is a bug or an error of the cell masses.",
             '"not shown" says that equivalence was not shown; it does not say that the methods differ.',
         ),

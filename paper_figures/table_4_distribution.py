@@ -40,6 +40,7 @@ def make(results: Results) -> pd.DataFrame:
     wanted += [(ENTROPY, "test"), (ENTROPY, "train"), *((metric, "train") for metric in _copying(results))]
     # a method whose atoms come from the held-out split is audited against that split
     also = [(OFF_MODE, "none"), *((metric, "test") for metric in _copying(results))]
+    also += [(f"fld_{family}", "train") for family in results.families]
     return comparison.long_form(results, wanted, also=also)
 
 
@@ -48,9 +49,18 @@ def _copying(results: Results) -> list[str]:
 
 
 def _entry(row: Mapping | None) -> str:
-    if row is None or row["status"] != "measured":
+    if row is None or row["status"] == "skipped":
         return "–"
+    if row["status"] == "not run":
+        return "not run"
     return comparison.number(row["value"], row["metric"])
+
+
+def _joined(rows: Sequence[Mapping | None]) -> Cell:
+    texts = [_entry(row) for row in rows]
+    measured = [row for row in rows if row is not None and row["status"] == "measured"]
+    text = texts[0] if len(set(texts)) == 1 else " / ".join(texts)
+    return Cell(text, marks=() if all(row["ranked"] for row in measured) else ("†",))
 
 
 def _values_panel(
@@ -61,9 +71,8 @@ def _values_panel(
     for heading, methods in comparison.grouped(results, comparison.main_methods(results)):
         rows.append(heading)
         for method in methods:
-            cells = [" / ".join(map(_entry, values(method, nfe))) for nfe in results.budgets]
             head = (results.label(method), results.attribute(method, "network") or "–")
-            rows.append(tuple(map(Cell, (*head, *cells))))
+            rows.append((*map(Cell, head), *(_joined(values(method, nfe)) for nfe in results.budgets)))
     return Panel(title, ("method", "network", *(f"NFE {nfe}" for nfe in results.budgets)), tuple(rows), (note,))
 
 
@@ -78,7 +87,7 @@ def _copying_panel(table: pd.DataFrame, results: Results) -> Panel:
     return _values_panel(
         results,
         f"Copying: C_T / exact duplicates / near duplicates / distinct neighbours / distinct starts / {recovered}",
-        "Shares of the samples, against the images that the method stores (–: not measured, or no stored source).",
+        "Against the images that the method stores (–: skipped, or a start without stored images).",
         values,
     )
 
@@ -100,12 +109,16 @@ def _floor_panel(table: pd.DataFrame, results: Results, footnotes: dict[str, str
 
     def row(method: str, reference: str) -> tuple[Cell, ...]:
         held = [found.get((method, "0", metric, reference)) for metric in metrics]
+        n = next((one["num_samples"] for one in held if one and one["status"] == "measured"), "not run")
         cells = (comparison.cell(one, footnotes) if one else Cell("–") for one in held)
-        return Cell(f"{FLOORS[method]}, against {reference}"), *cells
+        return Cell(f"{FLOORS[method]}, against {reference}"), Cell(n), *cells
 
     rows = (row("real_train", "test"), row("real_test", "train"))
-    note = "FLD of split A is that of an exact copier; a second real sample has about 0 by definition."
-    return Panel("Floors: real images", ("row", *metrics), rows, (note,))
+    note = (
+        "Recall and coverage grow with n; precision, density, label entropy and KD do not. The floor of FLD is "
+        "0 by definition, for as many samples as half of split A at most; more samples than that lower it."
+    )
+    return Panel("Floors: real images", ("row", "n", *metrics), rows, (note,))
 
 
 def layout(table: pd.DataFrame, results: Results) -> Document:

@@ -34,7 +34,7 @@ DEFAULTS = {
     "tables": ["table_1_quality", "table_2_mode_mixture"],
     "figures": [],
 }
-# How the field's tables are made; a key that the configuration gives itself wins.
+# How the field's tables are made. A key that the configuration gives itself wins, and tables say that it was altered.
 PROTOCOLS = {
     "edm": {"num_samples": 50_000, "sample_seeds": [0, 1, 2]},  # Karras et al. 2022: 50,000, the least of three runs
     "dpm-ot": {"num_samples": 40_000, "sample_seeds": [0]},  # Li et al. 2023 on CIFAR-10
@@ -117,8 +117,6 @@ def validate(config: Mapping) -> dict:
         ConfigError: the first thing that is wrong.
     """
     config = _extended(config)
-    if isinstance(config.get("protocol"), str):
-        config = {**PROTOCOLS.get(config["protocol"], PROTOCOLS["edm"]), **config}  # the schema refuses others
     _check_schema(config)
     config = {**DEFAULTS, **config}
     try:
@@ -140,6 +138,8 @@ def validate(config: Mapping) -> dict:
 def _extended(config: Mapping, seen: tuple[str, ...] = ()) -> dict:
     """The configuration over the one that it extends, if it names one: a path from here, or from the project's root."""
     config = dict(config)
+    if isinstance(config.get("protocol"), str):
+        config = {**PROTOCOLS.get(config["protocol"], PROTOCOLS["edm"]), **config}  # the schema refuses others
     base = config.pop("extends", None)
     if base is None:
         return config

@@ -45,6 +45,11 @@ class Features:
         for name in ("labels", "source"):
             if getattr(self, name) is not None:
                 set_field(self, name, _indices(getattr(self, name), name, len(self)))
+        off = self.off_mode
+        if off is not None and (np.shape(off) != (len(self),) or np.asarray(off).dtype != bool):
+            raise ValueError(
+                f"Feature off_mode must be {len(self)} booleans, got {np.asarray(off).dtype} {np.shape(off)}"
+            )
 
     def __len__(self) -> int:
         return len(self.values)

@@ -12,6 +12,7 @@ from dpmot.features.classifier import calibration
 DIRECTION = {"accuracy": "higher", "ece": "lower"}
 SPACE = "probabilities"
 DEBIAS = False
+RANGE = (0.0, 1.0)
 
 
 def evaluate(generated: Features, references: Mapping[str, Features]) -> dict[tuple[str, str], float]:

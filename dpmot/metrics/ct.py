@@ -21,6 +21,7 @@ from dpmot.metrics._neighbours import nearest, required
 
 DIRECTION = {"ct": "none"}
 SPACE = "pixels"
+COPYING = True
 DEBIAS = False
 MIN_PER_CELL = 20  # below this the normal approximation of U is poor
 IMAGES_PER_CELL = 100

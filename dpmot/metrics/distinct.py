@@ -14,7 +14,9 @@ from dpmot.metrics._neighbours import nearest, required
 
 DIRECTION = {"distinct_neighbours": "higher", "distinct_sources": "higher"}
 SPACE = "pixels"
+COPYING = True
 DEBIAS = False
+RANGE = (0.0, 1.0)
 
 
 def evaluate(generated: Features, references: Mapping[str, Features]) -> dict[tuple[str, str], float]:

@@ -4,7 +4,11 @@
 
 With any roots C = A A^T the last trace is the sum of the singular values of A1^T A2. That form needs no epsilon,
 never meets a complex root, and keeps full accuracy for singular covariances, where the square root of an
-eigenvalue's rounding error would not. FD of n samples is biased by about 1/n: compare at equal n only.
+eigenvalue's rounding error would not.
+
+FD of n samples is biased by about 1/n: compare at equal n only. The jackknife removes that from n = 6 d on; measured on
+Gaussians, its 95 % intervals then hold the truth in 97 to 98 %, at n = 4 d in 88 to 96 %, at 2 d in 65 %, at d never.
+Below 6 d the plain value is reported, with its bias and a remark.
 """
 
 from collections.abc import Mapping
@@ -17,6 +21,7 @@ from dpmot.features import Features, remembered
 DIRECTION = {"fd": "lower"}
 SPACE = "features"
 DEBIAS = True
+FEWEST = 6
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,10 +73,16 @@ def evaluate(generated: Features, references: Mapping[str, Features]) -> dict[tu
     return {key: frechet_distance(own, other) for key, other in _others(generated, references).items()}
 
 
-def remark(generated: Features) -> str:
-    """What a reader of the value must know: the covariance of few samples is singular, "" if it is not."""
+def remark(generated: Features, references: Mapping[str, Features]) -> str:
+    """What a reader of the value must know, "" for nothing: too few samples, or a reference of few rows."""
     n, d = generated.values.shape
-    return f"with n = {n} samples in d = {d} dimensions the covariance is singular" if n <= d else ""
+    found = []
+    if n < FEWEST * d:
+        singular = " and the covariance is singular" if n <= d else ""
+        found.append(f"n = {n} samples are fewer than {FEWEST} d = {FEWEST * d}: FD keeps its bias{singular}")
+    few = {name: len(reference) for name, reference in references.items() if len(reference) <= d}
+    found += [f"the reference {name} has {m} rows in d = {d}: its covariance is singular" for name, m in few.items()]
+    return "; ".join(found)
 
 
 def leave_out(

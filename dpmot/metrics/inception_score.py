@@ -1,7 +1,7 @@
 """Inception Score (Salimans et al. 2016): IS = exp( 1/n sum_i KL(p(.|x_i) || p(.)) ), p(.) = 1/n sum_i p(.|x_i).
 
 The mean divergence is H(p(.)) - 1/n sum_i H(p(.|x_i)), entropies in nats: two sums over samples. One split only
-(the usual ten splits bias the score down). 1 <= IS <= K.
+(the usual ten splits bias the score down). 1 <= IS <= K; with its bias removed it may lie just outside.
 """
 
 from collections.abc import Mapping

@@ -4,7 +4,8 @@
   image is from its own nearest other training image. Held-out images: about one half.
 - nn_distance: Euclidean distance to the nearest image of each reference.
 - exact_duplicates: the share that equals a training image to the bit.
-- near_duplicates: the share nearer to its nearest training image than 99 % of the held-out images are to theirs.
+- near_duplicates: the share nearer to its nearest training image than 99 % of the held-out images are to theirs, or
+  equal to it.
   Held-out images: one in a hundred.
 """
 
@@ -18,6 +19,7 @@ from dpmot.metrics._neighbours import nearest, nearest_other, required
 DIRECTION = {"authenticity": "higher", "nn_distance": "none", "exact_duplicates": "lower", "near_duplicates": "lower"}
 NEAR = 0.01  # quantile of the held-out distances
 SPACE = "pixels"
+COPYING = True
 
 
 def pointwise(generated: Features, references: Mapping[str, Features]) -> dict[tuple[str, str], np.ndarray]:
@@ -40,7 +42,7 @@ def pointwise(generated: Features, references: Mapping[str, Features]) -> dict[t
     result[f"exact_duplicates_{suffix}", "train"] = distance == 0
     if "test" in references:
         held_out = nearest(references["test"], train).distance
-        result[f"near_duplicates_{suffix}", "train"] = distance < np.quantile(held_out, NEAR)
+        result[f"near_duplicates_{suffix}", "train"] = (distance == 0) | (distance < np.quantile(held_out, NEAR))
     result[f"authenticity_{suffix}", "train"] = _authentic(generated, train)
     return result
 

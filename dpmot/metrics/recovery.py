@@ -13,6 +13,7 @@ from dpmot.metrics._neighbours import distances, nearest, required
 
 DIRECTION = {"recovery": "lower"}
 SPACE = "any"
+COPYING = True
 # Samples of one stored latent are one draw of its noise: recovery asks whether *latents* come back, and there are no
 # more of these than distinct sources, however many samples are drawn from them.
 UNITS = {"recovery": lambda generated: len(np.unique(generated.source))}

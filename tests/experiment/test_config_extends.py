@@ -65,5 +65,7 @@ def test_a_protocol_fills_in_samples_and_seeds_and_what_is_given_wins(tmp_path, 
     found = load([tmp_path / "mine.yaml"])
     assert found["num_samples"] == samples and len(found["sample_seeds"]) == seeds
     assert load([tmp_path / "mine.yaml"], ["num_samples=300"])["num_samples"] == 300
+    (tmp_path / "over.yaml").write_text(f"extends: {ROOT / 'config' / 'toy2d.yaml'}\nprotocol: {protocol}\n")
+    assert load([tmp_path / "over.yaml"])["num_samples"] == samples  # what is extended yields
     with pytest.raises(ConfigError, match=r"protocol: .*allowed: edm, dpm-ot, adm"):
         load([tmp_path / "mine.yaml"], ["protocol=mine"])

@@ -67,6 +67,42 @@ def test_the_classifier_is_judged_on_labelled_images_only():
     )
 
 
+def test_a_distance_of_few_samples_keeps_its_bias_and_says_so():
+    def found(n):
+        generated, group = {"classifier": _features("classifier", 3, n=n)}, np.arange(n) % 20
+        rows = {m.metric: m for m in measure(generated, _references(), group) if m.reference == "test"}
+        return rows["fd_classifier"], rows["plain_fd_classifier"]
+
+    many, plain = found(6 * D * 7)
+    assert many.remark == "" and many.estimate.value != many.full == plain.estimate.value
+    few, plain = found(6 * D + 2 - 3)
+    assert few.estimate == plain.estimate and few.remark == "n = 17 samples are fewer than 6 d = 18: FD keeps its bias"
+
+
+def test_intervals_of_shares_stay_in_their_range():
+    real = _references()["classifier"]["test"]
+    rows = measure({"classifier": real}, _references(), np.arange(N) % 20)
+    shares = [one.estimate for one in rows if one.metric.startswith(("recall", "coverage"))]
+    assert len(shares) == 4 and all(0 <= one.low <= one.value <= one.high <= 1 for one in shares)
+
+
+def test_likelihood_asks_for_the_images_that_a_method_does_not_store():
+    references = {e: {"train": _features(e, 1), "test": _features(e, 2)} for e in ("classifier",)}
+    copies = Features(values=references["classifier"]["test"].values, extractor="classifier")
+    fld = {
+        stored: [
+            one
+            for one in measure({"classifier": copies}, references, np.arange(N) % 20, stored=stored)
+            if one.metric.startswith("fld_")
+        ]
+        for stored in ("train", "test")
+    }
+    assert [one.reference for one in (*fld["train"], *fld["test"])] == ["test", "train"]
+    assert (
+        fld["train"][0].full < 0 and fld["test"][0].full > 1e4
+    )  # copies of what it is judged by, and of what it stores
+
+
 def test_replicates_are_the_metric_without_each_group():
     generated, references, group = {"classifier": _features("classifier", 3)}, _references(), np.arange(N) % 20
     whole = {(m.metric, m.reference): m for m in measure(generated, references, group)}

@@ -91,6 +91,12 @@ def test_features_that_are_not_finite_are_refused_with_how_many():
         features(broken)
 
 
+@pytest.mark.parametrize("off", [np.ones(N), np.ones(3, dtype=bool), ["yes"] * N])
+def test_marks_that_are_not_one_boolean_a_sample_are_refused(off):
+    with pytest.raises(ValueError, match="off_mode must be 60 booleans, got"):
+        Features(values=np.ones((N, D)), extractor="x", off_mode=off)
+
+
 @pytest.mark.parametrize("scale", [(0.0, 1.0), (-1.0, 1.0)])
 def test_float_images_are_refused_by_extractors(scale, tmp_path):
     images = torch.rand(4, 1, 8, 8) * (scale[1] - scale[0]) + scale[0]

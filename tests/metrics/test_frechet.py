@@ -54,8 +54,13 @@ def test_the_distance_agrees_with_torch_fidelity_on_the_same_features():
 
 
 def test_few_samples_in_many_dimensions_are_remarked():
-    assert frechet.remark(features(np.ones((13, 12)))) == ""
-    assert "n = 12 samples in d = 12 dimensions" in frechet.remark(features(np.ones((12, 12))))
+    test = {"test": features(np.ones((13, 12)))}
+    assert frechet.remark(features(np.ones((72, 12))), test) == ""
+    few, fewer = (frechet.remark(features(np.ones((n, 12))), test) for n in (71, 12))
+    assert few == "n = 71 samples are fewer than 6 d = 72: FD keeps its bias"
+    assert fewer == "n = 12 samples are fewer than 6 d = 72: FD keeps its bias and the covariance is singular"
+    short = frechet.remark(features(np.ones((72, 12))), {"test": features(np.ones((12, 12)))})
+    assert short == "the reference test has 12 rows in d = 12: its covariance is singular"
 
 
 @pytest.mark.parametrize("rank", [12, 5])

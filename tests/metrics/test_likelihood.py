@@ -69,6 +69,20 @@ def test_leaving_out_with_variances_held_gives_nearly_the_error_of_refitting():
     assert held.std() == pytest.approx(np.std(refitted), rel=0.15) and np.corrcoef(held, refitted)[0, 1] > 0.9
 
 
+def test_rows_beyond_the_most_are_chosen_by_content_whatever_their_order(monkeypatch):
+    monkeypatch.setattr(likelihood, "MOST", 100)
+    x, order = draw(300, 9), np.random.default_rng(1).permutation(300)
+    small = {name: features(one.values[:100]) for name, one in REFERENCES.items()}
+    one, other = (likelihood.evaluate(features(rows), small)["fld_x", "test"] for rows in (x, x[order]))
+    assert one == pytest.approx(other, rel=1e-9)
+    assert likelihood.remark(features(x), small) == "FLD uses 100 of the 300 samples"
+    assert likelihood.remark(features(x[:100]), small) == ""
+    member = jackknife.groups(300, 5)
+    held = likelihood.leave_out(features(x), small, member)["fld_x", "test"]
+    shuffled = likelihood.leave_out(features(x[order]), small, member[order])["fld_x", "test"]
+    assert held == pytest.approx(shuffled, rel=1e-9)
+
+
 def test_too_few_training_images_are_refused():
     with pytest.raises(ValueError, match="needs four of them, got 3"):
         likelihood.evaluate(features(draw(5, 7)), {**REFERENCES, "train": features(draw(3, 8))})

@@ -78,3 +78,10 @@ def test_duplicates_are_found_and_held_out_images_have_one_in_a_hundred_near_one
     copies = train.values[:40] + np.where(np.arange(40) < 10, 0, 1e-3)[:, None]
     found = novelty.pointwise(features(copies, "pixels"), references)
     assert found["exact_duplicates_pixels", "train"].sum() == 10 and found["near_duplicates_pixels", "train"].all()
+
+
+def test_copies_are_near_duplicates_also_where_held_out_images_hold_duplicates():
+    train = features(draw(500, 11), "pixels")
+    test = features(np.concatenate([train.values[:20], draw(480, 12)]), "pixels")  # 4 % of them at distance 0
+    found = novelty.pointwise(features(train.values[:40], "pixels"), {"train": train, "test": test})
+    assert found["near_duplicates_pixels", "train"].all()

@@ -396,7 +396,51 @@ def test_table_4_prints_what_was_measured_marks_the_best_and_calls_the_rest_not_
     text = _tables.markdown(table_4_distribution.layout(table, results))
     assert "0.900 [0.890, 0.910]" in text and "Mind: a remark." in text
     assert "not run" in "\n".join(section(text, "Feature likelihood divergence"))
-    assert "– / – / – / 0.250 / –" in "\n".join(section(text, "Against the training split A"))
+    assert "not run / not run / not run / 0.250 / not run" in "\n".join(section(text, "Against the training split A"))
+
+
+def test_table_1_has_the_least_plain_distance_of_single_seeds_as_published_tables_do(results_folder):
+    folder = results_folder()
+    rows = read_csv(folder / "metrics.csv")
+    row = next(r for r in rows if r["method"] == "ddim" and r["metric"] == "fd_classifier" and r["nfe_budget"] == "5")
+    for seed, value in enumerate((7.5, 6.25, 8)):
+        single = {"sample_seed": seed, "num_samples": 500, "value": value, "reference": "train"}
+        rows.append({**row, **single, "metric": "plain_fd_classifier", "reason": ""})
+    write_csv(folder / "metrics.csv", rows)
+    results = load(folder)
+    panel = section(
+        _tables.markdown(table_1_quality.layout(table_1_quality.make(results), results)),
+        "FD (classifier) against train as published",
+    )
+    assert "| 6.25" in next(line for line in panel if line.startswith("| DDIM"))
+    assert "n = 500 samples a seed, 3 seeds" in "".join(panel)
+
+
+def test_a_protocol_is_printed_with_what_was_altered(results_folder):
+    results = load(results_folder())
+    table = table_1_quality.make(results)
+    for given, text in (
+        ({"num_samples": 50_000, "sample_seeds": [0, 1, 2]}, "; protocol edm; train is split A ("),
+        ({"num_samples": 500, "sample_seeds": [0, 1, 2]}, "; protocol edm, altered: num_samples 500; train is"),
+    ):
+        changed = dataclasses.replace(results, experiment=results.experiment | {"protocol": "edm"} | given)
+        assert text in comparison.caption(table, changed, references="reference: test")
+
+
+def test_likelihood_of_a_method_that_stores_the_test_images_is_against_the_other_split(results_folder):
+    folder = results_folder()
+    rows = read_csv(folder / "metrics.csv")
+    for row in [r for r in rows if r["metric"] == "fd_classifier" and r["sample_seed"] == "pooled" and r["value"]]:
+        stored_test = row["method"] == "as_code"
+        if row["reference"] == ("train" if stored_test else "test"):
+            rows.append({**row, "metric": "fld_classifier", "value": 77 if stored_test else 5, "low": 1, "high": 99})
+    write_csv(folder / "metrics.csv", rows)
+    results = load(folder)
+    table = table_4_distribution.make(results)
+    own = table[(table["method"] == "as_code") & (table["metric"] == "fld_classifier")]
+    assert set(own.loc[own["status"] == "measured", "reference"]) == {"train"}
+    panel = section(_tables.markdown(table_4_distribution.layout(table, results)), "Feature likelihood divergence")
+    assert any("77.00 [1.00, 99.00] †" in line for line in panel)
 
 
 def test_table_2_says_how_good_the_classifier_is_on_each_split(results_folder):
@@ -411,10 +455,10 @@ def test_table_2_says_how_good_the_classifier_is_on_each_split(results_folder):
     assert "The classifier on real images, real, split C (test): accuracy_classifier 0.981 [0.970, 0.990]." in text
 
 
-def test_table_5_pairs_replicates_with_the_best_ranked_method_and_corrects_for_many_cells(results_folder):
-    folder, draw = results_folder(), np.random.default_rng(0)
-    table = table_1_quality.make(load(folder))
-    rows, common = [], draw.standard_normal(20)
+def with_replicates(folder):
+    """FD's replicates, highly correlated between methods; returns the measured rows they belong to."""
+    draw, rows = np.random.default_rng(0), []
+    table, common = table_1_quality.make(load(folder)), draw.standard_normal(20)
     chosen = table[
         (table["metric"] == "fd_classifier") & (table["reference"] == "test") & (table["status"] == "measured")
     ]
@@ -425,6 +469,29 @@ def test_table_5_pairs_replicates_with_the_best_ranked_method_and_corrects_for_m
         for group, value in [("all", row["value"]), *enumerate(parts)]:
             rows.append({"cell": cell, "metric": "fd_classifier", "reference": "test", "group": group, "value": value})
     write_csv(folder / "replicates.csv", rows)
+    return chosen
+
+
+def test_table_5_calls_the_only_ranked_method_of_a_column_the_best(results_folder):
+    folder = results_folder()
+    with_replicates(folder)
+    rows = read_csv(folder / "audit.csv")
+    for row in rows:
+        if row["nfe_budget"] == "5" and row["method"] != "ddim":
+            row["ranked"] = "False"
+    write_csv(folder / "audit.csv", rows)
+    results = load(folder)
+    table = table_5_differences.make(results)
+    assert not table.empty and "5" not in set(table["nfe_budget"])
+    lines = section(_tables.markdown(table_5_differences.layout(table, results)), "FD (classifier) behind")
+    column = [text.strip() for text in lines[2].split("|")].index("NFE 5")
+    entries = {line.split("|")[1].strip(): line.split("|")[column].strip() for line in lines if line.startswith("| ")}
+    assert entries.pop("DDIM") == "**best**" and "**best**" not in entries.values()
+
+
+def test_table_5_pairs_replicates_with_the_best_ranked_method_and_corrects_for_many_cells(results_folder):
+    folder = results_folder()
+    chosen = with_replicates(folder)
     results = load(folder)
     found = table_5_differences.make(results)
     ranked = chosen[chosen["ranked"] & chosen["method"].isin(comparison.main_methods(results))]

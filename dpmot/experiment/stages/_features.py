@@ -1,7 +1,7 @@
 """The features of every set of samples, by extractor; those of slow networks are kept by the hash of their images.
 
 What is kept lies in ``results/<experiment>/.features/``, may be deleted at any time, and is found again only for the
-same images, extractor, code, weights and thread count.
+same images, extractor, code, weights, packages, machine and thread count.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ import torch
 from safetensors.numpy import load_file, save_file
 
 from dpmot import plugins
-from dpmot.experiment.records import atomic, digest, file_digest
+from dpmot.experiment.records import atomic, digest, environment, file_digest
 from dpmot.experiment.sources import code_digest
 from dpmot.features import Features
 
@@ -61,7 +61,7 @@ class Extractors:
                 "extractor": name,
                 "code": code_digest([plugins.module_name("features", name)]),
                 "weights": file_digest(Path(weights)) if weights else None,
-                "threads": self.job["threads"],
+                "packages": environment(self.job["threads"]),
             }
         )
 

@@ -17,6 +17,7 @@ from dpmot.statistics.audit import HeldOut
 from dpmot.statistics.jackknife import Estimate
 
 NUM_GROUPS = 20
+PLAIN = "plain_"  # before the name of a metric: its value with the bias, as published numbers have it
 OF_CLASSES = ("mode_mixture", "calibration")  # they ask about the data set's own classes
 
 
@@ -61,7 +62,7 @@ def measure(
         module = plugins.find("metrics", name)
         for extractor, features in generated.items():
             if wanted(module, name, extractor, features):
-                swap = module.SPACE in ("pixels", "any") and stored == "test"
+                swap = getattr(module, "COPYING", False) and stored == "test"
                 seen = as_seen(references[extractor], stored) if swap else references[extractor]
                 for one in _one(module, features, seen, group):
                     yield replace(one, reference=OTHER.get(one.reference, one.reference)) if swap else one
@@ -98,10 +99,20 @@ def _one(module: ModuleType, features: Features, references: Mapping[str, Featur
             yield Measurement(metric, reference, features.extractor, mean, leave_out, estimate)
         return
     whole, parts = _evaluated(module, features, references, group)
-    remark = module.remark(features) if hasattr(module, "remark") else ""
-    for key, full in whole.items():
-        estimate = jackknife.interval(full, parts[key], debias=module.DEBIAS)
-        yield Measurement(*key, features.extractor, full, parts[key], estimate, remark)
+    remark = module.remark(features, references) if hasattr(module, "remark") else ""
+    debias = module.DEBIAS and len(features) >= getattr(module, "FEWEST", 0) * features.values.shape[1]
+    for (metric, reference), full in whole.items():
+        left = parts[metric, reference]
+        estimate = _bounded(module, jackknife.interval(full, left, debias=debias))
+        yield Measurement(metric, reference, features.extractor, full, left, estimate, remark)
+        if module.DEBIAS:
+            plain = jackknife.interval(full, left, debias=False)
+            yield Measurement(f"{PLAIN}{metric}", reference, features.extractor, full, left, plain)
+
+
+def _bounded(module: ModuleType, estimate: Estimate) -> Estimate:
+    low, high = getattr(module, "RANGE", (-np.inf, np.inf))
+    return replace(estimate, low=max(low, estimate.low), high=min(high, estimate.high))
 
 
 def units(module: ModuleType, metric: str, features: Features) -> int | None:

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from dpmot.experiment.records import atomic, digest, environment, write_json
 from dpmot.experiment.sources import code_digest
 from dpmot.experiment.stages._features import Extractors
-from dpmot.experiment.stages._measuring import NUM_GROUPS, Measurement, as_seen, held_out, measure
+from dpmot.experiment.stages._measuring import NUM_GROUPS, PLAIN, Measurement, as_seen, held_out, measure
 from dpmot.experiment.stages._session import read_data, session
 from dpmot.features import Features
 from dpmot.statistics.audit import audit
@@ -27,6 +27,7 @@ COLUMNS = [
     *("sigma_start", "sigma_atoms", "training_seed", "sample_seed", "num_samples", "features"),
     *("reference", "metric", "value", "low", "high", "reason", "fingerprint"),
 ]
+ALPHA = 0.05
 STORED = {"A": "train", "C": "test"}
 
 
@@ -83,7 +84,9 @@ def _real(name: str, references: Mapping) -> dict:
     generated = {extractor: by_name[name.removeprefix("real_")] for extractor, by_name in references.items()}
     group = np.arange(len(next(iter(generated.values())))) % NUM_GROUPS
     cell = {"method": name, "start": "data", "sampler": "none", "nfe_budget": 0, "nfe_counted": 0}
-    other = [one for one in measure(generated, references, group) if one.reference != name.removeprefix("real_")]
+    # the training images are what FLD is fitted to: as samples they are an exact copier, and no floor
+    found = (one for one in measure(generated, references, group) if not one.metric.startswith("fld_"))
+    other = [one for one in found if one.reference != name.removeprefix("real_")]
     if name == "real_train":
         other += [_copied(one) for one in other if one.metric.startswith("fd_")]
     rows = _rows({**cell, "sample_seed": "pooled", "num_samples": len(group)}, other)
@@ -172,6 +175,8 @@ def _rows(cell: Mapping, measured: Iterator[Measurement]) -> list[dict]:
 def _replicates(cell: str, measured: Sequence[Measurement]) -> list[list]:
     found = []
     for one in measured:
+        if one.metric.startswith(PLAIN):  # the replicates are plain values anyway
+            continue
         found.append([cell, one.metric, one.reference, "all", one.full])
         found += [[cell, one.metric, one.reference, group, value] for group, value in enumerate(one.leave_out)]
     return found
@@ -203,8 +208,8 @@ def _estimate(rows: pd.DataFrame, metric: str) -> Estimate | None:
 def _identity(job: Mapping, metrics: pd.DataFrame) -> pd.DataFrame:
     """Equivalence of two methods over sample seeds (TOST), for each metric with a margin.
 
-    A relative margin is a share of the second method's own mean. p_difference is the two-sided p-value against equal
-    means, Holm-corrected over the table.
+    A relative margin is a share of the second method's own mean. p_value is that of equivalence, p_difference the
+    two-sided one against equal means, each Holm-corrected over the table; "equivalent" is the former at most .05.
     """
     columns = ["pair", "metric", "reference", "nfe", "seeds"]
     columns += ["mean_difference", "low", "high", "margin", "p_value", "equivalent", "p_difference"]
@@ -223,7 +228,9 @@ def _identity(job: Mapping, metrics: pd.DataFrame) -> pd.DataFrame:
                 found = [test.mean, test.low, test.high, margin, test.p_value, test.equivalent, test.p_difference]
                 rows.append([*named, *found])
     table = pd.DataFrame(rows, columns=columns)
-    return table.assign(p_difference=holm(table.p_difference.to_numpy(float)) if len(table) else [])
+    for column in ("p_value", "p_difference"):
+        table[column] = holm(table[column].to_numpy(float)) if len(table) else []
+    return table.assign(equivalent=table.p_value <= ALPHA)
 
 
 def _write(path: Path, table: pd.DataFrame) -> None:
