@@ -1,8 +1,8 @@
-"""Distinct neighbours and starts: the number of different nearest training images among n samples, divided by n, and
-the same of the training images that their starts were made from.
+"""Distinct samples, starts and neighbours, each as a number over n: images that differ at all, training images that the
+starts were made from, and training images that a sample is nearest to.
 
-It falls with n for every source, so it is compared at equal n only and its bias cannot be removed. n independent
-uniform draws of N images give (N/n) (1 - (1 - 1/N)^n).
+They fall with n for every finite source, so they are compared at equal n only and their bias cannot be removed. n
+independent uniform draws of N images give (N/n) (1 - (1 - 1/N)^n).
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ import numpy as np
 from dpmot.features import Features
 from dpmot.metrics._neighbours import nearest, required
 
-DIRECTION = {"distinct_neighbours": "higher", "distinct_sources": "higher"}
+DIRECTION = {"distinct_samples": "higher", "distinct_neighbours": "higher", "distinct_sources": "higher"}
 SPACE = "pixels"
 COPYING = True
 DEBIAS = False
@@ -20,7 +20,7 @@ RANGE = (0.0, 1.0)
 
 
 def evaluate(generated: Features, references: Mapping[str, Features]) -> dict[tuple[str, str], float]:
-    """``distinct_neighbours_<extractor>`` and, where sources are known, ``distinct_sources_<extractor>``, in (0, 1].
+    """``distinct_samples_``, ``distinct_neighbours_`` and, where known, ``distinct_sources_<extractor>``, in (0, 1].
 
     Raises:
         ValueError: "train" is missing or in another space.
@@ -43,9 +43,12 @@ def leave_out(
 
 
 def _rows(generated: Features, references: Mapping[str, Features]) -> dict[tuple[str, str], np.ndarray]:
-    """The training image that each sample is nearest to, and the one that its start was made from."""
+    """A number for each sample: of its image, the training image nearest to it, and the one its start was made from."""
     train = required(generated, references, "train", "Distinct neighbours")
-    found = {(f"distinct_neighbours_{generated.extractor}", "train"): nearest(generated, train).index}
+    images: dict[bytes, int] = {}
+    own = np.array([images.setdefault(row.tobytes(), len(images)) for row in generated.values])
+    found = {(f"distinct_samples_{generated.extractor}", "none"): own}
+    found[f"distinct_neighbours_{generated.extractor}", "train"] = nearest(generated, train).index
     if generated.source is not None:
         found[f"distinct_sources_{generated.extractor}", "train"] = generated.source
     return found

@@ -102,7 +102,10 @@ def test_neighbours_are_searched_once_for_each_pair(train, monkeypatch):
 def test_distinct_neighbours_are_counted_by_hand():
     train = pixels([[0.0], [1.0], [2.0]])
     generated = pixels([[0.1], [-3.0], [1.2], [0.2]])
-    assert distinct.evaluate(generated, {"train": train}) == {("distinct_neighbours_pixels", "train"): 2 / 4}
+    found = distinct.evaluate(generated, {"train": train})
+    assert found == {("distinct_neighbours_pixels", "train"): 2 / 4, ("distinct_samples_pixels", "none"): 1.0}
+    twice = pixels(np.repeat(generated.values, 2, axis=0))
+    assert distinct.evaluate(twice, {"train": train})["distinct_samples_pixels", "none"] == 0.5
 
 
 def test_distinct_neighbours_of_uniform_draws_match_the_occupancy_formula(train):
