@@ -18,7 +18,7 @@ import torch
 from dpmot import seeds
 from dpmot.data import MissingData, cifar10
 from dpmot.features import Features, resnet56
-from dpmot.features.classifier import calibration
+from dpmot.features._calibration import calibration
 from dpmot.metrics import diversity, fidelity, frechet, mode_mixture
 from dpmot.statistics import jackknife
 from dpmot.statistics.jackknife import Estimate

@@ -8,7 +8,6 @@ expected calibration error, ECE = sum_b |B_b|/n |accuracy(B_b) - confidence(B_b)
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +20,7 @@ from tqdm import tqdm
 
 from dpmot import seeds
 from dpmot.features import Features
+from dpmot.features._calibration import Calibration, calibration
 from dpmot.features._images import as_images
 from dpmot.images import to_float
 from dpmot.tiles import in_tiles
@@ -57,14 +57,6 @@ class Classifier(nn.Module):
         """float (B, C, H, W) -> features (B, 64) >= 0 and logits (B, K)."""
         features = F.relu(self.penultimate(self.convolutions(x)))
         return features, self.head(features)
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """Accuracy and expected calibration error, both in [0, 1]."""
-
-    accuracy: float
-    ece: float
 
 
 def train(
@@ -127,16 +119,6 @@ def evaluate(classifier: Classifier, images: Tensor, labels: Tensor, *, bins: in
     """
     probabilities = _features(classifier, images).probabilities
     return calibration(probabilities, np.asarray(labels), bins=bins)
-
-
-def calibration(probabilities: np.ndarray, labels: np.ndarray, *, bins: int = 15) -> Calibration:
-    """The same from class probabilities (n, K) and labels (n,)."""
-    confidence = probabilities.max(axis=1).astype(np.float64)
-    right = probabilities.argmax(axis=1) == labels
-    cell = np.minimum((confidence * bins).astype(int), bins - 1)
-    # |B_b|/n |accuracy - confidence| = |sum over the bin of (right - confidence)| / n
-    gaps = np.bincount(cell, weights=right - confidence, minlength=bins)
-    return Calibration(accuracy=float(right.mean()), ece=float(np.abs(gaps).sum() / len(labels)))
 
 
 def save(path: Path, classifier: Classifier, metadata: Mapping[str, str]) -> None:

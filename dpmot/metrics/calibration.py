@@ -7,7 +7,7 @@ confidence|. By chance a calibrated classifier has more than 0 too, the more the
 from collections.abc import Mapping
 
 from dpmot.features import Features
-from dpmot.features.classifier import calibration
+from dpmot.features._calibration import calibration
 
 DIRECTION = {"accuracy": "higher", "ece": "lower"}
 SPACE = "probabilities"

@@ -6,6 +6,7 @@ import torch
 from sklearn.datasets import load_digits
 
 from dpmot.features import classifier
+from dpmot.features._calibration import Calibration, calibration
 
 
 @pytest.fixture(scope="module")
@@ -102,13 +103,13 @@ def test_one_architecture_fits_every_image_size(shape):
 def test_the_calibration_error_of_two_bins_matches_the_hand_calculation():
     # confidences .9 (3 right of 4) and .6 (1 right of 2): ECE = 4/6 |.75 - .9| + 2/6 |.5 - .6|
     probabilities = np.array([[0.9, 0.1]] * 4 + [[0.4, 0.6]] * 2)
-    found = classifier.calibration(probabilities, np.array([0, 0, 0, 1, 1, 0]))
+    found = calibration(probabilities, np.array([0, 0, 0, 1, 1, 0]))
     assert found.accuracy == pytest.approx(4 / 6)
     assert found.ece == pytest.approx(4 / 6 * 0.15 + 2 / 6 * 0.1)
 
 
 def test_a_certain_and_right_classifier_is_calibrated():
-    assert classifier.calibration(np.eye(3), np.arange(3)) == classifier.Calibration(accuracy=1.0, ece=0.0)
+    assert calibration(np.eye(3), np.arange(3)) == Calibration(accuracy=1.0, ece=0.0)
 
 
 def test_shifts_move_an_image_by_at_most_the_given_number_of_pixels():
