@@ -26,6 +26,11 @@ VERBS = {
     "sample": ("draw all samples of one method", "method", "dpmot sample ddim"),
     "measure": ("measure every cell and write the tidy tables", None, "dpmot measure"),
     "timings": ("gather where the time of every job went", None, "dpmot timings"),
+    "gate": (
+        "compare a run with a reference: exit status 0 passed, 1 regressed, 2 cannot compare",
+        None,
+        "dpmot gate results/gate results/reference/gate",
+    ),
 }
 USER_ERRORS = (ValueError, OSError, ArithmeticError)
 
@@ -44,9 +49,11 @@ def parser() -> argparse.ArgumentParser:
             verb,
             help=text,
             description=text[0].upper() + text[1:] + ".",
-            epilog=f"example: {example}" + (f" --configfile {DEFAULT}" if verb != "cards" else ""),
+            epilog=f"example: {example}" + (f" --configfile {DEFAULT}" if verb not in ("cards", "gate") else ""),
         )
-        if verb == "cards":
+        if verb == "gate":
+            _add_gate(one)
+        if verb in ("cards", "gate"):
             continue
         if subject:
             one.add_argument("name", help=f"name of the {subject} in the configuration")
@@ -71,9 +78,41 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+def _add_gate(one: argparse.ArgumentParser) -> None:
+    one.add_argument("candidate", type=Path, help="results folder, or its metrics.csv")
+    one.add_argument("reference", type=Path, help="the same of the run that is trusted")
+    one.add_argument("--alpha", type=float, default=0.001, help="chance of one false alarm in a run (default 0.001)")
+    one.add_argument("--junit", type=Path, metavar="FILE", help="write the result as JUnit XML")
+    one.add_argument("--github", action="store_true", help="print annotations for GitHub's workflows")
+    one.add_argument("--update", action="store_true", help="make the candidate the reference; needs --reason")
+    one.add_argument("--reason", default="", metavar="TEXT", help="why the numbers changed, for the log of updates")
+
+
+def _gate(options: argparse.Namespace) -> int:
+    report, update = (importlib.import_module(f"dpmot.gate.{name}") for name in ("report", "update"))
+    try:
+        if options.update:
+            print(update.update(options.candidate, options.reference, options.reason))
+            return 0
+        if not 0 < options.alpha < 1:
+            raise ValueError(f"--alpha is a chance between 0 and 1, got {options.alpha}")
+        return report.run(
+            options.candidate,
+            options.reference,
+            alpha=options.alpha,
+            junit_file=options.junit,
+            github=options.github,
+        )
+    except USER_ERRORS as error:
+        print(f"dpmot gate: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run one verb; a user's error is one line on standard error and exit status 1."""
     options = parser().parse_args(arguments)
+    if options.verb == "gate":
+        return _gate(options)
     try:
         if options.verb == "cards":
             print(published.describe())

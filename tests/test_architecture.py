@@ -22,6 +22,7 @@ ALLOWED = {  # part -> the other parts it may import
     "metrics": BASE | {"features"},
     "statistics": set(),
     "experiment": BASE | {"data", "diffusion", "transport", "starts", "features", "metrics", "statistics"},
+    "gate": {"plugins", "experiment", "statistics"},
     "cli": BASE | {"diffusion", "experiment"},
     "__main__": {"cli"},
     "paper_figures": BASE | {"experiment", "statistics"},
@@ -35,7 +36,14 @@ WITHOUT_TORCH = [
     name
     for name in FILES
     if name.startswith(
-        ("paper_figures/", "dpmot/statistics/", "dpmot/diffusion/networks/", "dpmot/data/", "dpmot/metrics/")
+        (
+            "paper_figures/",
+            "dpmot/statistics/",
+            "dpmot/diffusion/networks/",
+            "dpmot/data/",
+            "dpmot/metrics/",
+            "dpmot/gate/",
+        )
     )
     or (name.startswith("baselines/") and name.count("/") == 1)
     or name in ("dpmot/cli.py", "dpmot/plugins.py", "dpmot/seeds.py", "dpmot/diffusion/sigmas.py")

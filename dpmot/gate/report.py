@@ -1,0 +1,107 @@
+"""What the gate says: to read, as annotations of GitHub, as JUnit XML."""
+
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterable
+from pathlib import Path
+
+from dpmot.experiment.records import atomic
+from dpmot.gate.compare import ALPHA, compare
+from dpmot.gate.findings import PASSED, Finding, Report
+from dpmot.gate.runs import Run
+
+WORST = 15
+
+
+def text(report: Report) -> str:
+    """The report to read: the verdict, counts, and the worst cells."""
+    counts: dict[str, int] = {}
+    for one in report.findings:
+        counts[one.verdict] = counts.get(one.verdict, 0) + 1
+    told = ", ".join(f"{count} {verdict}" for verdict, count in sorted(counts.items()))
+    head = "PASSED" if report.status == PASSED else "REGRESSED"
+    how = {
+        "exact": "one fingerprint: to the last digit",
+        "paired": "the same sample seeds: differences in pairs",
+        "unpaired": "other sample seeds: from the intervals",
+    }
+    lines = [f"gate {head}: {how[report.how]}; {told}"]
+    if not report.failed:
+        return lines[0]
+    rows = [("cell", "metric", "was", "now", "difference", "margin", "p (Holm)", "verdict")]
+    for one in report.failed[:WORST]:
+        tested = ("", "", "")
+        if one.change:
+            change = one.change
+            tested = (
+                f"{change.difference:+.4g} [{change.low:.4g}, {change.high:.4g}]",
+                f"{change.margin:.3g}",
+                f"{one.p:.1g}",
+            )
+        rows.append((one.cell, one.metric, _short(one.was), _short(one.now), *tested, one.text or one.verdict))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines += ["  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    if len(report.failed) > WORST:
+        lines.append(f"... and {len(report.failed) - WORST} more")
+    lines.append('A change that is meant: dpmot gate ... --update --reason "why"')
+    return "\n".join(lines)
+
+
+def _short(value: str) -> str:
+    try:
+        return f"{float(value):.5g}"
+    except ValueError:
+        return value
+
+
+def annotations(report: Report) -> str:
+    """GitHub's workflow commands: one error for each method that failed."""
+    lines = []
+    for cell, members in _by_cell(report.failed).items():
+        told = "; ".join(f"{one.metric} {_short(one.was)} -> {_short(one.now)}" for one in members[:3])
+        more = f" and {len(members) - 3} more" if len(members) > 3 else ""
+        lines.append(f"::error title=dpmot gate: {_escaped(cell)}::{_escaped(told + more)}")
+    return "\n".join(lines)
+
+
+def _escaped(value: str) -> str:
+    return value.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def junit(report: Report) -> bytes:
+    """JUnit XML: one test case for each cell."""
+    cells = _by_cell(report.findings)
+    failures = sum(any(one.failed for one in members) for members in cells.values())
+    suite = ElementTree.Element("testsuite", name="dpmot gate", tests=str(len(cells)), failures=str(failures))
+    for cell, members in cells.items():
+        case = ElementTree.SubElement(suite, "testcase", classname="dpmot.gate", name=cell)
+        bad = [one for one in members if one.failed]
+        if bad:
+            message = f"{len(bad)} of {len(members)} metrics failed"
+            failure = ElementTree.SubElement(case, "failure", message=message)
+            failure.text = "\n".join(f"{one.metric}: {one.was} -> {one.now} {one.text or one.verdict}" for one in bad)
+    return ElementTree.tostring(suite, encoding="utf-8", xml_declaration=True)
+
+
+def _by_cell(findings: Iterable[Finding]) -> dict[str, list[Finding]]:
+    found: dict[str, list[Finding]] = {}
+    for one in findings:
+        found.setdefault(one.cell, []).append(one)
+    return found
+
+
+def run(
+    candidate: Path, reference: Path, *, alpha: float = ALPHA, junit_file: Path | None = None, github: bool = False
+) -> int:
+    """Compare, print, write what is asked for; returns the exit status.
+
+    Raises:
+        CannotCompare: see :func:`compare`.
+    """
+    report = compare(Run.read(candidate), Run.read(reference), alpha=alpha)
+    print(text(report))
+    if github and report.failed:
+        print(annotations(report))
+    if junit_file:
+        with atomic(junit_file) as temporary:
+            temporary.write_bytes(junit(report))
+    return report.status

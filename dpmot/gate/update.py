@@ -1,0 +1,54 @@
+"""Accepting new numbers: the reference is replaced, and what it was is logged."""
+
+import csv
+import io
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+from dpmot.experiment.records import atomic
+from dpmot.gate.runs import KEY, CannotCompare, Run
+
+FILES = ("metrics.csv", "replicates.csv", "audit.csv", "identity.csv", "experiment.json", "fingerprint.json")
+LOG = "updates.csv"
+
+
+def update(candidate: Path, reference: Path, reason: str) -> str:
+    """Make the candidate's results the reference; the values that this replaces go to ``updates.csv`` beside them.
+
+    Returns:
+        What was done, one line.
+
+    Raises:
+        CannotCompare: the candidate is no results folder, the reference a file, or the reason empty.
+    """
+    if not reason.strip():
+        raise CannotCompare('a reference is updated for a reason: --update --reason "why the numbers changed"')
+    if not candidate.is_dir() or reference.is_file():
+        raise CannotCompare(f"an update takes two results folders, got {candidate} and {reference}")
+    new = Run.read(candidate)
+    old = Run.read(reference).cells if (reference / "metrics.csv").is_file() else {}
+    changed = [key for key in {**old, **new.cells} if _value(old, key) != _value(new.cells, key)]
+    stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    first = [[stamp, reason.strip(), *["all"] * len(KEY), "", ""]] if not old else []
+    rows = first or [[stamp, reason.strip(), *key, _value(old, key), _value(new.cells, key)] for key in changed]
+    log = reference / LOG
+    before = (
+        log.read_text(encoding="utf-8") if log.is_file() else ",".join(["date", "reason", *KEY, "old", "new"]) + "\n"
+    )
+    lines = io.StringIO(newline="")
+    csv.writer(lines, lineterminator="\n").writerows(rows)
+    for path, content in {log: (before + lines.getvalue()).encode(), **_files(candidate, reference)}.items():
+        with atomic(path) as temporary:
+            temporary.write_bytes(content)
+    return f"{reference}: {len(changed)} of {len(new.cells)} cells changed, old values are in {log}"
+
+
+def _files(candidate: Path, reference: Path) -> dict[Path, bytes]:
+    """Contents of the reference's files; metrics.csv last, which is the one that is compared."""
+    names = [name for name in FILES[::-1] if (candidate / name).is_file()]
+    return {reference / name: (candidate / name).read_bytes() for name in names}
+
+
+def _value(cells: Mapping, key: tuple[str, ...]) -> str:
+    return cells[key]["value"] if key in cells else ""
