@@ -1,0 +1,135 @@
+"""What closes the gate, what does not, and what it refuses to compare."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dpmot.gate.compare import compare
+from dpmot.gate.findings import PASSED, REGRESSED
+from dpmot.gate.runs import CannotCompare, Run
+
+
+def verdicts(candidate, reference, **options):
+    report = compare(Run.read(candidate), Run.read(reference), **options)
+    return report, {(one.cell.split()[0], one.metric): one.verdict for one in report.failed}
+
+
+def test_one_fingerprint_must_agree_to_the_last_digit(write_run, edit_rows):
+    reference, candidate = write_run("reference"), write_run("candidate")
+    report, failed = verdicts(candidate, reference)
+    assert (report.how, report.status, failed) == ("exact", PASSED, {})
+    edit_rows(candidate, {"method": "ddim", "metric": "mmr_0.1"}, high=0.3)
+    report, failed = verdicts(candidate, reference)
+    assert report.status == REGRESSED and failed == {("ddim", "mmr_0.1"): "changed"}
+    assert "not deterministic" in report.failed[0].text
+
+
+def test_the_same_seeds_are_compared_in_pairs_and_see_what_intervals_cannot(write_run):
+    shift = {("heun", "fd_classifier"): 2.4}  # a tenth of 24, inside the interval of +- 3.1
+    reference = write_run("reference")
+    report, failed = verdicts(write_run("same", fingerprint="b", noise=1, shift=shift), reference)
+    assert report.how == "paired" and failed == {("heun", "fd_classifier (test)"): "worse"}
+    report, failed = verdicts(write_run("other", fingerprint="b", sample_seed=1, shift=shift), reference)
+    assert report.how == "unpaired" and failed == {}
+
+
+def test_rounding_passes_and_is_shown_to_be_equivalent(write_run):
+    reference = write_run("reference")
+    report, _ = verdicts(write_run("candidate", fingerprint="b", shift={("ddim", "fd_classifier"): 1e-6}), reference)
+    assert report.status == PASSED and {one.verdict for one in report.findings} == {"equivalent"}
+
+
+def test_too_good_is_flagged_too(write_run):
+    reference = write_run("reference")
+    better = write_run(
+        "candidate", fingerprint="b", shift={("ddim", "fd_classifier"): -2, ("ddim", "is_classifier"): 1}
+    )
+    report, failed = verdicts(better, reference)
+    assert report.status == REGRESSED
+    assert failed == {("ddim", "fd_classifier (test)"): "better", ("ddim", "is_classifier"): "better"}
+
+
+def test_half_a_grey_level_and_one_duplicate_in_fifty_are_seen(write_run):
+    reference = write_run("reference")
+    shift = {("ddim", "mean_pixels"): -0.5 / 127.5, ("heun", "distinct_samples_pixels"): -0.02}
+    _, failed = verdicts(write_run("candidate", fingerprint="b", shift=shift), reference)
+    assert failed == {("ddim", "mean_pixels"): "changed", ("heun", "distinct_samples_pixels"): "worse"}
+    below = {("ddim", "mean_pixels"): -0.09 / 127.5}
+    assert verdicts(write_run("below", fingerprint="b", shift=below), reference)[0].status == PASSED
+
+
+def test_honest_runs_with_other_seeds_pass(write_run):
+    reference = write_run("reference")
+    for seed in range(1, 30):
+        report, failed = verdicts(write_run(f"c{seed}", fingerprint="b", sample_seed=seed, noise=seed), reference)
+        assert report.how == "unpaired" and failed == {}
+
+
+def test_without_replicates_the_intervals_decide(write_run):
+    reference, candidate = write_run("reference"), write_run("candidate", fingerprint="b", replicates=False)
+    assert verdicts(candidate, reference)[0].how == "unpaired"
+
+
+def test_many_cells_are_corrected_for(write_run, edit_rows):
+    """A p-value of .01 in one of many cells closes the gate at alpha .1 only where it survives Holm."""
+    reference, candidate = write_run("reference"), write_run("candidate", fingerprint="b", sample_seed=1)
+    report, _ = verdicts(candidate, reference, alpha=0.1)
+    smallest = min(one.change.p_beyond for one in report.findings)
+    corrected = min(one.p for one in report.findings)
+    assert corrected == pytest.approx(min(1, smallest * len(report.findings)))
+
+
+@pytest.mark.parametrize(
+    ("match", "columns", "metric"),
+    [
+        ({"method": "heun"}, {"nfe_counted": 6}, "counted NFE"),
+        ({"method": "heun"}, {"nfe_counted": 4}, "counted NFE"),
+        ({"method": "dpm_ot", "metric": "mass_error_pixels"}, {"value": 40, "low": 38, "high": 42}, "mass error"),
+        ({"method": "ddim", "metric": "mmr_0.1"}, {"value": 0.02, "low": 0.01, "high": 0.03}, "mmr_0.1"),
+        ({"method": "ddim", "metric": "fd_classifier"}, {"value": 90, "low": 89, "high": 91}, "order of samplers"),
+    ],
+)
+def test_what_must_hold_closes_the_gate_whatever_the_tests_say(write_run, edit_rows, match, columns, metric):
+    reference, candidate = write_run("reference"), write_run("candidate", fingerprint="b", sample_seed=1)
+    edit_rows(candidate, match, **columns)
+    report, _ = verdicts(candidate, reference)
+    violated = {(one.cell.split()[0], one.metric) for one in report.failed if one.verdict == "violated"}
+    assert report.status == REGRESSED and (match["method"], metric) in violated
+    assert report.failed[0].verdict == "violated"  # these come first
+
+
+def test_a_copier_may_mix_fewer_modes_than_real_images_do(write_run, edit_rows):
+    reference, candidate = write_run("reference"), write_run("candidate", fingerprint="b")
+    for folder in (reference, candidate):
+        edit_rows(folder, {"method": "dpm_ot", "metric": "mmr_0.1"}, value=0.02, low=0.01, high=0.03)
+    assert verdicts(candidate, reference)[0].status == PASSED
+
+
+def test_levels_are_matched_beyond_their_last_digits(write_run, edit_rows):
+    reference, candidate = write_run("reference"), write_run("candidate", fingerprint="b")
+    edit_rows(candidate, {"method": "dpm_ot"}, sigma_start=80.0 + 1e-11)
+    assert verdicts(candidate, reference)[0].status == PASSED
+
+
+def test_what_cannot_be_compared_is_refused_in_one_line(write_run, edit_rows, tmp_path):
+    reference = write_run("reference")
+    with pytest.raises(CannotCompare, match=r"lacks 2 of 19 cells .* of heun at NFE 5: run the same configuration"):
+        candidate = write_run("fewer", fingerprint="b")
+        table = pd.read_csv(candidate / "metrics.csv", dtype=str, keep_default_na=False)
+        gone = (table["method"] == "heun") & table["metric"].isin(["mmr_0.1", "fd_classifier"])
+        table[~gone].to_csv(candidate / "metrics.csv", index=False)
+        verdicts(candidate, reference)
+    with pytest.raises(CannotCompare, match=r"n = 500 in .* and n = 1000 in .*unequal n"):
+        verdicts(write_run("small", fingerprint="b", n=500), reference)
+    with pytest.raises(CannotCompare, match=r"mmr_0.1 of ddim at NFE 5 is not finite"):
+        candidate = write_run("nan", fingerprint="b")
+        edit_rows(candidate, {"method": "ddim", "metric": "mmr_0.1"}, low="")
+        verdicts(candidate, reference)
+    with pytest.raises(CannotCompare, match=r"nowhere/metrics.csv|nowhere cannot be read"):
+        Run.read(tmp_path / "nowhere")
+    (tmp_path / "other.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(CannotCompare, match=r"other.csv is no metrics.csv: no column method"):
+        Run.read(tmp_path / "other.csv")
+    (tmp_path / "binary.csv").write_bytes(np.random.default_rng(0).bytes(300))
+    with pytest.raises(CannotCompare, match=r"binary\.csv"):
+        Run.read(tmp_path / "binary.csv")
