@@ -1,15 +1,19 @@
-# make run | smoke | test | venv | lint | bench: each sets up .venv by itself.
+# make run | smoke | gate | test | venv | lint | bench: each sets up .venv by itself.
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: run smoke test venv lint bench
+.PHONY: run smoke gate test venv lint bench
 
 run: venv
 	$(BIN)/snakemake --cores all
 
 smoke: venv
 	$(BIN)/snakemake --cores all --configfile config/smoke.yaml
+
+gate: venv
+	$(BIN)/snakemake --cores all --configfile config/gate.yaml
+	$(BIN)/dpmot gate results/gate results/reference/gate --junit results/gate/gate.xml
 
 test: venv
 	$(BIN)/pytest
@@ -22,6 +26,7 @@ bench: venv
 	$(BIN)/python -m benchmarks.noise
 	$(BIN)/python -m benchmarks.metrics
 	$(BIN)/python -m benchmarks.coverage
+	$(BIN)/python -m benchmarks.gate_power --redraws 0
 	$(BIN)/python -m benchmarks.transport --solvers ours
 	$(BIN)/python -m benchmarks.transport_hard --seeds 3
 
