@@ -27,11 +27,14 @@ def per_sample(sigma: Tensor | float, x: Tensor) -> Tensor:
 
 
 class NonFiniteOutput(ArithmeticError):
-    """A network returned NaN or infinity; the message names the level ``sigma``."""
+    """A network returned NaN or infinity; the message names the level ``sigma``.
 
-    def __init__(self, sigma: float) -> None:
+    ``batch`` holds the rows that it did so for: "row" (b,), "x" (b, *S), "sigma" (b,), "output" (b, *S).
+    """
+
+    def __init__(self, sigma: float, batch: dict[str, Tensor] | None = None) -> None:
         super().__init__(f"The network returned NaN or infinity at sigma {sigma:.4g}")
-        self.sigma = sigma
+        self.sigma, self.batch = sigma, batch or {}
 
 
 class TiledDenoiser:
@@ -62,7 +65,9 @@ class TiledDenoiser:
         levels = per_sample(sigma, x).to(self.dtype)
         output = in_tiles(self.denoiser, x.to(self.dtype), levels, *self.labels, tile=self.tile)
         if not torch.isfinite(output.sum()):  # NaN and infinity reach the sum; a quarter of the time of asking each
-            raise NonFiniteOutput(float(levels[0]))
+            row = (~torch.isfinite(output)).flatten(1).any(1).nonzero()[:, 0]
+            batch = {"row": row, "x": x[row], "sigma": levels[row], "output": output[row]}
+            raise NonFiniteOutput(float(levels[0]), batch)
         return output.to(x.dtype)
 
 

@@ -25,7 +25,11 @@ class Checkpoint(Protocol):
 
 
 class Diverged(ArithmeticError):
-    """The training loss became NaN or infinite."""
+    """The training loss became NaN or infinite at ``step``."""
+
+    def __init__(self, message: str, step: int) -> None:
+        super().__init__(message)
+        self.step = step
 
 
 @dataclass(frozen=True)
@@ -120,7 +124,8 @@ def fit(
         torch.manual_seed(int(seeds.generator(seed, "fit", description, step).integers(2**63)))
         loss = loss_at(step)
         if not torch.isfinite(loss):
-            raise Diverged(f"{description}: the loss is {loss.item()} at step {step}; lower `lr` (now {schedule.lr:g})")
+            told = f"{description}: the loss is {loss.item()} at step {step}; lower `lr` (now {schedule.lr:g})"
+            raise Diverged(told, step)
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()

@@ -94,6 +94,14 @@ class Features:
             )
 
 
+class NonFiniteFeatures(ValueError):
+    """Features that are NaN or infinite; ``rows`` are the samples that have them, int64."""
+
+    def __init__(self, message: str, rows: np.ndarray) -> None:
+        super().__init__(message)
+        self.rows = rows
+
+
 def remembered(function: Callable[[Features], Result]) -> Callable[[Features], Result]:
     """Compute ``function(features)`` once per Features object and forget it with the object.
 
@@ -121,9 +129,10 @@ def _matrix(array: np.ndarray, name: str) -> np.ndarray:
     array = np.asarray(array)
     if array.ndim != 2 or array.shape[1] == 0 or array.dtype.kind != "f":
         raise ValueError(f"Feature {name} must be floats of shape (n, d), got {array.dtype} {array.shape}")
-    bad = int((~np.isfinite(array)).any(axis=1).sum())
-    if bad:
-        raise ValueError(f"Feature {name} of {bad} of {len(array)} samples are NaN or infinite: check those samples")
+    bad = np.flatnonzero((~np.isfinite(array)).any(axis=1))
+    if len(bad):
+        told = f"Feature {name} of {len(bad)} of {len(array)} samples are NaN or infinite: check those samples"
+        raise NonFiniteFeatures(told, bad)
     return _read_only(array)
 
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from dpmot import seeds
+from dpmot import plugins, seeds
 from dpmot.diffusion.network import Network
 from dpmot.diffusion.sigmas import edm_chain
 from dpmot.experiment import grid
-from dpmot.experiment.stages._session import Part
+from dpmot.experiment.stages._session import Fault, Part
 from dpmot.experiment.stages.sample import Method, OverBudget
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -73,6 +73,49 @@ def test_nan_in_the_networks_output_stops_with_file_step_sigma_and_network(sampl
         method(denoiser, sampler=sampler, sampler_options=options).draw(one)
     assert float(re.search(said, str(caught.value))[1]) == pytest.approx(denoiser.sigmas[-1], rel=1e-3)
     assert "networks/edm.safetensors" in str(caught.value)
+
+
+def test_the_batch_of_a_network_that_returns_nan_goes_with_the_error():
+    with pytest.raises(Fault) as caught:
+        method(Denoiser(broken=2)).draw(cell(budget=5))
+    batch = caught.value.batch
+    assert batch["row"].tolist() == list(range(30)) and batch["x"].shape == (30, 1, 4, 4)
+    assert batch["seed"].tolist() == seeds.sample_seeds(0, 30) and torch.isnan(batch["output"]).all()
+
+
+@pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError(), RuntimeError("can't allocate memory")])
+def test_where_memory_is_short_half_the_samples_go_at_a_time_with_the_same_bits(monkeypatch, error, capsys):
+    ddpm = plugins.find("baselines", "ddpm")
+    original, asked = ddpm.sample, []
+
+    def hungry(denoiser, x, sigmas, **options):
+        asked.append(len(x))
+        if len(x) > 200:
+            raise error
+        return original(denoiser, x, sigmas, **options)
+
+    one = method(Denoiser(), sampler="ddpm", start="copy", num_samples=700)
+    whole, counted = one.draw(cell(sampler="ddpm", start="copy"))
+    monkeypatch.setattr(ddpm, "sample", hungry)
+    parts, again = one.draw(cell(sampler="ddpm", start="copy"))
+    assert asked == [700, 384, 256, 128, 128, 128, 316, 256, 128, 128, 60] and counted == again
+    assert set(whole) == set(parts) and all(torch.equal(whole[name], parts[name]) for name in whole)
+    assert "out of memory with 700 samples at a time: going on with 384" in capsys.readouterr().out
+
+
+def test_errors_that_are_not_of_memory_and_single_tiles_are_not_halved(monkeypatch):
+    asked = []
+
+    def failing(denoiser, x, sigmas, **options):
+        asked.append(len(x))
+        raise (MemoryError if len(x) <= 128 else RuntimeError("shapes do not fit"))
+
+    monkeypatch.setattr(plugins.find("baselines", "ddim"), "sample", failing)
+    with pytest.raises(RuntimeError, match="shapes do not fit"):
+        method(Denoiser(), num_samples=300).draw(cell())
+    with pytest.raises(MemoryError):
+        method(Denoiser(), num_samples=100).draw(cell())
+    assert asked == [300, 100]
 
 
 def test_a_class_goes_with_every_sample_and_is_kept():

@@ -16,7 +16,8 @@ from safetensors.numpy import load_file, save_file
 from dpmot import plugins
 from dpmot.experiment.records import atomic, digest, environment, file_digest
 from dpmot.experiment.sources import code_digest
-from dpmot.features import Features
+from dpmot.experiment.stages._session import Fault
+from dpmot.features import Features, NonFiniteFeatures
 
 SLOW = ("inception", "clip", "dinov2")
 
@@ -33,7 +34,11 @@ class Extractors:
         """Features of stored images (n, C, H, W) or points (n, d), by extractor."""
         found = {}
         for name in self.job["extractors"]:
-            features = self._kept(name, raw) if name in SLOW else self._extracted(name, raw)
+            try:
+                features = self._kept(name, raw) if name in SLOW else self._extracted(name, raw)
+            except NonFiniteFeatures as error:
+                rows = torch.from_numpy(error.rows)
+                raise Fault(f"{name}: {error}", {"row": rows, "samples": raw[rows]}) from None
             found[name] = replace(features, source=source, labels=labels)
         return found
 

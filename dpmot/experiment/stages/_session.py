@@ -16,17 +16,34 @@ from dpmot.experiment.records import ResumePoint, Stopwatch, atomic, environment
 from dpmot.experiment.sources import code_digest
 
 
+class Fault(ArithmeticError):
+    """Numbers that are NaN or infinite; ``batch`` is what they came from, kept for whoever looks for the cause."""
+
+    def __init__(self, message: str, batch: Mapping[str, Tensor]) -> None:
+        super().__init__(message)
+        self.batch = dict(batch)
+
+
 @contextmanager
 def session(job: Mapping, layout, inputs: Sequence[Path] = ()) -> Iterator["Session"]:
-    """Run a stage: sets the thread count, opens its resume point, and on success writes timings and clears up."""
+    """Run a stage: sets the thread count, opens its resume point, and on success writes timings and clears up.
+
+    Raises:
+        ArithmeticError: after a :class:`Fault`, whose batch is then in ``faults/<job>.safetensors``.
+    """
     watch = Stopwatch(job["name"])
     torch.set_num_threads(job.get("threads", 1))
     identity = {"config": job, "code": code_digest(job["code"]), "inputs": [file_digest(path) for path in inputs]}
     identity["environment"] = environment(job.get("threads", 1))
-    resume = ResumePoint(layout.resume(job["name"]), identity)
-    yield Session(watch, resume)
+    running = Session(watch, ResumePoint(layout.resume(job["name"]), identity))
+    try:
+        yield running
+    except Fault as fault:
+        path = layout.root / "faults" / f"{job['name']}.safetensors"
+        running.save(path, fault.batch, {"facts": json.dumps({"message": str(fault)})})
+        raise ArithmeticError(f"{fault}; the batch is in {path}") from None
     watch.write(layout.root / "timings")
-    resume.clear()
+    running.resume.clear()
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,9 @@ from dpmot.diffusion.denoiser import CountingDenoiser, NonFiniteOutput, TiledDen
 from dpmot.diffusion.sigmas import BadGrid, Chain, current_step
 from dpmot.experiment import grid
 from dpmot.experiment.records import read_json
-from dpmot.experiment.stages._session import Part, encode, metadata, read_data, session
+from dpmot.experiment.stages._session import Fault, Part, encode, metadata, read_data, session
 from dpmot.starts import Setting, Start, prior_noise
+from dpmot.tiles import in_halves
 
 SHOWN = 16  # start points and prior noises kept for the figures
 
@@ -110,7 +111,7 @@ class Method:
         return plugins.find("starts", self.job["start"]).Start(setting, **self.job["start_options"])
 
     def draw(self, cell: Mapping) -> tuple[dict[str, Tensor], int]:
-        """All samples of a cell, and the network evaluations spent on each.
+        """All samples of a cell, and the network evaluations spent on each; by halves where memory is short.
 
         Returns:
             "images" (n, *S) as stored, "source" (n,) where images stand behind the start, "labels" (n,) where the
@@ -120,6 +121,12 @@ class Method:
             OverBudget: more evaluations than predicted for the cell.
         """
         rows = seeds.sample_seeds(cell["sample_seed"], self.job["num_samples"])
+        parts = in_halves(lambda some: self._drawn(cell, some), rows)
+        first, counted = parts[0]
+        joined = {name: torch.cat([drawn[name] for drawn, _ in parts]) for name in first}
+        return {name: one[:SHOWN] if name in ("start", "prior") else one for name, one in joined.items()}, counted
+
+    def _drawn(self, cell: Mapping, rows: Sequence[int]) -> tuple[dict[str, Tensor], int]:
         start = self.start(cell["sigma_atoms"])
         points = start(rows)
         labels = self._labels(rows, points.source)
@@ -159,7 +166,8 @@ class Method:
         except NonFiniteOutput as error:
             step = f"step {current_step()} of {cell['steps']}"
             where = f"{sampler.relative_to(plugins.ROOT)}, {step}, network {self.job['network']}"
-            raise ArithmeticError(f"{where}: {error}; look at networks/{self.job['network']}.safetensors") from None
+            told = f"{where}: {error}; look at networks/{self.job['network']}.safetensors"
+            raise Fault(told, {**error.batch, "seed": torch.tensor(rows)[error.batch["row"]]}) from None
         except BadGrid as error:
             raise ValueError(f"{sampler.relative_to(plugins.ROOT)}: {error}") from None
         return x

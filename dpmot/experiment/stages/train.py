@@ -7,9 +7,9 @@ import torch
 
 from dpmot import plugins, seeds
 from dpmot.diffusion import network, published
-from dpmot.diffusion.training import Schedule, batch_of, fit
+from dpmot.diffusion.training import Batch, Diverged, Schedule, batch_of, fit
 from dpmot.experiment.records import atomic
-from dpmot.experiment.stages._session import Part, read_data, session
+from dpmot.experiment.stages._session import Fault, Part, read_data, session
 
 
 def run(job: Mapping, layout) -> None:
@@ -73,13 +73,19 @@ def _train(job: Mapping, stage, parts: Mapping) -> tuple[dict, dict]:
     denoiser = network.NetworkDenoiser(network.parametrisation(facts), model)
     schedule = Schedule(**card["training"])
 
+    def batch_at(step: int) -> Batch:
+        return batch_of(images, job["seed"], "training", job["network"], step, size=schedule.batch)
+
     def loss_at(step: int) -> torch.Tensor:
-        batch = batch_of(images, job["seed"], "training", job["network"], step, size=schedule.batch)
+        batch = batch_at(step)
         return denoiser.loss(batch.x0, batch.noise, batch.u, None if labels is None else labels[batch.rows]).mean()
 
     with stage.watch.arithmetic():
         checkpoint = stage.checkpoint("training")
-        result = fit(model, loss_at, schedule, seed=job["seed"], description=job["network"], checkpoint=checkpoint)
+        try:
+            result = fit(model, loss_at, schedule, seed=job["seed"], description=job["network"], checkpoint=checkpoint)
+        except Diverged as error:
+            raise Fault(str(error), batch_at(error.step)._asdict()) from None
     facts["trained"] = {"seed": job["seed"], "images_seen": schedule.steps * schedule.batch, "losses": result.losses}
     facts["trained"]["parameters"] = sum(p.numel() for p in model.parameters())
     return facts, {None: result.weights}

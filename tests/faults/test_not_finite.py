@@ -1,0 +1,66 @@
+"""NaN or infinity in training, or in features: one line with the step, and the batch on disk."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from dpmot import cli
+from dpmot.plugins import ROOT
+
+SMOKE = ["--configfile", str(ROOT / "config" / "smoke.yaml")]
+
+
+@pytest.fixture
+def results(tmp_path):
+    """A results folder with the data of the smoke experiment."""
+    assert cli.main(["prepare", *SMOKE, "--results", str(tmp_path)]) == 0
+    return tmp_path
+
+
+def failed(capsys, *words):
+    """Run a command that fails; its line, and the tensors of the file that the line names."""
+    assert cli.main([*words]) == 1
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("dpmot ")]
+    return line, load_file(Path(re.search(r"the batch is in (\S+)", line)[1]))
+
+
+def test_a_loss_that_diverges_leaves_its_batch(results, capsys):
+    override = "networks={edm: {kind: edm, unet: {channels: 8}, training: {steps: 50, batch: 16, lr: 1.0e+30}}}"
+    line, batch = failed(capsys, "train", "edm", *SMOKE, "--results", str(results), "--config", override)
+    assert re.search(r"edm: the loss is (nan|inf) at step \d+; lower `lr`", line)
+    assert batch["x0"].shape == batch["noise"].shape == (16, 1, 8, 8) and torch.isfinite(batch["x0"]).all()
+    assert not (results / "smoke" / "networks").exists()
+
+
+TINY = """
+experiment: tiny
+dataset: digits
+nfe_budgets: [5]
+num_samples: 200
+sample_seeds: [0]
+networks: {ddpm: {kind: ddpm, unet: {channels: 8}, training: {steps: 2, batch: 16}}}
+classifier: {epochs: 1}
+methods: {copy: {network: ddpm, start: copy, sampler: none}}
+"""
+
+
+def test_features_that_are_not_finite_name_their_samples(tmp_path, capsys):
+    (tmp_path / "tiny.yaml").write_text(TINY)
+    words = ["--configfile", str(tmp_path / "tiny.yaml"), "--results", str(tmp_path)]
+    for stage in (["prepare"], ["train", "ddpm"], ["classify"], ["sample", "copy"]):
+        assert cli.main([*stage, *words]) == 0
+    capsys.readouterr()
+    file = tmp_path / "tiny" / "networks" / "classifier.safetensors"
+    tensors = load_file(file)
+    name = next(key for key in tensors if key.endswith("weight"))
+    tensors[name][:] = float("nan")
+    with safe_open(file, "pt") as opened:
+        facts = opened.metadata()
+    save_file(tensors, file, facts)
+    line, batch = failed(capsys, "measure", *words)
+    assert "classifier: Feature values of" in line and "are NaN or infinite" in line
+    assert batch["samples"].dtype == torch.uint8 and len(batch["row"]) == len(batch["samples"])
