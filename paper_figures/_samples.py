@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
+from dpmot.sealed import texts_of
 from paper_figures._results import Results
 
 SPACE = 225  # grey between pictures: a failed sampler's white ones stay visible
@@ -53,7 +54,7 @@ def cells(results: Results, method: str) -> list[SampleCell]:
     try:
         with safe_open(path, framework="np") as file:
             stored = set(file.keys())
-            listed = json.loads((file.metadata() or {})["cells"])
+            listed = json.loads(texts_of(file.metadata())["cells"])
         listed = [c for c in listed if f"{c['key']}/images" in stored]
         return [
             SampleCell(path, c["key"], method, str(c["nfe_budget"]), c["sigma_start"], c["sample_seed"]) for c in listed

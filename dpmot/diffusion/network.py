@@ -12,10 +12,9 @@ from functools import partial
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from dpmot import plugins
+from dpmot import plugins, sealed
 from dpmot.diffusion import published
 from dpmot.diffusion.denoiser import Denoiser, per_sample
 from dpmot.diffusion.sigmas import Chain
@@ -106,15 +105,15 @@ def is_own(path: Path) -> bool:
     """Whether the file is a safetensors file with a card of this project."""
     try:
         with safe_open(path, framework="pt") as file:
-            return "card" in (file.metadata() or {})
-    except (SafetensorError, OSError):
+            return "card" in sealed.texts_of(file.metadata())
+    except (SafetensorError, OSError, ValueError):
         return False
 
 
 def save(path: Path, card: Mapping, weights: Mapping[int | None, Mapping[str, Tensor]]) -> None:
     """Write weights (one set, or one per step count) and card as safetensors."""
-    flat = {_key(count, name): t.contiguous() for count, tensors in weights.items() for name, t in tensors.items()}
-    save_file(flat, path, metadata={"card": json.dumps(card)})
+    flat = {_key(count, name): t for count, tensors in weights.items() for name, t in tensors.items()}
+    sealed.save(path, flat, {"card": json.dumps(card)})
 
 
 def load(path: Path, *, device: str = "cpu") -> Network:
@@ -126,12 +125,13 @@ def load(path: Path, *, device: str = "cpu") -> Network:
     if not Path(path).is_file():
         raise ValueError(f"No network at {path}: train it with `dpmot train`, or correct `weights:` in the config")
     try:
-        with safe_open(path, framework="pt", device=device) as file:
-            card = dict(json.loads((file.metadata() or {})["card"]))
-            flat = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        flat, texts = sealed.load(path, device=device)
+        card = dict(json.loads(texts["card"]))
         denoisers = {count: _denoiser(card, flat, count) for count in card.get("step_counts") or [None]}
         return Network(card, chain_of(card), denoisers)
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+    except sealed.Damaged:
+        raise
+    except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is not a network written by this project, or is damaged: {error}") from None
 
 

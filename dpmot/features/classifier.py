@@ -12,13 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from dpmot import seeds
+from dpmot import sealed, seeds
 from dpmot.features import Features
 from dpmot.features._calibration import Calibration, calibration
 from dpmot.features._images import as_images
@@ -128,9 +127,7 @@ def save(path: Path, classifier: Classifier, metadata: Mapping[str, str]) -> Non
     architecture = {"num_classes": classifier.num_classes, "shape": list(classifier.shape)}
     # One sorted JSON entry: the file format does not keep an order of entries, and equal runs must give equal bytes.
     entry = json.dumps({**metadata, "architecture": json.dumps(architecture)}, sort_keys=True)
-    save_file(
-        {name: tensor.contiguous() for name, tensor in classifier.state_dict().items()}, partial, {METADATA_KEY: entry}
-    )
+    sealed.save(partial, classifier.state_dict(), {METADATA_KEY: entry})
     os.replace(partial, path)
 
 
@@ -145,9 +142,8 @@ def load(path: Path) -> tuple[Classifier, dict[str, str]]:
     if not path.is_file():
         raise FileNotFoundError(f"No classifier weights at {path}: train the classifier first or correct the path")
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata = json.loads(file.metadata()[METADATA_KEY])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+        tensors, texts = sealed.load(path)
+        metadata = json.loads(texts[METADATA_KEY])
         architecture = json.loads(metadata["architecture"])
         classifier = Classifier(architecture["num_classes"], tuple(architecture["shape"]))
         classifier.load_state_dict(tensors)

@@ -5,10 +5,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
-from dpmot import cli
+from dpmot import cli, sealed
 from dpmot.plugins import ROOT
 
 SMOKE = ["--configfile", str(ROOT / "config" / "smoke.yaml")]
@@ -55,12 +54,10 @@ def test_features_that_are_not_finite_name_their_samples(tmp_path, capsys):
         assert cli.main([*stage, *words]) == 0
     capsys.readouterr()
     file = tmp_path / "tiny" / "networks" / "classifier.safetensors"
-    tensors = load_file(file)
+    tensors, texts = sealed.load(file)
     name = next(key for key in tensors if key.endswith("weight"))
     tensors[name][:] = float("nan")
-    with safe_open(file, "pt") as opened:
-        facts = opened.metadata()
-    save_file(tensors, file, facts)
+    sealed.save(file, tensors, texts)
     line, batch = failed(capsys, "measure", *words)
     assert "classifier: Feature values of" in line and "are NaN or infinite" in line
     assert batch["samples"].dtype == torch.uint8 and len(batch["row"]) == len(batch["samples"])

@@ -7,6 +7,7 @@ import pytest
 from safetensors import safe_open
 
 from dpmot.experiment.stages.measure import COLUMNS
+from dpmot.sealed import texts_of
 
 pytestmark = pytest.mark.workflow
 
@@ -40,7 +41,7 @@ def test_counted_evaluations_never_exceed_the_budget_except_by_the_extra_denoise
 
 def test_every_cell_holds_num_samples_distinct_rows_per_seed(finished):
     with safe_open(finished.results("samples/edm.safetensors"), framework="np") as file:
-        cells = json.loads(file.metadata()["cells"])
+        cells = json.loads(texts_of(file.metadata())["cells"])
         images = {cell["key"]: file.get_tensor(f"{cell['key']}/images") for cell in cells}
     assert {(cell["nfe_budget"], cell["sample_seed"]) for cell in cells} == {(b, s) for b in (5, 10) for s in (0, 1)}
     for array in images.values():

@@ -11,9 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.numpy import load_file, save_file
 
-from dpmot import plugins
+from dpmot import plugins, sealed
 from dpmot.experiment.records import atomic, digest, environment, file_digest
 from dpmot.experiment.sources import code_digest
 from dpmot.experiment.stages._session import Fault
@@ -47,13 +46,16 @@ class Extractors:
 
     def _kept(self, name: str, raw: torch.Tensor) -> Features:
         file = self.layout.features / f"{self._key(name, raw)}.safetensors"
-        if not file.is_file():
+        try:
+            tensors, _ = sealed.load(file, name=file.name)
+            return Features(extractor=name, **{key: one.numpy() for key, one in tensors.items()})
+        except (FileNotFoundError, sealed.Damaged):
             features = self._extracted(name, raw)
-            arrays = {"values": features.values, "probabilities": features.probabilities}
-            file.parent.mkdir(parents=True, exist_ok=True)
-            with atomic(file) as temporary:
-                save_file({key: np.ascontiguousarray(a) for key, a in arrays.items() if a is not None}, temporary)
-        return Features(extractor=name, **load_file(file))
+        arrays = {"values": features.values, "probabilities": features.probabilities}
+        kept = {key: torch.from_numpy(np.array(one)) for key, one in arrays.items() if one is not None}
+        with atomic(file) as temporary:
+            sealed.save(temporary, kept, {}, name=file.name)
+        return features
 
     def _key(self, name: str, raw: torch.Tensor) -> str:
         images = hashlib.sha256(raw.contiguous().numpy().tobytes()).hexdigest()

@@ -1,18 +1,27 @@
 """What every stage shares: threads, timings, the prepared data, and a resume point bound to config, code and inputs."""
 
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from dpmot import images as pixels
-from dpmot.experiment.records import ResumePoint, Stopwatch, atomic, environment, file_digest
+from dpmot import sealed
+from dpmot.experiment.records import (
+    ResumePoint,
+    Stopwatch,
+    atomic,
+    digest,
+    environment,
+    file_digest,
+    read_json,
+    write_json,
+)
 from dpmot.experiment.sources import code_digest
 
 
@@ -56,7 +65,44 @@ class Session:
     def save(self, path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
         """Write a safetensors file whole or not at all."""
         with self.watch.io(), atomic(path) as temporary:
-            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, dict(metadata))
+            sealed.save(temporary, tensors, metadata, name=path.name)
+
+    def keep(self, name: str, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+        """Put a piece under the resume point; the one before it stays until the next."""
+        path = self.resume.path(f"{name}.safetensors")
+        if path.exists():
+            os.replace(path, _previous(path))
+        self.save(path, tensors, metadata)
+
+    def kept(self, name: str) -> tuple[dict[str, Tensor], dict[str, str]] | None:
+        """A piece under the resume point, the one before it if that is damaged, or None; what is damaged is said."""
+        path = self.resume.path(f"{name}.safetensors")
+        for one in (path, _previous(path)):
+            try:
+                return sealed.load(one, name=path.name)
+            except FileNotFoundError:
+                continue
+            except sealed.Damaged as error:
+                print(f"resume: {error}; going back", flush=True)
+        return None
+
+    def keep_json(self, name: str, value: object) -> None:
+        """The same for a value in JSON."""
+        write_json(self.resume.path(f"{name}.json"), {"content": digest(value), "value": value})
+
+    def kept_json(self, name: str) -> object | None:
+        """A value that was kept, or None; what is damaged is said."""
+        path = self.resume.path(f"{name}.json")
+        if not path.exists():
+            return None
+        try:
+            found = read_json(path)
+            if found["content"] == digest(found["value"]):
+                return found["value"]
+        except (ValueError, KeyError, TypeError):
+            pass
+        print(f"resume: {path} is damaged; going back", flush=True)
+        return None
 
     def checkpoint(self, name: str) -> "Checkpoint":
         """Training state under the resume point."""
@@ -72,22 +118,30 @@ class Checkpoint:
 
     def load(self) -> tuple[dict[str, Tensor], dict] | None:
         """The last state, or None."""
-        path = self.session.resume.path(f"{self.name}.safetensors")
-        if not path.exists():
+        found = self.session.kept(self.name)
+        if found is None:
             return None
-        print(f"resume: continuing {self.name} from {path}", flush=True)
-        return load_file(path), metadata(path)
+        print(f"resume: continuing {self.name} from {self.session.resume.folder}", flush=True)
+        tensors, texts = found
+        return tensors, json.loads(texts["facts"])
 
     def save(self, tensors: Mapping[str, Tensor], facts: Mapping) -> None:
         """Replace the state."""
-        path = self.session.resume.path(f"{self.name}.safetensors")
-        self.session.save(path, tensors, {"facts": json.dumps(facts)})
+        self.session.keep(self.name, tensors, {"facts": json.dumps(facts)})
 
 
-def metadata(path: Path) -> dict:
-    """The facts stored beside the tensors of a safetensors file."""
-    with safe_open(path, framework="pt") as file:
-        return json.loads((file.metadata() or {}).get("facts", "{}"))
+def _previous(path: Path) -> Path:
+    return path.with_name(f"{path.name}.1")
+
+
+def read(path: Path) -> tuple[dict[str, Tensor], dict]:
+    """Tensors and facts of a file that a stage has written.
+
+    Raises:
+        FileNotFoundError, Damaged: see :func:`dpmot.sealed.load`.
+    """
+    tensors, texts = sealed.load(path, name=path.name)
+    return tensors, json.loads(texts.get("facts", "{}"))
 
 
 @dataclass(frozen=True)
@@ -120,7 +174,7 @@ def encode(x: Tensor, like: Tensor) -> Tensor:
 
 def read_data(path: Path) -> tuple[dict[str, Part], dict[str, Tensor], dict]:
     """The prepared data: parts A, B, C; the mixture's tensors where the data are one; facts."""
-    tensors = load_file(path)
+    tensors, facts = read(path)
     parts = {name: Part(tensors[f"{name}/images"], tensors[f"{name}/labels"]) for name in "ABC"}
     mixture = {name.removeprefix("mixture/"): t for name, t in tensors.items() if name.startswith("mixture/")}
-    return parts, mixture, metadata(path)
+    return parts, mixture, facts

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from safetensors import safe_open
 from tqdm import tqdm
 
+from dpmot import sealed
 from dpmot.experiment.records import atomic, digest, environment, write_json
 from dpmot.experiment.sources import code_digest
 from dpmot.experiment.stages._features import Extractors
@@ -48,16 +48,16 @@ def run(job: Mapping, layout) -> None:
             references = _references(extract, parts)
         rows, replicates, unsolved = [], [], {}
         for name in tqdm(["real_train", "real_test", *job["methods"]], desc="measure", unit="method", mininterval=5):
-            piece = stage.resume.path(f"{name}.json")
-            if not piece.exists():
+            found = stage.kept_json(name)
+            if found is None:
                 with stage.watch.arithmetic():
                     found = (
                         _real(name, references)
                         if name.startswith("real_")
                         else _method(job, layout, name, extract, references)
                     )
-                write_json(piece, found)
-            found = json.loads(piece.read_text(encoding="utf-8"))
+                stage.keep_json(name, found)
+                found = json.loads(json.dumps(found))  # as it is read, when a run goes on
             rows += found["rows"]
             replicates += found["replicates"]
             unsolved |= found.get("unsolved", {})
@@ -133,9 +133,9 @@ def _method(job: Mapping, layout, name: str, extract: Extractors, references: Ma
 
 
 def _read_samples(path: Path) -> tuple[list[dict], dict[str, torch.Tensor]]:
-    with safe_open(path, framework="pt") as file:
-        wanted = [name for name in file.keys() if name.endswith(("/images", "/source"))]  # noqa: SIM118
-        return json.loads(file.metadata()["cells"]), {name: file.get_tensor(name) for name in wanted}
+    tensors, texts = sealed.load(path, name=path.name)
+    wanted = {name: one for name, one in tensors.items() if name.endswith(("/images", "/source"))}
+    return json.loads(texts["cells"]), wanted
 
 
 def _features(members: Sequence[Mapping], drawn: Mapping, extract: Extractors):

@@ -7,8 +7,6 @@ from functools import lru_cache
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file
 from torch import Tensor
 from tqdm import tqdm
 
@@ -18,7 +16,7 @@ from dpmot.diffusion.denoiser import CountingDenoiser, NonFiniteOutput, TiledDen
 from dpmot.diffusion.sigmas import BadGrid, Chain, current_step
 from dpmot.experiment import grid
 from dpmot.experiment.records import read_json
-from dpmot.experiment.stages._session import Fault, Part, encode, metadata, read_data, session
+from dpmot.experiment.stages._session import Fault, Part, encode, read, read_data, session
 from dpmot.starts import Setting, Start, prior_noise
 from dpmot.tiles import in_halves
 
@@ -43,15 +41,15 @@ def run(job: Mapping, layout) -> None:
         tensors, records = {}, []
         cells = [resolved(cell, star, method.network.chain) for cell in job["cells"]]
         for cell in tqdm(cells, desc=job["method"], unit="cell", mininterval=5):
-            piece = stage.resume.path(f"{cell['key']}.safetensors")
-            if not cell["reason"] and not piece.exists():
-                with stage.watch.arithmetic():
-                    drawn, counted = method.draw(cell)
-                stage.save(piece, drawn, {"nfe": str(counted)})
             if not cell["reason"]:
-                tensors |= {f"{cell['key']}/{name}": tensor for name, tensor in load_file(piece).items()}
-                with safe_open(piece, framework="pt") as file:
-                    cell = {**cell, "nfe_counted": int(file.metadata()["nfe"]), "unsolved": method.unsolved(cell)}
+                kept = stage.kept(cell["key"])
+                if kept is None:
+                    with stage.watch.arithmetic():
+                        drawn, counted = method.draw(cell)
+                    kept = drawn, {"nfe": str(counted)}
+                    stage.keep(cell["key"], *kept)
+                tensors |= {f"{cell['key']}/{name}": tensor for name, tensor in kept[0].items()}
+                cell = {**cell, "nfe_counted": int(kept[1]["nfe"]), "unsolved": method.unsolved(cell)}
             records.append(cell)
         stage.save(layout.samples(job["method"]), tensors, {"cells": json.dumps(records)})
 
@@ -88,8 +86,11 @@ class Method:
         shape = list(parts["A"].raw.shape[1:])
         if list(loaded.card["shape"]) != shape:
             raise ValueError(f"network {job['network']} was made for {loaded.card['shape']}, the data are {shape}")
-        heights = load_file(layout.heights) if job["needs_heights"] else {}
-        solved = metadata(layout.heights) if job["needs_heights"] else {}
+        if loaded.card.get("name") not in (None, job["network"]):
+            raise ValueError(
+                f"{layout.network(job['network'])} was written as {loaded.card['name']}: delete it and run again"
+            )
+        heights, solved = read(layout.heights) if job["needs_heights"] else ({}, {})
         return cls(job, loaded, parts[job["split"]], heights, solved)
 
     def unsolved(self, cell: Mapping) -> str | None:

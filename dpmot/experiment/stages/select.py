@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 from tqdm import tqdm
 
-from dpmot.experiment.records import read_json, write_json
+from dpmot.experiment.records import write_json
 from dpmot.experiment.stages._measuring import held_out, units
 from dpmot.experiment.stages._session import Part, read_data, session
 from dpmot.experiment.stages.sample import Method, inputs
@@ -28,12 +28,13 @@ def run(job: Mapping, layout) -> None:
         method, references = Method.load(job, layout), _references(parts)
         rows: list[dict] = []
         for cell in tqdm(sorted(job["cells"], key=_sigma), desc="selection", unit="level", mininterval=5):
-            piece = stage.resume.path(f"{cell['key']}.json")
-            if not piece.exists():
+            row = stage.kept_json(cell["key"])
+            if row is None:
                 with stage.watch.arithmetic():
                     skipped = {"sigma": _sigma(cell), "reasons": [cell["reason"]], "inside": False}
-                    write_json(piece, skipped if cell["reason"] else _row(method, cell, references))
-            rows.append(read_json(piece))
+                    row = skipped if cell["reason"] else _row(method, cell, references)
+                stage.keep_json(cell["key"], row)
+            rows.append(row)
             if rows[-1]["inside"]:
                 break  # the smallest level inside: larger ones do not matter
         found = rows[-1]["inside"]

@@ -5,11 +5,10 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 
-from safetensors.torch import load_file
 from torch import Tensor
 from tqdm import tqdm
 
-from dpmot.experiment.stages._session import Checkpoint, metadata, read_data, session
+from dpmot.experiment.stages._session import Checkpoint, read_data, session
 from dpmot.starts import latents
 from dpmot.transport import SemiDiscreteProblem, SemiDiscreteSolver
 
@@ -23,13 +22,14 @@ def run(job: Mapping, layout) -> None:
         heights, facts = {}, {}
         progress = tqdm(job["problems"], desc="transport", unit="problem", mininterval=5)
         for problem in progress:
-            piece = stage.resume.path(f"{problem['name']}.safetensors")
-            if not piece.exists():
+            kept = stage.kept(problem["name"])
+            if kept is None:
                 with stage.watch.arithmetic():
                     checkpoint = stage.checkpoint(f"{problem['name']}.fit")
                     solved, fact = _solve(job, problem, parts[problem["split"]].floats, checkpoint, progress)
-                stage.save(piece, {"heights": solved}, {"facts": json.dumps(fact)})
-            heights[problem["name"]], facts[problem["name"]] = load_file(piece)["heights"], metadata(piece)
+                kept = {"heights": solved}, {"facts": json.dumps(fact)}
+                stage.keep(problem["name"], *kept)
+            heights[problem["name"]], facts[problem["name"]] = kept[0]["heights"], json.loads(kept[1]["facts"])
         stage.save(layout.heights, heights, {"facts": json.dumps(facts)})
         missed = [name for name, fact in facts.items() if not fact["converged"]]
         print(

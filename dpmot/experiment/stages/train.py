@@ -29,7 +29,7 @@ def run(job: Mapping, layout) -> None:
         else:
             facts, weights = _train(job, stage, parts)
         with stage.watch.io(), atomic(layout.network(job["network"])) as temporary:
-            network.save(temporary, facts, weights)
+            network.save(temporary, {**facts, "name": job["network"]}, weights)
 
 
 def _facts(job: Mapping, parts: Mapping, *, unet: Mapping) -> dict:
