@@ -23,12 +23,19 @@ class Damaged(ValueError):
 
 
 def save(path: Path, tensors: "Mapping[str, Tensor]", texts: Mapping[str, str], *, name: str = "") -> None:
-    """Write tensors and texts; ``name`` is what the file must be asked for by."""
+    """Write tensors and texts; ``name`` is what the file must be asked for by.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
     from safetensors.torch import save_file
 
     tensors = {key: value.contiguous() for key, value in tensors.items()}
     sealed = {"texts": dict(texts), "name": name, "content": _digest(tensors, texts)}
-    save_file(tensors, path, {SEAL: json.dumps(sealed, sort_keys=True)})
+    try:
+        save_file(tensors, path, {SEAL: json.dumps(sealed, sort_keys=True)})
+    except SafetensorError as error:
+        raise OSError(f"{path} cannot be written: {error}") from None
 
 
 def load(path: Path, *, name: str = "", device: str = "cpu") -> "tuple[dict[str, Tensor], dict[str, str]]":

@@ -1,5 +1,6 @@
 """What a stage leaves on disk: files that appear whole or not at all, timings, fingerprints, resume points."""
 
+import fcntl
 import hashlib
 import json
 import os
@@ -11,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import IO
 
 import psutil
 
@@ -117,16 +119,31 @@ class Stopwatch:
         write_json(Path(folder) / f"{self.job}.json", row)
 
 
+def _locked(folder: Path) -> IO:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = open(folder.with_name(f"{folder.name}.lock"), "w")  # noqa: SIM115 - held as long as the process lives
+    try:
+        fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        raise ValueError(f"{folder} is in use by another process: wait until it ends, or stop it") from None
+    return lock
+
+
 class ResumePoint:
     """A side folder with the finished pieces of one stage, valid for one identity only.
 
     ``identity`` names everything the pieces depend on (config, code, input files). State that was made
     by another identity is refused, said so, and removed. No rule of the workflow declares the folder, so
-    Snakemake never deletes it.
+    Snakemake never deletes it. One process at a time: a lock that the system takes back when the process ends.
+
+    Raises:
+        ValueError: another process uses the folder.
     """
 
     def __init__(self, folder: Path, identity: Mapping[str, object]) -> None:
         self.folder = Path(folder)
+        self._lock = _locked(self.folder)
         manifest = self.folder / "identity.json"
         current = {key: digest(value) for key, value in identity.items()}
         if manifest.exists():

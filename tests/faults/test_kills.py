@@ -93,3 +93,31 @@ def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(undisturbed, tmp_path, 
     finished(snakemake(folder))
     for name in NUMBERS:
         assert (results / name).read_bytes() == (undisturbed / "results" / "smoke" / name).read_bytes(), name
+
+
+def test_a_second_run_at_once_is_turned_away_and_the_first_ends_well(undisturbed, tmp_path):
+    folder = tmp_path / "project"
+    shutil.copytree(undisturbed, folder, symlinks=True)
+    (folder / "results/smoke/transport.safetensors").unlink()
+    first = snakemake(folder, wait=False)
+    while not (folder / "results/smoke/.resume/solve").exists():
+        assert first.poll() is None
+        time.sleep(0.02)
+    second = snakemake(folder)
+    assert second.returncode == 1 and "cannot be locked" in second.stderr + second.stdout
+    assert first.wait(timeout=300) == 0
+    for name in NUMBERS:
+        ours, theirs = (path / "results" / "smoke" / name for path in (folder, undisturbed))
+        assert ours.read_bytes() == theirs.read_bytes()
+
+
+def test_files_from_the_future_change_no_number(undisturbed, tmp_path):
+    folder = tmp_path / "project"
+    shutil.copytree(undisturbed, folder, symlinks=True)
+    heights = folder / "results/smoke/transport.safetensors"
+    tomorrow = time.time() + 86400
+    os.utime(heights, (tomorrow, tomorrow))
+    finished(snakemake(folder))
+    for name in NUMBERS:
+        ours, theirs = (path / "results" / "smoke" / name for path in (folder, undisturbed))
+        assert ours.read_bytes() == theirs.read_bytes()
