@@ -1,9 +1,9 @@
-# make run | smoke | gate | test | venv | lint | bench: each sets up .venv by itself.
+# make run | smoke | gate | test | coverage | venv | lint | bench: each sets up .venv by itself.
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: run smoke gate test venv lint bench
+.PHONY: run smoke gate test coverage venv lint bench
 
 run: venv
 	$(BIN)/snakemake --cores all
@@ -17,6 +17,9 @@ gate: venv
 
 test: venv
 	$(BIN)/pytest
+
+coverage: venv
+	$(BIN)/pytest --cov --cov-report=term
 
 lint: venv
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/snakemake --lint
