@@ -1,6 +1,7 @@
 """The commands that the documents promise: lint, help, and one clear line for a configuration that cannot run."""
 
 import re
+import shlex
 import subprocess
 import sys
 
@@ -76,7 +77,7 @@ def test_commands_in_the_readme_parse():
     commands = re.findall(r"^ *\$? *dpmot (.+?)(?: *#.*)?$", text, re.M)
     assert commands
     for command in commands:
-        cli.parser().parse_args(command.split())
+        cli.parser().parse_args(shlex.split(command))
 
 
 def test_make_targets_in_the_readme_exist():
