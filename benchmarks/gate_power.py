@@ -47,7 +47,7 @@ from dpmot.starts import transport
 
 CONFIG = str(plugins.ROOT / "config" / "gate.yaml")
 SHARED = ("data.safetensors", "transport.safetensors", "networks")
-POOL = 20  # samples in the pool of a cell for each one of a run
+POOL = 8  # samples in the pool of a cell for each one of a run
 
 
 def grid_off_by_one() -> None:
