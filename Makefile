@@ -1,9 +1,9 @@
-# make run | smoke | gate | test | coverage | venv | lint | bench: each sets up .venv by itself.
+# make run | smoke | gate | gate_bugs | test | coverage | venv | lint | bench: each sets up .venv by itself.
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: run smoke gate test coverage venv lint bench
+.PHONY: run smoke gate gate_bugs test coverage venv lint bench
 
 run: venv
 	$(BIN)/snakemake --cores all
@@ -14,6 +14,9 @@ smoke: venv
 gate: venv
 	$(BIN)/snakemake --cores all --configfile config/gate.yaml
 	$(BIN)/dpmot gate results/gate results/reference/gate --junit results/gate/gate.xml
+
+gate_bugs: venv
+	$(BIN)/python -m benchmarks.gate_power --bugs truncation heights_zero nfe_miscounted --redraws 0
 
 test: venv
 	$(BIN)/pytest

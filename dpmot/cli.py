@@ -32,7 +32,7 @@ VERBS = {
         "dpmot gate results/gate results/reference/gate",
     ),
 }
-USER_ERRORS = (ValueError, OSError, ArithmeticError)
+USER_ERRORS = (ValueError, OSError, ArithmeticError, MemoryError)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -81,7 +81,7 @@ def parser() -> argparse.ArgumentParser:
 def _add_gate(one: argparse.ArgumentParser) -> None:
     one.add_argument("candidate", type=Path, help="results folder, or its metrics.csv")
     one.add_argument("reference", type=Path, help="the same of the run that is trusted")
-    one.add_argument("--alpha", type=float, default=0.001, help="chance of one false alarm in a run (default 0.001)")
+    one.add_argument("--alpha", type=float, default=0.005, help="chance of one false alarm in a run (default 0.005)")
     one.add_argument("--junit", type=Path, metavar="FILE", help="write the result as JUnit XML")
     one.add_argument("--github", action="store_true", help="print annotations for GitHub's workflows")
     one.add_argument("--update", action="store_true", help="make the candidate the reference; needs --reason")
@@ -91,6 +91,8 @@ def _add_gate(one: argparse.ArgumentParser) -> None:
 def _gate(options: argparse.Namespace) -> int:
     report, update = (importlib.import_module(f"dpmot.gate.{name}") for name in ("report", "update"))
     try:
+        if options.reason and not options.update:
+            raise ValueError("--reason is for --update: give both, or neither")
         if options.update:
             print(update.update(options.candidate, options.reference, options.reason))
             return 0
@@ -104,7 +106,10 @@ def _gate(options: argparse.Namespace) -> int:
             github=options.github,
         )
     except USER_ERRORS as error:
-        print(f"dpmot gate: {' '.join(str(error).split())}", file=sys.stderr)
+        line = " ".join(str(error).split())
+        print(f"dpmot gate: {line}", file=sys.stderr)
+        if options.github:
+            print(report.annotation("cannot compare", line))
         return 2
 
 

@@ -53,12 +53,12 @@ def load(path: Path, *, name: str = "", device: str = "cpu") -> "tuple[dict[str,
             metadata = file.metadata() or {}
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         texts, sealed = texts_of(metadata), json.loads(metadata.get(SEAL, "{}"))
-    except (SafetensorError, OSError, ValueError, TypeError) as error:
+    except (SafetensorError, OSError, ValueError, TypeError, AttributeError) as error:
         raise Damaged(f"{path} is damaged: {error}; delete it and run again") from None
     if "content" in sealed and sealed["content"] != _digest(tensors, texts):
         raise Damaged(f"{path} is damaged: its content is not what was written; delete it and run again")
     if name and sealed.get("name") != name:
-        written = f"was written as {sealed['name']}" if "name" in sealed else "has no seal"
+        written = f"was written as {sealed['name']}" if "name" in sealed else "has no seal (an earlier version?)"
         raise Damaged(f"{path} is damaged: it {written}; delete it and run again")
     return tensors, texts
 

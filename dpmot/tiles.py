@@ -50,13 +50,15 @@ def in_halves(function: Callable[[Sequence], Result], rows: Sequence, *, tile: i
     Halves are multiples of the tile, so a function that works in tiles gives every row the bits it had before.
 
     Raises:
-        MemoryError, torch.OutOfMemoryError, RuntimeError: not even one tile fits into memory.
+        MemoryError: not even one tile fits into memory.
     """
     try:
         return [function(rows)]
     except (MemoryError, RuntimeError) as error:
-        if not _out_of_memory(error) or len(rows) <= tile:
+        if not _out_of_memory(error):
             raise
+        if len(rows) <= tile:
+            raise MemoryError(f"not even {len(rows)} samples at a time fit into memory: {error}") from None
     half = -(-len(rows) // (2 * tile)) * tile
     print(f"out of memory with {len(rows)} samples at a time: going on with {half}", flush=True)
     return [part for piece in (rows[:half], rows[half:]) for part in in_halves(function, piece, tile=tile)]

@@ -66,8 +66,9 @@ class TiledDenoiser:
         output = in_tiles(self.denoiser, x.to(self.dtype), levels, *self.labels, tile=self.tile)
         if not torch.isfinite(output.sum()):  # NaN and infinity reach the sum; a quarter of the time of asking each
             row = (~torch.isfinite(output)).flatten(1).any(1).nonzero()[:, 0]
-            batch = {"row": row, "x": x[row], "sigma": levels[row], "output": output[row]}
-            raise NonFiniteOutput(float(levels[0]), batch)
+            if len(row):  # and not merely a sum beyond the largest number
+                batch = {"row": row, "x": x[row], "sigma": levels[row], "output": output[row]}
+                raise NonFiniteOutput(float(levels[0]), batch)
         return output.to(x.dtype)
 
 

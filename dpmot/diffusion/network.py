@@ -106,7 +106,7 @@ def is_own(path: Path) -> bool:
     try:
         with safe_open(path, framework="pt") as file:
             return "card" in sealed.texts_of(file.metadata())
-    except (SafetensorError, OSError, ValueError):
+    except (SafetensorError, OSError, ValueError, TypeError, AttributeError):
         return False
 
 

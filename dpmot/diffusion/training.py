@@ -7,6 +7,7 @@ same bits from its last checkpoint.
 import math
 import time
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -25,11 +26,11 @@ class Checkpoint(Protocol):
 
 
 class Diverged(ArithmeticError):
-    """The training loss became NaN or infinite at ``step``."""
+    """The training loss became NaN or infinite; ``batch`` is the random batch of that step, if one was drawn."""
 
-    def __init__(self, message: str, step: int) -> None:
+    def __init__(self, message: str, batch: "Batch | None") -> None:
         super().__init__(message)
-        self.step = step
+        self.batch = batch
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,9 @@ class Batch(NamedTuple):
     rows: Tensor
 
 
+_DRAWN: "ContextVar[Batch]" = ContextVar("the batch drawn last")
+
+
 def batch_of(images: Tensor, *key: int | str, size: int) -> Batch:
     """The random batch of the step that ``key`` names."""
     stream = seeds.generator(*key)
@@ -80,7 +84,9 @@ def batch_of(images: Tensor, *key: int | str, size: int) -> Batch:
     noise = torch.from_numpy(stream.standard_normal((size, *images.shape[1:]), dtype="float32"))
     u = (torch.from_numpy(stream.permutation(size)) + torch.from_numpy(stream.random(size))) / size
     below_one = 1 - torch.finfo(noise.dtype).eps / 2  # rounding to float32 could reach 1, which is no level
-    return Batch(images[rows], noise, u.to(noise.dtype).clamp(max=below_one), rows)
+    batch = Batch(images[rows], noise, u.to(noise.dtype).clamp(max=below_one), rows)
+    _DRAWN.set(batch)
+    return batch
 
 
 def fit(
@@ -125,7 +131,7 @@ def fit(
         loss = loss_at(step)
         if not torch.isfinite(loss):
             told = f"{description}: the loss is {loss.item()} at step {step}; lower `lr` (now {schedule.lr:g})"
-            raise Diverged(told, step)
+            raise Diverged(told, _DRAWN.get(None))
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()

@@ -16,6 +16,7 @@ from typing import IO
 
 import psutil
 
+MANIFEST = "identity.json"
 PACKAGES = ("numpy", "scikit-learn", "scipy", "torch", "torch-fidelity", "torchvision")
 
 
@@ -27,6 +28,7 @@ def atomic(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary
+        os.chmod(temporary, 0o666 & ~_umask())  # some writers make files that only their owner may read
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
@@ -39,6 +41,12 @@ def atomic(path: Path) -> Iterator[Path]:
         os.close(folder)
 
 
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current
+
+
 def write_json(path: Path, value: object) -> None:
     """Write ``value`` as indented JSON, atomically."""
     with atomic(path) as temporary:
@@ -46,8 +54,18 @@ def write_json(path: Path, value: object) -> None:
 
 
 def read_json(path: Path) -> dict:
-    """Read a JSON object."""
-    return json.loads(Path(path).read_text(encoding="utf-8"))
+    """Read a JSON object.
+
+    Raises:
+        ValueError: the file holds none; the message names it.
+    """
+    try:
+        found = json.loads(Path(path).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged: {error}; delete it and run again") from None
+    if not isinstance(found, dict):
+        raise ValueError(f"{path} is damaged: it holds no JSON object; delete it and run again")
+    return found
 
 
 def digest(value: object) -> str:
@@ -144,12 +162,12 @@ class ResumePoint:
     def __init__(self, folder: Path, identity: Mapping[str, object]) -> None:
         self.folder = Path(folder)
         self._lock = _locked(self.folder)
-        manifest = self.folder / "identity.json"
+        manifest = self.folder / MANIFEST
         current = {key: digest(value) for key, value in identity.items()}
-        if manifest.exists():
+        if self.folder.exists():
             try:
                 stored = read_json(manifest)
-            except ValueError:
+            except (OSError, ValueError):
                 stored = {}
             if stored != current:
                 changed = ", ".join(sorted(k for k in {*stored, *current} if stored.get(k) != current.get(k)))
@@ -167,6 +185,7 @@ class ResumePoint:
     def clear(self) -> None:
         """Remove the folder and its pieces: the stage is done, or the pieces are not its own."""
         if self.folder.exists():
-            for file in self.folder.iterdir():
+            # the manifest last: pieces without one are nobody's
+            for file in sorted(self.folder.iterdir(), key=lambda file: file.name == MANIFEST):
                 file.unlink(missing_ok=True)
             self.folder.rmdir()

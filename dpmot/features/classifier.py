@@ -102,7 +102,10 @@ def train(
             rows = torch.from_numpy(rows)
             _, logits = classifier(_augmented(x0[rows], shift=shift, noise=noise, random=random))
             optimizer.zero_grad(set_to_none=True)
-            F.cross_entropy(logits, labels[rows].to(logits.device)).backward()
+            loss = F.cross_entropy(logits, labels[rows].to(logits.device))
+            if not torch.isfinite(loss):
+                raise ArithmeticError(f"classifier: the loss is {loss.item()} in epoch {epoch}; lower the rate")
+            loss.backward()
             optimizer.step()
             schedule.step()
     return classifier.eval()

@@ -7,73 +7,100 @@ import numpy as np
 from dpmot.gate.findings import Finding, Report
 from dpmot.gate.invariants import invariants
 from dpmot.gate.margins import margin_of, worse
-from dpmot.gate.runs import CannotCompare, Run, cell_name, metric_name
+from dpmot.gate.runs import KEY, PLAIN, CannotCompare, Run, cell_name, metric_name
 from dpmot.statistics.gate import Change, paired, unpaired
 from dpmot.statistics.jackknife import Estimate
 from dpmot.statistics.paired import holm
 
-ALPHA = 0.001  # chance of one false alarm in a run
+ALPHA = 0.005  # chance of one false alarm in a run
+SAME = ("dataset", "training_seed", "network", "start", "sampler")
 
 
 def compare(candidate: Run, reference: Run, *, alpha: float = ALPHA) -> Report:
     """The gate.
 
     Raises:
-        CannotCompare: cells are missing, or measured at another number of samples.
+        CannotCompare: cells are missing, measured at another number of samples, or of something else.
     """
     _check_comparable(candidate, reference)
     held = tuple(invariants(candidate, reference))
     if candidate.fingerprint == reference.fingerprint:
         return Report("exact", candidate, reference, (*_exact(candidate, reference), *held))
-    same = candidate.seeds == reference.seeds and candidate.replicates and reference.replicates
-    rows = [(row, reference.cells[key]) for key, row in candidate.cells.items() if key in reference.cells]
-    rows = [(now, was) for now, was in rows if not now["metric"].startswith("plain_")]  # the same samples once more
-    changes = [_change(candidate, reference, now, was, paired_seeds=bool(same)) for now, was in rows]
-    corrected = holm([one.p_beyond for one in changes])
-    found = [_finding(*row, change, p, alpha) for row, change, p in zip(rows, changes, corrected, strict=True)]
-    return Report("paired" if same else "unpaired", candidate, reference, (*found, *held))
+    keys = [key for key, row in reference.cells.items() if not row["metric"].startswith(PLAIN)]  # the same samples
+    rows = [(candidate.cells[key], reference.cells[key]) for key in keys]
+    changes = [_change(candidate, reference, now, was) for now, was in rows]
+    corrected = holm([change.p_beyond for change, _ in changes])
+    found = [_finding(*row, change, p, alpha) for row, (change, _), p in zip(rows, changes, corrected, strict=True)]
+    new = [
+        Finding(cell_name(row), metric_name(row), "", row["value"], "new")
+        for key, row in candidate.cells.items()
+        if key not in reference.cells
+    ]
+    sampled = [
+        paired_seeds for (now, _), (_, paired_seeds) in zip(rows, changes, strict=True) if now["start"] != "data"
+    ]
+    how = "paired" if all(sampled) else "mixed" if any(sampled) else "unpaired"
+    return Report(how, candidate, reference, (*found, *new, *held))
 
 
 def _check_comparable(candidate: Run, reference: Run) -> None:
     missing = [key for key in reference.cells if key not in candidate.cells]
     if missing:
-        method, nfe, *_, other, metric = missing[0]
+        row = reference.cells[missing[0]]
         raise CannotCompare(
-            f"{candidate.path} lacks {len(missing)} of {len(reference.cells)} cells of {reference.path}, "
-            f"first {metric} (reference {other}) of {method} at NFE {nfe}: run the same configuration, or update"
+            f"{candidate.path} lacks {len(missing)} of {len(reference.cells)} cells of {reference.path}, first "
+            f"{metric_name(row)} of {cell_name(row)}: run the same configuration, or update the reference"
         )
-    for key, row in reference.cells.items():
-        now, was = candidate.cells[key]["num_samples"], row["num_samples"]
-        if now != was:
+    for run in (candidate, reference):
+        for row in run.cells.values():
+            values = [float(row[name] or "nan") for name in ("value", "low", "high")]
+            if not np.isfinite(values).all():
+                raise CannotCompare(f"{row['metric']} of {cell_name(row)} in {run.path} is not finite: {values}")
+    for key, was in reference.cells.items():
+        now = candidate.cells[key]
+        if float(now["num_samples"]) != float(was["num_samples"]):
             raise CannotCompare(
-                f"{row['method']} has n = {now} in {candidate.path} and n = {was} in {reference.path}: metrics at "
-                "unequal n do not compare"
+                f"{was['method']} has n = {now['num_samples']} in {candidate.path} and n = {was['num_samples']} in "
+                f"{reference.path}: metrics at unequal n do not compare"
             )
-        sides = candidate.cells[key], row
-        values = [float(one[name] or "nan") for one in sides for name in ("value", "low", "high")]
-        if not np.isfinite(values).all():
+        other = next((name for name in SAME if now[name] != was[name]), None)
+        if other:
             raise CannotCompare(
-                f"{row['metric']} of {row['method']} at NFE {row['nfe_budget']} is not finite: {values}"
+                f"{was['method']} has {other} {now[other]} in {candidate.path} and {was[other]} in {reference.path}: "
+                "run the same configuration, or update the reference"
             )
 
 
 def _exact(candidate: Run, reference: Run) -> Iterator[Finding]:
-    for key, was in reference.cells.items():
-        now = candidate.cells[key]
-        same = all(now[name] == was[name] for name in ("value", "low", "high", "nfe_counted"))
-        text = "" if same else "one fingerprint must give one result: something is not deterministic"
-        verdict = "same" if same else "changed"
-        yield Finding(cell_name(was), metric_name(was), was["value"], now["value"], verdict, text=text)
+    """Every column of every row, and the replicates, to the last digit."""
+    why = "one fingerprint must give one result: something is not deterministic"
+    rows = [run.metrics.set_index([*KEY, "sample_seed"]).sort_index() for run in (candidate, reference)]
+    if not rows[0].index.equals(rows[1].index):
+        yield Finding("all", "rows of metrics.csv", str(len(rows[1])), str(len(rows[0])), "changed", text=why)
+        return
+    differ = (rows[0][rows[1].columns] != rows[1]).any(axis=1).to_numpy()
+    for key, now, was, changed in zip(rows[1].index, *(one["value"] for one in rows), differ, strict=True):
+        row = dict(zip([*KEY, "sample_seed"], key, strict=True))
+        verdict, text = ("changed", why) if changed else ("same", "")
+        yield Finding(cell_name(row), metric_name(row), was, now, verdict, text=text)
+    files = [run.path.with_name("replicates.csv") for run in (candidate, reference)]
+    if all(file.is_file() for file in files) and files[0].read_bytes() != files[1].read_bytes():
+        yield Finding("all", "replicates.csv", "", "", "changed", text=why)
 
 
-def _change(candidate: Run, reference: Run, now: Mapping, was: Mapping, *, paired_seeds: bool) -> Change:
-    margin = margin_of(was)
-    sides = [run.replicates_of(row) for run, row in ((candidate, now), (reference, was))] if paired_seeds else [None]
-    if None in sides or len(sides[0][1]) != len(sides[1][1]):
-        return unpaired(_estimate(now), _estimate(was), margin=margin)
-    (full, parts), (other, others) = sides
-    # where a table removes the bias its value is not the plain one
-    return paired((full, other), (parts, others), margin=margin, debias=float(was["value"]) != other)
+def _change(candidate: Run, reference: Run, now: Mapping, was: Mapping) -> tuple[Change, bool]:
+    """The test of one cell, and whether it is one of pairs."""
+    margin, method = margin_of(was), was["method"]
+    if not (candidate.replicates and reference.replicates and candidate.seeds[method] == reference.seeds[method]):
+        return unpaired(_estimate(now), _estimate(was), margin=margin), False
+    (full, parts), (other, others) = candidate.replicates_of(now), reference.replicates_of(was)
+    if len(parts) != len(others):
+        raise CannotCompare(
+            f"{metric_name(was)} of {cell_name(was)} has {len(parts)} replicates in {candidate.path.parent} and "
+            f"{len(others)} in {reference.path.parent}: one replicates.csv is cut"
+        )
+    debias = reference.plain(was)["value"] != was["value"]
+    return paired((full, other), (parts, others), margin=margin, debias=debias), True
 
 
 def _finding(now: Mapping, was: Mapping, change: Change, p: float, alpha: float) -> Finding:

@@ -20,7 +20,7 @@ class Finding:
         was, now: values of reference and candidate, as text.
         change: the test; None where the rule is exact.
         p: ``change.p_beyond`` after Holm.
-        verdict: same, equivalent, not shown, worse, better, changed, or violated.
+        verdict: same, equivalent, not shown, new, worse, better, changed, or violated.
     """
 
     cell: str
@@ -43,7 +43,7 @@ class Report:
     """The gate's answer.
 
     Attributes:
-        how: exact, paired or unpaired.
+        how: exact, paired, unpaired, or mixed of the two.
         findings: of every cell, and violated invariants.
     """
 

@@ -25,7 +25,7 @@ def _evaluations(candidate: Run, reference: Run) -> Iterator[Finding]:
         seen.add(cell)
         was = reference.cells[key]["nfe_counted"] if key in reference.cells else counted
         budget = row["nfe_budget"]
-        if counted != was or (budget.isdigit() and float(counted or 0) > int(budget)):
+        if float(counted or 0) != float(was or 0) or (budget.isdigit() and float(counted or 0) > int(budget)):
             text = f"{counted} evaluations counted, budget {budget}, reference {was}"
             yield Finding(cell, "counted NFE", was, counted, "violated", text=text)
 

@@ -22,7 +22,8 @@ def text(report: Report) -> str:
     how = {
         "exact": "one fingerprint: to the last digit",
         "paired": "the same sample seeds: differences in pairs",
-        "unpaired": "other sample seeds: from the intervals",
+        "unpaired": "other sample seeds, or no replicates.csv: from the intervals, which see large changes only",
+        "mixed": "differences in pairs where the sample seeds are the same, else from the intervals",
     }
     lines = [f"gate {head}: {how[report.how]}; {told}"]
     if not report.failed:
@@ -59,12 +60,15 @@ def annotations(report: Report) -> str:
     for cell, members in _by_cell(report.failed).items():
         told = "; ".join(f"{one.metric} {_short(one.was)} -> {_short(one.now)}" for one in members[:3])
         more = f" and {len(members) - 3} more" if len(members) > 3 else ""
-        lines.append(f"::error title=dpmot gate: {_escaped(cell)}::{_escaped(told + more)}")
+        lines.append(annotation(cell, told + more))
     return "\n".join(lines)
 
 
-def _escaped(value: str) -> str:
-    return value.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+def annotation(title: str, message: str) -> str:
+    """One error as a workflow command of GitHub, which reads , and : in a title as its own."""
+    message = message.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    title = title.replace("%", "%25").replace(":", "%3A").replace(",", "%2C")
+    return f"::error title=dpmot gate {title}::{message}"
 
 
 def junit(report: Report) -> bytes:

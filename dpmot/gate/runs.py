@@ -9,6 +9,9 @@ import numpy as np
 import pandas as pd
 
 KEY = ["method", "nfe_budget", "sigma_start", "features", "reference", "metric"]
+COLUMNS = [*KEY, "dataset", "network", "start", "sampler", "training_seed", "sample_seed", "num_samples", "nfe_counted"]
+COLUMNS += ["value", "low", "high", "fingerprint"]
+PLAIN = "plain_"  # before the name of a metric: its value with the bias, which replicates have too
 
 
 class CannotCompare(ValueError):
@@ -39,7 +42,7 @@ class Run:
             table = pd.read_csv(file, dtype=str, keep_default_na=False)
         except (OSError, ValueError) as error:
             raise CannotCompare(f"{file} cannot be read: {error}; give a results folder or its metrics.csv") from None
-        missing = [name for name in (*KEY, "sample_seed", "value", "fingerprint") if name not in table]
+        missing = [name for name in COLUMNS if name not in table]
         if missing or table.empty:
             raise CannotCompare(f"{file} is no metrics.csv: {f'no column {missing[0]}' if missing else 'no rows'}")
         return cls(file, table)
@@ -49,11 +52,13 @@ class Run:
         """That of its rows."""
         return ", ".join(sorted(set(self.metrics["fingerprint"])))
 
-    @property
-    def seeds(self) -> set[tuple[str, str]]:
-        """(method, sample seed) of the samples."""
-        rows = self.metrics[(self.metrics["sample_seed"] != "pooled") & (self.metrics["start"] != "data")]
-        return set(zip(rows["method"], rows["sample_seed"], strict=True))
+    @cached_property
+    def seeds(self) -> dict[str, set[str]]:
+        """Sample seeds of each method; real images have none."""
+        found: dict[str, set[str]] = {}
+        for method, seed in zip(self.metrics["method"], self.metrics["sample_seed"], strict=True):
+            found.setdefault(method, set()).update({seed} - {"pooled"})
+        return found
 
     @cached_property
     def cells(self) -> dict[tuple[str, ...], Mapping]:
@@ -66,16 +71,37 @@ class Run:
         """(cell, metric, reference) -> plain value of all samples, and without each group (G,)."""
         file, found = self.path.with_name("replicates.csv"), {}
         if file.is_file():
-            table = pd.read_csv(file, dtype={"group": str})
-            for key, rows in table.groupby(["cell", "metric", "reference"], sort=False):
-                values = dict(zip(rows["group"], rows["value"], strict=True))
-                found[key] = values.pop("all"), np.array(list(values.values()))
+            try:
+                table = pd.read_csv(file, dtype={"group": str}, keep_default_na=False)
+                for key, rows in table.groupby(["cell", "metric", "reference"], sort=False):
+                    values = dict(zip(rows["group"], rows["value"].astype(float), strict=True))
+                    found[key] = values.pop("all"), np.array(list(values.values()))
+                    if not np.isfinite([found[key][0], *found[key][1]]).all():
+                        raise ValueError(f"{key[1]} of {key[0]} is not finite")
+            except (KeyError, ValueError) as error:
+                raise CannotCompare(f"{file} is no replicates.csv of a whole run: {error}") from None
         return found
 
-    def replicates_of(self, row: Mapping) -> tuple[float, np.ndarray] | None:
-        """Replicates of a row, or None."""
+    def replicates_of(self, row: Mapping) -> tuple[float, np.ndarray]:
+        """Plain value and replicates of a row.
+
+        Raises:
+            CannotCompare: there are none, or they are not those of the row's samples.
+        """
         sigma = "" if row["start"] == "data" else f"/{float(row['sigma_start'] or 0):.6g}"
-        return self.replicates.get((f"{row['method']}/{row['nfe_budget']}{sigma}", row["metric"], row["reference"]))
+        key = f"{row['method']}/{row['nfe_budget']}{sigma}", row["metric"], row["reference"]
+        file = self.path.with_name("replicates.csv")
+        if key not in self.replicates:
+            raise CannotCompare(f"{file} lacks {row['metric']} of {cell_name(row)}: it is not of the same run, or cut")
+        full, parts = self.replicates[key]
+        if not np.isclose(full, float(self.plain(row)["value"]), rtol=1e-9, atol=1e-12):
+            raise CannotCompare(f"{file} and {self.path} differ in {row['metric']} of {cell_name(row)}: not of one run")
+        return full, parts
+
+    def plain(self, row: Mapping) -> Mapping:
+        """The row with the bias of a row without, or itself."""
+        key = _key({**row, "metric": f"{PLAIN}{row['metric']}"})
+        return self.cells.get(key, row)
 
 
 def _key(row: Mapping) -> tuple[str, ...]:

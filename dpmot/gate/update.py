@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from dpmot.experiment.records import atomic
-from dpmot.gate.runs import KEY, CannotCompare, Run
+from dpmot.gate.compare import compare
+from dpmot.gate.runs import KEY, PLAIN, CannotCompare, Run
 
 FILES = ("metrics.csv", "replicates.csv", "audit.csv", "identity.csv", "experiment.json", "fingerprint.json")
 LOG = "updates.csv"
@@ -20,13 +21,18 @@ def update(candidate: Path, reference: Path, reason: str) -> str:
         What was done, one line.
 
     Raises:
-        CannotCompare: the candidate is no results folder, the reference a file, or the reason empty.
+        CannotCompare: the candidate is no results folder, holds values that are not finite or replicates of another
+            run; the reference is a file, or the reason empty.
     """
     if not reason.strip():
         raise CannotCompare('a reference is updated for a reason: --update --reason "why the numbers changed"')
     if not candidate.is_dir() or reference.is_file():
         raise CannotCompare(f"an update takes two results folders, got {candidate} and {reference}")
     new = Run.read(candidate)
+    compare(new, new)
+    for row in new.cells.values() if new.replicates else ():
+        if not row["metric"].startswith(PLAIN):
+            new.replicates_of(row)
     old = Run.read(reference).cells if (reference / "metrics.csv").is_file() else {}
     changed = [key for key in {**old, **new.cells} if _value(old, key) != _value(new.cells, key)]
     stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -38,7 +44,11 @@ def update(candidate: Path, reference: Path, reason: str) -> str:
     )
     lines = io.StringIO(newline="")
     csv.writer(lines, lineterminator="\n").writerows(rows)
-    for path, content in {log: (before + lines.getvalue()).encode(), **_files(candidate, reference)}.items():
+    for name in FILES:
+        if not (candidate / name).is_file():
+            (reference / name).unlink(missing_ok=True)
+    # metrics.csv last: until then the replicates do not fit it, and the gate refuses both
+    for path, content in {**_files(candidate, reference), log: (before + lines.getvalue()).encode()}.items():
         with atomic(path) as temporary:
             temporary.write_bytes(content)
     return f"{reference}: {len(changed)} of {len(new.cells)} cells changed, old values are in {log}"

@@ -113,7 +113,7 @@ def test_errors_that_are_not_of_memory_and_single_tiles_are_not_halved(monkeypat
     monkeypatch.setattr(plugins.find("baselines", "ddim"), "sample", failing)
     with pytest.raises(RuntimeError, match="shapes do not fit"):
         method(Denoiser(), num_samples=300).draw(cell())
-    with pytest.raises(MemoryError):
+    with pytest.raises(MemoryError, match="not even 100 samples at a time fit into memory"):
         method(Denoiser(), num_samples=100).draw(cell())
     assert asked == [300, 100]
 

@@ -54,7 +54,8 @@ CONFIGURATIONS = {
     ),
 }
 
-MEASURED = "method,nfe_budget,sigma_start,features,reference,metric,sample_seed,value,fingerprint,start\n"
+MEASURED = "method,nfe_budget,sigma_start,features,reference,metric,dataset,network,start,sampler,training_seed,"
+MEASURED += "sample_seed,num_samples,nfe_counted,value,low,high,fingerprint\n"
 FILES = {
     "broken.yaml": b"methods: [unclosed\n",
     "list.yaml": b"- a list\n",

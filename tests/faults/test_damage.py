@@ -7,7 +7,7 @@ import torch
 
 from dpmot import cli
 from dpmot.experiment import jobs
-from dpmot.experiment.stages._session import session
+from dpmot.experiment.stages._session import Fault, session
 from dpmot.plugins import ROOT
 
 SMOKE = ["--configfile", str(ROOT / "config" / "smoke.yaml")]
@@ -125,3 +125,21 @@ def test_networks_that_changed_places_are_refused(trained, tmp_path, capsys):
     shutil.copy(folder / "smoke/networks/ddpm.safetensors", tmp_path / "smoke/networks/edm.safetensors")
     assert cli.main(["sample", "edm", *[str(tmp_path) if word == str(folder) else word for word in words]]) == 1
     assert "networks/edm.safetensors was written as ddpm: delete it and run again" in capsys.readouterr().err
+
+
+def test_after_damage_the_next_interruption_still_finds_a_whole_state(tmp_path):
+    layout, last, _ = kept_after(tmp_path, 1, 2)
+    flip(last)
+    with pytest.raises(Stopped), session(JOB, layout) as stage:
+        assert stage.checkpoint("training").load()[1]["step"] == 1
+        stage.checkpoint("training").save({"w": torch.full((1000,), 5.0)}, {"step": 5})
+        raise Stopped
+    flip(last)
+    assert found(layout) == (1, 1.0)
+
+
+def test_a_fault_whose_batch_cannot_be_kept_still_tells_its_cause(tmp_path):
+    layout = jobs.Layout(tmp_path)
+    (tmp_path / "faults").write_text("a file in the way")
+    with pytest.raises(ArithmeticError, match="the loss is nan; the batch could not be kept"), session(JOB, layout):
+        raise Fault("the loss is nan", {"x": torch.zeros(1)})

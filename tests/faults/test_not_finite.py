@@ -35,6 +35,20 @@ def test_a_loss_that_diverges_leaves_its_batch(results, capsys):
     assert not (results / "smoke" / "networks").exists()
 
 
+def test_a_student_that_diverges_leaves_its_batch_too(results, capsys):
+    short = "unet: {channels: 8}, training: {steps: 2, batch: 16}"
+    student = (
+        "{distillation: progressive, teacher: edm, step_counts: [2, 1], training: {steps: 9, batch: 16, lr: 1.0e+30}}"
+    )
+    plan = ["--config", f"networks={{edm: {{kind: edm, {short}}}, student: {student}}}"]
+    words = [*SMOKE, "--results", str(results)]
+    methods = "methods={student: {network: student, sampler: ddim, nfe_budgets: [2]}}"
+    assert cli.main(["train", "edm", *words, *plan, methods]) == 0
+    capsys.readouterr()
+    line, batch = failed(capsys, "train", "student", *words, *plan, methods)
+    assert re.search(r"student.*: the loss is (nan|inf) at step \d+", line) and len(batch["x0"]) == 16
+
+
 TINY = """
 experiment: tiny
 dataset: digits

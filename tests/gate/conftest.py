@@ -49,6 +49,7 @@ def write_run(tmp_path):
                 cell = f"{method}/{nfe}/80"
                 parts += [(cell, metric, reference, group, v) for group, v in [("all", full), *enumerate(leave_out)]]
         floor = row("real_test", "", "data", 0, "mmr_0.1", "none", 0.05, 0.001)
+        parts += [("real_test/0", "mmr_0.1", "none", group, 0.05) for group in ("all", *range(GROUPS))]
         table = pd.DataFrame([*rows, floor]).assign(fingerprint=fingerprint)
         folder = tmp_path / name
         folder.mkdir()

@@ -49,7 +49,10 @@ def session(job: Mapping, layout, inputs: Sequence[Path] = ()) -> Iterator["Sess
         yield running
     except Fault as fault:
         path = layout.root / "faults" / f"{job['name']}.safetensors"
-        running.save(path, fault.batch, {"facts": json.dumps({"message": str(fault)})})
+        try:
+            running.save(path, fault.batch, {"facts": json.dumps({"message": str(fault)})})
+        except (OSError, RuntimeError) as error:
+            raise ArithmeticError(f"{fault}; the batch could not be kept: {error}") from None
         raise ArithmeticError(f"{fault}; the batch is in {path}") from None
     watch.write(layout.root / "timings")
     running.resume.clear()
@@ -84,6 +87,7 @@ class Session:
                 continue
             except sealed.Damaged as error:
                 print(f"resume: {error}; going back", flush=True)
+                one.unlink()  # lest it replace the whole one before it
         return None
 
     def keep_json(self, name: str, value: object) -> None:

@@ -12,7 +12,7 @@ import torch
 from tqdm import tqdm
 
 from dpmot import sealed
-from dpmot.experiment.records import atomic, digest, environment, write_json
+from dpmot.experiment.records import atomic, digest, environment, file_digest, write_json
 from dpmot.experiment.sources import code_digest
 from dpmot.experiment.stages._features import Extractors
 from dpmot.experiment.stages._measuring import NUM_GROUPS, PLAIN, Measurement, as_seen, held_out, measure
@@ -43,6 +43,7 @@ def run(job: Mapping, layout) -> None:
         parts, mixture, facts = read_data(layout.data)
         environ = environment(job["threads"])
         mark = {"environment": environ, "config": job["config"], "code": code_digest(job["all_code"]), "data": facts}
+        mark["weights"] = {path.stem: file_digest(path) for path in _weights(job, layout)}
         extract = Extractors(job, layout, mixture)
         with stage.watch.arithmetic():
             references = _references(extract, parts)
@@ -72,6 +73,11 @@ def run(job: Mapping, layout) -> None:
             _write(layout.root / "audit.csv", _audit(job, metrics, references["pixels"], unsolved))
             _write(layout.root / "identity.csv", _identity(job, metrics))
             write_json(layout.root / "fingerprint.json", {"fingerprint": digest(mark), **mark})
+
+
+def _weights(job: Mapping, layout) -> list[Path]:
+    networks = [layout.network(name) for name in sorted({method["network"] for method in job["methods"].values()})]
+    return networks + ([] if "mixture" in job["extractors"] else [layout.classifier])
 
 
 def _references(extract: Extractors, parts: Mapping) -> dict[str, dict[str, Features]]:

@@ -7,7 +7,7 @@ import torch
 
 from dpmot import plugins, seeds
 from dpmot.diffusion import network, published
-from dpmot.diffusion.training import Batch, Diverged, Schedule, batch_of, fit
+from dpmot.diffusion.training import Diverged, Schedule, batch_of, fit
 from dpmot.experiment.records import atomic
 from dpmot.experiment.stages._session import Fault, Part, read_data, session
 
@@ -24,10 +24,13 @@ def run(job: Mapping, layout) -> None:
             _check_classes(network.classes(facts), parts, card["weights"])
         elif mixture and not job["teacher"]:
             facts, weights = _facts(job, parts, unet={}), {None: mixture}
-        elif job["teacher"]:
-            facts, weights = _distil(job, layout, stage, parts["A"])
         else:
-            facts, weights = _train(job, stage, parts)
+            try:
+                facts, weights = (
+                    _distil(job, layout, stage, parts["A"]) if job["teacher"] else _train(job, stage, parts)
+                )
+            except Diverged as error:
+                raise Fault(str(error), error.batch._asdict() if error.batch else {}) from None
         with stage.watch.io(), atomic(layout.network(job["network"])) as temporary:
             network.save(temporary, {**facts, "name": job["network"]}, weights)
 
@@ -73,19 +76,13 @@ def _train(job: Mapping, stage, parts: Mapping) -> tuple[dict, dict]:
     denoiser = network.NetworkDenoiser(network.parametrisation(facts), model)
     schedule = Schedule(**card["training"])
 
-    def batch_at(step: int) -> Batch:
-        return batch_of(images, job["seed"], "training", job["network"], step, size=schedule.batch)
-
     def loss_at(step: int) -> torch.Tensor:
-        batch = batch_at(step)
+        batch = batch_of(images, job["seed"], "training", job["network"], step, size=schedule.batch)
         return denoiser.loss(batch.x0, batch.noise, batch.u, None if labels is None else labels[batch.rows]).mean()
 
     with stage.watch.arithmetic():
         checkpoint = stage.checkpoint("training")
-        try:
-            result = fit(model, loss_at, schedule, seed=job["seed"], description=job["network"], checkpoint=checkpoint)
-        except Diverged as error:
-            raise Fault(str(error), batch_at(error.step)._asdict()) from None
+        result = fit(model, loss_at, schedule, seed=job["seed"], description=job["network"], checkpoint=checkpoint)
     facts["trained"] = {"seed": job["seed"], "images_seen": schedule.steps * schedule.batch, "losses": result.losses}
     facts["trained"]["parameters"] = sum(p.numel() for p in model.parameters())
     return facts, {None: result.weights}
