@@ -1,5 +1,6 @@
 """What a stage leaves on disk: files that appear whole or not at all, timings, fingerprints, resume points."""
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -139,13 +140,19 @@ class Stopwatch:
 
 def _locked(folder: Path) -> IO:
     folder.parent.mkdir(parents=True, exist_ok=True)
-    lock = open(folder.with_name(f"{folder.name}.lock"), "w")  # noqa: SIM115 - held as long as the process lives
-    try:
-        fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    path = folder.with_name(f"{folder.name}.lock")
+    while True:
+        lock = open(path, "w")  # noqa: SIM115 - held as long as the process lives
+        try:
+            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if path.exists() and os.path.samestat(os.fstat(lock.fileno()), path.stat()):
+                return lock  # and not a file that its last holder has just removed
+        except OSError as error:
+            lock.close()
+            if error.errno not in (errno.EACCES, errno.EAGAIN):
+                raise
+            raise ValueError(f"{folder} is in use by another process: wait until it ends, or stop it") from None
         lock.close()
-        raise ValueError(f"{folder} is in use by another process: wait until it ends, or stop it") from None
-    return lock
 
 
 class ResumePoint:
@@ -182,8 +189,14 @@ class ResumePoint:
         """The file of piece ``name``; it exists once the piece was finished."""
         return self.folder / name
 
+    def finish(self) -> None:
+        """The stage is done: remove the folder, its pieces, and the lock."""
+        self.clear()
+        self.folder.with_name(f"{self.folder.name}.lock").unlink(missing_ok=True)
+        self._lock.close()
+
     def clear(self) -> None:
-        """Remove the folder and its pieces: the stage is done, or the pieces are not its own."""
+        """Remove the folder and its pieces."""
         if self.folder.exists():
             # the manifest last: pieces without one are nobody's
             for file in sorted(self.folder.iterdir(), key=lambda file: file.name == MANIFEST):

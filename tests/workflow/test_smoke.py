@@ -24,7 +24,8 @@ def test_every_declared_page_exists_and_no_resume_state_is_left(finished):
 def test_metrics_have_the_promised_columns_and_no_value_is_empty_without_a_reason(finished):
     metrics = pd.read_csv(finished.results("metrics.csv"))
     assert tuple(metrics.columns) == tuple(COLUMNS)
-    assert metrics.value.notna().equals(metrics.reason.isna())
+    assert metrics.reason[metrics.value.isna()].notna().all()  # where there is a value, a reason is a remark
+    assert metrics.value.notna().mean() > 0.9
     assert metrics.fingerprint.nunique() == 1
     measured = metrics[metrics.value.notna()]
     assert (measured.low <= measured.value).all() and (measured.value <= measured.high).all()

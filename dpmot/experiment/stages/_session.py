@@ -55,7 +55,7 @@ def session(job: Mapping, layout, inputs: Sequence[Path] = ()) -> Iterator["Sess
             raise ArithmeticError(f"{fault}; the batch could not be kept: {error}") from None
         raise ArithmeticError(f"{fault}; the batch is in {path}") from None
     watch.write(layout.root / "timings")
-    running.resume.clear()
+    running.resume.finish()
 
 
 @dataclass(frozen=True)
