@@ -108,9 +108,7 @@ def _gate(options: argparse.Namespace) -> int:
     except USER_ERRORS as error:
         line = " ".join(str(error).split())
         print(f"dpmot gate: {line}", file=sys.stderr)
-        if options.github:
-            print(report.annotation("cannot compare", line))
-        return 2
+        return report.refuse(line, junit_file=options.junit, github=options.github)
 
 
 def main(arguments: list[str] | None = None) -> int:

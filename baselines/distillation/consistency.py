@@ -15,7 +15,7 @@ from torch import Tensor
 
 from dpmot.diffusion.network import NetworkDenoiser, given
 from dpmot.diffusion.sigmas import Chain, karras
-from dpmot.diffusion.training import Schedule, batch_of, fit
+from dpmot.diffusion.training import Losses, Schedule, batch_of, fit
 
 LEAST = {"levels": 2}
 
@@ -54,10 +54,11 @@ def train(
     grid = images.new_tensor(karras(levels, chain.sigma_max, chain.sigma_min)[:-1])
     student = copy.deepcopy(teacher)
 
-    def loss_at(step: int) -> Tensor:
+    def loss_at(step: int) -> Losses:
         batch = batch_of(images, seed, "consistency", step, size=schedule.batch)
         one, other = (given(denoiser, labels, batch.rows) for denoiser in (teacher, student))
-        return consistency_loss(one, other, grid, batch.x0, batch.noise, batch.u).mean()
+        values = consistency_loss(one, other, grid, batch.x0, batch.noise, batch.u)
+        return Losses(values, grid[_level(grid, batch.u)], batch._asdict())
 
     state = checkpoint("consistency") if checkpoint else None
     name = "consistency model"
@@ -76,7 +77,7 @@ def consistency_loss(teacher, student, grid: Tensor, x0: Tensor, noise: Tensor, 
         u: uniform numbers in [0, 1), (B,), that choose the level.
     """
     wide = [-1, *[1] * (x0.dim() - 1)]
-    i = (u * (len(grid) - 1)).long()  # i = 0, ..., L - 2
+    i = _level(grid, u)
     sigma, to = grid[i], grid[i + 1]
     x = x0 + sigma.reshape(wide) * noise
     with torch.no_grad():
@@ -86,6 +87,10 @@ def consistency_loss(teacher, student, grid: Tensor, x0: Tensor, noise: Tensor, 
     squared = (student(x, sigma) - target).square().flatten(1).sum(1)
     c = 0.00054 * x0[0].numel() ** 0.5
     return ((squared + c**2).sqrt() - c) / (sigma - to)
+
+
+def _level(grid: Tensor, u: Tensor) -> Tensor:
+    return (u * (len(grid) - 1)).long()  # i = 0, ..., L - 2
 
 
 def _heun(denoiser, x: Tensor, sigma: Tensor, to: Tensor, wide: list[int]) -> Tensor:

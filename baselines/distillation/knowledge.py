@@ -21,7 +21,7 @@ from dpmot import seeds
 from dpmot.diffusion.denoiser import TiledDenoiser
 from dpmot.diffusion.network import NetworkDenoiser, given
 from dpmot.diffusion.sigmas import Chain, Grid, karras
-from dpmot.diffusion.training import Schedule, fit
+from dpmot.diffusion.training import Losses, Schedule, fit
 
 BLOCK = 512  # trajectories computed between two checkpoints
 LEAST = {"pairs": 1, "teacher_steps": 1}
@@ -77,11 +77,13 @@ def train(
         rows = torch.arange(0, teacher_steps + 1, teacher_steps // count)
         at, grid = trajectories[rows], images.new_tensor(levels)[rows]
 
-        def loss_at(step: int, *, count=count, at=at, grid=grid, student=student) -> Tensor:
+        def loss_at(step: int, *, count=count, at=at, grid=grid, student=student) -> Losses:
             stream = seeds.generator(seed, "knowledge", count, step)
             chosen = torch.from_numpy(stream.integers(pairs, size=schedule.batch))
             i = torch.from_numpy(stream.integers(count, size=schedule.batch))
-            return pair_loss(given(student, whose, chosen), grid, at[i, chosen], at[i + 1, chosen], i).mean()
+            pair = {"x": at[i, chosen], "to": at[i + 1, chosen]}
+            values = pair_loss(given(student, whose, chosen), grid, pair["x"], pair["to"], i)
+            return Losses(values, grid[i], pair)
 
         name, state = f"student of {count} steps", checkpoint(f"{count}") if checkpoint else None
         students[count] = fit(student.model, loss_at, schedule, seed=seed, description=name, checkpoint=state).weights

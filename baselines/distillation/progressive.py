@@ -14,7 +14,7 @@ from torch import Tensor
 
 from dpmot.diffusion.network import NetworkDenoiser, given
 from dpmot.diffusion.sigmas import Chain
-from dpmot.diffusion.training import Schedule, batch_of, fit
+from dpmot.diffusion.training import Losses, Schedule, batch_of, fit
 
 
 def train(
@@ -49,10 +49,11 @@ def train(
         student = copy.deepcopy(teacher)
         grid = finest[:: step_counts[0] // count]  # 2 count steps
 
-        def loss_at(step: int, *, count=count, grid=grid, teacher=teacher, student=student) -> Tensor:
+        def loss_at(step: int, *, count=count, grid=grid, teacher=teacher, student=student) -> Losses:
             batch = batch_of(images, seed, "distillation", count, step, size=schedule.batch)
             one, other = (given(denoiser, labels, batch.rows) for denoiser in (teacher, student))
-            return stage_loss(one, other, grid, batch.x0, batch.noise, batch.u).mean()
+            values = stage_loss(one, other, grid, batch.x0, batch.noise, batch.u)
+            return Losses(values, grid[2 * _own_level(grid, batch.u)], batch._asdict())
 
         name = f"student of {count} steps"
         state = checkpoint(f"{count}") if checkpoint else None
@@ -70,7 +71,7 @@ def stage_loss(
     The weight is 1 + 1 / sigma^2, of the order of the truncated-SNR weight max(1, 1 / sigma^2) of the paper.
     """
     wide = [-1, *[1] * (x0.dim() - 1)]
-    i = 2 * (u * (len(grid) // 2)).long()  # i = 0, 2, ..., 2 (n - 1): the student's own levels
+    i = 2 * _own_level(grid, u)  # i = 0, 2, ..., 2 (n - 1)
     sigma, middle, last = (grid[i + k].reshape(wide) for k in range(3))
     x = x0 + sigma * noise
     with torch.no_grad():
@@ -80,6 +81,10 @@ def stage_loss(
         target = (target_x - ratio * x) / (1 - ratio)
     error = (student(x, sigma.flatten()) - target).square().flatten(1).mean(1)
     return (1 + sigma.flatten() ** -2) * error
+
+
+def _own_level(grid: Tensor, u: Tensor) -> Tensor:
+    return (u * (len(grid) // 2)).long()  # the student's own levels are every second one
 
 
 def _step(denoiser: NetworkDenoiser, x: Tensor, sigma: Tensor, to: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from dpmot import plugins, sealed
 from dpmot.diffusion import published
 from dpmot.diffusion.denoiser import Denoiser, per_sample
 from dpmot.diffusion.sigmas import Chain
+from dpmot.diffusion.training import Batch, Losses
 from dpmot.diffusion.unet import UNet
 
 
@@ -32,9 +33,11 @@ class NetworkDenoiser:
         """D(x, sigma): x (B, *S), sigma () or (B,), labels (B,) of a network with classes -> (B, *S)."""
         return self.parametrisation.denoise(self._given(labels), x, per_sample(sigma, x))
 
-    def loss(self, x0: Tensor, noise: Tensor, u: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Training loss per sample, (B,); u (B,) in [0, 1) chooses the noise levels."""
-        return self.parametrisation.loss(self._given(labels), x0, noise, u)
+    def losses(self, batch: Batch, labels: Tensor | None = None) -> Losses:
+        """Of a training step; labels (N,) are of all images, for a network with classes."""
+        model = self._given(None if labels is None else labels[batch.rows])
+        values = self.parametrisation.loss(model, batch.x0, batch.noise, batch.u)
+        return Losses(values, self.parametrisation.level(batch.u), batch._asdict())
 
     def _given(self, labels: Tensor | None):
         return self.model if labels is None else partial(self.model, labels=labels)

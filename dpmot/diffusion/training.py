@@ -7,7 +7,6 @@ same bits from its last checkpoint.
 import math
 import time
 from collections.abc import Callable, Mapping
-from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -26,11 +25,11 @@ class Checkpoint(Protocol):
 
 
 class Diverged(ArithmeticError):
-    """The training loss became NaN or infinite; ``batch`` is the random batch of that step, if one was drawn."""
+    """The training loss became NaN or infinite; ``losses`` are those of that step, with what they came from."""
 
-    def __init__(self, message: str, batch: "Batch | None") -> None:
+    def __init__(self, message: str, losses: "Losses") -> None:
         super().__init__(message)
-        self.batch = batch
+        self.losses = losses
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,17 @@ class Batch(NamedTuple):
     rows: Tensor
 
 
-_DRAWN: "ContextVar[Batch]" = ContextVar("the batch drawn last")
+class Losses(NamedTuple):
+    """Losses (B,) of one step, the noise level (B,) of each, and the random tensors (B, ...) that they came from."""
+
+    values: Tensor
+    sigma: Tensor
+    batch: Mapping[str, Tensor]
+
+    @property
+    def worst(self) -> float:
+        """The noise level of the first sample whose loss is not finite, else of the largest loss."""
+        return float(self.sigma[self.values.nan_to_num(math.inf, math.inf, math.inf).argmax()])
 
 
 def batch_of(images: Tensor, *key: int | str, size: int) -> Batch:
@@ -84,14 +93,12 @@ def batch_of(images: Tensor, *key: int | str, size: int) -> Batch:
     noise = torch.from_numpy(stream.standard_normal((size, *images.shape[1:]), dtype="float32"))
     u = (torch.from_numpy(stream.permutation(size)) + torch.from_numpy(stream.random(size))) / size
     below_one = 1 - torch.finfo(noise.dtype).eps / 2  # rounding to float32 could reach 1, which is no level
-    batch = Batch(images[rows], noise, u.to(noise.dtype).clamp(max=below_one), rows)
-    _DRAWN.set(batch)
-    return batch
+    return Batch(images[rows], noise, u.to(noise.dtype).clamp(max=below_one), rows)
 
 
 def fit(
     model: nn.Module,
-    loss_at: Callable[[int], Tensor],
+    loss_at: Callable[[int], Losses],
     schedule: Schedule,
     *,
     seed: int,
@@ -99,11 +106,11 @@ def fit(
     checkpoint: Checkpoint | None = None,
     curve: int = 50,
 ) -> Fit:
-    """Minimise ``loss_at(step)`` over the parameters of ``model``.
+    """Minimise the mean of ``loss_at(step)`` over the parameters of ``model``.
 
     Args:
         model: trained in place.
-        loss_at: scalar loss of step i; its randomness must come from i, or from torch's global stream (dropout).
+        loss_at: losses of step i; their randomness must come from i, or from torch's global stream (dropout).
         schedule: steps, rate and average.
         seed: training seed; with the description and i it seeds torch's global stream at step i.
         description: label of the progress bar.
@@ -114,7 +121,7 @@ def fit(
         The averaged weights; ``model`` itself holds the last ones.
 
     Raises:
-        Diverged: a loss that is not finite; the message names the step.
+        Diverged: a loss that is not finite; the message names the step and the noise level.
     """
     parameters = dict(model.named_parameters())
     average = {name: p.detach().clone() for name, p in parameters.items()}
@@ -128,10 +135,12 @@ def fit(
             group["lr"] = schedule.rate(step)
         optimiser.zero_grad(set_to_none=True)
         torch.manual_seed(int(seeds.generator(seed, "fit", description, step).integers(2**63)))
-        loss = loss_at(step)
+        losses = loss_at(step)
+        loss = losses.values.mean()
         if not torch.isfinite(loss):
-            told = f"{description}: the loss is {loss.item()} at step {step}; lower `lr` (now {schedule.lr:g})"
-            raise Diverged(told, _DRAWN.get(None))
+            where = f"step {step}, sigma {losses.worst:g}"
+            told = f"{description}: the loss is {loss.item()} at {where}; lower `lr` (now {schedule.lr:g})"
+            raise Diverged(told, losses)
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()

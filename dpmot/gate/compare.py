@@ -8,7 +8,7 @@ from dpmot.gate.findings import Finding, Report
 from dpmot.gate.invariants import invariants
 from dpmot.gate.margins import margin_of, worse
 from dpmot.gate.runs import KEY, PLAIN, CannotCompare, Run, cell_name, metric_name
-from dpmot.statistics.gate import Change, paired, unpaired
+from dpmot.statistics.gate import Change, least_half_widths, paired, unpaired
 from dpmot.statistics.jackknife import Estimate
 from dpmot.statistics.paired import holm
 
@@ -40,7 +40,8 @@ def compare(candidate: Run, reference: Run, *, alpha: float = ALPHA) -> Report:
         paired_seeds for (now, _), (_, paired_seeds) in zip(rows, changes, strict=True) if now["start"] != "data"
     ]
     how = "paired" if all(sampled) else "mixed" if any(sampled) else "unpaired"
-    return Report(how, candidate, reference, (*found, *new, *held))
+    sight = None if all(sampled) else least_half_widths(alpha, len(rows))
+    return Report(how, candidate, reference, (*found, *new, *held), sight)
 
 
 def _check_comparable(candidate: Run, reference: Run) -> None:

@@ -45,12 +45,14 @@ class Report:
     Attributes:
         how: exact, paired, unpaired, or mixed of the two.
         findings: of every cell, and violated invariants.
+        sight: half-widths of an interval, beyond the margin, from which a change that is not in pairs shows, or None.
     """
 
     how: str
     candidate: Run
     reference: Run
     findings: tuple[Finding, ...]
+    sight: float | None = None
 
     @property
     def failed(self) -> list[Finding]:

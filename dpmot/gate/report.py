@@ -6,7 +6,7 @@ from pathlib import Path
 
 from dpmot.experiment.records import atomic
 from dpmot.gate.compare import ALPHA, compare
-from dpmot.gate.findings import PASSED, Finding, Report
+from dpmot.gate.findings import INCOMPARABLE, PASSED, Finding, Report
 from dpmot.gate.runs import Run
 
 WORST = 15
@@ -26,8 +26,13 @@ def text(report: Report) -> str:
         "mixed": "differences in pairs where the sample seeds are the same, else from the intervals",
     }
     lines = [f"gate {head}: {how[report.how]}; {told}"]
+    if report.sight:
+        lines.append(
+            f"from intervals a change shows from its margin and {report.sight:.1f} half-widths of an interval on; "
+            "give both runs the same sample seeds to see smaller ones"
+        )
     if not report.failed:
-        return lines[0]
+        return "\n".join(lines)
     rows = [("cell", "metric", "was", "now", "difference", "margin", "p (Holm)", "verdict")]
     for one in report.failed[:WORST]:
         tested = ("", "", "")
@@ -83,7 +88,7 @@ def junit(report: Report) -> bytes:
             message = f"{len(bad)} of {len(members)} metrics failed"
             failure = ElementTree.SubElement(case, "failure", message=message)
             failure.text = "\n".join(f"{one.metric}: {one.was} -> {one.now} {one.text or one.verdict}" for one in bad)
-    return ElementTree.tostring(suite, encoding="utf-8", xml_declaration=True)
+    return _xml(suite)
 
 
 def _by_cell(findings: Iterable[Finding]) -> dict[str, list[Finding]]:
@@ -106,6 +111,26 @@ def run(
     if github and report.failed:
         print(annotations(report))
     if junit_file:
-        with atomic(junit_file) as temporary:
-            temporary.write_bytes(junit(report))
+        _write(junit_file, junit(report))
     return report.status
+
+
+def refuse(line: str, *, junit_file: Path | None = None, github: bool = False) -> int:
+    """Say where it is looked for that the gate cannot compare; returns the exit status."""
+    if github:
+        print(annotation("cannot compare", line))
+    if junit_file and junit_file.parent.is_dir():
+        suite = ElementTree.Element("testsuite", name="dpmot gate", tests="1", failures="0", errors="1")
+        case = ElementTree.SubElement(suite, "testcase", classname="dpmot.gate", name="cannot compare")
+        ElementTree.SubElement(case, "error", message=line)
+        _write(junit_file, _xml(suite))
+    return INCOMPARABLE
+
+
+def _write(path: Path, content: bytes) -> None:
+    with atomic(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def _xml(suite: ElementTree.Element) -> bytes:
+    return ElementTree.tostring(suite, encoding="utf-8", xml_declaration=True)

@@ -55,6 +55,14 @@ def unpaired(candidate: Estimate, reference: Estimate, *, margin: float, degrees
     return _tested(candidate.value - reference.value, float(np.hypot(*halves)), degrees, margin)
 
 
+def least_half_widths(alpha: float, tests: int, *, degrees: int = 19) -> float:
+    """By how many half-widths beyond its margin one of so many metrics must change to be the first that Holm rejects.
+
+    Both runs are taken to have intervals of one width, as in :func:`unpaired`.
+    """
+    return float(2**0.5 * stdtrit(degrees, 1 - alpha / tests) / stdtrit(degrees, 0.5 + LEVEL / 2))
+
+
 def _tested(value: float, half: float, degrees: int, margin: float) -> Change:
     if not margin >= 0:
         raise ValueError(f"A margin is not negative, got {margin}")

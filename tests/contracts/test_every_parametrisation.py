@@ -98,6 +98,15 @@ def test_the_loss_is_finite_at_both_ends_of_the_noise_levels(kind, u):
 
 
 @pytest.mark.parametrize("kind", TRAINABLE)
+def test_training_draws_its_levels_between_the_ends_of_the_chain(kind):
+    one = parametrisation_of(kind)
+    sigma = one.level(batch_of(torch.zeros(3, 1), 0, "levels", size=1000).u)
+    assert sigma.shape == (1000,) and (sigma > 0).all()
+    inside = (sigma >= 0.999 * one.chain.sigma_min) & (sigma <= 1.001 * one.chain.sigma_max)
+    assert inside.float().mean() > 0.99  # edm's levels are log-normal: P < .0001 to be outside
+
+
+@pytest.mark.parametrize("kind", TRAINABLE)
 def test_an_untrained_network_has_a_loss_of_order_one(kind):
     x0 = torch.rand(4000, 1, 2, 2, generator=torch.Generator().manual_seed(0)) * 2 - 1
     _, noise, u, _ = batch_of(x0, 0, "loss", size=4000)

@@ -10,7 +10,7 @@ import torch
 from dpmot import seeds
 from dpmot.diffusion.network import NetworkDenoiser
 from dpmot.diffusion.networks import ddpm, edm
-from dpmot.diffusion.training import Diverged, Schedule, batch_of, fit
+from dpmot.diffusion.training import Diverged, Losses, Schedule, batch_of, fit
 from dpmot.diffusion.unet import UNet
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -45,8 +45,7 @@ def training(parametrisation, *, stop=None, every=20.0, **options):
     def loss_at(step):
         if step == stop:
             raise Interrupted
-        x0, noise, u, _ = batch_of(IMAGES, 0, "training", step, size=SCHEDULE.batch)
-        return denoiser.loss(x0, noise, u).mean()
+        return denoiser.losses(batch_of(IMAGES, 0, "training", step, size=SCHEDULE.batch))
 
     return model, fit(
         model, loss_at, replace(SCHEDULE, checkpoint_seconds=every), seed=0, description="test", curve=6, **options
@@ -81,7 +80,7 @@ def quadratic(schedule, **options):
 
     def loss_at(step):
         path.append(model.weight.item())
-        return (model.weight - 3).square().sum() / 2
+        return Losses((model.weight - 3).square().flatten() / 2, torch.ones(1), {})
 
     result = fit(model, loss_at, schedule, seed=0, description="quadratic", **options)
     return path, model.weight.item(), result
@@ -126,9 +125,11 @@ def test_a_loss_that_diverges_stops_with_the_step_and_what_to_change():
     model = torch.nn.Linear(1, 1)
 
     def loss_at(step):
-        return model.weight.sum() * (math.inf if step == 7 else 1)
+        scale = torch.tensor([1.0, math.inf if step == 7 else 1.0, 1.0])
+        return Losses(model.weight.sum() * scale, torch.tensor([5.0, 0.25, 9.0]), {})
 
-    with pytest.raises(Diverged, match=r"flow: the loss is -?(nan|inf) at step 7; lower `lr` \(now 0\.002\)"):
+    told = r"flow: the loss is -?(nan|inf) at step 7, sigma 0\.25; lower `lr` \(now 0\.002\)"
+    with pytest.raises(Diverged, match=told):
         fit(model, loss_at, Schedule(steps=20), seed=0, description="flow")
 
 

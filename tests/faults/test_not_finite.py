@@ -30,7 +30,8 @@ def failed(capsys, *words):
 def test_a_loss_that_diverges_leaves_its_batch(results, capsys):
     override = "networks={edm: {kind: edm, unet: {channels: 8}, training: {steps: 50, batch: 16, lr: 1.0e+30}}}"
     line, batch = failed(capsys, "train", "edm", *SMOKE, "--results", str(results), "--config", override)
-    assert re.search(r"edm: the loss is (nan|inf) at step \d+; lower `lr`", line)
+    assert re.search(r"edm: the loss is (nan|inf) at step \d+, sigma [\d.e+-]+; lower `lr`", line)
+    assert batch["sigma"].shape == (16,)
     assert batch["x0"].shape == batch["noise"].shape == (16, 1, 8, 8) and torch.isfinite(batch["x0"]).all()
     assert not (results / "smoke" / "networks").exists()
 
@@ -46,7 +47,7 @@ def test_a_student_that_diverges_leaves_its_batch_too(results, capsys):
     assert cli.main(["train", "edm", *words, *plan, methods]) == 0
     capsys.readouterr()
     line, batch = failed(capsys, "train", "student", *words, *plan, methods)
-    assert re.search(r"student.*: the loss is (nan|inf) at step \d+", line) and len(batch["x0"]) == 16
+    assert re.search(r"student.*: the loss is (nan|inf) at step \d+, sigma", line) and len(batch["x0"]) == 16
 
 
 TINY = """

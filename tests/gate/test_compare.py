@@ -70,6 +70,18 @@ def test_without_replicates_the_intervals_decide(write_run):
     assert verdicts(candidate, reference)[0].how == "unpaired"
 
 
+def test_without_pairs_a_change_shows_from_where_the_report_says(write_run):
+    reference = write_run("reference")
+    options = {"fingerprint": "b", "sample_seed": 1, "replicates": False}
+    same = compare(Run.read(write_run("same", **options)), Run.read(reference))
+    cell = next(one for one in same.findings if (one.cell.split()[0], one.metric) == ("ddim", "fd_classifier (test)"))
+    half = 2.093 * 0.5  # of its interval, in both runs
+    least = cell.change.margin + same.sight * half - cell.change.difference
+    for share, status in ((0.99, PASSED), (1.01, REGRESSED)):
+        shifted = write_run(f"shifted_{share}", shift={("ddim", "fd_classifier"): share * least}, **options)
+        assert compare(Run.read(shifted), Run.read(reference)).status == status
+
+
 def test_many_cells_are_corrected_for(write_run, edit_rows):
     """A p-value that would close the gate alone does not where it is the smallest of many."""
     shift = {("ddim", "fd_classifier"): 3.0}  # between three and four standard errors of a difference

@@ -59,6 +59,15 @@ def test_exit_statuses_are_0_passed_1_regressed_2_incomparable(runs, capsys, tmp
     assert "--reason" in lines[2]
 
 
+def test_a_run_that_cannot_be_compared_says_so_wherever_somebody_looks(runs, capsys, tmp_path):
+    file = tmp_path / "gate.xml"
+    assert main(["gate", str(runs[0]), str(tmp_path / "nowhere"), "--junit", str(file), "--github"]) == 2
+    said = capsys.readouterr()
+    suite = ElementTree.parse(file).getroot()
+    assert suite.get("errors") == "1" and "nowhere" in suite.find("testcase/error").get("message")
+    assert said.out.startswith("::error title=dpmot gate cannot compare::") and "nowhere" in said.err
+
+
 def test_an_update_replaces_the_reference_and_logs_what_it_was(runs, capsys):
     candidate, reference = runs
     (candidate / "experiment.json").write_text("{}")

@@ -36,6 +36,10 @@ class Parametrisation:
         wide = sigma.reshape(-1, *[1] * (x.dim() - 1))
         return x - wide * model(x / (1 + wide**2).sqrt(), time / self.num_levels)
 
+    def level(self, u):
+        """The noise level that u in [0, 1) chooses in training, (B,) -> (B,)."""
+        return u.new_tensor(self.chain.levels)[(u * self.num_levels).long()]
+
     def loss(self, model, x0, noise, u):
         """The simple loss |F(x_t, t) - eps|^2 (Ho et al. 2020, eq. 14), t uniform over the levels.
 
@@ -49,6 +53,6 @@ class Parametrisation:
             One loss per sample, (B,).
         """
         time = (u * self.num_levels).floor()
-        sigma = x0.new_tensor(self.chain.levels)[time.long()].reshape(-1, *[1] * (x0.dim() - 1))
+        sigma = self.level(u).reshape(-1, *[1] * (x0.dim() - 1))
         predicted = model((x0 + sigma * noise) / (1 + sigma**2).sqrt(), (time + 1) / self.num_levels)
         return (predicted - noise).square().flatten(1).mean(1)

@@ -48,6 +48,11 @@ class Parametrisation:
         skip = self.sigma_data**2 / (above**2 + self.sigma_data**2)
         return skip * x + above * self.sigma_data / total.sqrt() * raw
 
+    def level(self, u):
+        """The noise level that u in [0, 1) chooses in training, (B,) -> (B,)."""
+        quantile = 2**0.5 * (2 * u.clamp(1e-6, 1 - 1e-6) - 1).erfinv()
+        return (self.mean + self.std * quantile).exp()
+
     def loss(self, model, x0, noise, u):
         """lambda(sigma) |D(x0 + sigma eps, sigma) - x0|^2 with lambda = (sigma^2 + s^2) / (sigma s)^2, eq. 2 and 8.
 
@@ -60,8 +65,7 @@ class Parametrisation:
         Returns:
             One loss per sample, (B,).
         """
-        quantile = 2**0.5 * (2 * u.clamp(1e-6, 1 - 1e-6) - 1).erfinv()
-        sigma = (self.mean + self.std * quantile).exp()
+        sigma = self.level(u)
         weight = (sigma**2 + self.sigma_data**2) / (sigma * self.sigma_data) ** 2
         x = x0 + sigma.reshape(-1, *[1] * (x0.dim() - 1)) * noise
         return weight * (self.denoise(model, x, sigma) - x0).square().flatten(1).mean(1)

@@ -33,6 +33,10 @@ class Parametrisation:
         wide = sigma.reshape(-1, *[1] * (x.dim() - 1))
         return x + wide * self._raw(model, x, sigma, wide)
 
+    def level(self, u):
+        """The noise level that u in [0, 1) chooses in training, (B,) -> (B,)."""
+        return u.new_tensor(self.chain.levels)[(u * self.num_levels).long()]
+
     def loss(self, model, x0, noise, u):
         """Denoising score matching |sigma s + eps|^2 (Song & Ermon 2019, eq. 5-6, lambda = sigma^2), levels uniform.
 
@@ -45,7 +49,7 @@ class Parametrisation:
         Returns:
             One loss per sample, (B,).
         """
-        sigma = x0.new_tensor(self.chain.levels)[(u * self.num_levels).long()]
+        sigma = self.level(u)
         wide = sigma.reshape(-1, *[1] * (x0.dim() - 1))
         return (self._raw(model, x0 + wide * noise, sigma, wide) + noise).square().flatten(1).mean(1)
 

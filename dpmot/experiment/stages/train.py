@@ -7,7 +7,7 @@ import torch
 
 from dpmot import plugins, seeds
 from dpmot.diffusion import network, published
-from dpmot.diffusion.training import Diverged, Schedule, batch_of, fit
+from dpmot.diffusion.training import Diverged, Losses, Schedule, batch_of, fit
 from dpmot.experiment.records import atomic
 from dpmot.experiment.stages._session import Fault, Part, read_data, session
 
@@ -30,7 +30,7 @@ def run(job: Mapping, layout) -> None:
                     _distil(job, layout, stage, parts["A"]) if job["teacher"] else _train(job, stage, parts)
                 )
             except Diverged as error:
-                raise Fault(str(error), error.batch._asdict() if error.batch else {}) from None
+                raise Fault(str(error), {"sigma": error.losses.sigma, **error.losses.batch}) from None
         with stage.watch.io(), atomic(layout.network(job["network"])) as temporary:
             network.save(temporary, {**facts, "name": job["network"]}, weights)
 
@@ -76,9 +76,9 @@ def _train(job: Mapping, stage, parts: Mapping) -> tuple[dict, dict]:
     denoiser = network.NetworkDenoiser(network.parametrisation(facts), model)
     schedule = Schedule(**card["training"])
 
-    def loss_at(step: int) -> torch.Tensor:
+    def loss_at(step: int) -> Losses:
         batch = batch_of(images, job["seed"], "training", job["network"], step, size=schedule.batch)
-        return denoiser.loss(batch.x0, batch.noise, batch.u, None if labels is None else labels[batch.rows]).mean()
+        return denoiser.losses(batch, labels)
 
     with stage.watch.arithmetic():
         checkpoint = stage.checkpoint("training")
