@@ -48,6 +48,7 @@ def test_rows_do_not_mix():
 SIZES = {  # the options of unet.py's docstring, the shape of the images, millions of parameters
     "8x8": ({}, (1, 8, 8), 0.14),
     "28x28": ({"channels": 64, "multipliers": (1, 2, 2), "blocks": 2, "attention": (1,)}, (1, 28, 28), 5),
+    "28x28 in patches": ({"patch": 2, "channels": 48}, (1, 28, 28), 0.9),
     "32x32": (
         {
             **{"channels": 128, "multipliers": (1, 2, 2, 2), "blocks": 2, "attention": (1,), "embedding": 512},
@@ -113,6 +114,20 @@ def test_labels_change_the_output_and_are_asked_for():
 def test_another_number_of_channels_says_what_is_taken(shape):
     with pytest.raises(ValueError, match=r"takes images \(B, 1, H, W\), got \(2, "):
         UNet(1)(torch.randn(*shape), torch.rand(2))
+
+
+def test_patches_keep_the_shape_see_every_pixel_and_must_fill_the_image():
+    torch.manual_seed(0)
+    model = UNet(2, channels=8, patch=3)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    x = torch.randn(1, 2, 9, 6, requires_grad=True)
+    out = model(x, torch.tensor([0.5]))
+    assert out.shape == x.shape
+    (gradient,) = torch.autograd.grad(out[0, 0, 0, 0], x)
+    assert (gradient != 0).all()
+    with pytest.raises(ValueError, match="Patches of 3 pixels do not fill images of 8x9"):
+        model(torch.randn(1, 2, 8, 9), torch.tensor([0.5]))
 
 
 def test_weights_are_all_there_is_to_store():
