@@ -13,6 +13,7 @@ from torch import Tensor
 
 from dpmot import seeds as streams
 from dpmot.diffusion.sigmas import Chain
+from dpmot.transport import NoisyImages
 
 
 class Points(NamedTuple):
@@ -42,10 +43,11 @@ class Setting:
 
     Attributes:
         chain: the network's noise levels and prior.
-        images: the images behind the atoms, float (N, *S) in [-1, 1].
+        images: the images behind the atoms, uint8 (n, *S), or points, float32 (n, *S).
         sigma: noise level sigma_M of the start.
         atom_seed: seed of the atoms' noise.
         heights: solved heights (N,) of the transport problem; None for starts that need none.
+        noises_per_image: K = N / n, atoms of one image.
     """
 
     chain: Chain
@@ -53,17 +55,16 @@ class Setting:
     sigma: float
     atom_seed: int
     heights: Tensor | None = None
+    noises_per_image: int = 1
 
     @cached_property
-    def atoms(self) -> Tensor:
-        """The noisy latents y_i = x0_i + sigma eps_i, (N, *S); eps_i from the stream (atom_seed, i)."""
-        return latents(self.images, self.sigma, self.atom_seed)
+    def atoms(self) -> NoisyImages:
+        """The noisy latents y_i = x0_i + sigma eps_i as a recipe, the same noise at every level."""
+        return NoisyImages(self.images, self.sigma, self.atom_seed, noises_per_image=self.noises_per_image)
 
-
-def latents(images: Tensor, sigma: float, atom_seed: int) -> Tensor:
-    """Noisy latents y_i = x0_i + sigma eps_i of images (N, *S): one noise per image, the same at every level."""
-    rows = [streams.MAX_SAMPLES * atom_seed + i for i in range(len(images))]
-    return images + sigma * streams.normal(rows, images.shape[1:], "atoms")
+    def points(self, cell: Tensor) -> Points:
+        """Latents by their number, int64 (B,)."""
+        return Points(self.atoms[cell], cell % len(self.images))
 
 
 def prior_noise(seeds: Sequence[int], shape: Sequence[int], *, source: str = "normal") -> Tensor:

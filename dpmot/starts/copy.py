@@ -16,5 +16,4 @@ class Start:
 
     def __call__(self, seeds: Sequence[int]) -> Points:
         """One point per seed."""
-        source = streams.integers(seeds, len(self.setting.images), "copy")
-        return Points(self.setting.atoms[source], source)
+        return self.setting.points(streams.integers(seeds, len(self.setting.atoms), "copy"))

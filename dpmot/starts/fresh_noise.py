@@ -1,6 +1,7 @@
 """The fresh-noise control: a random image with new noise, x = x0 + sigma eps (SDEdit, Meng et al. 2022).
 
-The limit of infinitely many latents per image: sample k picks the same image as under the copy control.
+The limit K -> infinity of K latents per image (`noises_per_image`); for K = 1 sample k picks the same image as under
+the copy control.
 """
 
 from collections.abc import Sequence
@@ -21,4 +22,4 @@ class Start:
         """One point per seed."""
         source = streams.integers(seeds, len(self.setting.images), "copy")
         noise = streams.normal(seeds, self.setting.images.shape[1:], "fresh")
-        return Points(self.setting.images[source] + self.sigma * noise, source)
+        return Points(self.setting.atoms.clean(source) + self.sigma * noise, source)

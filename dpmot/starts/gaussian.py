@@ -19,7 +19,7 @@ class Start:
 
     def __init__(self, setting: Setting) -> None:
         self.sigma, self.shape = setting.sigma, setting.images.shape[1:]
-        flat = setting.images.flatten(1).double()
+        flat = setting.atoms.clean(range(len(setting.images))).flatten(1).double()
         self.mean = flat.mean(0)
         values, vectors = torch.linalg.eigh(torch.cov(flat.T, correction=0))
         self.root = vectors * (values.clamp(min=0) + setting.sigma**2).sqrt() @ vectors.T

@@ -25,12 +25,11 @@ class Start:
     def __init__(self, setting: Setting, *, source: str = "normal", heights: str = "solved") -> None:
         if heights == "solved" and setting.heights is None:
             raise ValueError(f"No heights were solved for sigma_M = {setting.sigma:g}: run `dpmot solve` first")
-        h = setting.heights if heights == "solved" else torch.zeros(len(setting.images))
+        h = setting.heights if heights == "solved" else torch.zeros(len(setting.atoms))
         self.sigma, self.setting, self.kind = setting.sigma, setting, source
         self.potential = BrenierPotential(setting.atoms, h, source=source)
 
     def __call__(self, seeds: Sequence[int]) -> Points:
         """One point per seed."""
         noise = prior_noise(seeds, self.setting.images.shape[1:], source=self.kind)
-        source = self.potential.cell(noise.flatten(1))
-        return Points(self.setting.atoms[source], source)
+        return self.setting.points(self.potential.cell(noise.flatten(1)))

@@ -11,12 +11,15 @@ from dpmot.transport.atoms import Atoms, TensorAtoms
 from dpmot.transport.certificate import Certificate, certify
 from dpmot.transport.potential import BrenierPotential
 from dpmot.transport.problem import SemiDiscreteProblem
+from dpmot.transport.recipe import MappedImages, NoisyImages
 from dpmot.transport.solver import SemiDiscreteSolver, TransportSolution
 
 __all__ = [
     "Atoms",
     "BrenierPotential",
     "Certificate",
+    "MappedImages",
+    "NoisyImages",
     "SemiDiscreteProblem",
     "SemiDiscreteSolver",
     "TensorAtoms",

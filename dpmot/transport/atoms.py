@@ -1,8 +1,8 @@
 """Atoms y_1, ..., y_N in R^d: the support of the target measure sum_i w_i delta(y_i).
 
-A tensor or a recipe: whoever computes rows on demand (say x0_i + sigma eps_i from uint8 images and seeds) need
-never hold the (N, d) matrix. Scores <x, y_i> + h_i change by one constant per x when all atoms move by the same
-vector, so the argmax is computed on `Centred` atoms, where float32 loses nothing to a common offset.
+A tensor or a recipe: whoever computes rows on demand (`recipe.NoisyImages`: x0_i + sigma eps_i from uint8 images and
+seeds) need never hold the (N, d) matrix. Scores <x, y_i> + h_i change by one constant per x when all atoms move by the
+same vector, so the argmax is computed on `Centred` atoms, where float32 loses nothing to a common offset.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-BLOCK = 4096  # atoms read at a time
+BLOCK, BYTES = 4096, 2**25  # atoms read at a time: so many, and no more bytes of float32
 
 
 class Atoms(Protocol):
@@ -53,6 +53,9 @@ class TensorAtoms:
     def block(self, i: int, j: int) -> Tensor:
         return self.values[i:j]
 
+    def rows(self, index: Tensor) -> Tensor:
+        return self.values[index]
+
 
 @dataclass(frozen=True, eq=False)
 class Centred:
@@ -74,24 +77,33 @@ class Centred:
         return len(self.atoms)
 
     def block(self, i: int, j: int) -> Tensor:
-        return (self.atoms.block(i, j).double() - self.mean).float()
+        return self._minus(self.atoms.block(i, j))
+
+    def rows(self, index: Tensor) -> Tensor:
+        return self._minus(rows(self.atoms, index))
+
+    def _minus(self, y: Tensor) -> Tensor:
+        return (y.double() - self.mean).float()
 
 
 @dataclass(frozen=True, eq=False)
 class Held:
     """Rows that were computed once and kept: (N, d)."""
 
-    rows: Tensor
+    values: Tensor
 
     @property
     def dim(self) -> int:
-        return self.rows.shape[1]
+        return self.values.shape[1]
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.values)
 
     def block(self, i: int, j: int) -> Tensor:
-        return self.rows[i:j]
+        return self.values[i:j]
+
+    def rows(self, index: Tensor) -> Tensor:
+        return self.values[index]
 
 
 def as_atoms(atoms: Atoms | Tensor) -> Atoms:
@@ -109,17 +121,30 @@ def as_atoms(atoms: Atoms | Tensor) -> Atoms:
 
 
 def blocks(atoms: Atoms, size: int = BLOCK):
-    """Yield (i, j, rows i..j-1) over all atoms."""
+    """Yield (i, j, rows i..j-1) over all atoms, at most `size` of them and BYTES at a time."""
+    size = max(1, min(size, BYTES // (4 * atoms.dim)))
     for i in range(0, len(atoms), size):
         j = min(i + size, len(atoms))
         yield i, j, atoms.block(i, j)
+
+
+def rows(atoms: Atoms, index: Tensor) -> Tensor:
+    """Atoms of any indices, int64 (B,) -> (B, d): by the method `rows` where atoms have it, else from their blocks."""
+    if hasattr(atoms, "rows"):
+        return atoms.rows(index)
+    first = atoms.block(0, 1)
+    found = first.new_empty(len(index), atoms.dim)
+    for i, j, y in blocks(atoms):
+        inside = (index >= i) & (index < j)
+        found[inside] = y[index[inside] - i]
+    return found
 
 
 def held(atoms: Atoms, dtype: torch.dtype, most: int) -> Atoms:
     """The atoms in that type, kept if they fit so many bytes; else the same atoms, float32, computed on demand."""
     if isinstance(atoms, Held) or len(atoms) * atoms.dim * dtype.itemsize > most:
         return atoms
-    rows = torch.empty(len(atoms), atoms.dim, dtype=dtype, device=atoms.block(0, 1).device)
+    values = torch.empty(len(atoms), atoms.dim, dtype=dtype, device=atoms.block(0, 1).device)
     for i, j, y in blocks(atoms):
-        rows[i:j] = y
-    return Held(rows)
+        values[i:j] = y
+    return Held(values)

@@ -18,7 +18,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 from torch import Tensor
 
-from dpmot.transport.atoms import blocks
+from dpmot.transport.atoms import blocks, rows
 from dpmot.transport.closed_form import closed_form_start, newton_scale, normal_density
 from dpmot.transport.curvature import Curvature, astray, excess
 from dpmot.transport.kernel import Tally
@@ -93,11 +93,12 @@ def near_duplicates(problem: SemiDiscreteProblem) -> Groups:
     labels = _components(problem, radius).to(problem.mean.device)
     if int(labels.max()) == number - 1:
         return Groups(problem, torch.arange(number, device=labels.device), problem, zeros, zeros)
-    rows = torch.cat([y for _, _, y in blocks(problem.points)]).double()
+    points = torch.cat([y for _, _, y in blocks(problem.points)]).double()
     weights = zeros.new_zeros(int(labels.max()) + 1).index_add(0, labels, problem.masses)
-    centres = rows.new_zeros(len(weights), rows.shape[1]).index_add(0, labels, problem.masses[:, None] * rows)
+    centres = points.new_zeros(len(weights), points.shape[1])
+    centres = centres.index_add(0, labels, problem.masses[:, None] * points)
     centres = centres / weights[:, None]
-    inside, share = rows - centres[labels], problem.masses / weights[labels]
+    inside, share = points - centres[labels], problem.masses / weights[labels]
     merged = SemiDiscreteProblem(centres.float(), masses=weights, source=problem.source)
     single = torch.bincount(labels)[labels] == 1
     quantile = torch.special.ndtri(share.clamp(max=0.999))
@@ -141,8 +142,4 @@ def _wide_apart(problem: SemiDiscreteProblem, labels: np.ndarray, radius: float)
 
 
 def _rows(problem: SemiDiscreteProblem, index: np.ndarray) -> Tensor:
-    rows = torch.empty(len(index), problem.atoms.dim, device=problem.mean.device)
-    for i, j, y in blocks(problem.points):
-        inside = (index >= i) & (index < j)
-        rows[torch.from_numpy(inside)] = y[torch.from_numpy(index[inside] - i)]
-    return rows
+    return rows(problem.points, torch.from_numpy(index).to(problem.mean.device))

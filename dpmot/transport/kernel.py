@@ -1,21 +1,23 @@
 """Which cell does a draw fall into? Blocked product, argmax, bincount.
 
 The N x B matrix of scores <z, y_i> + h_i never exists: a few rows of noise meet one block of atoms at a time, in
-cache, and keep only the best score so far. All draws here are centred (z) and so are the atoms.
+cache, and keep only the best score so far. Atoms that are not held in memory are computed once for many rows of noise.
+All draws here are centred (z) and so are the atoms.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from dpmot.transport.atoms import Atoms, blocks
+from dpmot.transport.atoms import Atoms, Held, blocks
 from dpmot.transport.noise import Rows, Scratch, draw, group_size
 from dpmot.transport.problem import SemiDiscreteProblem
 
 ROWS, BLOCK = 512, 1024  # rows and atoms per product: the scores stay in the last cache; measured on two cores
+NOISE = 2**28  # bytes of noise that meet atoms which are not held, at once
 
 
 def row_argmax(scores: Tensor) -> Tensor:
@@ -75,7 +77,7 @@ def _largest(scores: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def winners(
-    rows: Rows,
+    pieces: Sequence[Rows],
     atoms: Atoms,
     heights: list[Tensor],
     *,
@@ -83,11 +85,11 @@ def winners(
     runners_up: bool = False,
     block: int = BLOCK,
     scratch: Scratch | None = None,
-) -> list[list[Race]]:
-    """Cells of a few rows of noise under one or several heights, and of their mirror images: one product serves all.
+) -> list[list[list[Race]]]:
+    """Cells of rows of noise under one or several heights, and of their mirror images: one product serves all.
 
     Args:
-        rows: centred noise, R rows.
+        pieces: centred noise; every block of atoms is computed once for all of it.
         atoms: centred atoms.
         heights: centred heights, each float32 (N,).
         mirror: also return the cells of -z.
@@ -96,18 +98,32 @@ def winners(
         scratch: buffers to use again.
 
     Returns:
-        For each of the heights one or two finished races.
+        For each of the pieces and each of the heights one or two finished races.
     """
     sides, scratch = (1, -1) if mirror else (1,), scratch or Scratch(heights[0].device)
-    races = [[Race(runners_up=runners_up) for _ in sides] for _ in heights]
+    races = [[[Race(runners_up=runners_up) for _ in sides] for _ in heights] for _ in pieces]
     for i, j, y in blocks(atoms, block):
-        products = rows.products(y, scratch)
-        scores = scratch("scores", *products.shape)
-        for h, pair in zip(heights, races, strict=True):
-            for side, race in zip(sides, pair, strict=True):
-                torch.add(h[i:j], products, alpha=side, out=scores)
-                race.meet(scores, i)
+        for rows, run in zip(pieces, races, strict=True):
+            products = rows.products(y, scratch)
+            scores = scratch("scores", *products.shape)
+            for h, pair in zip(heights, run, strict=True):
+                for side, race in zip(sides, pair, strict=True):
+                    torch.add(h[i:j], products, alpha=side, out=scores)
+                    race.meet(scores, i)
     return races
+
+
+def gathered(pieces: Iterator[Rows], most: int) -> Iterator[list[Rows]]:
+    """Pieces of noise, as many at once as fit so many bytes and at least one."""
+    batch, size = [], 0
+    for piece in pieces:
+        if batch and size + piece.nbytes > most:
+            yield batch
+            batch, size = [], 0
+        batch.append(piece)
+        size += piece.nbytes
+    if batch:
+        yield batch
 
 
 @dataclass(frozen=True, eq=False)
@@ -200,14 +216,15 @@ def tally(
     parts = [] if groups is None else [int(groups.max()) + 1]
     counters = [_Counter(n, size, device) for n in [number] * len(heights) + parts]
     options = {"mirror": mirror, "runners_up": bool(visits), "block": block, "scratch": scratch}
-    for piece in draw(noise, problem.law, (number, dim), -(-rows // (1 + mirror)), generator, tile=tile, device=device):
-        races = winners(piece, atoms, heights, **options)
-        cells = [[race.cell for race in pair] for pair in races]
-        if groups is not None:
-            cells.append([groups[cell] for cell in cells[-1]])
-        for counter, both in zip(counters, cells, strict=True):
-            counter.add(both, piece.groups)
-        for visit, pair in zip(visits, races, strict=False):
-            for race in pair:
-                visit(race)
+    drawn = draw(noise, problem.law, (number, dim), -(-rows // (1 + mirror)), generator, tile=tile, device=device)
+    for pieces in gathered(drawn, 0 if isinstance(atoms, Held) else NOISE):
+        for piece, races in zip(pieces, winners(pieces, atoms, heights, **options), strict=True):
+            cells = [[race.cell for race in pair] for pair in races]
+            if groups is not None:
+                cells.append([groups[cell] for cell in cells[-1]])
+            for counter, both in zip(counters, cells, strict=True):
+                counter.add(both, piece.groups)
+            for visit, pair in zip(visits, races, strict=False):
+                for race in pair:
+                    visit(race)
     return [counter.tally() for counter in counters]

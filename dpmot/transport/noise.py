@@ -39,6 +39,10 @@ class Rows(Protocol):
     def groups(self) -> int:
         """G: rows r and s depend on each other iff r = s (mod G)."""
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes it takes."""
+
     def __len__(self) -> int:
         """R."""
 
@@ -70,6 +74,10 @@ class Plain:
     def groups(self) -> int:
         return len(self.z)
 
+    @property
+    def nbytes(self) -> int:
+        return self.z.nbytes
+
     def __len__(self) -> int:
         return len(self.z)
 
@@ -87,6 +95,10 @@ class Recycled:
     @property
     def groups(self) -> int:
         return self.z.shape[1]
+
+    @property
+    def nbytes(self) -> int:
+        return self.z.nbytes
 
     def __len__(self) -> int:
         return len(self.mixing) * self.groups
@@ -106,6 +118,10 @@ class Structured:
     rotations: Tensor
     radii: Tensor
     groups: int = 1
+
+    @property
+    def nbytes(self) -> int:
+        return self.rotations.nbytes
 
     def __len__(self) -> int:
         return len(self.radii)

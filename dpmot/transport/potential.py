@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from dpmot.tiles import in_tiles
-from dpmot.transport.atoms import Atoms, blocks
+from dpmot.tiles import in_tiles, tiles
+from dpmot.transport.atoms import Atoms, blocks, rows
 from dpmot.transport.kernel import winners
 from dpmot.transport.noise import Plain
 from dpmot.transport.problem import SemiDiscreteProblem, checked_heights
@@ -48,11 +48,15 @@ class BrenierPotential:
     def __call__(self, x: Tensor) -> Tensor:
         """u(x): (B, d) or (B, *S) -> (B,), float64."""
         cell = self.cell(x)
-        return (x.flatten(1).double() * self._rows(cell).double()).sum(1) + self.heights[cell]
+        return (x.flatten(1).double() * rows(self.atoms, cell).double()).sum(1) + self.heights[cell]
 
     def cell(self, x: Tensor) -> Tensor:
         """Index of the atom that x is sent to: (B, d) or (B, *S) -> int64 (B,)."""
-        return self._tiled(x, lambda z: winners(Plain(z), self.problem.points, [self._centred_heights])[0][0].cell)
+        z = self._centred(x)
+        pieces = [Plain(tile) for tile in tiles(z)]  # all at once: atoms may be computed anew for every pass
+        races = winners(pieces, self.problem.points, [self._centred_heights]) if pieces else []
+        none = torch.empty(0, dtype=torch.int64, device=z.device)
+        return torch.cat([none] + [race.cell for [[race]] in races])[: len(z)]
 
     def cells(self, x: Tensor, k: int) -> Tensor:
         """Indices of the k largest planes at x, best first: (B, d) or (B, *S) -> int64 (B, k).
@@ -66,14 +70,7 @@ class BrenierPotential:
 
     def transport(self, x: Tensor) -> Tensor:
         """T(x) = y_cell(x), the atoms unchanged: (B, d) or (B, *S) -> float32 (B, d)."""
-        return self._rows(self.cell(x))
-
-    def _rows(self, cell: Tensor) -> Tensor:
-        rows = torch.empty(len(cell), self.atoms.dim, device=cell.device)
-        for i, j, y in blocks(self.atoms):
-            inside = (cell >= i) & (cell < j)
-            rows[inside] = y[cell[inside] - i]
-        return rows
+        return rows(self.atoms, self.cell(x))
 
     def _ranked(self, z: Tensor, k: int) -> Tensor:
         scores, index = z.new_empty(len(z), 0), torch.empty(len(z), 0, dtype=torch.int64, device=z.device)
@@ -85,10 +82,13 @@ class BrenierPotential:
         return index
 
     def _tiled(self, x: Tensor, evaluate: Callable[[Tensor], Tensor]) -> Tensor:
+        z = self._centred(x)
+        # An empty batch still passes one tile, which gives the result its type and shape.
+        return in_tiles(evaluate, z) if len(z) else in_tiles(evaluate, z.new_zeros(1, z.shape[1]))[:0]
+
+    def _centred(self, x: Tensor) -> Tensor:
         if x.ndim < 2 or x[0:1].numel() not in (0, self.atoms.dim) or not torch.isfinite(x).all():
             raise ValueError(
                 f"x has shape {tuple(x.shape)}; give finite numbers of shape (B, {self.atoms.dim}) or (B, *S)"
             )
-        z = x.detach().flatten(1).float() - self.problem.law.centre
-        # An empty batch still passes one tile, which gives the result its type and shape.
-        return in_tiles(evaluate, z) if len(z) else in_tiles(evaluate, z.new_zeros(1, z.shape[1]))[:0]
+        return x.detach().flatten(1).float() - self.problem.law.centre

@@ -19,7 +19,8 @@ from dpmot.transport.sources import Source, source_named
 
 MASS_TOLERANCE = 1e-4  # a float32 vector of 10^5 masses sums to one within this
 DIRECTIONS = 16
-HELD, ROUGHLY_HELD = 2**28, 2**30  # bytes of centred atoms that may be kept in memory
+MEMORY = 2**30  # bytes of centred atoms that may be kept
+EXACT = 4  # 1 / share of them for atoms in float32 beside those that a fit scores
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,30 +31,33 @@ class SemiDiscreteProblem:
         atoms: `Atoms`, or a tensor (N, d) or (N, *S).
         masses: (N,), positive, summing to 1; None is 1/N each. Kept as float64, normalised.
         source: "normal" for N(0, I), "uniform" for U[0, 1]^d.
+        memory: bytes that may go into keeping atoms as floats; those that do not fit are computed anew in each pass,
+            which at most doubles the time of a fit. Atoms scored in many dimensions may take all of it, exact float32
+            atoms a quarter.
 
     Attributes:
         mean: plain mean of the atoms, float64 (d,).
-        norms: |y_i - mean|, float64 (N,).
         sums: sum_j y_ij, float64 (N,).
 
     Raises:
-        ValueError: no atoms, a shape, a NaN or infinity, a mass that is not positive, an unknown source.
+        ValueError: no atoms, a shape, a NaN or infinity, a mass that is not positive, an unknown source, memory < 0.
     """
 
     atoms: Atoms | Tensor
     masses: Tensor | None = None
     source: str = "normal"
+    memory: int = MEMORY
     mean: Tensor = field(init=False, repr=False)
-    norms: Tensor = field(init=False, repr=False)
     sums: Tensor = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         source_named(self.source)
+        if self.memory < 0:
+            raise ValueError(f"memory = {self.memory} bytes; give 0 to keep no atoms, or more")
         atoms = as_atoms(self.atoms)
         mean, sums = moments(atoms)
-        norms = torch.cat([y.double().norm(dim=1) for _, _, y in blocks(Centred(atoms, mean))])
         masses = _checked_masses(self.masses, len(atoms)).to(mean.device)
-        values = {"atoms": atoms, "masses": masses, "mean": mean, "norms": norms, "sums": sums}
+        values = {"atoms": atoms, "masses": masses, "mean": mean, "sums": sums}
         for name, value in values.items():
             object.__setattr__(self, name, value)
 
@@ -68,16 +72,21 @@ class SemiDiscreteProblem:
         return Centred(self.atoms, self.mean)
 
     @cached_property
+    def norms(self) -> Tensor:
+        """|y_i - mean|, float64 (N,)."""
+        return torch.cat([y.double().norm(dim=1) for _, _, y in blocks(self.centred)])
+
+    @cached_property
     def points(self) -> Atoms:
-        """The centred atoms, float32, computed once if they fit HELD bytes; otherwise anew for every tile."""
-        return held(self.centred, torch.float32, HELD)
+        """The centred atoms, float32, kept if they fit a quarter of the memory; otherwise computed for every pass."""
+        return held(self.centred, torch.float32, self.memory // EXACT)
 
     @cached_property
     def rough(self) -> Atoms:
         """The centred atoms for products that may be rounded: bfloat16 where that is fast, else float32."""
         if self.mean.is_cuda or _cpu_multiplies_bfloat16():
-            return held(self.centred, torch.bfloat16, ROUGHLY_HELD)
-        return held(self.points, torch.float32, ROUGHLY_HELD)
+            return held(self.centred, torch.bfloat16, self.memory)
+        return held(self.points, torch.float32, self.memory)
 
     @cached_property
     def principal(self) -> Tensor:
@@ -121,8 +130,9 @@ def moments(atoms: Atoms) -> tuple[Tensor, Tensor]:
         if not torch.isfinite(y).all():
             bad = int((~torch.isfinite(y).all(1)).sum())
             raise ValueError(f"{bad} of the atoms {i}..{j - 1} hold NaN or infinite values; remove or repair them")
-        total = total + y.double().sum(0)
-        sums.append(y.double().sum(1))
+        y = y.double()
+        total = total + y.sum(0)
+        sums.append(y.sum(1))
     return total / len(atoms), torch.cat(sums)
 
 

@@ -8,8 +8,8 @@ import torch
 
 from dpmot import plugins, seeds
 from dpmot.diffusion.sigmas import ddpm_chain, edm_chain
-from dpmot.starts import Setting, latents
-from dpmot.transport import SemiDiscreteProblem, SemiDiscreteSolver
+from dpmot.starts import Setting
+from dpmot.transport import NoisyImages, SemiDiscreteProblem, SemiDiscreteSolver
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 STARTS = plugins.names("starts")
@@ -32,7 +32,7 @@ def start_of(plugin, *, images=IMAGES, sigma=1.5, chain=CHAINS[0], heights=HEIGH
 @cache
 def solved(sigma):
     """Heights under which every atom is drawn equally often."""
-    problem = SemiDiscreteProblem(latents(IMAGES, sigma, 0))
+    problem = SemiDiscreteProblem(NoisyImages(IMAGES, sigma, 0))
     return SemiDiscreteSolver(chi2=0.02)(problem, seed=0).potential.heights
 
 

@@ -7,8 +7,9 @@ from scipy.stats import chisquare, kstest, ncx2
 
 from dpmot import seeds
 from dpmot.diffusion.sigmas import ddpm_chain, edm_chain
-from dpmot.starts import Setting, copy, fresh_noise, gaussian, latents, prior, prior_noise, transport
-from dpmot.transport import SemiDiscreteProblem, SemiDiscreteSolver
+from dpmot.images import to_float
+from dpmot.starts import Setting, copy, fresh_noise, gaussian, prior, prior_noise, transport
+from dpmot.transport import NoisyImages, SemiDiscreteProblem, SemiDiscreteSolver
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 IMAGES = torch.rand(30, 1, 3, 3, generator=torch.Generator().manual_seed(0)) * 2 - 1
@@ -16,8 +17,12 @@ ROWS = seeds.sample_seeds(0, 3000)
 FALSE_ALARMS = 1e-3  # a right start fails such a test for one choice of seeds in a thousand; the seeds are fixed
 
 
-def setting(*, images=IMAGES, chain=None, sigma=0.7, heights=None, atom_seed=0):
-    return Setting(chain or edm_chain(), images, sigma, atom_seed, heights)
+def setting(*, images=IMAGES, chain=None, sigma=0.7, heights=None, atom_seed=0, noises=1):
+    return Setting(chain or edm_chain(), images, sigma, atom_seed, heights, noises)
+
+
+def latents(images, sigma, atom_seed):
+    return NoisyImages(images, sigma, atom_seed)[range(len(images))]
 
 
 # --- prior -------------------------------------------------------------------------------------------------
@@ -141,7 +146,7 @@ def test_solved_heights_draw_every_atom_as_often_as_the_copy_control():
 def test_zero_heights_take_the_largest_inner_product():
     one = setting()
     points = transport.Start(one, heights="zero")(ROWS)
-    products = prior_noise(ROWS, (1, 3, 3)).flatten(1) @ one.atoms.flatten(1).T
+    products = prior_noise(ROWS, (1, 3, 3)).flatten(1) @ one.atoms.block(0, 30).T
     best = products.max(1)
     chosen = products.gather(1, points.source[:, None])[:, 0]
     torch.testing.assert_close(chosen, best.values, rtol=0, atol=1e-5)  # float32 products of order ten
@@ -163,7 +168,7 @@ def test_a_uniform_source_is_drawn_in_the_unit_cube_and_maps_it():
     noise = prior_noise(ROWS, (1, 3, 3), source="uniform").flatten(1)
     assert noise.min() >= 0 and noise.max() < 1 and kstest(noise.flatten().numpy(), "uniform").pvalue > FALSE_ALARMS
     points = transport.Start(one, source="uniform")(ROWS)
-    products = noise @ one.atoms.flatten(1).T
+    products = noise @ one.atoms.block(0, 30).T
     torch.testing.assert_close(
         products.gather(1, points.source[:, None])[:, 0], products.max(1).values, rtol=0, atol=1e-5
     )
@@ -193,11 +198,23 @@ def test_sample_k_sees_the_same_prior_noise_under_every_start():
     torch.testing.assert_close(
         recovered.float(), z, rtol=1e-4, atol=1e-4
     )  # through float32 and a matrix of condition ten
-    chosen = (z @ one.atoms.flatten(1).T).argmax(1)
+    chosen = (z @ one.atoms.block(0, 30).T).argmax(1)
     assert torch.equal(transport.Start(one)(rows).source, chosen)
 
 
-def test_atoms_are_drawn_once_for_a_setting():
-    one = setting()
-    assert one.atoms is one.atoms
-    assert torch.equal(one.atoms, latents(IMAGES, 0.7, 0))
+def test_stored_pixels_and_their_floats_give_the_same_starts():
+    stored = torch.randint(0, 256, (30, 1, 3, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(4))
+    heights = torch.randn(30, generator=torch.Generator().manual_seed(1))
+    for start in (copy, fresh_noise, gaussian, transport):
+        one, other = (start.Start(setting(images=x, heights=heights)) for x in (stored, to_float(stored)))
+        assert torch.equal(one(ROWS[:50]).x, other(ROWS[:50]).x)
+
+
+@pytest.mark.parametrize("start", [copy, transport])
+def test_several_latents_of_one_image_name_the_image_they_come_from(start):
+    one = setting(noises=3, sigma=0.01, heights=torch.zeros(90))
+    points = start.Start(one)(ROWS[:200])
+    assert len(one.atoms) == 90 and points.source.max() < 30
+    # six standard deviations of 1800 numbers: one false alarm in 10^5
+    assert (points.x - IMAGES[points.source]).abs().max() < 6 * 0.01
+    assert len(points.x.flatten(1).unique(dim=0)) > 30

@@ -9,8 +9,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from dpmot.experiment.stages._session import Checkpoint, read_data, session
-from dpmot.starts import latents
-from dpmot.transport import SemiDiscreteProblem, SemiDiscreteSolver
+from dpmot.transport import NoisyImages, SemiDiscreteProblem, SemiDiscreteSolver
+from dpmot.transport.problem import MEMORY
 
 CHECKPOINT_SECONDS = 20
 
@@ -26,7 +26,7 @@ def run(job: Mapping, layout) -> None:
             if kept is None:
                 with stage.watch.arithmetic():
                     checkpoint = stage.checkpoint(f"{problem['name']}.fit")
-                    solved, fact = _solve(job, problem, parts[problem["split"]].floats, checkpoint, progress)
+                    solved, fact = _solve(job, problem, parts[problem["split"]].raw, checkpoint, progress)
                 kept = {"heights": solved}, {"facts": json.dumps(fact)}
                 stage.keep(problem["name"], *kept)
             heights[problem["name"]], facts[problem["name"]] = kept[0]["heights"], json.loads(kept[1]["facts"])
@@ -40,11 +40,16 @@ def run(job: Mapping, layout) -> None:
 def _solve(
     job: Mapping, problem: Mapping, images: Tensor, checkpoint: Checkpoint, progress: tqdm
 ) -> tuple[Tensor, dict]:
-    atoms = latents(images, problem["sigma"], job["atom_seed"]).flatten(1)
-    solver = SemiDiscreteSolver(**job["solver"])
+    atoms = NoisyImages(images, problem["sigma"], job["atom_seed"], noises_per_image=job["noises_per_image"])
+    options = dict(job["solver"])
+    memory, floats = options.pop("memory", MEMORY), 4 * len(atoms) * atoms.dim
+    if floats > memory:
+        print(f"{problem['name']}: atoms stream, {floats >> 20} MiB of floats exceed transport.memory = {memory}")
+    target = SemiDiscreteProblem(atoms, source=problem["source"], memory=memory)
+    solver = SemiDiscreteSolver(**options)
     before = checkpoint.load()
     solution = solver(
-        SemiDiscreteProblem(atoms, source=problem["source"]),
+        target,
         seed=job["fit_seed"],
         callback=_watch(progress, problem["name"], checkpoint, solver.chi2),
         resume=None if before is None else before[0],
