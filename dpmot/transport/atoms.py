@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 BLOCK, BYTES = 4096, 2**25  # atoms read at a time: so many, and no more bytes of float32
+CACHED = 2**16  # numbers that are worked on at a time
 
 
 class Atoms(Protocol):
@@ -83,7 +84,11 @@ class Centred:
         return self._minus(rows(self.atoms, index))
 
     def _minus(self, y: Tensor) -> Tensor:
-        return (y.double() - self.mean).float()
+        out = torch.empty_like(y)
+        step = max(1, CACHED // self.dim)
+        for part, to in zip(y.split(step), out.split(step), strict=True):
+            to.copy_(part.double() - self.mean)
+        return out
 
 
 @dataclass(frozen=True, eq=False)
