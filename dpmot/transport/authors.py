@@ -60,8 +60,8 @@ def fit(
     ledger: Ledger,
     start: Tensor | None = None,
     schedule: AuthorsSchedule | None = None,
-    tile: int,
-    block: int,
+    tile: int | None,
+    block: int | None,
 ) -> tuple[Tensor, str | None]:
     """Centred heights (N,) float64, and the reason why the fit gave up, if it did.
 

@@ -117,7 +117,7 @@ class _Fit:
     seed: int
     ledger: Ledger
     noise: str
-    shape: dict[str, int]
+    shape: dict[str, int | None]
 
     @property
     def sharp(self) -> int:
@@ -254,8 +254,8 @@ def fit(
     ledger: Ledger,
     start: Tensor | None,
     noise: str,
-    tile: int,
-    block: int,
+    tile: int | None,
+    block: int | None,
     resume: Mapping[str, Tensor] | None = None,
 ) -> tuple[Tensor, str | None]:
     """Centred heights (N,) float64, and the reason why the fit gave up, if it did.
@@ -279,7 +279,8 @@ def fit(
         now = Progress.restore(resume, problem.masses)
         ledger.noises = now.noises
         ledger.history.append((now.noises, now.last))
-    while now.chi2 > 1.001 * this.enough or now.seen < this.sharp:
+    # what a step from afar is expected to reach is seen before it is believed
+    while now.chi2 > 1.001 * this.enough or now.seen < this.sharp or now.last > POOR:
         if reason := ledger.spent():
             return now.heights, reason
         this.advance(now)

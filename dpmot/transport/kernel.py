@@ -7,6 +7,8 @@ All draws here are centred (z) and so are the atoms.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
 
 import numpy as np
 import torch
@@ -16,7 +18,8 @@ from dpmot.transport.atoms import Atoms, Held, blocks
 from dpmot.transport.noise import Rows, Scratch, draw, group_size
 from dpmot.transport.problem import SemiDiscreteProblem
 
-ROWS, BLOCK = 512, 1024  # rows and atoms per product: the scores stay in the last cache; measured on two cores
+SHAPES = (512, 1024), (8192, 65_536)  # rows and atoms per product, without and with a GPU: on a processor the scores
+# stay in the last cache (measured on two cores); on a GPU a product fills it (not measured: benchmarks.transport_cuda)
 NOISE = 2**28  # bytes of noise that meet atoms which are not held, at once
 
 
@@ -53,6 +56,10 @@ class Race:
             scores.scatter_(1, index[:, None] - offset, -torch.inf)
             second, runner = _largest(scores)
             self._rank_second(value, index, runner, second + offset)
+        self.enter(value, index)
+
+    def enter(self, value: Tensor, index: Tensor) -> None:
+        """The best scores (R,) of more atoms, and which atoms they are; without runners-up."""
         if self._best is None:
             self._best, self.cell = value, index
             return
@@ -83,8 +90,9 @@ def winners(
     *,
     mirror: bool = False,
     runners_up: bool = False,
-    block: int = BLOCK,
+    block: int | None = None,
     scratch: Scratch | None = None,
+    fused: bool | None = None,
 ) -> list[list[list[Race]]]:
     """Cells of rows of noise under one or several heights, and of their mirror images: one product serves all.
 
@@ -94,23 +102,48 @@ def winners(
         heights: centred heights, each float32 (N,).
         mirror: also return the cells of -z.
         runners_up: also find who comes second, and by how much.
-        block: atoms per product.
+        block: atoms per product; None: as suits the device.
         scratch: buffers to use again.
+        fused: by the kernel of `leaders`; None: on a GPU where triton is at hand. Not for runners-up.
 
     Returns:
         For each of the pieces and each of the heights one or two finished races.
     """
-    sides, scratch = (1, -1) if mirror else (1,), scratch or Scratch(heights[0].device)
-    races = [[[Race(runners_up=runners_up) for _ in sides] for _ in heights] for _ in pieces]
-    for i, j, y in blocks(atoms, block):
+    device = heights[0].device
+    scratch, sides = scratch or Scratch(device), 1 + mirror
+    fused = _fusing(device) if fused is None else fused
+    races = [[[Race(runners_up=runners_up) for _ in range(sides)] for _ in heights] for _ in pieces]
+    for i, j, y in blocks(atoms, block or SHAPES[device.type == "cuda"][1]):
         for rows, run in zip(pieces, races, strict=True):
-            products = rows.products(y, scratch)
-            scores = scratch("scores", *products.shape)
-            for h, pair in zip(heights, run, strict=True):
-                for side, race in zip(sides, pair, strict=True):
-                    torch.add(h[i:j], products, alpha=side, out=scores)
-                    race.meet(scores, i)
+            by = _meet_fused if fused and not runners_up else _meet
+            by(rows, y, i, [h[i:j] for h in heights], run, scratch)
     return races
+
+
+def _meet(rows: Rows, y: Tensor, i: int, heights: list[Tensor], run: list[list[Race]], scratch: Scratch) -> None:
+    """Rows of noise meet the atoms y = y_i, ...: each of the heights has one race, or two for both signs."""
+    products = rows.products(y, scratch)
+    scores = scratch("scores", *products.shape)
+    for h, pair in zip(heights, run, strict=True):
+        for side, race in zip((1, -1), pair, strict=False):
+            torch.add(h, products, alpha=side, out=scores)
+            race.meet(scores, i)
+
+
+def _meet_fused(rows: Rows, y: Tensor, i: int, heights: list[Tensor], run: list[list[Race]], scratch: Scratch) -> None:
+    """The same by one kernel; TF32 where atoms are rounded already."""
+    from dpmot.transport.leaders import leaders
+
+    mixing, factor = rows.factors(y, scratch)
+    for h, pair in zip(heights, run, strict=True):
+        found = leaders(mixing, factor, h, mirror=len(pair) == 2, exact=y.dtype == torch.float32)
+        for race, (value, cell) in zip(pair, found, strict=True):
+            race.enter(value, cell + i)
+
+
+@cache
+def _fusing(device: torch.device) -> bool:
+    return device.type == "cuda" and find_spec("triton") is not None
 
 
 def gathered(pieces: Iterator[Rows], most: int) -> Iterator[list[Rows]]:
@@ -192,8 +225,9 @@ def tally(
     groups: Tensor | None = None,
     visits: Sequence[Callable[[Race], None]] = (),
     rough: bool = False,
-    tile: int = ROWS,
-    block: int = BLOCK,
+    tile: int | None = None,
+    block: int | None = None,
+    fused: bool | None = None,
 ) -> list[Tally]:
     """Count at least `rows` draws (mirror images included) under each of the heights, on common noise.
 
@@ -206,7 +240,9 @@ def tally(
         groups: labels 0..G-1 of the atoms (N,): a last tally counts groups instead of cells, under the last heights.
         visits: one for each of the heights, called with every race under them, which then has its runners-up.
         rough: products may be rounded to bfloat16 ("recycled" only), which near duplicates would not bear.
-        tile, block: rows and atoms per product; they change the speed, and single draws that round across a wall.
+        tile, block: rows and atoms per product; they change the speed, and single draws that round across a wall. None:
+            as suits the device.
+        fused: see `winners`.
     """
     number, dim, device = len(problem.atoms), problem.atoms.dim, problem.mean.device
     size, mirror = group_size(noise, dim, number), noise != "plain"
@@ -215,7 +251,8 @@ def tally(
     heights, scratch = [h.float() for h in heights], Scratch(device)
     parts = [] if groups is None else [int(groups.max()) + 1]
     counters = [_Counter(n, size, device) for n in [number] * len(heights) + parts]
-    options = {"mirror": mirror, "runners_up": bool(visits), "block": block, "scratch": scratch}
+    options = {"mirror": mirror, "runners_up": bool(visits), "block": block, "scratch": scratch, "fused": fused}
+    tile = tile or SHAPES[device.type == "cuda"][0]
     drawn = draw(noise, problem.law, (number, dim), -(-rows // (1 + mirror)), generator, tile=tile, device=device)
     for pieces in gathered(drawn, 0 if isinstance(atoms, Held) else NOISE):
         for piece, races in zip(pieces, winners(pieces, atoms, heights, **options), strict=True):

@@ -15,7 +15,7 @@ Only a rotation-invariant source can be recycled or structured.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -48,6 +48,9 @@ class Rows(Protocol):
 
     def products(self, y: Tensor, scratch: "Scratch") -> Tensor:
         """<z_r, y_i>: atoms (n, d) -> float32 (R, n), overwritten by the next call with the same scratch."""
+
+    def factors(self, y: Tensor, scratch: "Scratch") -> tuple[Tensor | None, Tensor]:
+        """The same before its last product: Q (M, BASE) and S (BASE, G, n), products Q S; or None and the products."""
 
 
 class Scratch:
@@ -84,6 +87,9 @@ class Plain:
     def products(self, y: Tensor, scratch: Scratch) -> Tensor:
         return torch.mm(self.z, y.T, out=scratch("products", len(self.z), len(y)))
 
+    def factors(self, y: Tensor, scratch: Scratch) -> tuple[None, Tensor]:
+        return None, self.products(y, scratch)
+
 
 @dataclass(frozen=True, eq=False)
 class Recycled:
@@ -104,10 +110,13 @@ class Recycled:
         return len(self.mixing) * self.groups
 
     def products(self, y: Tensor, scratch: Scratch) -> Tensor:
+        mixing, base = self.factors(y, scratch)
+        out = scratch("products", len(mixing), self.groups * len(y))
+        return torch.mm(mixing, base.flatten(1), out=out).view(len(self), len(y))
+
+    def factors(self, y: Tensor, scratch: Scratch) -> tuple[Tensor, Tensor]:
         z = self.z.flatten(0, 1).to(y.dtype)
-        base = scratch("base", len(z), len(y)).copy_(z @ y.T).view(len(self.z), -1)
-        out = scratch("products", len(self.mixing), self.groups * len(y))
-        return torch.mm(self.mixing, base, out=out).view(len(self), len(y))
+        return self.mixing, scratch("base", len(z), len(y)).copy_(z @ y.T).view(*self.z.shape[:2], len(y))
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,6 +141,9 @@ class Structured:
         for signs, rotations in zip(self.signs, self.rotations, strict=True):
             x = torch.bmm((x * signs).transpose(0, 1), rotations).permute(1, 2, 0)  # (m, n, m) -> (n, m, m) transposed
         return x.reshape(len(y), -1).T * self.radii[:, None]
+
+    def factors(self, y: Tensor, scratch: Scratch) -> tuple[None, Tensor]:
+        return None, self.products(y, scratch)
 
 
 def kind_for(kind: str, law: Source, dim: int) -> str:
@@ -165,18 +177,19 @@ def draw(
 ) -> Iterator[Rows]:
     """At least `rows` rows for atoms of that shape (N, d); "recycled" and "structured" come in whole blocks.
 
-    The stream's draws do not depend on `tile`.
+    The stream's draws do not depend on `tile`. A GPU draws its own, from a generator that the stream seeds: other draws
+    than the processor's, of the same law.
     """
     number, dim = shape
+    drawn = _on_device(law, generator, device) if device.type == "cuda" else _on_host(law, generator)
     if kind in ("plain", "mirrored"):
         for start in range(0, rows, tile):
-            yield Plain(torch.from_numpy(law.draw(generator, min(tile, rows - start), dim)).to(device))
+            yield Plain(drawn(min(tile, rows - start), dim))
     elif kind == "recycled":
         mixing = _rotations(generator, turns(number, dim), BASE).reshape(-1, BASE).to(device)
         left = -(-rows // len(mixing))
         while left > 0:
-            z = law.draw(generator, BASE * min(POOL, left), dim).reshape(BASE, -1, dim)
-            yield Recycled(torch.from_numpy(z).to(device), mixing)
+            yield Recycled(drawn(BASE * min(POOL, left), dim).view(BASE, -1, dim), mixing)
             left -= POOL
     else:
         side = math.isqrt(dim - 1) + 1
@@ -187,6 +200,18 @@ def draw(
             yield Structured(
                 torch.from_numpy(signs).to(device), rotations.to(device), torch.from_numpy(radii).to(device)
             )
+
+
+def _on_host(law: Source, generator: np.random.Generator) -> Callable[[int, int], Tensor]:
+    return lambda rows, dim: torch.from_numpy(law.draw(generator, rows, dim))
+
+
+def _on_device(law: Source, generator: np.random.Generator, device: torch.device) -> Callable[[int, int], Tensor]:
+    """Draws (rows, dim) of the centred law by the device's own generator."""
+    own = torch.Generator(device).manual_seed(int(generator.integers(1 << 63)))
+    if law is NORMAL:
+        return lambda rows, dim: torch.randn(rows, dim, generator=own, device=device)
+    return lambda rows, dim: torch.rand(rows, dim, generator=own, device=device) - law.centre
 
 
 def _rotations(generator: np.random.Generator, number: int, side: int) -> Tensor:

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from dpmot.transport import authors, averaging, newton
 from dpmot.transport.certificate import Certificate, certify
-from dpmot.transport.kernel import BLOCK, ROWS
 from dpmot.transport.ledger import Callback, Ledger
 from dpmot.transport.lines import MAX_ATOMS, MAX_DIM
 from dpmot.transport.noise import kind_for
@@ -59,7 +58,8 @@ class SemiDiscreteSolver:
         method: "newton" (exact masses along lines, d <= 3), "averaging" (any d), "authors" (their Adam, for the
             reproduction), or "auto": the first where it fits, else the second.
         noise: of "averaging": see `dpmot.transport.noise`; "auto" is the fastest unbiased kind.
-        tile, block: rows and atoms per product: they change the speed, and single draws that round across a wall.
+        tile, block: rows and atoms per product: they change the speed, and single draws that round across a wall. None:
+            as suits the device.
 
     Raises:
         ValueError: an option that is unknown or not positive.
@@ -69,8 +69,8 @@ class SemiDiscreteSolver:
     max_noises: int | None = None
     method: str = "auto"
     noise: str = "auto"
-    tile: int = ROWS
-    block: int = BLOCK
+    tile: int | None = None
+    block: int | None = None
 
     def __post_init__(self) -> None:
         if not (self.chi2 > 0 and math.isfinite(self.chi2)):
