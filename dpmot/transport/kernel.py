@@ -18,7 +18,7 @@ from dpmot.transport.atoms import Atoms, Held, blocks
 from dpmot.transport.noise import Rows, Scratch, draw, group_size
 from dpmot.transport.problem import SemiDiscreteProblem
 
-SHAPES = (512, 1024), (8192, 65_536)  # rows and atoms per product, without and with a GPU: on a processor the scores
+SHAPES = (512, 1024), (8192, 16_384)  # rows and atoms per product, without and with a GPU: on a processor the scores
 # stay in the last cache (measured on two cores); on a GPU a product fills it (not measured: benchmarks.transport_cuda)
 NOISE = 2**28  # bytes of noise that meet atoms which are not held, at once
 

@@ -181,12 +181,12 @@ def draw(
     than the processor's, of the same law.
     """
     number, dim = shape
-    drawn = _on_device(law, generator, device) if device.type == "cuda" else _on_host(law, generator)
+    drawn, rotations = (_on_device if device.type == "cuda" else _on_host)(law, generator, device)
     if kind in ("plain", "mirrored"):
         for start in range(0, rows, tile):
             yield Plain(drawn(min(tile, rows - start), dim))
     elif kind == "recycled":
-        mixing = _rotations(generator, turns(number, dim), BASE).reshape(-1, BASE).to(device)
+        mixing = rotations(turns(number, dim), BASE).reshape(-1, BASE)
         left = -(-rows // len(mixing))
         while left > 0:
             yield Recycled(drawn(BASE * min(POOL, left), dim).view(BASE, -1, dim), mixing)
@@ -195,26 +195,30 @@ def draw(
         side = math.isqrt(dim - 1) + 1
         for _ in range(0, rows, side * side):
             signs = generator.integers(0, 2, (LAYERS, side, side)).astype(np.float32) * 2 - 1
-            rotations = _rotations(generator, LAYERS * side, side).view(LAYERS, side, side, side)
+            layers = rotations(LAYERS * side, side).view(LAYERS, side, side, side)
             radii = np.sqrt(generator.chisquare(side * side, side * side)).astype(np.float32)
-            yield Structured(
-                torch.from_numpy(signs).to(device), rotations.to(device), torch.from_numpy(radii).to(device)
-            )
+            yield Structured(torch.from_numpy(signs).to(device), layers, torch.from_numpy(radii).to(device))
 
 
-def _on_host(law: Source, generator: np.random.Generator) -> Callable[[int, int], Tensor]:
-    return lambda rows, dim: torch.from_numpy(law.draw(generator, rows, dim))
+Drawn = tuple[Callable[[int, int], Tensor], Callable[[int, int], Tensor]]
 
 
-def _on_device(law: Source, generator: np.random.Generator, device: torch.device) -> Callable[[int, int], Tensor]:
-    """Draws (rows, dim) of the centred law by the device's own generator."""
+def _on_host(law: Source, generator: np.random.Generator, device: torch.device) -> Drawn:
+    """Draws (rows, dim) of the centred law; random orthogonal matrices (number, side, side), Haar up to signs."""
+
+    def rotations(number: int, side: int) -> Tensor:
+        gaussian = torch.from_numpy(generator.standard_normal((number, side, side)))
+        return torch.linalg.qr(gaussian)[0].float().to(device)
+
+    return lambda rows, dim: torch.from_numpy(law.draw(generator, rows, dim)).to(device), rotations
+
+
+def _on_device(law: Source, generator: np.random.Generator, device: torch.device) -> Drawn:
+    """The same by the device's own generator, which the stream seeds."""
     own = torch.Generator(device).manual_seed(int(generator.integers(1 << 63)))
-    if law is NORMAL:
-        return lambda rows, dim: torch.randn(rows, dim, generator=own, device=device)
-    return lambda rows, dim: torch.rand(rows, dim, generator=own, device=device) - law.centre
-
-
-def _rotations(generator: np.random.Generator, number: int, side: int) -> Tensor:
-    """Random orthogonal matrices, float32 (number, side, side), Haar up to the signs of their columns."""
-    gaussian = torch.from_numpy(generator.standard_normal((number, side, side)))
-    return torch.linalg.qr(gaussian)[0].float()
+    options = {"generator": own, "device": device}
+    draw = torch.randn if law is NORMAL else lambda *shape, **options: torch.rand(*shape, **options) - law.centre
+    return (
+        lambda rows, dim: draw(rows, dim, **options),
+        lambda number, side: torch.linalg.qr(torch.randn(number, side, side, **options))[0],
+    )

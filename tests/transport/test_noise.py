@@ -9,7 +9,7 @@ from dpmot.seeds import generator
 from dpmot.transport import SemiDiscreteProblem, SemiDiscreteSolver
 from dpmot.transport.closed_form import closed_form_start, newton_scale
 from dpmot.transport.kernel import tally
-from dpmot.transport.noise import BASE, KINDS, Scratch, draw, group_size, kind_for, turns
+from dpmot.transport.noise import BASE, KINDS, Scratch, _on_device, draw, group_size, kind_for, turns
 from dpmot.transport.sources import NORMAL, UNIFORM
 
 
@@ -160,3 +160,18 @@ def test_a_fit_interrupted_after_its_budget_was_spent_tells_the_same():
     resumed = solve(problem, seed=0, resume=states[-1])
     assert not whole.converged and resumed.reason == whole.reason
     assert torch.equal(resumed.potential.heights, whole.potential.heights)
+
+
+@pytest.mark.parametrize("law", [NORMAL, UNIFORM])
+def test_a_device_draws_the_law_of_the_source_from_a_generator_that_the_stream_seeds(law):
+    cpu = torch.device("cpu")  # stands in for a GPU: the generator is torch's on both
+    drawn, rotations = _on_device(law, generator(0, "device"), cpu)
+    z = drawn(4000, 10)
+    # five standard errors of 40,000 numbers, 6e-7 false alarms each
+    assert abs(float(z.mean())) < 5 * law.scale / 200
+    assert abs(float(z.square().mean()) / law.scale**2 - 1) < 5 * math.sqrt(2 / 40_000)
+    assert float(z.abs().max()) <= law.bound
+    again, _ = _on_device(law, generator(0, "device"), cpu)
+    assert torch.equal(again(4000, 10), z) and not torch.equal(drawn(4000, 10), z)
+    turned = rotations(3, 8)
+    torch.testing.assert_close(turned @ turned.mT, torch.eye(8).expand(3, 8, 8), rtol=0, atol=1e-5)  # float32
