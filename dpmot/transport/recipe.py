@@ -53,7 +53,10 @@ class MappedImages:
         return np.array(self._map()[index])
 
     def _map(self) -> np.ndarray:
-        return np.load(self.path, mmap_mode="r", allow_pickle=False)
+        try:
+            return np.load(self.path, mmap_mode="r", allow_pickle=False)
+        except (ValueError, EOFError) as error:
+            raise ValueError(f"{self.path} is no .npy file of uint8 images: {error}") from None
 
 
 @dataclass(frozen=True, eq=False)

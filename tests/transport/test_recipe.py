@@ -116,8 +116,13 @@ def test_a_file_that_holds_no_images_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"holds float64 \(3, 2\); give uint8 images"):
         MappedImages(tmp_path / "floats.npy")
     np.save(tmp_path / "code.npy", np.array([[{}]], dtype=object), allow_pickle=True)
-    with pytest.raises(ValueError, match="Python objects"):
+    with pytest.raises(ValueError, match=r"code\.npy is no \.npy file of uint8 images"):
         MappedImages(tmp_path / "code.npy")
+    (tmp_path / "empty.npy").touch()
+    with pytest.raises(ValueError, match=r"empty\.npy is no \.npy file"):
+        MappedImages(tmp_path / "empty.npy")
+    with pytest.raises(FileNotFoundError, match=r"missing\.npy"):
+        MappedImages(tmp_path / "missing.npy")
 
 
 # --- streams -----------------------------------------------------------------------------------------------
