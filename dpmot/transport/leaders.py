@@ -14,7 +14,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-ROWS, ATOMS = 64, 128  # of one tile
+ROWS, READ, ATOMS = 64, 16, 128  # rows of one tile that is multiplied, or only read, and its atoms
 PROGRAMS = 1024  # asked for at least: several for each multiprocessor
 
 
@@ -87,17 +87,18 @@ def leaders(
     """
     factor = factor if mixing is not None else factor[:, None]
     rows, groups, number = len(factor if mixing is None else mixing), factor.shape[1], factor.shape[2]
-    tiles = triton.cdiv(rows, ROWS) * groups
-    splits = min(triton.cdiv(PROGRAMS, tiles), triton.cdiv(number, ATOMS))
+    height = READ if mixing is None else ROWS
+    tiles = triton.cdiv(rows, height)
+    splits = min(triton.cdiv(PROGRAMS, tiles * groups), triton.cdiv(number, ATOMS))
     share = triton.cdiv(triton.cdiv(number, splits), ATOMS) * ATOMS
     splits, signs = triton.cdiv(number, share), 1 + mirror
     values = torch.empty(splits, signs, rows * groups, device=factor.device)
     cells = torch.empty(splits, signs, rows * groups, dtype=torch.int32, device=factor.device)
-    _lead[(triton.cdiv(rows, ROWS), groups, splits)](
+    _lead[(tiles, groups, splits)](
         factor if mixing is None else mixing.contiguous(), factor, heights.contiguous(), values, cells,
         rows, number, share, *factor.stride(),
         BASE=0 if mixing is None else mixing.shape[1], MIRROR=mirror, PRECISION="ieee" if exact else "tf32",
-        ROWS=ROWS, ATOMS=ATOMS,
+        ROWS=height, ATOMS=ATOMS,
     )  # fmt: skip
     value, split = values.max(0)  # the first of equal ones
     return list(zip(value, cells.gather(0, split[None])[0].long(), strict=True))
