@@ -1,12 +1,14 @@
 """Every kind of noise gives the cells the masses that plain Gaussian noise gives them, at fewer operations."""
 
 import math
+import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from dpmot.seeds import generator
-from dpmot.transport import SemiDiscreteProblem, SemiDiscreteSolver
+from dpmot.transport import SemiDiscreteProblem, SemiDiscreteSolver, kernel
 from dpmot.transport.closed_form import closed_form_start, newton_scale
 from dpmot.transport.kernel import tally
 from dpmot.transport.noise import BASE, KINDS, Scratch, _on_device, draw, group_size, kind_for, turns
@@ -175,3 +177,27 @@ def test_a_device_draws_the_law_of_the_source_from_a_generator_that_the_stream_s
     assert torch.equal(again(4000, 10), z) and not torch.equal(drawn(4000, 10), z)
     turned = rotations(3, 8)
     torch.testing.assert_close(turned @ turned.mT, torch.eye(8).expand(3, 8, 8), rtol=0, atol=1e-5)  # float32
+
+
+@pytest.mark.parametrize("noise", KINDS)
+def test_what_a_gpu_multiplies_and_compares_at_once_counts_the_same(noise, monkeypatch):
+    # in place of the Triton kernel (test_leaders.py), which gets the factors of the products and says who leads
+    def leaders(mixing, factor, heights, *, mirror, exact):
+        scores = factor if mixing is None else torch.einsum("mb,bgn->mgn", mixing, factor).flatten(0, 1)
+        return [(heights + side * scores).max(1) for side in ((1, -1) if mirror else (1,))]
+
+    monkeypatch.setitem(sys.modules, "dpmot.transport.leaders", SimpleNamespace(leaders=leaders))
+    problem = problem_of(150, 40)
+    heights = [closed_form_start(problem), torch.zeros(150)]
+    one, other = (tally(problem, heights, 2000, generator(0), noise=noise, block=64, fused=by) for by in (True, False))
+    for a, b in zip(one, other, strict=True):
+        assert a.draws == b.draws and (a.counts - b.counts).abs().sum() <= 4  # a draw at a wall may change sides
+
+
+def test_the_kernel_is_asked_for_on_a_gpu_with_triton_only(monkeypatch):
+    for spec in (None, "found"):
+        monkeypatch.setattr(kernel, "find_spec", lambda name, spec=spec: spec)
+        kernel._fusing.cache_clear()
+        assert not kernel._fusing(torch.device("cpu"))
+        assert kernel._fusing(torch.device("cuda", 0)) == (spec is not None)
+    kernel._fusing.cache_clear()
