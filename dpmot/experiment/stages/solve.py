@@ -44,7 +44,7 @@ def _solve(
     options = dict(job["solver"])
     memory, floats = options.pop("memory", MEMORY), 4 * len(atoms) * atoms.dim
     if floats > memory:
-        print(f"{problem['name']}: atoms stream, {floats >> 20} MiB of floats exceed transport.memory = {memory}")
+        print(f"{problem['name']}: atoms stream, {floats} bytes of floats exceed transport.memory = {memory}")
     target = SemiDiscreteProblem(atoms, source=problem["source"], memory=memory)
     solver = SemiDiscreteSolver(**options)
     before = checkpoint.load()
