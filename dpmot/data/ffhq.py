@@ -33,7 +33,7 @@ def expected(root: Path | None = None) -> list[Path]:
     Raises:
         MissingData: no data root is given.
     """
-    folder = data_root(root, files=[f"ffhq/{' (or '.join(VERSIONS)})))"]) / "ffhq"
+    folder = data_root(root, files=[f"ffhq/{VERSIONS[0]} (or {', '.join(VERSIONS[1:])})"]) / "ffhq"
     present = [folder / name for name in VERSIONS if (folder / name).exists()]
     return present[:1] or [folder / VERSIONS[1]]
 
