@@ -65,6 +65,15 @@ class Results:
         return str(self.experiment.get("dataset") or self.metrics["dataset"].iloc[0])
 
     @property
+    def described(self) -> str:
+        """The data set, and what a reader of a smoke run's numbers must know."""
+        if self.experiment.get("scale") != "smoke":
+            return self.dataset
+        stood = self.experiment.get("dataset_options", {}).get("of")
+        images = f", stand-in images in the place of {stood}" if stood else ""
+        return f"{self.dataset} (SMOKE RUN{images}: no number means anything)"
+
+    @property
     def budgets(self) -> list[str]:
         """NFE budgets, ascending, as text."""
         return [str(nfe) for nfe in sorted(int(nfe) for nfe in self.experiment["nfe_budgets"])]

@@ -84,6 +84,7 @@ def prepare(config: Mapping) -> dict:
         "dataset": config["dataset"],
         "options": config["dataset_options"],
         "root": config.get("data_root"),
+        "download": config["download"],
         "code": [f"{STAGES}.prepare", plugins.module_name("data", config["dataset"])],
     }
 
@@ -225,7 +226,7 @@ def timings(config: Mapping) -> dict:
 def compute(config: Mapping) -> list[dict]:
     """Every job before measuring, in the order of the paper."""
     jobs = [prepare(config), *(train(config, name) for name in config["networks"])]
-    if not has_mixture(config):
+    if has_classifier(config):
         jobs.append(classify(config))
     jobs.append(solve(config))
     if "selection" in config:
@@ -269,6 +270,11 @@ def scientific(config: Mapping) -> dict:
 def has_mixture(config: Mapping) -> bool:
     """Whether the data set is a Gaussian mixture, which brings its own exact classifier."""
     return getattr(plugins.find("data", config["dataset"]), "MIXTURE", False)
+
+
+def has_classifier(config: Mapping) -> bool:
+    """Whether a classifier is trained: an experiment on images without classes asks for other features."""
+    return not has_mixture(config) and "classifier" in config["features"]
 
 
 def _known(table: Mapping, name: str, noun: str) -> Mapping:

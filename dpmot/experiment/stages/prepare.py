@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 
 import torch
 
@@ -13,7 +14,10 @@ def run(job: Mapping, layout) -> None:
     """Write ``data.safetensors``: <part>/images, <part>/labels, and the mixture's parameters where there is one."""
     with session(job, layout) as stage:
         with stage.watch.io():
-            data = plugins.find("data", job["dataset"]).load(root=job["root"], **job["options"])
+            module, root = plugins.find("data", job["dataset"]), Path(job["root"]) if job["root"] else None
+            if job["download"] and hasattr(module, "download"):
+                module.download(root)
+            data = module.load(root=root, **job["options"])
         tensors = {}
         for name in "ABC":
             images, labels = data.part(name)
