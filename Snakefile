@@ -73,7 +73,7 @@ def sampled_from(job):
 
 
 MEASURE = jobs.measure(EXPERIMENT)
-CLASSIFIER = [LAYOUT.classifier] if jobs.has_classifier(EXPERIMENT) else []
+CLASSIFIER = [LAYOUT.classifier] if jobs.needs_classifier(EXPERIMENT) else []
 
 
 wildcard_constraints:

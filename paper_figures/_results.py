@@ -65,15 +65,6 @@ class Results:
         return str(self.experiment.get("dataset") or self.metrics["dataset"].iloc[0])
 
     @property
-    def described(self) -> str:
-        """The data set, and what a reader of a smoke run's numbers must know."""
-        if self.experiment.get("scale") != "smoke":
-            return self.dataset
-        stood = self.experiment.get("dataset_options", {}).get("of")
-        images = f", stand-in images in the place of {stood}" if stood else ""
-        return f"{self.dataset} (SMOKE RUN{images}: no number means anything)"
-
-    @property
     def budgets(self) -> list[str]:
         """NFE budgets, ascending, as text."""
         return [str(nfe) for nfe in sorted(int(nfe) for nfe in self.experiment["nfe_budgets"])]
@@ -89,6 +80,13 @@ class Results:
         """Training images, of which a stored start is one; None where their floor was not measured."""
         rows = self.metrics.loc[self.metrics["method"] == "real_train", "num_samples"]
         return int(rows.iloc[0]) if len(rows) else None
+
+    @cached_property
+    def source(self) -> str:
+        """The data set with what a reader of every number must know of it: source, exactness (fingerprint.json)."""
+        file = self.folder / "fingerprint.json"
+        note = _json(file).get("data", {}).get("note") if file.is_file() else None
+        return f"Data set {self.dataset}" + (f" ({note})" if note else "")
 
     def replicates(self, cell: str, metric: str, reference: str) -> tuple[float, np.ndarray] | None:
         """Plain value of all samples and without each jackknife group (G,); None where replicates.csv lacks them."""

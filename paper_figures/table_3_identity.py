@@ -73,8 +73,8 @@ def layout(table: pd.DataFrame, results: Results) -> Document:
         name=NAME,
         title="Table 3. DPM-OT against the copy control",
         caption=(
-            f"Data set {results.described}; n = {n} samples a seed; intervals of the paired mean difference in "
-            f"brackets; fingerprint: {shown or 'none'}"
+            f"{results.source}; n = {n} samples a seed; intervals of the paired mean difference in brackets; "
+            f"fingerprint: {shown or 'none'}"
         ),
         panels=(panel,),
         notes=(

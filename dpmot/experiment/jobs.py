@@ -85,6 +85,7 @@ def prepare(config: Mapping) -> dict:
         "options": config["dataset_options"],
         "root": config.get("data_root"),
         "download": config["download"],
+        "scale": config["scale"],
         "code": [f"{STAGES}.prepare", plugins.module_name("data", config["dataset"])],
     }
 
@@ -226,7 +227,7 @@ def timings(config: Mapping) -> dict:
 def compute(config: Mapping) -> list[dict]:
     """Every job before measuring, in the order of the paper."""
     jobs = [prepare(config), *(train(config, name) for name in config["networks"])]
-    if has_classifier(config):
+    if needs_classifier(config):
         jobs.append(classify(config))
     jobs.append(solve(config))
     if "selection" in config:
@@ -272,9 +273,9 @@ def has_mixture(config: Mapping) -> bool:
     return getattr(plugins.find("data", config["dataset"]), "MIXTURE", False)
 
 
-def has_classifier(config: Mapping) -> bool:
-    """Whether a classifier is trained: an experiment on images without classes asks for other features."""
-    return not has_mixture(config) and "classifier" in config["features"]
+def needs_classifier(config: Mapping) -> bool:
+    """Whether a classifier is trained: it is one of the features, and the data set brings none of its own."""
+    return "classifier" in config["features"] and not has_mixture(config)
 
 
 def _known(table: Mapping, name: str, noun: str) -> Mapping:

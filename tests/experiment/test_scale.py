@@ -161,5 +161,5 @@ def test_the_prepared_stand_ins_carry_their_note(tmp_path):
     from dpmot.experiment.stages._session import read_data
 
     parts, _, facts = read_data(layout.data)
-    assert facts["note"] == f"in the place of mnist: {stand_in.NOTE}"
+    assert facts["note"] == f"{prepare.NO_NUMBER}; in the place of mnist: {stand_in.NOTE}"  # captions print it
     assert [tuple(parts[part].raw.shape) for part in "ABC"] == [(100, 1, 28, 28)] * 3
