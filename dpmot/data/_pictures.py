@@ -307,6 +307,8 @@ def _digest_of(source: Source) -> str:
 
 
 def _decode(source: Source, file: Path, shape: tuple[int, int, int]) -> None:
+    for left in file.parent.glob(f".{file.name}.*.tmp"):  # by a process that was killed: we hold the lock
+        left.unlink()
     with atomic(file) as temporary, temporary.open("wb") as raw:
         header = {"descr": "|u1", "fortran_order": False, "shape": (len(source), *shape)}
         np.lib.format.write_array_header_1_0(raw, header)

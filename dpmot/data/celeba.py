@@ -12,8 +12,7 @@ The aligned pictures have 178x218 pixels. Two crops are in use, both then resize
 """
 
 from collections.abc import Sequence
-from functools import partial
-from hashlib import file_digest
+from hashlib import file_digest, md5
 from pathlib import Path
 
 import numpy as np
@@ -93,15 +92,9 @@ def load(
 
 def _check(path: Path) -> None:
     with path.open("rb") as file:
-        found = file_digest(file, partial(_md5)).hexdigest()
+        found = file_digest(file, lambda: md5(usedforsecurity=False)).hexdigest()
     if found != MD5SUMS[path.name]:
         raise ValueError(f"{path.name}: MD5 is {found}, not {MD5SUMS[path.name]}: cut off, damaged or another file")
-
-
-def _md5():
-    from hashlib import md5
-
-    return md5(usedforsecurity=False)
 
 
 def _partition(path: Path) -> dict[str, str]:

@@ -88,7 +88,7 @@ def _network(card: Mapping, shape: tuple[int, ...] | None) -> dict:
         training = card["training"]
         few = {"steps": min(training["steps"], STEPS), "batch": min(training.get("batch", BATCH), BATCH)}
         card["training"] = {**training, **few}
-    if shape and "kind" in card and "weights" not in card:
+    if shape and "kind" in card and "training" in card and "weights" not in card:
         classes = {key: value for key, value in card.get("unet", {}).items() if key == "classes"}
         card["unet"] = {**UNET, "patch": patch(*shape[1:]), **classes}
     if "distillation" in card and "pairs" in plugins.arguments("distillation", card["distillation"], "train"):

@@ -232,6 +232,7 @@ def test_a_process_that_dies_while_decoding_leaves_no_copy_and_no_lock(tmp_path,
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True)
     assert done.returncode == 9 and not list((tmp_path / ".decoded").glob("*.npy"))
     assert folder.load(root=tmp_path, size=8).images.any()
+    assert sorted(path.suffix for path in (tmp_path / ".decoded").iterdir()) == [".json", ".npy"]  # and nothing half
 
 
 # --- CelebA ------------------------------------------------------------------------------------------------
