@@ -90,14 +90,15 @@ localrules:
     timings,
 
 
-ABSENT = missing_data(EXPERIMENT) if not Path(LAYOUT.data).exists() else None
-if ABSENT and workflow.dryrun:
+# Plans (-n) are made without the data; a run that would need them stops here.
+ABSENT = None if LAYOUT.data.exists() else missing_data(EXPERIMENT)
+if ABSENT:
     print(f"data: {ABSENT}", file=sys.stderr)
-elif ABSENT:
-    raise SystemExit(f"config: {ABSENT}")
 
 
 onstart:
+    if ABSENT:
+        raise SystemExit(f"config: {ABSENT}")
     print(jobs.cost(EXPERIMENT), file=sys.stderr)
     jobs.record(EXPERIMENT, LAYOUT)
 
