@@ -91,6 +91,8 @@ def _network(card: Mapping, shape: tuple[int, ...] | None) -> dict:
     if shape and "kind" in card and "training" in card and "weights" not in card:
         classes = {key: value for key, value in card.get("unet", {}).items() if key == "classes"}
         card["unet"] = {**UNET, "patch": patch(*shape[1:]), **classes}
+    if "step_counts" in card and "weights" not in card:
+        card["step_counts"] = card["step_counts"][-1:]
     if "distillation" in card and "pairs" in plugins.arguments("distillation", card["distillation"], "train"):
         few = {"pairs": PAIRS, "teacher_steps": max(card["step_counts"])}
         card["options"] = {**card.get("options", {}), **few}
