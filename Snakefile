@@ -12,7 +12,7 @@ from pathlib import Path
 
 from dpmot.diffusion.published import weights_file
 from dpmot.experiment import jobs
-from dpmot.experiment.config import ConfigError, merged, typed, validate
+from dpmot.experiment.config import ConfigError, merged, missing_data, typed, validate
 from dpmot.experiment.sources import closure
 
 if not workflow.configfiles:
@@ -43,7 +43,7 @@ def code(*modules):
 
 def parameters(job):
     """A job as text: a change of its part of the configuration re-runs it."""
-    return json.dumps({key: value for key, value in job.items() if key not in ("code", "all_code")}, sort_keys=True)
+    return json.dumps({key: value for key, value in job.items() if key not in ("code", "all_code", "download")}, sort_keys=True)
 
 
 def page_code(wildcards):
@@ -73,7 +73,7 @@ def sampled_from(job):
 
 
 MEASURE = jobs.measure(EXPERIMENT)
-CLASSIFIER = [] if jobs.has_mixture(EXPERIMENT) else [LAYOUT.classifier]
+CLASSIFIER = [LAYOUT.classifier] if jobs.needs_classifier(EXPERIMENT) else []
 
 
 wildcard_constraints:
@@ -90,7 +90,15 @@ localrules:
     timings,
 
 
+# Plans (-n) are made without the data; a run that would need them stops here.
+ABSENT = None if LAYOUT.data.exists() else missing_data(EXPERIMENT)
+if ABSENT:
+    print(f"data: {ABSENT}", file=sys.stderr)
+
+
 onstart:
+    if ABSENT:
+        raise SystemExit(f"config: {ABSENT}")
     print(jobs.cost(EXPERIMENT), file=sys.stderr)
     jobs.record(EXPERIMENT, LAYOUT)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from dpmot import __version__
 from dpmot.diffusion import published
 from dpmot.experiment import jobs
-from dpmot.experiment.config import describe, load
+from dpmot.experiment.config import describe, load, missing_data
 
 DEFAULT = "config/digits.yaml"
 VERBS = {
@@ -122,7 +122,8 @@ def main(arguments: list[str] | None = None) -> int:
             return 0
         config = load(options.configfile or [DEFAULT], [text for group in options.config for text in group])
         if options.verb == "plan":
-            print("\n".join([*describe(config), jobs.cost(config)]))
+            absent = missing_data(config)
+            print("\n".join([*describe(config), jobs.cost(config), *([f"data: {absent}"] if absent else [])]))
             return 0
         subject = [options.name] if "name" in options else []
         job = getattr(jobs, options.verb)(config, *subject)

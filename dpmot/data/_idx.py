@@ -9,13 +9,18 @@ import gzip
 import struct
 import zlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from hashlib import md5
 from math import prod
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from dpmot.data._train_test import TrainTest
+from dpmot.data import DataSet, data_root, require
+from dpmot.data._download import Remote
+from dpmot.data._download import download as fetch
+from dpmot.data._train_test import TrainTest, assemble
 
 FILES = (
     "train-images-idx3-ubyte.gz",
@@ -76,3 +81,69 @@ def read_train_test(folder: Path, *, md5sums: Mapping[str, str]) -> TrainTest:
         if len(images) != len(labels):
             raise ValueError(f"{name}: {len(images)} images, but {len(labels)} labels in the file beside it")
     return TrainTest(train_images[:, None], train_labels, test_images[:, None], test_labels)
+
+
+class Sums(NamedTuple):
+    """MD5 of the unpacked bytes of one file; SHA-256 and size of the file as published."""
+
+    md5: str
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True)
+class IdxSet:
+    """A published set of four idx.gz files: 60,000 training images and 10,000 test images.
+
+    Attributes:
+        name: the plugin's name.
+        folder: below the data root.
+        address: where the files are published.
+        sums: in the order of ``FILES``.
+        note: source, licence.
+    """
+
+    name: str
+    folder: str
+    address: str
+    sums: tuple[Sums, ...]
+    note: str
+
+    def expected(self, root: Path | None = None) -> list[Path]:
+        """The four files.
+
+        Raises:
+            MissingData: no data root is given.
+        """
+        files = [f"{self.folder}/{name}" for name in FILES]
+        return [data_root(root, files=files) / name for name in files]
+
+    def download(self, root: Path | None = None) -> None:
+        """Fetch what is missing.
+
+        Raises:
+            ConnectionError, ValueError: see :func:`dpmot.data._download.download`.
+        """
+        remotes = [Remote(f"{self.address}/{name}", sums.sha256, sums.size) for name, sums in self._by_name()]
+        fetch(dict(zip(self.expected(root), remotes, strict=True)))
+
+    def load(self, *, root: Path | None = None, num_train: int | None = None) -> DataSet:
+        """uint8 (70000, 1, 28, 28): A 50,000 and B 10,000 of the training images, C the 10,000 test images.
+
+        Args:
+            root: data root; None takes DPMOT_DATA.
+            num_train: images kept in A (stratified); None keeps 50,000.
+
+        Raises:
+            MissingData: a file is not there.
+            ValueError: a file is damaged or not the authors', or num_train does not fit.
+        """
+        paths = self.expected(root)
+        require(paths)
+        parts = read_train_test(paths[0].parent, md5sums={name: sums.md5 for name, sums in self._by_name()})
+        return assemble(
+            parts, name=self.name, num_classes=10, note=self.note, num_train=num_train, num_classifier=10_000
+        )
+
+    def _by_name(self) -> list[tuple[str, Sums]]:
+        return list(zip(FILES, self.sums, strict=True))

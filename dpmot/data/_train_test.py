@@ -45,13 +45,7 @@ def assemble(
     labels = parts.train_labels
     split = np.full(len(labels), "A")
     split[stratified_choice(labels, num_classifier, seed=SPLIT_SEED, purpose="split B")] = "B"
-    atoms = np.flatnonzero(split == "A")
-    if num_train is not None and not 1 <= num_train <= len(atoms):
-        beside = f"{len(labels)} training images less the {num_classifier} of split B"
-        raise ValueError(f"{name}: num_train must be in 1..{len(atoms)} ({beside}), got {num_train}")
-    keep = split == "B"
-    count = len(atoms) if num_train is None else num_train
-    keep[atoms[stratified_choice(labels[atoms], count, seed=SPLIT_SEED, purpose="num_train")]] = True
+    keep = kept(labels, split, num_train, name=name)
     everywhere = np.concatenate([keep, np.ones(len(parts.test_labels), dtype=bool)])
     return DataSet(
         name=name,
@@ -62,3 +56,22 @@ def assemble(
         note=note,
         exact=None if parts.exact is None else parts.exact[everywhere],
     )
+
+
+def kept(labels: np.ndarray, split: np.ndarray, num_train: int | None, *, name: str) -> np.ndarray:
+    """Which images stay when A is cut to ``num_train``, stratified; None keeps all. B and C do not depend on it.
+
+    Returns:
+        bool (n,).
+
+    Raises:
+        ValueError: num_train does not fit.
+    """
+    atoms = np.flatnonzero(split == "A")
+    if num_train is not None and not 1 <= num_train <= len(atoms):
+        beside = f"split A; {int((split == 'B').sum())} more images are split B"
+        raise ValueError(f"{name}: num_train must be in 1..{len(atoms)} ({beside}), got {num_train}")
+    keep = split != "A"
+    count = len(atoms) if num_train is None else num_train
+    keep[atoms[stratified_choice(labels[atoms], count, seed=SPLIT_SEED, purpose="num_train")]] = True
+    return keep

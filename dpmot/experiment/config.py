@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from itertools import pairwise
 from pathlib import Path
-from typing import get_args
+from typing import get_args, get_origin
 
 import jsonschema
 import yaml
@@ -19,9 +19,11 @@ from dpmot import plugins
 from dpmot.data import MissingData, require
 from dpmot.diffusion import published
 from dpmot.experiment import grid
+from dpmot.experiment.scale import smoke
 
 SCHEMA = Path(__file__).with_name("schema.yaml")
 DEFAULTS = {
+    "scale": "full",
     "dataset_options": {},
     "threads": 1,
     "training_seed": 0,
@@ -43,7 +45,8 @@ PROTOCOLS = {
 }
 FITS = "points of a mixture have kind mixture, images have the kinds that are trained"
 NUMBERS = {float: int | float}
-KINDS = {float: "number", int: "integer", bool: "boolean", str: "text", type(None): "null"}
+KINDS = {float: "number", int: "integer", bool: "boolean", str: "text", list: "list", type(None): "null"}
+LEAST_SAMPLES = 200  # what the copying test C_T needs, except of the stand-ins of a smoke run
 DISTILLATION_ARGUMENTS = ("teacher", "chain", "images", "schedule", "seed", "labels", "step_counts", "checkpoint")
 SAMPLER_ARGUMENTS = ("denoiser", "x", "sigmas", "noise", "callback")
 
@@ -119,10 +122,19 @@ def validate(config: Mapping) -> dict:
     """
     config = _extended(config)
     _check_schema(config)
-    config = {**DEFAULTS, **config}
+    config = {**copy.deepcopy(DEFAULTS), **config}
+    config["networks"] = {name: _described(card, f"networks.{name}") for name, card in config["networks"].items()}
+    _check(config)
+    if config["scale"] == "smoke":
+        config = smoke(config)
+        _check(config)
+    return config
+
+
+def _check(config: Mapping) -> None:
     try:
         _check_dataset(config)
-        config["networks"] = {name: _described(card, f"networks.{name}") for name, card in config["networks"].items()}
+        _check_samples(config)
         _check_networks(config)
         for name, method in config["methods"].items():
             _check_method(config, method, f"methods.{name}")
@@ -131,9 +143,8 @@ def validate(config: Mapping) -> dict:
         _check_pages(config)
         for name in config["methods"]:
             _check_levels(config, name)
-    except (plugins.UnknownPlugin, MissingData) as error:
+    except plugins.UnknownPlugin as error:
         raise ConfigError(str(error)) from None
-    return config
 
 
 def _extended(config: Mapping, seen: tuple[str, ...] = ()) -> dict:
@@ -182,9 +193,33 @@ def _sentence(error: jsonschema.ValidationError) -> str:
 
 
 def _check_dataset(config: Mapping) -> None:
-    module, root = plugins.find("data", config["dataset"]), config.get("data_root")
+    module = plugins.find("data", config["dataset"])
     _check_options(module.load, config["dataset_options"], "dataset_options", skip=("root",))
-    require(module.expected(Path(root) if root else None))
+
+
+def missing_data(config: Mapping) -> str | None:
+    """What files of the data set are not there and where to put them; None where nothing is missing.
+
+    Plans are made without them.
+    """
+    module, root = plugins.find("data", config["dataset"]), config.get("data_root")
+    choosing = [name for name in inspect.signature(module.expected).parameters if name in config["dataset_options"]]
+    try:
+        paths = module.expected(
+            Path(root) if root else None, **{key: config["dataset_options"][key] for key in choosing}
+        )
+        if not (config["download"] and hasattr(module, "download")):
+            require(paths)
+    except MissingData as error:
+        return str(error)
+    return None
+
+
+def _check_samples(config: Mapping) -> None:
+    for where, given in (("num_samples", config), ("selection.num_samples", config.get("selection", {}))):
+        count = given.get("num_samples", LEAST_SAMPLES)
+        if count < LEAST_SAMPLES and config["scale"] != "smoke":
+            raise ConfigError(f"{where}: {count} is less than {LEAST_SAMPLES}, which the copying test C_T needs")
 
 
 def _check_options(function, options: Mapping, where: str, *, skip: Sequence[str]) -> None:
@@ -192,7 +227,9 @@ def _check_options(function, options: Mapping, where: str, *, skip: Sequence[str
     parameters = inspect.signature(function).parameters
     _check_names(list(parameters), options, where, skip=skip)
     for key, value in options.items():
-        allowed = get_args(parameters[key].annotation) or (parameters[key].annotation,)
+        annotation = parameters[key].annotation
+        listed = get_origin(annotation) is Sequence
+        allowed = (list,) if listed else get_args(annotation) or (annotation,)
         known = [NUMBERS.get(one, one) for one in allowed if isinstance(one, type)]
         if known and not any(isinstance(value, one) and isinstance(value, bool) <= (one is bool) for one in known):
             names = " or ".join(KINDS.get(one, one.__name__) for one in allowed)

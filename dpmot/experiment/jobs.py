@@ -84,6 +84,8 @@ def prepare(config: Mapping) -> dict:
         "dataset": config["dataset"],
         "options": config["dataset_options"],
         "root": config.get("data_root"),
+        "download": config["download"],
+        "scale": config["scale"],
         "code": [f"{STAGES}.prepare", plugins.module_name("data", config["dataset"])],
     }
 
@@ -227,7 +229,7 @@ def timings(config: Mapping) -> dict:
 def compute(config: Mapping) -> list[dict]:
     """Every job before measuring, in the order of the paper."""
     jobs = [prepare(config), *(train(config, name) for name in config["networks"])]
-    if not has_mixture(config):
+    if needs_classifier(config):
         jobs.append(classify(config))
     jobs.append(solve(config))
     if "selection" in config:
@@ -271,6 +273,11 @@ def scientific(config: Mapping) -> dict:
 def has_mixture(config: Mapping) -> bool:
     """Whether the data set is a Gaussian mixture, which brings its own exact classifier."""
     return getattr(plugins.find("data", config["dataset"]), "MIXTURE", False)
+
+
+def needs_classifier(config: Mapping) -> bool:
+    """Whether a classifier is trained: it is one of the features, and the data set brings none of its own."""
+    return "classifier" in config["features"] and not has_mixture(config)
 
 
 def _known(table: Mapping, name: str, noun: str) -> Mapping:

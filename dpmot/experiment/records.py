@@ -1,10 +1,7 @@
 """What a stage leaves on disk: files that appear whole or not at all, timings, fingerprints, resume points."""
 
-import errno
-import fcntl
 import hashlib
 import json
-import os
 import platform
 import resource
 import sys
@@ -13,60 +10,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import IO
 
 import psutil
 
+from dpmot.files import atomic, locked, read_json, write_json  # noqa: F401 - stages take them from here
+
 MANIFEST = "identity.json"
 PACKAGES = ("numpy", "scikit-learn", "scipy", "torch", "torch-fidelity", "torchvision")
-
-
-@contextmanager
-def atomic(path: Path) -> Iterator[Path]:
-    """A temporary path beside ``path``; on success it is synced to disk and renamed onto ``path``."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        yield temporary
-        os.chmod(temporary, 0o666 & ~_umask())  # some writers make files that only their owner may read
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current
-
-
-def write_json(path: Path, value: object) -> None:
-    """Write ``value`` as indented JSON, atomically."""
-    with atomic(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
-
-
-def read_json(path: Path) -> dict:
-    """Read a JSON object.
-
-    Raises:
-        ValueError: the file holds none; the message names it.
-    """
-    try:
-        found = json.loads(Path(path).read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is damaged: {error}; delete it and run again") from None
-    if not isinstance(found, dict):
-        raise ValueError(f"{path} is damaged: it holds no JSON object; delete it and run again")
-    return found
 
 
 def digest(value: object) -> str:
@@ -138,23 +88,6 @@ class Stopwatch:
         write_json(Path(folder) / f"{self.job}.json", row)
 
 
-def _locked(folder: Path) -> IO:
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    path = folder.with_name(f"{folder.name}.lock")
-    while True:
-        lock = open(path, "w")  # noqa: SIM115 - held as long as the process lives
-        try:
-            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if path.exists() and os.path.samestat(os.fstat(lock.fileno()), path.stat()):
-                return lock  # and not a file that its last holder has just removed
-        except OSError as error:
-            lock.close()
-            if error.errno not in (errno.EACCES, errno.EAGAIN):
-                raise
-            raise ValueError(f"{folder} is in use by another process: wait until it ends, or stop it") from None
-        lock.close()
-
-
 class ResumePoint:
     """A side folder with the finished pieces of one stage, valid for one identity only.
 
@@ -168,7 +101,7 @@ class ResumePoint:
 
     def __init__(self, folder: Path, identity: Mapping[str, object]) -> None:
         self.folder = Path(folder)
-        self._lock = _locked(self.folder)
+        self._lock = locked(self.folder)
         manifest = self.folder / MANIFEST
         current = {key: digest(value) for key, value in identity.items()}
         if self.folder.exists():

@@ -26,6 +26,7 @@ from dpmot.tiles import in_tiles
 
 NUM_FEATURES = 64
 WIDTH = 32
+LARGEST = 64
 METADATA_KEY = "dpmot"
 
 
@@ -33,7 +34,8 @@ class Classifier(nn.Module):
     """Images in [-1, 1] -> (features, logits).
 
     One 3x3 convolution at full size, then stride-2 convolutions down to at most 4 pixels a side, then two linear
-    layers. 43,114 parameters for 8x8 grey and ten classes, 62,250 for 32x32 RGB.
+    layers. 43,114 parameters for 8x8 grey and ten classes, 62,250 for 32x32 RGB. Images of twice LARGEST pixels a side
+    or more are averaged over squares first.
 
     Args:
         num_classes: K >= 2.
@@ -44,7 +46,9 @@ class Classifier(nn.Module):
         super().__init__()
         self.num_classes, self.shape = num_classes, tuple(shape)
         channels, height, width = shape
-        layers = _block(channels, stride=1)
+        square = max(1, max(height, width) // LARGEST)
+        layers = [nn.AvgPool2d(square), *_block(channels, stride=1)] if square > 1 else _block(channels, stride=1)
+        height, width = height // square, width // square
         while max(height, width) > 4:
             layers += _block(WIDTH, stride=2)
             height, width = (height + 1) // 2, (width + 1) // 2

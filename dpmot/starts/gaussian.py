@@ -1,12 +1,14 @@
 r"""The Gaussian start: the prior mapped in closed form onto N(m, C + sigma^2 I), with no image stored.
 
 m and C are the images' mean and covariance; x = m + (C + sigma^2 I)^(1/2) z is the OT map between the two Gaussians
-('analytical teleportation', Wang & Vastola 2024, arXiv:2412.09726).
+('analytical teleportation', Wang & Vastola 2024, arXiv:2412.09726). Fewer images than pixels span a space of rank r
+with C = V L V^T, and the map is x = m + sigma z + V ((L + sigma^2 I)^(1/2) - sigma I) V^T z, with no d x d matrix.
 """
 
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
 from dpmot.starts import Points, Setting, prior_noise
 from dpmot.tiles import in_tiles
@@ -21,11 +23,25 @@ class Start:
         self.sigma, self.shape = setting.sigma, setting.images.shape[1:]
         flat = setting.atoms.clean(range(len(setting.images))).flatten(1).double()
         self.mean = flat.mean(0)
-        values, vectors = torch.linalg.eigh(torch.cov(flat.T, correction=0))
-        self.root = vectors * (values.clamp(min=0) + setting.sigma**2).sqrt() @ vectors.T
+        values, self.vectors = spectrum(flat - self.mean)
+        self.stretch = (values + self.sigma**2).sqrt() - self.sigma
 
     def __call__(self, seeds: Sequence[int]) -> Points:
         """One point per seed."""
         z = prior_noise(seeds, self.shape).flatten(1)
-        x = self.mean + in_tiles(lambda rows: rows @ self.root, z.double())
+        moved = in_tiles(lambda rows: (rows @ self.vectors * self.stretch) @ self.vectors.T, z.double())
+        x = self.mean + self.sigma * z.double() + moved
         return Points(x.to(z.dtype).reshape(len(z), *self.shape), None)
+
+
+def spectrum(centred: Tensor) -> tuple[Tensor, Tensor]:
+    """Eigenvalues (r,) above rounding and eigenvectors (d, r) of the covariance of centred rows (N, d).
+
+    The smaller of the two matrices X^T X and X X^T is decomposed; they share their eigenvalues.
+    """
+    number, dim = centred.shape
+    tall = number >= dim
+    values, vectors = torch.linalg.eigh((centred.T @ centred if tall else centred @ centred.T) / number)
+    kept = values > values.max().clamp(min=0) * max(number, dim) * torch.finfo(values.dtype).eps
+    values, vectors = values[kept], vectors[:, kept]
+    return values, vectors if tall else centred.T @ vectors / (number * values).sqrt()

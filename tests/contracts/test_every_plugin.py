@@ -48,7 +48,10 @@ def test_a_data_set_is_loaded_by_keywords_with_defaults_from_the_files_it_expect
     assert "root" in options
     assert all(option.kind is inspect.Parameter.KEYWORD_ONLY for option in options.values())
     assert all(option.default is not inspect.Parameter.empty for option in options.values())
-    assert list(inspect.signature(module.expected).parameters) == ["root"]
+    first, *choosing = inspect.signature(module.expected).parameters
+    assert first == "root" and set(choosing) <= set(options)  # options that decide which files are needed
+    fetched = getattr(module, "download", None)
+    assert fetched is None or list(inspect.signature(fetched).parameters) == ["root"]
 
 
 @pytest.mark.parametrize("name", plugins.names("features"))

@@ -1,9 +1,12 @@
-"""The three accepted versions of CIFAR-10, on archives of a few records, and the refused ones."""
+"""The five accepted versions of CIFAR-10, on archives of a few records, and the refused ones."""
 
 import io
 import os
+import pickle
+import struct
 import tarfile
-from hashlib import md5
+from dataclasses import replace
+from hashlib import sha256
 
 import numpy as np
 import pytest
@@ -11,7 +14,7 @@ import pytest
 from dpmot.data import MissingData, cifar10
 
 RECORDS = 4  # in each made file, so 20 training images and 4 test images
-FILES = (*cifar10.TRAIN_FILES, cifar10.TEST_FILE)
+FILES = tuple(f"{batch}.bin" for batch in cifar10.BATCHES)
 
 
 @pytest.fixture(scope="module")
@@ -28,27 +31,52 @@ def binary(made, i):
 
 
 def write_folder(root, made):
-    folder = root / "cifar10" / cifar10.FOLDER
+    folder = root / "cifar10" / cifar10.BIN
     folder.mkdir(parents=True)
     for i, name in enumerate(FILES):
         (folder / name).write_bytes(binary(made, i))
     return folder
 
 
-def write_archive(root, members, kind=tarfile.REGTYPE):
-    """A .tar.gz of (name, content) pairs; returns its path and MD5."""
-    path = root / "cifar10" / cifar10.ARCHIVE
+def pickled(made, i, *, module=b"numpy.core.multiarray", labels=None):
+    """The bytes of batch i as Python 2 pickled it, opcode by opcode: {data: uint8 (n, 3072), labels: [...]}."""
+
+    def text(content):
+        return b"T" + struct.pack("<i", len(content)) + content
+
+    images, classes = (array[i * RECORDS : (i + 1) * RECORDS] for array in made)
+    classes = classes.tolist() if labels is None else labels
+    empty = b"c" + module + b"\n_reconstruct\ncnumpy\nndarray\n" + b"(K\x00t" + text(b"b") + b"\x87R"
+    dtype = b"cnumpy\ndtype\n" + text(b"u1") + b"K\x00K\x01\x87R"
+    dtype += b"(K\x03" + text(b"|") + b"NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
+    shape = b"M" + struct.pack("<H", len(images)) + b"M" + struct.pack("<H", 3072) + b"\x86"
+    data = empty + b"(K\x01" + shape + dtype + b"\x89" + text(images.tobytes()) + b"tb"
+    numbers = b"](" + b"".join(b"K" + bytes([label]) for label in classes) + b"e"
+    return b"\x80\x02}(" + text(b"data") + data + text(b"labels") + numbers + b"u."
+
+
+def write_python_folder(root, made, **changes):
+    folder = root / "cifar10" / cifar10.PY
+    folder.mkdir(parents=True)
+    for i, name in enumerate(cifar10.BATCHES):
+        (folder / name).write_bytes(pickled(made, i, **changes))
+    return folder
+
+
+def write_archive(root, members, kind=tarfile.REGTYPE, name=cifar10.BIN_ARCHIVE):
+    """A .tar.gz of (name, content) pairs; returns its path."""
+    path = root / "cifar10" / name
     path.parent.mkdir(exist_ok=True)
     with tarfile.open(path, "w:gz") as archive:
         for name, content in members:
             member = tarfile.TarInfo(name)
             member.type, member.linkname, member.size = kind, "elsewhere", len(content)
             archive.addfile(member, io.BytesIO(content))
-    return path, md5(path.read_bytes()).hexdigest()
+    return path
 
 
 def members(made):
-    return [(f"{cifar10.FOLDER}/{name}", binary(made, i)) for i, name in enumerate(FILES)]
+    return [(f"{cifar10.BIN}/{name}", binary(made, i)) for i, name in enumerate(FILES)]
 
 
 def npz_arrays(made):
@@ -73,60 +101,119 @@ def assert_is(parts, made):
     assert len(parts.test_labels) == RECORDS
 
 
-def read(root, md5sum=""):
-    return cifar10.read(cifar10.expected(root), records=RECORDS, archive_md5=md5sum)
+@pytest.fixture(scope="module")
+def sums(made):
+    """What ``PUBLISHED`` holds of the real set."""
+    batches = {batch: sha256(binary(made, i)).hexdigest() for i, batch in enumerate(cifar10.BATCHES)}
+    return cifar10.Checksums(batches, sha256(made[1].tobytes()).hexdigest())
 
 
-def test_the_unpacked_binary_version_is_read(tmp_path, made):
+def read(root, sums):
+    return cifar10.read(cifar10.expected(root), records=RECORDS, checksums=sums)
+
+
+def test_the_unpacked_binary_version_is_read(tmp_path, made, sums):
     write_folder(tmp_path, made)
-    parts, source = read(tmp_path)
+    parts, source = read(tmp_path, sums)
     assert_is(parts, made)
-    assert parts.exact is None and "no checksum" in source
+    assert parts.exact is None and source == "authors' binary version, SHA-256 of every batch checked"
 
 
-def test_the_authors_archive_is_read_without_unpacking_it(tmp_path, made):
-    path, digest = write_archive(tmp_path, [("cifar-10-batches-bin/readme.html", b"x"), *members(made)])
-    parts, source = read(tmp_path, digest)
+def test_the_authors_archive_is_read_without_unpacking_it(tmp_path, made, sums):
+    path = write_archive(tmp_path, [("cifar-10-batches-bin/readme.html", b"x"), *members(made)])
+    parts, source = read(tmp_path, sums)
     assert_is(parts, made)
-    assert parts.exact is None and "MD5 checked" in source
+    assert parts.exact is None and "every batch checked" in source
     assert list(path.parent.iterdir()) == [path]
 
 
+@pytest.mark.parametrize("module", [b"numpy.core.multiarray", b"numpy._core.multiarray"])
+def test_the_unpacked_python_version_is_read(tmp_path, made, sums, module):
+    write_python_folder(tmp_path, made, module=module)
+    parts, source = read(tmp_path, sums)
+    assert_is(parts, made)
+    assert parts.exact is None and source == "authors' Python version, SHA-256 of every batch checked"
+
+
+def test_the_python_archive_is_read_without_unpacking_it(tmp_path, made, sums):
+    batches = [(f"{cifar10.PY}/{name}", pickled(made, i)) for i, name in enumerate(cifar10.BATCHES)]
+    path = write_archive(tmp_path, batches, name=cifar10.PY_ARCHIVE)
+    assert_is(read(tmp_path, sums)[0], made)
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_pickle_that_names_anything_but_an_array_is_refused_and_not_executed(tmp_path, made, sums):
+    folder = write_python_folder(tmp_path, made)
+    owned = tmp_path / "owned"
+    for code in (f"cos\nsystem\n(S'touch {owned}'\ntR.", f'cbuiltins\neval\n(S\'open("{owned}","w")\'\ntR.'):
+        (folder / "data_batch_3").write_bytes(code.encode())
+        with pytest.raises(ValueError, match=r"data_batch_3: .*asks for (os\.system|builtins\.eval).*not executed"):
+            read(tmp_path, sums)
+    (folder / "data_batch_3").write_bytes(pickle.dumps(np.array([{}], dtype=object)))
+    with pytest.raises(ValueError, match="data_batch_3: damaged or no batch"):
+        read(tmp_path, sums)
+    assert not owned.exists()
+
+
+def test_a_pickle_of_other_labels_or_shape_is_named(tmp_path, made, sums):
+    folder = write_python_folder(tmp_path, made)
+    for labels, message in (([1, 2, 3], "as many labels"), ([1, 2, 3, 11], r"must lie in 0\.\.9, found 1\.\.11")):
+        (folder / "test_batch").write_bytes(pickled(made, 5, labels=labels))
+        with pytest.raises(ValueError, match=f"test_batch: .*{message}"):
+            read(tmp_path, sums)
+
+
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
-def test_the_npz_version_is_read_with_its_flags(tmp_path, made, save):
+def test_the_npz_version_is_read_with_its_flags(tmp_path, made, sums, save):
     write_npz(tmp_path, npz_arrays(made), save)
-    parts, source = read(tmp_path)
+    parts, source = read(tmp_path, sums)
     assert_is(parts, made)
     assert np.flatnonzero(~parts.exact).tolist() == [0, 6, 12, 18]
     assert "4 of 24 images (4 train, 0 test) are JPEG copies" in source
+    assert "labels checked by SHA-256, pixels not" in source
 
 
-def test_an_npz_without_inexact_images_says_so(tmp_path, made):
-    write_npz(tmp_path, npz_arrays(made) | {"exact_train": np.ones(20, bool)})
-    assert "every image flagged exact" in read(tmp_path)[1]
+def test_an_npz_without_inexact_images_is_held_to_the_published_checksums(tmp_path, made, sums):
+    exact = npz_arrays(made) | {"exact_train": np.ones(20, bool)}
+    write_npz(tmp_path, exact)
+    assert "every image flagged exact, SHA-256 of every batch checked" in read(tmp_path, sums)[1]
+    exact["x_train"] = exact["x_train"].copy()
+    exact["x_train"][9, 1, 2, 3] ^= 1
+    write_npz(tmp_path, exact)
+    with pytest.raises(ValueError, match=r"data_batch_3 of cifar10\.npz: SHA-256 of its images and labels"):
+        read(tmp_path, sums)
+
+
+def test_an_npz_whose_flags_are_known_must_hold_the_pixels_known_with_them(tmp_path, made, sums):
+    arrays = npz_arrays(made)
+    flags = np.concatenate([arrays["exact_train"], arrays["exact_test"]])
+    known = replace(sums, flagged={sha256(flags.tobytes()).hexdigest(): sha256(made[0].tobytes()).hexdigest()})
+    write_npz(tmp_path, arrays)
+    assert "labels and pixels checked" in read(tmp_path, known)[1]
+    arrays["x_test"] = arrays["x_test"] ^ 1
+    write_npz(tmp_path, arrays)
+    with pytest.raises(ValueError, match=r"cifar10\.npz: SHA-256 of its pixels"):
+        read(tmp_path, known)
+
+
+def test_a_mislabelled_npz_is_refused(tmp_path, made, sums):
+    arrays = npz_arrays(made)
+    write_npz(tmp_path, arrays | {"y_train": np.roll(arrays["y_train"], 1)})
+    with pytest.raises(ValueError, match=r"cifar10\.npz: SHA-256 of its labels .* images are mislabelled"):
+        read(tmp_path, sums)
 
 
 def test_the_authors_files_go_before_the_npz(tmp_path, made):
     npz = write_npz(tmp_path, npz_arrays(made))
     assert cifar10.expected(tmp_path) == [npz]
-    archive, _ = write_archive(tmp_path, members(made))
+    python = write_archive(tmp_path, [], name=cifar10.PY_ARCHIVE)
+    assert cifar10.expected(tmp_path) == [python]
+    folder = write_python_folder(tmp_path, made)
+    assert cifar10.expected(tmp_path) == [folder / name for name in cifar10.BATCHES]
+    archive = write_archive(tmp_path, members(made))
     assert cifar10.expected(tmp_path) == [archive]
     folder = write_folder(tmp_path, made)
     assert cifar10.expected(tmp_path) == [folder / name for name in FILES]
-
-
-@pytest.mark.parametrize("name", cifar10.PICKLED)
-def test_the_pickled_version_is_refused_with_what_to_use_instead(tmp_path, name):
-    (tmp_path / "cifar10" / name).mkdir(parents=True)
-    for ask in (cifar10.expected, lambda root: cifar10.load(root=root)):
-        with pytest.raises(MissingData, match=rf"{name} is a pickle .* put cifar-10-binary\.tar\.gz from https"):
-            ask(tmp_path)
-
-
-def test_the_pickled_version_beside_a_readable_one_is_ignored(tmp_path, made):
-    (tmp_path / "cifar10" / cifar10.PICKLED[0]).mkdir(parents=True)
-    npz = write_npz(tmp_path, npz_arrays(made))
-    assert cifar10.expected(tmp_path) == [npz]
 
 
 def test_a_missing_batch_is_named(tmp_path, made):
@@ -136,66 +223,82 @@ def test_a_missing_batch_is_named(tmp_path, made):
 
 
 @pytest.mark.parametrize("cut", [1, 3073, RECORDS * 3073])
-def test_a_cut_off_batch_is_named_even_at_a_record_boundary(tmp_path, made, cut):
+def test_a_cut_off_batch_is_named_even_at_a_record_boundary(tmp_path, made, sums, cut):
     path = write_folder(tmp_path, made) / "data_batch_2.bin"
     path.write_bytes(path.read_bytes()[:-cut])
     with pytest.raises(ValueError, match=rf"data_batch_2\.bin: must hold 4 records .* found {4 * 3073 - cut} bytes"):
-        read(tmp_path)
+        read(tmp_path, sums)
 
 
-def test_a_label_that_does_not_exist_is_named_with_its_file(tmp_path, made):
+def test_a_label_that_does_not_exist_is_named_with_its_file(tmp_path, made, sums):
     path = write_folder(tmp_path, made) / "test_batch.bin"
     path.write_bytes(b"\x0a" + path.read_bytes()[1:])
     with pytest.raises(ValueError, match=r"test_batch\.bin: labels must lie in 0\.\.9, found 10"):
-        read(tmp_path)
+        read(tmp_path, sums)
+
+
+def test_a_flipped_bit_in_a_batch_is_found_by_its_checksum(tmp_path, made, sums):
+    path = write_folder(tmp_path, made) / "data_batch_4.bin"
+    content = bytearray(path.read_bytes())
+    content[5000] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"data_batch_4 of cifar-10-batches-bin: SHA-256 .* is [0-9a-f]{64}, not"):
+        read(tmp_path, sums)
+
+
+def test_batches_in_each_others_place_are_found(tmp_path, made, sums):
+    folder = write_folder(tmp_path, made)
+    (folder / "data_batch_1.bin").rename(folder / "x")
+    (folder / "data_batch_2.bin").rename(folder / "data_batch_1.bin")
+    (folder / "x").rename(folder / "data_batch_2.bin")
+    with pytest.raises(ValueError, match="data_batch_1 of cifar-10-batches-bin: SHA-256"):
+        read(tmp_path, sums)
 
 
 @pytest.mark.parametrize("damage", ["cut", "flip"])
-def test_a_damaged_archive_is_found_by_its_md5(tmp_path, made, damage):
-    path, digest = write_archive(tmp_path, members(made))
+def test_a_damaged_archive_is_named(tmp_path, made, sums, damage):
+    path = write_archive(tmp_path, members(made))
     content = bytearray(path.read_bytes())
     if damage == "flip":
         content[len(content) // 2] ^= 1
-    path.write_bytes(content[:-10] if damage == "cut" else content)
-    with pytest.raises(ValueError, match=rf"cifar-10-binary\.tar\.gz: MD5 is [0-9a-f]{{32}}, not {digest}"):
-        read(tmp_path, digest)
+    path.write_bytes(content[: len(content) // 2] if damage == "cut" else content)
+    with pytest.raises(ValueError, match=r"cifar-10-binary\.tar\.gz"):
+        read(tmp_path, sums)
 
 
 def test_an_archive_that_is_not_the_authors_is_refused_by_the_plugin(tmp_path, made):
     write_archive(tmp_path, members(made))
-    with pytest.raises(ValueError, match="not c32a1d4ab5d03f1284b67883e8d87530"):
+    with pytest.raises(ValueError, match="must be a plain file of 30730000 bytes"):
         cifar10.load(root=tmp_path)
 
 
-def test_a_member_is_found_by_its_exact_name_only(tmp_path, made):
-    elsewhere = [(f"../{name}", content) for name, content in members(made)]
-    _, digest = write_archive(tmp_path, elsewhere)
-    with pytest.raises(ValueError, match=r"holds no cifar-10-batches-bin/data_batch_1\.bin"):
-        read(tmp_path, digest)
+@pytest.mark.parametrize("name", [cifar10.BIN_ARCHIVE, cifar10.PY_ARCHIVE])
+def test_a_member_is_found_by_its_exact_name_only(tmp_path, made, sums, name):
+    write_archive(tmp_path, [(f"../{name}", content) for name, content in members(made)], name=name)
+    with pytest.raises(ValueError, match=rf"{name}: holds no cifar-10-batches-\w+/data_batch_1"):
+        read(tmp_path, sums)
 
 
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE])
-def test_a_link_in_the_place_of_a_member_is_not_followed(tmp_path, kind):
-    links = [(f"{cifar10.FOLDER}/{name}", b"") for name in FILES]
-    _, digest = write_archive(tmp_path, links, kind)
+def test_a_link_in_the_place_of_a_member_is_not_followed(tmp_path, sums, kind):
+    write_archive(tmp_path, [(f"{cifar10.BIN}/{name}", b"") for name in FILES], kind)
     with pytest.raises(ValueError, match="must be a plain file of 12292 bytes"):
-        read(tmp_path, digest)
+        read(tmp_path, sums)
 
 
-def test_a_member_of_another_size_is_refused(tmp_path, made):
-    wrong = [(name, content + b"x") for name, content in members(made)]
-    _, digest = write_archive(tmp_path, wrong)
+def test_a_member_of_another_size_is_refused(tmp_path, made, sums):
+    write_archive(tmp_path, [(name, content + b"x") for name, content in members(made)])
     with pytest.raises(ValueError, match="must be a plain file of 12292 bytes"):
-        read(tmp_path, digest)
+        read(tmp_path, sums)
 
 
 @pytest.mark.parametrize("name", cifar10.NPZ_ARRAYS)
-def test_a_missing_array_of_the_npz_is_named(tmp_path, made, name):
+def test_a_missing_array_of_the_npz_is_named(tmp_path, made, sums, name):
     arrays = npz_arrays(made)
     del arrays[name]
     write_npz(tmp_path, arrays)
     with pytest.raises(ValueError, match=rf"cifar10\.npz: .*{name}"):
-        read(tmp_path)
+        read(tmp_path, sums)
 
 
 @pytest.mark.parametrize(
@@ -208,13 +311,13 @@ def test_a_missing_array_of_the_npz_is_named(tmp_path, made, name):
         ("y_test", np.array([{}] * 4, dtype=object), "allow_pickle=False"),
     ],
 )
-def test_an_array_of_another_kind_is_named(tmp_path, made, name, array, message):
+def test_an_array_of_another_kind_is_named(tmp_path, made, sums, name, array, message):
     write_npz(tmp_path, npz_arrays(made) | {name: array})
     with pytest.raises(ValueError, match=message):
-        read(tmp_path)
+        read(tmp_path, sums)
 
 
-def test_no_single_flipped_bit_in_the_npz_goes_unnoticed(tmp_path, made):
+def test_no_single_flipped_bit_in_the_npz_goes_unnoticed(tmp_path, made, sums):
     arrays = npz_arrays(made)
     path = write_npz(tmp_path, arrays)
     good = path.read_bytes()
@@ -225,7 +328,7 @@ def test_no_single_flipped_bit_in_the_npz_goes_unnoticed(tmp_path, made):
             damaged[position] ^= 1 << bit
             path.write_bytes(damaged)
             try:
-                parts, _ = read(tmp_path)
+                parts, _ = read(tmp_path, sums)
             except ValueError as error:
                 assert "cifar10.npz" in str(error)
             else:
@@ -233,10 +336,10 @@ def test_no_single_flipped_bit_in_the_npz_goes_unnoticed(tmp_path, made):
 
 
 @pytest.mark.parametrize("content", [b"", b"not a zip file", b"PK\x03\x04"])
-def test_a_file_that_is_no_npz_is_named(tmp_path, made, content):
+def test_a_file_that_is_no_npz_is_named(tmp_path, made, sums, content):
     write_npz(tmp_path, npz_arrays(made)).write_bytes(content)
     with pytest.raises(ValueError, match=r"cifar10\.npz: damaged, cut off or no plain npz file"):
-        read(tmp_path)
+        read(tmp_path, sums)
 
 
 def has_npz():

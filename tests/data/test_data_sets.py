@@ -42,7 +42,7 @@ def test_a_missing_file_is_reported_by_name_and_folder(name, tmp_path):
 @pytest.mark.parametrize("name", FROM_FILES)
 def test_without_a_data_root_the_error_says_what_to_set_and_which_files_are_meant(name, monkeypatch):
     monkeypatch.delenv("DPMOT_DATA", raising=False)
-    with pytest.raises(MissingData, match=r"DPMOT_DATA or `data_root:`.*\.gz") as caught:
+    with pytest.raises(MissingData, match=r"DPMOT_DATA or `data_root:`.* holds \w+") as caught:
         plugins.find("data", name).expected()
     assert "\n" not in str(caught.value)
 

@@ -24,8 +24,6 @@ CONFIGURATIONS = {
         r"sigma_M = 100 lies outside the levels of network edm, \[0.002, 80\]",
     ),
     "missing weights": ("networks={edm: {weights: nowhere.safetensors}}", r"networks.edm.weights: no file nowhere"),
-    "missing data": ("dataset=fashion_mnist", r"data root|DPMOT_DATA"),
-    "data root without the files": ("dataset=fashion_mnist data_root=config", r"fashion-mnist"),
     "unknown data set": ("dataset=imagenet", r'No data set "imagenet" in dpmot/data/: found'),
     "unknown figure": ("figures=[figure_99]", r'no "figure_99" in paper_figures/: found figure_1'),
     "unattainable": (
@@ -75,6 +73,11 @@ COMMANDS = {
     "an override that is no YAML": ("plan --configfile {smoke} --config methods={{x", r"--config methods: "),
     "no such method": ("sample dimm --configfile {smoke}", r'No method "dimm" in this experiment: found ddpm'),
     "no such network": ("train vdm --configfile {smoke}", r'No network "vdm" in this experiment: found ddpm, edm'),
+    "missing data": ("prepare --configfile {smoke} --config dataset=fashion_mnist", r"data root|DPMOT_DATA"),
+    "data root without the files": (
+        "prepare --configfile {smoke} --config dataset=fashion_mnist data_root={folder}",
+        r"fashion-mnist: train-images",
+    ),
     "a stage before its inputs": ("sample edm --configfile {smoke} --results {folder}/r", r"data.safetensors"),
     "weights that are a pickle": (
         "train edm --configfile {smoke} --results {prepared} "

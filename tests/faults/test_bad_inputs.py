@@ -55,6 +55,7 @@ def test_a_configuration_that_cannot_run_is_answered_with_one_line(name, tmp_pat
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_command_that_cannot_run_is_answered_with_one_line(name, folder, prepared, monkeypatch, capsys):
     monkeypatch.chdir(folder)
+    monkeypatch.delenv("DPMOT_DATA", raising=False)
     before = files_of(folder, prepared)
     text, message = COMMANDS[name]
     words = [

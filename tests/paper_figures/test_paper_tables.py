@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import json
 import re
 
 import numpy as np
@@ -506,3 +507,12 @@ def test_table_5_pairs_replicates_with_the_best_ranked_method_and_corrects_for_m
     assert "**best**" in text and f"Holm-corrected over the {len(found)} cells" in text
     (folder / "replicates.csv").unlink()
     assert table_5_differences.make(load(folder)).empty
+
+
+def test_a_caption_says_how_exact_the_data_are(results_folder):
+    folder = results_folder("smoke")
+    note = "CIFAR-10; cifar10.npz: 111 of 60000 images are JPEG copies"
+    (folder / "fingerprint.json").write_text(json.dumps({"data": {"note": note}}))
+    results = load(folder)
+    caption = table_1_quality.layout(table_1_quality.make(results), results).caption
+    assert caption.startswith(f"Data set {results.dataset} ({note}); ")

@@ -185,6 +185,15 @@ def test_heights_of_another_problem_or_without_a_value_are_refused(heights):
         transport.Start(setting(heights=heights))
 
 
+@pytest.mark.parametrize("number", [2, 5, 9, 30])
+def test_the_spectrum_is_that_of_the_covariance_with_fewer_images_than_pixels_and_with_more(number):
+    flat = IMAGES[:number].flatten(1).double()
+    values, vectors = gaussian.spectrum(flat - flat.mean(0))
+    assert len(values) == min(number - 1, 9)
+    torch.testing.assert_close(vectors * values @ vectors.T, torch.cov(flat.T, correction=0))
+    torch.testing.assert_close(vectors.T @ vectors, torch.eye(len(values), dtype=torch.float64))
+
+
 # --- all of them -------------------------------------------------------------------------------------------
 
 
@@ -194,7 +203,8 @@ def test_sample_k_sees_the_same_prior_noise_under_every_start():
     one = setting(heights=torch.zeros(30))
     torch.testing.assert_close(prior.Start(one)(rows).x.flatten(1) / 80, z)
     normal = gaussian.Start(one)
-    recovered = torch.linalg.solve(normal.root, (normal(rows).x.flatten(1).double() - normal.mean).T).T
+    root = 0.7 * torch.eye(9, dtype=torch.float64) + normal.vectors * normal.stretch @ normal.vectors.T
+    recovered = torch.linalg.solve(root, (normal(rows).x.flatten(1).double() - normal.mean).T).T
     torch.testing.assert_close(
         recovered.float(), z, rtol=1e-4, atol=1e-4
     )  # through float32 and a matrix of condition ten

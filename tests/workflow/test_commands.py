@@ -48,6 +48,15 @@ def test_a_configfile_on_the_command_line_replaces_the_default(fresh):
     assert "student" not in done.stdout + done.stderr
 
 
+@pytest.mark.parametrize("name", ["mnist", "celeba", "ffhq"])
+def test_the_papers_experiments_are_planned_without_their_data(fresh, name, monkeypatch):
+    monkeypatch.delenv("DPMOT_DATA", raising=False)
+    command = [sys.executable, "-m", "snakemake", "-n", "--workflow-profile", "none"]
+    done = fresh.run([*command, "--configfile", f"config/{name}.yaml"])
+    assert f"results/{name}/samples/dpm_ot_ncsnv2.safetensors" in done.stdout + done.stderr
+    assert "data: No data root is given: set DPMOT_DATA" in done.stderr
+
+
 def test_the_workflow_is_clean_under_lint():
     command = [sys.executable, "-m", "snakemake", "--lint"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)

@@ -33,7 +33,7 @@ STORED = {"A": "train", "C": "test"}
 
 def inputs(job: Mapping, layout) -> list[Path]:
     """Files that the measuring job reads."""
-    classifier = [] if "mixture" in job["extractors"] else [layout.classifier]
+    classifier = [layout.classifier] if "classifier" in job["extractors"] else []
     return [layout.data, *classifier, *(layout.samples(name) for name in job["methods"])]
 
 
@@ -77,7 +77,7 @@ def run(job: Mapping, layout) -> None:
 
 def _weights(job: Mapping, layout) -> list[Path]:
     networks = [layout.network(name) for name in sorted({method["network"] for method in job["methods"].values()})]
-    return networks + ([] if "mixture" in job["extractors"] else [layout.classifier])
+    return networks + ([layout.classifier] if "classifier" in job["extractors"] else [])
 
 
 def _references(extract: Extractors, parts: Mapping) -> dict[str, dict[str, Features]]:

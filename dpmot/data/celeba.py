@@ -1,0 +1,119 @@
+"""CelebA at 64x64: 202,599 aligned faces, 40 binary attributes.
+
+Source: Liu, Luo, Wang and Tang, "Deep Learning Face Attributes in the Wild", ICCV 2015; non-commercial research only,
+to be had from its authors (https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html), who publish no address that a program
+could use. In ``<root>/celeba/``: ``img_align_celeba.zip`` or its folder ``img_align_celeba/``,
+``list_eval_partition.txt``, and ``list_attr_celeba.txt`` where attributes are asked for.
+
+The aligned pictures have 178x218 pixels. Two crops are in use, both then resized to 64x64, bilinear and antialiased:
+
+    centre_140   the middle 140x140. The authors of DPM-OT take it, with the code of NCSNv2 (Song & Ermon 2020).
+    face_128     128x128 around (89, 121), as the code of DDIM (Song et al. 2021) has it.
+"""
+
+from collections.abc import Sequence
+from hashlib import file_digest, md5
+from pathlib import Path
+
+import numpy as np
+
+from dpmot.data import DataSet, data_root, require
+from dpmot.data._pictures import Archive, Folder, Picture, decoded
+from dpmot.data._train_test import kept
+
+SHAPE = (3, 64, 64)
+FOLDER, ARCHIVE = "img_align_celeba", "img_align_celeba.zip"
+PARTITION, ATTRIBUTES = "list_eval_partition.txt", "list_attr_celeba.txt"
+MD5SUMS = {  # as torchvision has them
+    ARCHIVE: "00d2c5bc6d35e252742224ab0c1e8fcb",
+    PARTITION: "d32c9cbf5e040fd4025c592c306e6668",
+    ATTRIBUTES: "75e246fa4810816ffd6ee81facbd244c",
+}
+GIVEN = (178, 218)
+CROPS = {"centre_140": (19, 39, 159, 179), "face_128": (25, 57, 153, 185)}  # left, top, right, bottom
+CITATION = "CelebA (Liu et al. 2015), non-commercial research only"
+
+
+def expected(root: Path | None = None, *, attributes: Sequence[str] = ("Male", "Smiling")) -> list[Path]:
+    """The archive, or its folder where that is there instead, and the lists.
+
+    Raises:
+        MissingData: no data root is given.
+    """
+    lists = [PARTITION, *([ATTRIBUTES] if attributes else [])]
+    folder = data_root(root, files=[f"celeba/{name}" for name in (ARCHIVE, *lists)]) / "celeba"
+    pictures = FOLDER if (folder / FOLDER).is_dir() and not (folder / ARCHIVE).exists() else ARCHIVE
+    return [folder / pictures, *(folder / name for name in lists)]
+
+
+def load(
+    *,
+    root: Path | None = None,
+    crop: str = "centre_140",
+    attributes: Sequence[str] = ("Male", "Smiling"),
+    num_train: int | None = None,
+) -> DataSet:
+    """uint8 (202599, 3, 64, 64): A the 162,770 training images, B the 19,867 for validation, C the 19,962 test images.
+
+    Args:
+        root: data root; None takes DPMOT_DATA.
+        crop: "centre_140" or "face_128".
+        attributes: those whose combinations are the classes, 2^len of them; () for a set without classes.
+        num_train: images kept in A (stratified); None keeps all.
+
+    Raises:
+        MissingData: a file is not there.
+        ValueError: a file is damaged or not the authors', no such crop or attribute, or num_train does not fit.
+    """
+    if crop not in CROPS:
+        raise ValueError(f'celeba: no crop "{crop}": choose {" or ".join(CROPS)}')
+    paths = expected(root, attributes=attributes)
+    require(paths)
+    split = _partition(paths[1])
+    labels = _labels(paths[2], attributes, list(split)) if attributes else np.zeros(len(split), np.int64)
+    picture = Picture(SHAPE, given=[GIVEN], crop=CROPS[crop])
+    if paths[0].is_dir():
+        source, told = Folder(paths[0], list(split), picture), "pictures of a folder, no checksum"
+    else:
+        names = [f"{FOLDER}/{name}" for name in split]
+        source, told = Archive(paths[0], names, picture, verify=_check), "archive checked by MD5"
+    images = decoded(source, shape=SHAPE, name=f"celeba-64-{crop}", options={"crop": crop})
+    parts = np.array(list(split.values()))
+    keep = kept(labels, parts, num_train, name="celeba")
+    return DataSet(
+        name="celeba",
+        images=images if keep.all() else images[keep],
+        labels=labels[keep],
+        split=parts[keep],
+        num_classes=2 ** len(attributes),
+        note=f"{CITATION}; crop {crop}, bilinear to 64x64; {told}",
+    )
+
+
+def _check(path: Path) -> None:
+    with path.open("rb") as file:
+        found = file_digest(file, lambda: md5(usedforsecurity=False)).hexdigest()
+    if found != MD5SUMS[path.name]:
+        raise ValueError(f"{path.name}: MD5 is {found}, not {MD5SUMS[path.name]}: cut off, damaged or another file")
+
+
+def _partition(path: Path) -> dict[str, str]:
+    """Name of each picture -> its part, in the file's order."""
+    _check(path)
+    rows = [line.split() for line in path.read_text(encoding="ascii").splitlines() if line]
+    return {name: "ABC"[int(part)] for name, part in rows}
+
+
+def _labels(path: Path, attributes: Sequence[str], names: Sequence[str]) -> np.ndarray:
+    """The class of each picture: its attributes as the digits of a binary number, the first the lowest."""
+    _check(path)
+    _, header, *rows = path.read_text(encoding="ascii").splitlines()
+    known = header.split()
+    for name in attributes:
+        if name not in known:
+            raise ValueError(f'celeba: no attribute "{name}": choose among {", ".join(known)}')
+    if [row.split(maxsplit=1)[0] for row in rows] != list(names):
+        raise ValueError(f"{path.name}: lists other pictures than {PARTITION}")
+    columns = [1 + known.index(name) for name in attributes]
+    values = np.array([[row.split()[column] == "1" for column in columns] for row in rows])
+    return (values << np.arange(len(attributes))).sum(axis=1).astype(np.int64)

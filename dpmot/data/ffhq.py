@@ -1,0 +1,89 @@
+"""FFHQ at 256x256: 70,000 faces, without classes.
+
+Source: Karras, Laine and Aila, "A Style-Based Generator Architecture for Generative Adversarial Networks", CVPR 2019;
+CC BY-NC-SA 4.0 (https://github.com/NVlabs/ffhq-dataset), at 1024x1024. Copies at 256x256 are made by their users, so
+there is no public checksum. In ``<root>/ffhq/`` the first of these is read:
+
+1. ``ffhq256.npz``, one array uint8 (70000, 256, 256, 3) as the evaluator of ADM has it, or with channels first;
+2. ``ffhq256.zip``, pictures of 256x256 in natural order of their names;
+3. ``images256x256/``, the same as a folder;
+4. ``images1024x1024/``, the published pictures, resized by an antialiased Lanczos filter.
+
+C is the test set of the authors of DPM-OT (with NCSNv2's and DDIM's code): the last tenth of a shuffle with seed 2019.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from dpmot.data import SPLIT_SEED, DataSet, data_root, require, stratified_choice
+from dpmot.data._pictures import Archive, Folder, Npz, Picture, Source, decoded, files_of, in_order, opened
+from dpmot.data._train_test import kept
+
+SHAPE = (3, 256, 256)
+COUNT = 70_000
+VERSIONS = ("ffhq256.npz", "ffhq256.zip", "images256x256", "images1024x1024")
+AUTHORS_SEED = 2019
+CITATION = "FFHQ (Karras, Laine and Aila 2019), CC BY-NC-SA 4.0"
+
+
+def expected(root: Path | None = None) -> list[Path]:
+    """The first version that is there, else the archive.
+
+    Raises:
+        MissingData: no data root is given.
+    """
+    folder = data_root(root, files=[f"ffhq/{VERSIONS[0]} (or {', '.join(VERSIONS[1:])})"]) / "ffhq"
+    present = [folder / name for name in VERSIONS if (folder / name).exists()]
+    return present[:1] or [folder / VERSIONS[1]]
+
+
+def load(*, root: Path | None = None, num_train: int | None = None) -> DataSet:
+    """uint8 (70000, 3, 256, 256): A 56,000, B 7,000, C the authors' 7,000 test images; one class.
+
+    Args:
+        root: data root; None takes DPMOT_DATA.
+        num_train: images kept in A; None keeps 56,000.
+
+    Raises:
+        MissingData: nothing is there.
+        ValueError: a file is damaged or not what its name says, or num_train does not fit.
+    """
+    (path,) = expected(root)
+    require([path])
+    source = _source(path)
+    if len(source) != COUNT:
+        raise ValueError(f"{path.name}: must hold {COUNT} images, found {len(source)}")
+    images = decoded(source, shape=SHAPE, name="ffhq-256", options={"version": path.name})
+    labels, split = np.zeros(COUNT, np.int64), authors_split(COUNT)
+    keep = kept(labels, split, num_train, name="ffhq")
+    return DataSet(
+        name="ffhq",
+        images=images if keep.all() else images[keep],
+        labels=labels[keep],
+        split=split[keep],
+        num_classes=1,
+        note=f"{CITATION}; from {path.name}, which has no public checksum",
+    )
+
+
+def _source(path: Path) -> Source:
+    whole = Picture(SHAPE, given=[(256, 256)])
+    if path.suffix == ".npz":
+        return Npz(path, SHAPE)
+    if path.suffix == ".zip":
+        with opened(path) as archive:
+            return Archive(path, in_order(archive.namelist()), whole)
+    published = Picture(SHAPE, given=[(1024, 1024)], resize="lanczos")
+    return Folder(path, files_of(path), published if path.name == VERSIONS[3] else whole)
+
+
+def authors_split(count: int) -> np.ndarray:
+    """(count,) of "A", "B", "C": C the last tenth of the authors' shuffle, B as many of the rest, by our own seed."""
+    order = np.random.RandomState(AUTHORS_SEED).permutation(count)
+    split = np.full(count, "A")
+    test = order[int(count * 0.9) :]
+    split[test] = "C"
+    rest = np.flatnonzero(split == "A")
+    split[rest[stratified_choice(np.zeros(len(rest), int), len(test), seed=SPLIT_SEED, purpose="split B")]] = "B"
+    return split

@@ -1,0 +1,85 @@
+"""Any folder of images, or a zip archive of one: the largest square in the middle, resized by an antialiased filter.
+
+Images that all lie in subfolders have these as classes, in the order of their names; else there is one class. Files
+are taken in natural order of their names, and split in three equal parts, stratified by class.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from dpmot.data import DataSet, data_root, require, stratified_split
+from dpmot.data._pictures import FILTERS, Archive, Folder, Picture, decoded, files_of, in_order, opened
+from dpmot.data._train_test import kept
+
+LEAST = 3  # one image a part
+
+
+def expected(root: Path | None = None, *, folder: str = "images") -> list[Path]:
+    """The folder, or the archive of that name.
+
+    Raises:
+        MissingData: no data root is given.
+    """
+    base = data_root(root, files=[f"{folder}/ or {folder}.zip"])
+    archive = base / f"{folder}.zip"
+    return [archive if archive.exists() and not (base / folder).is_dir() else base / folder]
+
+
+def load(
+    *,
+    root: Path | None = None,
+    folder: str = "images",
+    size: int = 64,
+    channels: int = 3,
+    resize: str = "bicubic",
+    num_train: int | None = None,
+) -> DataSet:
+    """uint8 (N, channels, size, size), a third each of A, B and C.
+
+    Args:
+        root: data root; None takes DPMOT_DATA.
+        folder: below the root.
+        size: side in pixels.
+        channels: 1 grey or 3 colour.
+        resize: a filter of Pillow, all antialiased: box, bilinear, hamming, bicubic or lanczos.
+        num_train: images kept in A (stratified); None keeps all.
+
+    Raises:
+        MissingData: the folder is not there.
+        ValueError: an option is not allowed, a file is damaged, or there are fewer than three images.
+    """
+    if channels not in (1, 3) or size < 1 or resize not in FILTERS:
+        allowed = f"channels 1 or 3, size >= 1 and resize one of {', '.join(FILTERS)}"
+        raise ValueError(f"folder: allowed are {allowed}, got {channels}, {size} and {resize}")
+    (path,) = expected(root, folder=folder)
+    require([path])
+    picture = Picture((channels, size, size), resize=resize)
+    if path.is_dir():
+        source = Folder(path, files_of(path), picture)
+    else:
+        with opened(path) as archive:
+            source = Archive(path, in_order(archive.namelist()), picture)
+    if len(source) < LEAST:
+        raise ValueError(f"{path}: holds {len(source)} images, at least {LEAST} are needed")
+    options = {"size": size, "channels": channels, "resize": resize}
+    name = "-".join([path.stem, *(str(value) for value in options.values())])
+    images = decoded(source, shape=picture.shape, name=name, options=options)
+    labels = _labels(source.names)
+    split = stratified_split(labels)
+    keep = kept(labels, split, num_train, name="folder")
+    return DataSet(
+        name="folder",
+        images=images if keep.all() else images[keep],
+        labels=labels[keep],
+        split=split[keep],
+        num_classes=int(labels.max()) + 1,
+        note=f"{len(source)} images of {path.name}, middle square, {resize} to {size}x{size}; no public checksum",
+    )
+
+
+def _labels(names: list[str]) -> np.ndarray:
+    above = [name.rpartition("/")[0] for name in names]
+    if not all(above):
+        return np.zeros(len(names), np.int64)
+    return np.unique(above, return_inverse=True)[1].astype(np.int64)

@@ -1,0 +1,165 @@
+"""scale: smoke, and the paper's own experiments: they are planned without data files, and shrink to stand-ins."""
+
+import json
+
+import pytest
+
+from dpmot import cli, plugins
+from dpmot.data import stand_in
+from dpmot.experiment import grid, jobs
+from dpmot.experiment.config import ConfigError, load, missing_data, validate
+from dpmot.experiment.scale import patch
+from dpmot.experiment.stages import prepare
+from dpmot.plugins import ROOT
+
+EXPERIMENTS = {"mnist": (1, 28, 28), "celeba": (3, 64, 64), "ffhq": (3, 256, 256)}
+AS_CODE = {"source_measure", "targets", "level", "nfe"}
+
+
+def planned(name, *overrides):
+    return load([ROOT / "config" / f"{name}.yaml"], overrides)
+
+
+@pytest.fixture(params=EXPERIMENTS)
+def name(request, monkeypatch):
+    monkeypatch.delenv("DPMOT_DATA", raising=False)
+    return request.param
+
+
+def test_an_experiment_of_the_paper_is_planned_without_its_data_and_says_what_is_missing(name, capsys):
+    assert cli.main(["plan", "--configfile", str(ROOT / "config" / f"{name}.yaml")]) == 0
+    shown = capsys.readouterr().out
+    assert f"{name}: 6 networks see" in shown and "data: No data root is given: set DPMOT_DATA" in shown
+
+
+def test_it_has_the_papers_budgets_every_rival_the_controls_and_each_departure_of_the_code(name):
+    config = planned(name)
+    methods = config["methods"]
+    assert config["nfe_budgets"] == [5, 10, 20, 30, 50]
+    samplers = {method["sampler"] for method in methods.values() if method["group"] == "rivals"}
+    distilled = {card["distillation"] for card in config["networks"].values() if "distillation" in card}
+    assert samplers == set(plugins.names("baselines")) and distilled == set(plugins.names("distillation"))
+    starts = {method.get("start", "prior") for method in methods.values()}
+    assert starts == set(plugins.names("starts"))
+    coded = [{key for key in AS_CODE if method.get(key) == "as_code"} for method in methods.values()]
+    assert all({key} in coded for key in AS_CODE) and AS_CODE in coded
+
+
+@pytest.mark.parametrize(("name", "levels", "largest", "steps", "step"), [
+    ("celeba", 500, 90, 5, 3.3e-6),
+    ("ffhq", 2311, 348, 3, 9e-7),
+])  # fmt: skip
+def test_the_authors_chain_has_their_numbers_in_our_units(name, levels, largest, steps, step):
+    """Their sigmas are for images in [0, 1] and double; step is their step_lr over the square of their last sigma."""
+    config = planned(name)
+    options = config["networks"]["ncsnv2"]["options"]
+    assert (options["num_levels"], options["sigma_max"], options["sigma_min"]) == (levels, 2 * largest, 2 * 0.01)
+    for method in config["methods"].values():
+        if method["sampler"] == "ncsnv2":
+            assert method["options"]["step"] == pytest.approx(step / 0.01**2)
+            assert method["options"].get("steps_per_level", 5) == steps
+
+
+def test_a_smoke_run_takes_stand_ins_in_the_shape_of_the_data_and_says_so(name):
+    config = planned(name, "scale=smoke")
+    assert config["experiment"] == f"{name}_smoke" and missing_data(config) is None
+    options = config["dataset_options"]
+    assert config["dataset"] == "stand_in" and tuple(options["shape"]) == EXPERIMENTS[name] and options["of"] == name
+    assert jobs.measure(config)["config"]["scale"] == "smoke"  # which is what the fingerprint is made of
+
+
+def test_a_smoke_run_keeps_every_start_sampler_network_and_option(name):
+    full, few = planned(name), planned(name, "scale=smoke")
+    assert set(few["methods"]) < set(full["methods"]) and len(few["methods"]) <= 30
+
+    def shown(config, key):
+        return {json.dumps(method.get(key)) for method in config["methods"].values()}
+
+    for key in ("start", "sampler", "group", "source_measure", "targets", "nfe", "heights", "network"):
+        assert shown(few, key) == shown(full, key)
+    for method in few["methods"]:
+        cells = list(grid.cells(few, method))
+        assert not all(cell["reason"] for cell in cells) and max(cell["nfe_budget"] for cell in cells) <= 10
+    assert grid.problems(few) and len(list(jobs.compute(few))) <= 40
+
+
+def test_what_was_scaled_once_stays_as_it_is(name):
+    config = planned(name, "scale=smoke")
+    assert validate(config) == config  # every job validates the resolved configuration again
+
+
+def test_a_smoke_run_of_a_set_without_files_keeps_its_images():
+    config = load([ROOT / "config" / "digits.yaml"], ["scale=smoke"])
+    assert config["dataset"] == "digits" and config["experiment"] == "digits_smoke"
+    assert config["num_samples"] == 200 and config["sample_seeds"] == [0]
+
+
+def test_a_folder_of_images_is_replaced_in_the_size_asked_for():
+    options = "dataset=folder", "dataset_options={size: 48, channels: 1}", "scale=smoke"
+    assert load([ROOT / "config" / "smoke.yaml"], options)["dataset_options"]["shape"] == [1, 48, 48]
+
+
+def test_another_scale_and_too_few_samples_are_refused():
+    with pytest.raises(ConfigError, match=r"scale: .*allowed: full, smoke"):
+        load([ROOT / "config" / "smoke.yaml"], ["scale=tiny"])
+    with pytest.raises(ConfigError, match=r"num_samples: 60 is less than 200, which the copying test C_T needs"):
+        load([ROOT / "config" / "smoke.yaml"], ["num_samples=60"])
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "side"), [(28, 28, 1), (32, 32, 1), (64, 64, 2), (256, 256, 8), (100, 100, 4), (99, 99, 1)]
+)
+def test_patches_bring_an_image_to_thirty_two_pixels_as_far_as_they_divide_it(height, width, side):
+    assert patch(height, width) == side
+
+
+def test_an_experiment_without_classes_trains_no_classifier():
+    config = planned("ffhq")
+    assert "classify" not in {job["name"] for job in jobs.compute(config)}
+    assert "classify" in {job["name"] for job in jobs.compute(planned("celeba"))}
+    assert jobs.measure(config)["extractors"] == ["pixels", "inception"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("{crop: 3}", r"dataset_options.crop: 3 is no text"),
+        ("{attributes: Male}", r"dataset_options.attributes: 'Male' is no list"),
+        ("{corp: face_128}", r'dataset_options: unknown option "corp"; allowed: crop, attributes, num_train'),
+    ],
+)
+def test_options_of_a_data_set_are_checked_before_anything_is_read(options, message):
+    with pytest.raises(ConfigError, match=message):
+        planned("celeba", f"dataset_options={options}")
+
+
+def test_prepare_names_the_missing_file_and_downloads_only_when_asked(tmp_path, monkeypatch, capsys):
+    arguments = ["--configfile", str(ROOT / "config" / "mnist.yaml"), "--results", str(tmp_path / "r")]
+    (tmp_path / "data").mkdir()
+    asked = []
+    monkeypatch.setattr("dpmot.data._idx.fetch", asked.append)
+    for overrides, count in (([], 0), (["download=true"], 1)):
+        given = ["--config", f"data_root={tmp_path / 'data'}", *overrides]
+        assert cli.main(["prepare", *arguments, *given]) == 1
+        assert "Missing in" in (shown := capsys.readouterr().err) and "train-images-idx3-ubyte.gz" in shown
+        assert len(asked) == count
+
+
+def test_what_is_missing_depends_on_the_options(tmp_path):
+    (tmp_path / "celeba").mkdir()
+    with_classes, without = (
+        missing_data(planned("celeba", f"data_root={tmp_path}", f"dataset_options={{attributes: {given}}}"))
+        for given in ("[Male]", "[]")
+    )
+    assert "list_attr_celeba.txt" in with_classes and "list_attr_celeba.txt" not in without
+
+
+def test_the_prepared_stand_ins_carry_their_note(tmp_path):
+    config = planned("mnist", "scale=smoke")
+    layout = jobs.Layout(tmp_path)
+    prepare.run(jobs.prepare(config), layout)
+    from dpmot.experiment.stages._session import read_data
+
+    parts, _, facts = read_data(layout.data)
+    assert facts["note"] == f"{prepare.NO_NUMBER}; in the place of mnist: {stand_in.NOTE}"  # captions print it
+    assert [tuple(parts[part].raw.shape) for part in "ABC"] == [(100, 1, 28, 28)] * 3
