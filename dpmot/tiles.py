@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 TILE = 128
+COLUMNS = 64  # a multiple of every vector length
 Result = TypeVar("Result")
 
 
@@ -42,6 +43,17 @@ def in_tiles(function: Callable, *rows: Tensor, tile: int = TILE):
     if isinstance(parts[0], tuple):
         return tuple(torch.cat(columns) for columns in zip(*parts, strict=True))
     return torch.cat(parts) if len(parts) > 1 else parts[0]
+
+
+def product(rows: Tensor, matrix: Tensor) -> Tensor:
+    """rows (tile, K) @ matrix (K, n), where a row's last bits do not depend on its place in the tile.
+
+    Matrix libraries compute the last few columns of a product by another path, in which rows differ (measured with MKL
+    at n = 9: a third of the rows). So n is filled up with zeros to a multiple of COLUMNS.
+    """
+    n = matrix.shape[1]
+    whole = torch.nn.functional.pad(matrix, (0, -n % COLUMNS)) if n % COLUMNS else matrix
+    return (rows @ whole)[:, :n]
 
 
 def in_halves(function: Callable[[Sequence], Result], rows: Sequence, *, tile: int = TILE) -> list[Result]:

@@ -33,6 +33,7 @@ FLOORS = {"real_train": "real, split A (train)", "real_test": "real, split C (te
 GROUPS = {
     "rivals": "Rivals, from the prior",
     "dpm_ot": "DPM-OT",
+    "singular": "DPM-OT, singular set",
     "controls": "Controls",
     "as_code": "DPM-OT, options of the authors' code",
 }
@@ -109,7 +110,7 @@ class Results:
         return f"{label} on {self.attribute(method, 'network')}" if shared else label
 
     def group(self, method: str) -> str:
-        """Group of a method: rivals, dpm_ot, controls, as_code, sweep, identity, reference or other."""
+        """Group of a method: rivals, dpm_ot, singular, controls, as_code, sweep, identity, reference or other."""
         return str(self.experiment["methods"].get(method, {}).get("group") or "other")
 
     def attribute(self, method: str, column: str) -> str:

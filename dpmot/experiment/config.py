@@ -44,6 +44,11 @@ FITS = "points of a mixture have kind mixture, images have the kinds that are tr
 NUMBERS = {float: int | float}
 KINDS = {float: "number", int: "integer", bool: "boolean", str: "text", type(None): "null"}
 DISTILLATION_ARGUMENTS = ("teacher", "chain", "images", "schedule", "seed", "labels", "step_counts", "checkpoint")
+SINGULAR_OPTIONS = {  # option -> the values of singular that take it
+    "angle": ("discard", "treat", "as_code"),
+    "top_k": ("discard", "treat", "as_code"),
+    "tau": ("treat", "smooth"),
+}
 SAMPLER_ARGUMENTS = ("denoiser", "x", "sigmas", "noise", "callback")
 
 
@@ -306,11 +311,27 @@ def _check_method(config: Mapping, method: Mapping, where: str) -> None:
         raise ConfigError(f"{where}.targets: a prior start has no atoms")
     if method.get("nfe") == "as_code" and method["sampler"] == "none":
         raise ConfigError(f"{where}.nfe: sampler none spends no evaluation, so there is none to add")
-    for key in ("source_measure", "heights"):
+    for key in ("source_measure", "heights", "singular", *SINGULAR_OPTIONS):
         if key in method and start != "transport":
             raise ConfigError(f"{where}.{key}: only for start transport, not for {start}")
+    _check_singular(method, where)
     if method.get("level") == "star" and "selection" not in config:
         raise ConfigError(f"{where}.level: star needs a selection block that finds sigma_M*")
+
+
+def _check_singular(method: Mapping, where: str) -> None:
+    kind = method.get("singular", "plain")
+    for key, kinds in SINGULAR_OPTIONS.items():
+        if key in method and kind not in kinds:
+            raise ConfigError(f"{where}.{key}: singular {kind} takes none; only {', '.join(kinds)} do")
+    if kind in SINGULAR_OPTIONS["tau"] and "tau" not in method:
+        raise ConfigError(
+            f"{where}.tau: singular {kind} needs it: the width of the smoothing in units of <x, y>, e.g. 0.5"
+        )
+    if kind == "as_code" and method.get("angle", 0) > 1:
+        raise ConfigError(
+            f"{where}.angle: {method['angle']} is no share of the range of angles, which as_code takes: 0..1"
+        )
 
 
 def _check_values(sampler, options: Mapping, where: str) -> None:

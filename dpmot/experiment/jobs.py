@@ -177,7 +177,8 @@ def sample(config: Mapping, name: str) -> dict:
 
 def _start_options(method: Mapping, start: str, source: str) -> dict:
     if start == "transport":
-        return {"source": source, "heights": method.get("heights", "solved")}
+        singular = {key: method[key] for key in ("singular", "angle", "tau", "top_k") if key in method}
+        return {"source": source, "heights": method.get("heights", "solved"), **singular}
     law = getattr(plugins.find("baselines", method["sampler"]), "PRIOR", None) if start == "prior" else None
     return {"law": law} if law else {}
 

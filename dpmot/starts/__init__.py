@@ -4,7 +4,7 @@ A file exports ``Start``, built from a :class:`Setting` and its own options; cal
 the points at noise level ``sigma``, in units x = x0 + sigma eps. Sample k sees the same prior noise under every start.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple, Protocol
@@ -21,10 +21,12 @@ class Points(NamedTuple):
     Attributes:
         x: (B, *S).
         source: index of the stored image behind each point, (B,) int64; None where no image is stored.
+        redraws: how often the noise of each point was drawn anew, (B,) int64; None where it never is.
     """
 
     x: Tensor
     source: Tensor | None
+    redraws: Tensor | None = None
 
 
 class Start(Protocol):
@@ -34,6 +36,32 @@ class Start(Protocol):
     nfe: int
 
     def __call__(self, seeds: Sequence[int]) -> Points: ...
+
+
+def latents(images: Tensor, sigma: float, atom_seed: int) -> Tensor:
+    """Noisy latents y_i = x0_i + sigma eps_i of images (N, *S): one noise per image, the same at every level."""
+    rows = [streams.MAX_SAMPLES * atom_seed + i for i in range(len(images))]
+    return images + sigma * streams.normal(rows, images.shape[1:], "atoms")
+
+
+def prior_noise(
+    seeds: Sequence[int], shape: Sequence[int], *, source: str = "normal", redraws: Tensor | None = None
+) -> Tensor:
+    """The prior draw of each sample, (B, *S): N(0, 1), or U[0, 1) for the authors' uniform source.
+
+    Args:
+        seeds: one per sample.
+        shape: S.
+        source: "normal" or "uniform".
+        redraws: how often each sample's noise was drawn anew, (B,); the r-th is from the stream (seed, "prior", r).
+    """
+    draw = streams.normal if source == "normal" else streams.uniform
+    noise = draw(seeds, shape, "prior")
+    for r in [] if redraws is None else redraws.unique().tolist():
+        rows = (redraws == r).nonzero()[:, 0]
+        if r:
+            noise[rows] = draw([seeds[k] for k in rows], shape, "prior", r)
+    return noise
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +74,7 @@ class Setting:
         sigma: noise level sigma_M of the start.
         atom_seed: seed of the atoms' noise.
         heights: solved heights (N,) of the transport problem; None for starts that need none.
+        noise: the prior draws, called as `prior_noise` is.
     """
 
     chain: Chain
@@ -53,20 +82,9 @@ class Setting:
     sigma: float
     atom_seed: int
     heights: Tensor | None = None
+    noise: Callable[..., Tensor] = prior_noise
 
     @cached_property
     def atoms(self) -> Tensor:
         """The noisy latents y_i = x0_i + sigma eps_i, (N, *S); eps_i from the stream (atom_seed, i)."""
         return latents(self.images, self.sigma, self.atom_seed)
-
-
-def latents(images: Tensor, sigma: float, atom_seed: int) -> Tensor:
-    """Noisy latents y_i = x0_i + sigma eps_i of images (N, *S): one noise per image, the same at every level."""
-    rows = [streams.MAX_SAMPLES * atom_seed + i for i in range(len(images))]
-    return images + sigma * streams.normal(rows, images.shape[1:], "atoms")
-
-
-def prior_noise(seeds: Sequence[int], shape: Sequence[int], *, source: str = "normal") -> Tensor:
-    """The prior draw of each sample, (B, *S): N(0, 1), or U[0, 1) for the authors' uniform source."""
-    draw = streams.normal if source == "normal" else streams.uniform
-    return draw(seeds, shape, "prior")

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import torch
 
-from dpmot.starts import Points, Setting, prior_noise
+from dpmot.starts import Points, Setting
 from dpmot.tiles import in_tiles
 
 
@@ -18,7 +18,7 @@ class Start:
     nfe = 0
 
     def __init__(self, setting: Setting) -> None:
-        self.sigma, self.shape = setting.sigma, setting.images.shape[1:]
+        self.sigma, self.shape, self.noise = setting.sigma, setting.images.shape[1:], setting.noise
         flat = setting.images.flatten(1).double()
         self.mean = flat.mean(0)
         values, vectors = torch.linalg.eigh(torch.cov(flat.T, correction=0))
@@ -26,6 +26,6 @@ class Start:
 
     def __call__(self, seeds: Sequence[int]) -> Points:
         """One point per seed."""
-        z = prior_noise(seeds, self.shape).flatten(1)
+        z = self.noise(seeds, self.shape).flatten(1)
         x = self.mean + in_tiles(lambda rows: rows @ self.root, z.double())
         return Points(x.to(z.dtype).reshape(len(z), *self.shape), None)

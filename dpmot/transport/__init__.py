@@ -11,15 +11,19 @@ from dpmot.transport.atoms import Atoms, TensorAtoms
 from dpmot.transport.certificate import Certificate, certify
 from dpmot.transport.potential import BrenierPotential
 from dpmot.transport.problem import SemiDiscreteProblem
+from dpmot.transport.singular import Barycentre, SmoothedPotential, angles
 from dpmot.transport.solver import SemiDiscreteSolver, TransportSolution
 
 __all__ = [
     "Atoms",
+    "Barycentre",
     "BrenierPotential",
     "Certificate",
     "SemiDiscreteProblem",
     "SemiDiscreteSolver",
+    "SmoothedPotential",
     "TensorAtoms",
     "TransportSolution",
+    "angles",
     "certify",
 ]

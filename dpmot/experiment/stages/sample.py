@@ -115,8 +115,8 @@ class Method:
         """All samples of a cell, and the network evaluations spent on each; by halves where memory is short.
 
         Returns:
-            "images" (n, *S) as stored, "source" (n,) where images stand behind the start, "labels" (n,) where the
-            network takes classes, "start" and "prior", the first points in float32.
+            "images" (n, *S) as stored, "source" (n,) where images stand behind the start, "redraws" (n,) where noise
+            is drawn anew, "labels" (n,) where the network takes classes, "start" and "prior", the first points.
 
         Raises:
             OverBudget: more evaluations than predicted for the cell.
@@ -141,9 +141,12 @@ class Method:
         shape = self.part.raw.shape[1:]
         drawn = {"images": encode(x, self.part.raw), "start": points.x[:SHOWN].float()}
         law = self.job["start_options"].get("law", self.job["source"])
-        drawn["prior"] = prior_noise(rows[:SHOWN], shape, source=law)
+        redraws = None if points.redraws is None else points.redraws[:SHOWN]
+        drawn["prior"] = prior_noise(rows[:SHOWN], shape, source=law, redraws=redraws)
         if points.source is not None:
             drawn["source"] = points.source
+        if points.redraws is not None:
+            drawn["redraws"] = points.redraws
         if labels is not None:
             drawn["labels"] = labels
         return drawn, counting.nfe + start.nfe
