@@ -132,6 +132,7 @@ def validate(config: Mapping) -> dict:
             _check_method(config, method, f"methods.{name}")
         _check_selection(config)
         _check_identity(config)
+        _check_coupling(config)
         _check_pages(config)
         for name in config["methods"]:
             _check_levels(config, name)
@@ -382,6 +383,20 @@ def _check_identity(config: Mapping) -> None:
             raise ConfigError(
                 f'identity: no metric "{metric}"; allowed are {", ".join(sorted(stems))} with their suffix'
             )
+
+
+def _check_coupling(config: Mapping) -> None:
+    for name in config.get("coupling", {}).get("methods", []):
+        if name not in config["methods"]:
+            raise ConfigError(f'coupling.methods: no method "{name}" under methods')
+        method, where = config["methods"][name], f"coupling.methods: {name}"
+        if method["sampler"] == "none" or isinstance(method.get("level"), list) or method.get("level") == "star":
+            raise ConfigError(f"{where} must have a sampler and one level, no list and no star")
+        if grid.transport_options(method)[1] != "normal" or method.get("start") == "gaussian":
+            raise ConfigError(f"{where} must start from normal noise by transport, copy, fresh_noise or prior")
+        for cell in grid.cells(grid.coupled(config, name), name):
+            if cell["reason"]:
+                raise ConfigError(f"{where}: {cell['reason']}")
 
 
 def _check_pages(config: Mapping) -> None:

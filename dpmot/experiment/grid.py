@@ -12,7 +12,7 @@ from functools import partial
 from dpmot import plugins
 from dpmot.diffusion.sigmas import Chain, Grid, UnattainableBudget
 
-SELECTION_SEED = 1000
+SELECTION_SEED, COUPLING_SEED = 1000, 2000
 
 
 def chain_of(config: Mapping, network: str) -> Chain:
@@ -160,6 +160,14 @@ def sigmas(chain: Chain, cell: Mapping) -> Grid:
     return chain.grid(cell["steps"], cell["sigma_start"], family=cell["family"])
 
 
+def coupled(config: Mapping, name: str) -> dict:
+    """The configuration as the coupling job sees one of its methods: one budget, one seed."""
+    coupling = config["coupling"]
+    seed = coupling.get("sample_seed", COUPLING_SEED)
+    method = {**config["methods"][name], "nfe_budgets": [coupling["nfe"]], "sample_seeds": [seed]}
+    return {**config, "methods": {name: method}}
+
+
 def problem(split: str, source: str, sigma: float) -> str:
     """Name of one transport problem; no network is part of it, because the map does not depend on any."""
     return f"{split}-{source}-{sigma:.8g}"
@@ -189,6 +197,11 @@ def problems(config: Mapping) -> list[dict]:
         if method.get("level") == "star":
             for sigma in config["selection"]["sigmas"]:
                 add(*options, sigma)
+    for name in config.get("coupling", {}).get("methods", []):
+        method = config["methods"][name]
+        if method.get("start") == "transport" and method.get("heights") != "zero":
+            for cell in cells(coupled(config, name), name):
+                add(*transport_options(method), cell["sigma_atoms"])
     for sigma in config.get("selection", {}).get("sigmas", []):
         add("A", "normal", sigma)
     return [found[name] for name in sorted(found)]

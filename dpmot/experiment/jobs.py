@@ -49,6 +49,16 @@ class Layout:
         return self.root / "star.json"
 
     @property
+    def coupling(self) -> Path:
+        """Quantities of the coupling of noise and samples, tidy."""
+        return self.root / "coupling.csv"
+
+    @property
+    def strips(self) -> Path:
+        """Samples along arcs between two noises."""
+        return self.root / "strips.safetensors"
+
+    @property
     def features(self) -> Path:
         """Side folder of features that are slow to extract, by content; no rule declares it."""
         return self.root / ".features"
@@ -141,6 +151,28 @@ def select(config: Mapping) -> dict:
     return {**job, "stage": "select", "name": "select", "code": [f"{STAGES}.select", *job["code"]]}
 
 
+def couple(config: Mapping) -> dict:
+    """The job that measures what the map from noise to sample is like.
+
+    Raises:
+        ConfigError: the experiment does not ask for it.
+    """
+    if "coupling" not in config:
+        raise ConfigError("coupling: this experiment has no such block; config/singular.yaml has one")
+    coupling = {"moves": [0.01, 0.03, 0.1, 0.3, 1.0], "num_noises": 4000, "num_samples": 400, **config["coupling"]}
+    samples = {name: sample(grid.coupled(config, name), name) for name in coupling["methods"]}
+    return {
+        "stage": "couple",
+        "name": "couple",
+        "experiment": config["experiment"],
+        "dataset": config["dataset"],
+        "samples": {name: {key: v for key, v in job.items() if key != "code"} for name, job in samples.items()},
+        **{key: coupling[key] for key in ("moves", "num_noises", "num_samples")},
+        "threads": config["threads"],
+        "code": sorted({f"{STAGES}.couple", *(module for job in samples.values() for module in job["code"])}),
+    }
+
+
 def sample(config: Mapping, name: str) -> dict:
     """The job that draws all samples of one method: every level, budget and seed.
 
@@ -214,7 +246,8 @@ def measure(config: Mapping) -> dict:
 
 def timings(config: Mapping) -> dict:
     """The job that gathers the timings of all others."""
-    names = [job["name"] for job in [*compute(config), measure(config)]]
+    coupling = [couple(config)] if "coupling" in config else []
+    names = [job["name"] for job in [*compute(config), *coupling, measure(config)]]
     return {
         "stage": "timings",
         "name": "timings",

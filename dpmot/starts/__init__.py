@@ -45,7 +45,12 @@ def latents(images: Tensor, sigma: float, atom_seed: int) -> Tensor:
 
 
 def prior_noise(
-    seeds: Sequence[int], shape: Sequence[int], *, source: str = "normal", redraws: Tensor | None = None
+    seeds: Sequence[int],
+    shape: Sequence[int],
+    *,
+    source: str = "normal",
+    redraws: Tensor | None = None,
+    stream: str = "prior",
 ) -> Tensor:
     """The prior draw of each sample, (B, *S): N(0, 1), or U[0, 1) for the authors' uniform source.
 
@@ -53,14 +58,15 @@ def prior_noise(
         seeds: one per sample.
         shape: S.
         source: "normal" or "uniform".
-        redraws: how often each sample's noise was drawn anew, (B,); the r-th is from the stream (seed, "prior", r).
+        redraws: how often each sample's noise was drawn anew, (B,); the r-th is from the stream (seed, stream, r).
+        stream: name of the draws.
     """
     draw = streams.normal if source == "normal" else streams.uniform
-    noise = draw(seeds, shape, "prior")
+    noise = draw(seeds, shape, stream)
     for r in [] if redraws is None else redraws.unique().tolist():
         rows = (redraws == r).nonzero()[:, 0]
         if r:
-            noise[rows] = draw([seeds[k] for k in rows], shape, "prior", r)
+            noise[rows] = draw([seeds[k] for k in rows], shape, stream, r)
     return noise
 
 

@@ -80,7 +80,7 @@ class Start:
         source = self.potential.cell(noise.flatten(1))
         x = self.setting.atoms[source]
         if self.smoothed is not None:
-            near = torch.full((len(x),), True) if self.singular == "smooth" else self.near(noise)
+            near = self.averaged(noise)
             if near.any():
                 x[near] = self.barycentres(noise[near], [seeds[k] for k in near.nonzero()[:, 0]])
         return Points(x, source, redraws)
@@ -94,11 +94,24 @@ class Start:
         x = self.smoothed.transport(flat).x + self.sigma * missing.sqrt().float()[:, None] * top_up
         return x.reshape(noise.shape)
 
+    def clean(self, noise: Tensor) -> Tensor:
+        """What is below the noise of the starts of noises (B, *S): sum_i p_i x0_i, (B, *S)."""
+        x0 = self.setting.images[self.potential.cell(noise.flatten(1))]
+        if self.smoothed is not None:
+            near = self.averaged(noise)
+            mean = self.smoothed.average(noise[near].flatten(1), self.setting.images.flatten(1))
+            x0[near] = mean.reshape(-1, *x0.shape[1:])
+        return x0
+
     @cached_property
     def noises(self) -> Tensor:
         """The atoms' noises and the squares of their norms, (eps_i, |eps_i|^2): (N, d + 1)."""
         eps = ((self.setting.atoms - self.setting.images) / self.sigma).flatten(1)
         return torch.cat([eps, eps.square().sum(1, keepdim=True)], 1)
+
+    def averaged(self, noise: Tensor) -> Tensor:
+        """Which noises (B, *S) are sent to a barycentre, (B,)."""
+        return torch.full((len(noise),), True) if self.singular == "smooth" else self.near(noise)
 
     def near(self, noise: Tensor, angle: float | None = None) -> Tensor:
         """Which noises (B, *S) lie near the singular set, (B,)."""

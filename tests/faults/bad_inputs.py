@@ -66,6 +66,22 @@ CONFIGURATIONS = {
         "methods={x: {network: edm, start: transport, sampler: ddim, singular: drop}}",
         r"methods.x.singular: 'drop' is not one of .*; allowed: plain, discard, treat, as_code, smooth",
     ),
+    "coupling of an unknown method": (
+        "coupling={methods: [ot], nfe: 5}",
+        r'coupling.methods: no method "ot" under methods',
+    ),
+    "coupling at many levels": (
+        "coupling={methods: [sweep], nfe: 5}",
+        r"coupling.methods: sweep must have a sampler and one",
+    ),
+    "coupling that no budget meets": (
+        "coupling={methods: [student], nfe: 2}",
+        r"coupling.methods: student: NFE 2: .*distilled for 5, 10 steps",
+    ),
+    "coupling of uniform noise": (
+        "coupling={methods: [dpm_ot_as_code], nfe: 5}",
+        r"coupling.methods: dpm_ot_as_code must start from normal noise",
+    ),
     "option that is no number": ("networks={edm: {options: {sigma_data: abc}}}", r"sigma_data: 'abc' is no number"),
     "too few samples": ("num_samples=40", r"num_samples: 40"),
     "selection seed reported": (

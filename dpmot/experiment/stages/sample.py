@@ -1,7 +1,7 @@
 """Draw all samples of one method: every level, NFE budget and seed, with the evaluations counted."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -17,7 +17,7 @@ from dpmot.diffusion.sigmas import BadGrid, Chain, current_step
 from dpmot.experiment import grid
 from dpmot.experiment.records import read_json
 from dpmot.experiment.stages._session import Fault, Part, encode, read, read_data, session
-from dpmot.starts import Setting, Start, prior_noise
+from dpmot.starts import Points, Setting, Start, prior_noise
 from dpmot.tiles import in_halves
 
 SHOWN = 16  # start points and prior noises kept for the figures
@@ -104,11 +104,11 @@ class Method:
         )
 
     @lru_cache(maxsize=1)  # noqa: B019 - one method per process; cells of one level follow each other
-    def start(self, sigma: float | None) -> Start:
-        """The start at atoms of noise level sigma."""
+    def start(self, sigma: float | None, noise: Callable[..., Tensor] = prior_noise) -> Start:
+        """The start at atoms of noise level sigma, given these prior draws."""
         level = self.network.chain.sigma_max if sigma is None else sigma
         solved = self.heights.get(self._problem(sigma))
-        setting = Setting(self.network.chain, self.part.floats, level, self.job["atom_seed"], solved)
+        setting = Setting(self.network.chain, self.part.floats, level, self.job["atom_seed"], solved, noise)
         return plugins.find("starts", self.job["start"]).Start(setting, **self.job["start_options"])
 
     def draw(self, cell: Mapping) -> tuple[dict[str, Tensor], int]:
@@ -130,12 +130,11 @@ class Method:
     def _drawn(self, cell: Mapping, rows: Sequence[int]) -> tuple[dict[str, Tensor], int]:
         start = self.start(cell["sigma_atoms"])
         points = start(rows)
-        labels = self._labels(rows, points.source)
-        counting = CountingDenoiser(TiledDenoiser(self.network.denoiser(cell["steps"]), labels=labels))
-        x = self._sample(counting, points.x.double(), cell, rows)
-        if counting.nfe + start.nfe > cell["nfe"]:
+        labels = self.labels(rows, points.source)
+        x, counted = self.finish(points, cell, rows, labels=labels)
+        if counted + start.nfe > cell["nfe"]:
             raise OverBudget(
-                f"{self.job['name']}: {counting.nfe + start.nfe} evaluations were spent, {cell['nfe']} are allowed at "
+                f"{self.job['name']}: {counted + start.nfe} evaluations were spent, {cell['nfe']} are allowed at "
                 f"NFE {cell['nfe_budget']}; correct num_steps in baselines/{self.job['sampler']}.py"
             )
         shape = self.part.raw.shape[1:]
@@ -149,7 +148,14 @@ class Method:
             drawn["redraws"] = points.redraws
         if labels is not None:
             drawn["labels"] = labels
-        return drawn, counting.nfe + start.nfe
+        return drawn, counted + start.nfe
+
+    def finish(
+        self, points: Points, cell: Mapping, rows: Sequence[int], *, labels: Tensor | None = None
+    ) -> tuple[Tensor, int]:
+        """The sampler's way from the points of these seeds to the samples, (B, *S), and the evaluations it spent."""
+        counting = CountingDenoiser(TiledDenoiser(self.network.denoiser(cell["steps"]), labels=labels))
+        return self._sample(counting, points.x.double(), cell, rows), counting.nfe
 
     def _sample(self, denoiser: CountingDenoiser, x: Tensor, cell: Mapping, rows: Sequence[int]) -> Tensor:
         if self.job["sampler"] == "none":
@@ -176,7 +182,7 @@ class Method:
             raise ValueError(f"{sampler.relative_to(plugins.ROOT)}: {error}") from None
         return x
 
-    def _labels(self, rows: Sequence[int], source: Tensor | None) -> Tensor | None:
+    def labels(self, rows: Sequence[int], source: Tensor | None) -> Tensor | None:
         """The class each sample is drawn for, (B,): its source image's, or a uniform one from the stream "label"."""
         if not self.network.classes:
             return None
