@@ -21,33 +21,33 @@ PANELS = {"cell_changes": "share of draws that change their atom", "sample_dista
 
 def _draw(axes: Axes, results: Results, quantity: str) -> None:
     rows = results.coupling[results.coupling["quantity"] == quantity]
-    looks, ends = style.styles(results), []
+    looks = style.styles(results)
     for method, cells in rows.groupby("method", sort=False):
         cells, look = cells.sort_values("move"), looks[method]
         errors = [(cells["value"] - cells["low"]).clip(lower=0), (cells["high"] - cells["value"]).clip(lower=0)]
         axes.errorbar(
             cells["move"], cells["value"], yerr=errors, color=look.colour, marker=look.marker, linestyle=look.line,
-            markersize=3, linewidth=1, elinewidth=0.7,
+            markersize=3, linewidth=1, elinewidth=0.7, label=style.symbols(results.title(method)),
         )  # fmt: skip
-        ends.append((cells["move"].iloc[-1], cells["value"].iloc[-1], style.short(results, method), look.colour))
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_xlabel("move $e$ of the noise")
     axes.set_title(PANELS[quantity])
-    style.label_ends(axes, ends)
 
 
 def make(results: Results) -> Figure:
     """The figure."""
-    figure = Figure(figsize=(style.WIDTH, 3.4))
+    figure = Figure(figsize=(style.WIDTH, 4.2))
     if results.coupling is None:
         style.blank(figure.subplots(), "not run: the results hold no coupling.csv")
         return figure
     panels = figure.subplots(1, len(PANELS))
-    labels = [style.short(results, method) for method in results.coupling["method"].unique()]
-    style.columns(figure, len(PANELS), labels, top=0.25, bottom=0.75, hspace=0)
+    figure.subplots_adjust(left=0.07, right=0.99, top=0.93, bottom=0.36, wspace=0.17)
     for axes, quantity in zip(panels, PANELS, strict=True):
         _draw(axes, results, quantity)
+    # the right panel has every method
+    figure.legend(*panels[-1].get_legend_handles_labels(), loc="lower left", bbox_to_anchor=(0.05, 0.06), ncols=4,
+                  frameon=False, fontsize=6.5)  # fmt: skip
     rows = results.coupling
     prints = ", ".join(dict.fromkeys(rows["fingerprint"]))
     noises = " or ".join(sorted(rows["num_noises"].unique(), key=int))

@@ -46,7 +46,7 @@ def _draw_paths(figure: Figure, strips: dict[str, np.ndarray], results: Results)
             axes.plot(train[:, 0], train[:, 1], ".", color="#BBBBBB", markersize=1.5, zorder=1)
         for frames, colour in zip(pairs, (style.BLUE, style.VERMILLION), strict=False):
             axes.plot(frames[:, 0], frames[:, 1], "o-", color=colour, markersize=2.5, linewidth=0.8, zorder=2)
-        axes.set_title(style.symbols(results.title(method)), fontsize=7)
+        axes.set_title(style.symbols(results.title(method)), fontsize=6.5)
         axes.set_aspect("equal", adjustable="box")
         axes.set_xticks([])
         axes.set_yticks([])

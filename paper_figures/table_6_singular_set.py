@@ -33,6 +33,7 @@ DRAWS = {
     "noise_level": "noise level / told",
 }
 ALPHA = 0.05
+OF_SOURCES = ("recovery_pixels", "mass_error_pixels")  # starts that store no image have none
 SETTING = ("network", "sampler", "level")
 
 
@@ -50,8 +51,11 @@ def plain(results: Results) -> str | None:
 def _metrics(results: Results) -> dict[tuple[str, str], str]:
     """(metric, reference) -> title."""
     family = results.families[0]
+    off_mode = f"off_mode_{family}"
+    known = {(off_mode, results.reference(off_mode)): "off-mode"} if off_mode in set(results.metrics["metric"]) else {}
     return {
         ("mmr_0.1", results.reference("mmr_0.1")): "MMR at t = 0.1",
+        **known,
         (f"fd_{family}", "test"): f"{quality_name('fd', family)} against test",
         (f"recall_{family}", "test"): "recall",
         ("recovery_pixels", "train"): "source recovery",
@@ -95,6 +99,8 @@ def _against(results: Results, row: Mapping, top: Mapping | None) -> dict:
 def _entry(row: Mapping | None, base: str, footnotes: dict[str, str], n: str) -> Cell:
     if row is None:
         return Cell("not run")
+    if row["metric"] in OF_SOURCES and row["status"] == "not run":
+        return Cell("–")
     shown = comparison.cell({**row, "best": False}, footnotes, n=n) if row["status"] != "skipped" else Cell("–")
     same = row["method"] != base and row["p_holm"] == row["p_holm"] and row["p_holm"] > ALPHA
     return Cell(shown.text, marks=(*shown.marks, *(("≈",) if same else ())))

@@ -66,7 +66,7 @@ def values(found):
 def measured():
     torch.set_num_threads(1)
     starts = {"plain": ("transport", {}), "zero": ("transport", {"heights": "zero"}), "copy": ("copy", {})}
-    starts |= {"prior": ("prior", {}), "discard": ("transport", {"singular": "discard", "angle": 1.0})}
+    starts |= {"prior": ("prior", {}), "discard": ("transport", {"singular": "discard", "angle": 0.5})}
     starts |= {"smooth": ("transport", {"singular": "smooth", "tau": 0.5})}
     return {
         name: values(coupling(start, **options).measured([0.05, 0.3, 1.0], 2000, 200)[0])
