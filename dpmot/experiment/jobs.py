@@ -280,9 +280,10 @@ def cost(config: Mapping) -> str:
     )
     students = " (students ask their teachers besides)" if any("teacher" in card for card in trained) else ""
     sampled = sum(cell["nfe"] for name in config["methods"] for cell in grid.cells(config, name) if not cell["reason"])
+    drawn = sampled * config["num_samples"] + (_coupled(couple(config)) if "coupling" in config else 0)
     line = (
         f"{config['experiment']}: {len(trained)} networks see {seen:,} images in training{students}, samples take "
-        f"{sampled * config['num_samples']:,} network evaluations, {len(grid.problems(config))} transport problems"
+        f"{drawn:,} network evaluations, {len(grid.problems(config))} transport problems"
     )
     timed = plugins.ROOT / "results" / "reference" / config["experiment"] / "timings.csv"
     if not timed.exists():
@@ -290,6 +291,12 @@ def cost(config: Mapping) -> str:
     with timed.open(encoding="utf-8", newline="") as file:
         seconds = sum(float(row["wall_s"]) for row in csv.DictReader(file))
     return f"{line}; the committed run took {seconds / 60:.0f} minutes of work on one core, jobs side by side"
+
+
+def _coupled(job: Mapping) -> int:
+    """Network evaluations of the coupling job, strips left out: each noise and its moves."""
+    each = sum(cell["nfe"] for one in job["samples"].values() for cell in one["cells"])
+    return each * job["num_samples"] * (1 + len(job["moves"]))
 
 
 def scientific(config: Mapping) -> dict:
