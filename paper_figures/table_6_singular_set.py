@@ -42,7 +42,7 @@ def plain(results: Results) -> str | None:
     methods = results.experiment["methods"]
     singular = [name for name in methods if results.group(name) == "singular"]
     for name, method in methods.items() if singular else ():
-        own = method.get("start") == "transport" and not {"singular", "heights"} & set(method)
+        own = method.get("start") == "transport" and not {"singular", "heights", "noises"} & set(method)
         if own and all(method.get(key) == methods[singular[0]].get(key) for key in SETTING):
             return name
     return None
@@ -161,8 +161,7 @@ def layout(table: pd.DataFrame, results: Results) -> Document:
             "from cells with sharp creases: the certificate of the fit is that of the plain map.",
             "Chi2 of the cells: N sum p^2 - 1 on fresh noise, unbiased; 0 for equal masses. Noise level: standard "
             "deviation of the starts' noise over the sigma that the network is told; the atoms' own for one atom.",
-            "Copy is plain with another coupling. K noises an image: K = 1 is the plain map, K → ∞ fresh noise; "
-            "between them: not run.",
+            "Copy is plain with another coupling. K noises an image: K = 1 is the plain map, K → ∞ fresh noise.",
         ),
     )
 

@@ -312,7 +312,7 @@ def _check_method(config: Mapping, method: Mapping, where: str) -> None:
         raise ConfigError(f"{where}.targets: a prior start has no atoms")
     if method.get("nfe") == "as_code" and method["sampler"] == "none":
         raise ConfigError(f"{where}.nfe: sampler none spends no evaluation, so there is none to add")
-    for key in ("source_measure", "heights", "singular", *SINGULAR_OPTIONS):
+    for key in ("source_measure", "heights", "noises", "singular", *SINGULAR_OPTIONS):
         if key in method and start != "transport":
             raise ConfigError(f"{where}.{key}: only for start transport, not for {start}")
     _check_singular(method, where)

@@ -168,9 +168,9 @@ def coupled(config: Mapping, name: str) -> dict:
     return {**config, "methods": {name: method}}
 
 
-def problem(split: str, source: str, sigma: float) -> str:
+def problem(split: str, source: str, sigma: float, noises: int = 1) -> str:
     """Name of one transport problem; no network is part of it, because the map does not depend on any."""
-    return f"{split}-{source}-{sigma:.8g}"
+    return f"{split}-{source}-{sigma:.8g}" + (f"-{noises}-noises" if noises > 1 else "")
 
 
 def transport_options(method: Mapping) -> tuple[str, str]:
@@ -180,28 +180,29 @@ def transport_options(method: Mapping) -> tuple[str, str]:
 
 
 def problems(config: Mapping) -> list[dict]:
-    """Every transport problem of the experiment: split, source, sigma and name, sorted."""
+    """Every transport problem of the experiment: split, source, sigma, noises an image if several, name; sorted."""
     found = {}
 
-    def add(split: str, source: str, sigma: float) -> None:
-        name = problem(split, source, sigma)
+    def add(split: str, source: str, sigma: float, noises: int = 1) -> None:
+        name = problem(split, source, sigma, noises)
         found[name] = {"name": name, "split": split, "source": source, "sigma": sigma}
+        found[name] |= {"noises": noises} if noises > 1 else {}
 
     for name, method in config["methods"].items():
         if method.get("start") != "transport" or method.get("heights") == "zero":
             continue
-        options = transport_options(method)
+        options, noises = transport_options(method), method.get("noises", 1)
         for cell in cells(config, name):
             if cell["sigma_atoms"] is not None and not cell["reason"]:
-                add(*options, cell["sigma_atoms"])
+                add(*options, cell["sigma_atoms"], noises)
         if method.get("level") == "star":
             for sigma in config["selection"]["sigmas"]:
-                add(*options, sigma)
+                add(*options, sigma, noises)
     for name in config.get("coupling", {}).get("methods", []):
         method = config["methods"][name]
         if method.get("start") == "transport" and method.get("heights") != "zero":
             for cell in cells(coupled(config, name), name):
-                add(*transport_options(method), cell["sigma_atoms"])
+                add(*transport_options(method), cell["sigma_atoms"], method.get("noises", 1))
     for sigma in config.get("selection", {}).get("sigmas", []):
         add("A", "normal", sigma)
     return [found[name] for name in sorted(found)]

@@ -200,6 +200,7 @@ def sample(config: Mapping, name: str) -> dict:
         "cells": list(grid.cells(config, name)),
         "num_samples": config["num_samples"],
         "atom_seed": config["atom_seed"],
+        **{key: method[key] for key in ("noises",) if key in method},
         "needs_heights": start == "transport" and method.get("heights", "solved") == "solved",
         "needs_star": method.get("level") == "star",
         "threads": config["threads"],

@@ -38,10 +38,10 @@ class Start(Protocol):
     def __call__(self, seeds: Sequence[int]) -> Points: ...
 
 
-def latents(images: Tensor, sigma: float, atom_seed: int) -> Tensor:
-    """Noisy latents y_i = x0_i + sigma eps_i of images (N, *S): one noise per image, the same at every level."""
-    rows = [streams.MAX_SAMPLES * atom_seed + i for i in range(len(images))]
-    return images + sigma * streams.normal(rows, images.shape[1:], "atoms")
+def latents(images: Tensor, sigma: float, atom_seed: int, noises: int = 1) -> Tensor:
+    """Noisy latents y_i = x0_(i mod N) + sigma eps_i of images (N, *S): (K N, *S), the same noises at every level."""
+    rows = [streams.MAX_SAMPLES * atom_seed + i for i in range(noises * len(images))]
+    return images.repeat(noises, *[1] * (images.ndim - 1)) + sigma * streams.normal(rows, images.shape[1:], "atoms")
 
 
 def prior_noise(
@@ -81,6 +81,7 @@ class Setting:
         atom_seed: seed of the atoms' noise.
         heights: solved heights (N,) of the transport problem; None for starts that need none.
         noise: the prior draws, called as `prior_noise` is.
+        noises: latents K of each image.
     """
 
     chain: Chain
@@ -89,8 +90,9 @@ class Setting:
     atom_seed: int
     heights: Tensor | None = None
     noise: Callable[..., Tensor] = prior_noise
+    noises: int = 1
 
     @cached_property
     def atoms(self) -> Tensor:
-        """The noisy latents y_i = x0_i + sigma eps_i, (N, *S); eps_i from the stream (atom_seed, i)."""
-        return latents(self.images, self.sigma, self.atom_seed)
+        """The noisy latents y_i = x0_(i mod N) + sigma eps_i, (K N, *S); eps_i from the stream (atom_seed, i)."""
+        return latents(self.images, self.sigma, self.atom_seed, self.noises)

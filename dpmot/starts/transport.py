@@ -1,6 +1,6 @@
 r"""DPM-OT's start (Li et al. 2023): the semi-discrete OT map T(z) = y_{i*}, i* = argmax_i <z, y_i> + h_i.
 
-z is the prior draw, y_i the noisy latents at sigma_M, h the solved heights. Options:
+z is the prior draw, y_i the noisy latents at sigma_M, one or K an image, h the solved heights. Options:
     source: "normal" (as in the paper's text) or "uniform" (U[0,1]^d, as in the authors' code);
     heights: "solved", or "zero" (the control without optimal transport: plain maximum inner product);
     singular: what becomes of draws near the singular set, where the best plane makes more than ``angle`` radians with
@@ -60,7 +60,7 @@ class Start:
             raise ValueError(f"No heights were solved for sigma_M = {setting.sigma:g}: run `dpmot solve` first")
         if singular not in SINGULAR:
             raise ValueError(f'Singular set: "{singular}" is unknown; choose one of {", ".join(SINGULAR)}')
-        h = setting.heights if heights == "solved" else torch.zeros(len(setting.images))
+        h = setting.heights if heights == "solved" else torch.zeros(len(setting.atoms))
         self.sigma, self.setting, self.kind = setting.sigma, setting, source
         self.singular, self.angle, self.top_k = singular, angle, top_k
         self.potential = BrenierPotential(setting.atoms, h, source=source)
@@ -77,13 +77,13 @@ class Start:
             ValueError: a noise was drawn anew too often.
         """
         noise, redraws = self.draw(seeds)
-        source = self.potential.cell(noise.flatten(1))
-        x = self.setting.atoms[source]
+        cell = self.potential.cell(noise.flatten(1))
+        x = self.setting.atoms[cell]
         if self.smoothed is not None:
             near = self.averaged(noise)
             if near.any():
                 x[near] = self.barycentres(noise[near], [seeds[k] for k in near.nonzero()[:, 0]])
-        return Points(x, source, redraws)
+        return Points(x, cell % len(self.setting.images), redraws)
 
     def barycentres(self, noise: Tensor, seeds: Sequence[int]) -> Tensor:
         """The smoothed map of noises (B, *S), topped up to the noise level sigma."""
@@ -96,17 +96,22 @@ class Start:
 
     def clean(self, noise: Tensor) -> Tensor:
         """What is below the noise of the starts of noises (B, *S): sum_i p_i x0_i, (B, *S)."""
-        x0 = self.setting.images[self.potential.cell(noise.flatten(1))]
+        x0 = self.images[self.potential.cell(noise.flatten(1))]
         if self.smoothed is not None:
             near = self.averaged(noise)
-            mean = self.smoothed.average(noise[near].flatten(1), self.setting.images.flatten(1))
+            mean = self.smoothed.average(noise[near].flatten(1), self.images.flatten(1))
             x0[near] = mean.reshape(-1, *x0.shape[1:])
         return x0
 
     @cached_property
+    def images(self) -> Tensor:
+        """The image behind each atom, (K N, *S)."""
+        return self.setting.images.repeat(self.setting.noises, *[1] * (self.setting.images.ndim - 1))
+
+    @cached_property
     def noises(self) -> Tensor:
-        """The atoms' noises and the squares of their norms, (eps_i, |eps_i|^2): (N, d + 1)."""
-        eps = ((self.setting.atoms - self.setting.images) / self.sigma).flatten(1)
+        """The atoms' noises and the squares of their norms, (eps_i, |eps_i|^2): (K N, d + 1)."""
+        eps = ((self.setting.atoms - self.images) / self.sigma).flatten(1)
         return torch.cat([eps, eps.square().sum(1, keepdim=True)], 1)
 
     def averaged(self, noise: Tensor) -> Tensor:

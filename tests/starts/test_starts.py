@@ -57,6 +57,25 @@ def test_one_image_keeps_its_noise_at_every_level_and_in_every_data_set_that_sta
     assert not torch.allclose(latents(IMAGES, 0.1, 0), latents(IMAGES, 0.1, 1))
 
 
+def test_several_noises_an_image_begin_with_the_one_and_are_independent():
+    one, three = latents(IMAGES, 0.7, 3), latents(IMAGES, 0.7, 3, noises=3)
+    assert three.shape == (90, 1, 3, 3) and torch.equal(three[:30], one)
+    eps = ((three - IMAGES.repeat(3, 1, 1, 1)) / 0.7).flatten().numpy()
+    assert kstest(eps, "norm").pvalue > FALSE_ALARMS and len(np.unique(eps)) > 800
+
+
+@pytest.mark.parametrize("options", [{}, {"singular": "smooth", "tau": 0.3}])
+def test_atoms_of_several_noises_name_the_image_behind_them(options):
+    heights = SemiDiscreteSolver(chi2=0.01)(SemiDiscreteProblem(latents(IMAGES, 0.7, 0, 3)), seed=0).potential.heights
+    one = Setting(edm_chain(), IMAGES, 0.7, 0, heights, noises=3)
+    start = transport.Start(one, **options)
+    points, noise = start(ROWS), prior_noise(ROWS, (1, 3, 3))
+    assert torch.equal(points.source, start.potential.cell(noise) % 30)
+    assert chisquare(torch.bincount(points.source, minlength=30)).pvalue > FALSE_ALARMS
+    level = (points.x - start.clean(noise)) / 0.7
+    assert float(level.square().mean()) == pytest.approx(1, abs=0.1)  # 810 normal numbers: sd .05
+
+
 # --- copy and fresh noise ----------------------------------------------------------------------------------
 
 

@@ -99,16 +99,16 @@ class Method:
         return self.solved[name]["reason"] if name in self.solved else None
 
     def _problem(self, sigma: float | None) -> str:
-        return grid.problem(
-            self.job["split"], self.job["source"], self.network.chain.sigma_max if sigma is None else sigma
-        )
+        level = self.network.chain.sigma_max if sigma is None else sigma
+        return grid.problem(self.job["split"], self.job["source"], level, self.job.get("noises", 1))
 
     @lru_cache(maxsize=1)  # noqa: B019 - one method per process; cells of one level follow each other
     def start(self, sigma: float | None, noise: Callable[..., Tensor] = prior_noise) -> Start:
         """The start at atoms of noise level sigma, given these prior draws."""
         level = self.network.chain.sigma_max if sigma is None else sigma
         solved = self.heights.get(self._problem(sigma))
-        setting = Setting(self.network.chain, self.part.floats, level, self.job["atom_seed"], solved, noise)
+        images, noises = self.part.floats, self.job.get("noises", 1)
+        setting = Setting(self.network.chain, images, level, self.job["atom_seed"], solved, noise, noises)
         return plugins.find("starts", self.job["start"]).Start(setting, **self.job["start_options"])
 
     def draw(self, cell: Mapping) -> tuple[dict[str, Tensor], int]:

@@ -40,7 +40,7 @@ def run(job: Mapping, layout) -> None:
 def _solve(
     job: Mapping, problem: Mapping, images: Tensor, checkpoint: Checkpoint, progress: tqdm
 ) -> tuple[Tensor, dict]:
-    atoms = latents(images, problem["sigma"], job["atom_seed"]).flatten(1)
+    atoms = latents(images, problem["sigma"], job["atom_seed"], problem.get("noises", 1)).flatten(1)
     solver = SemiDiscreteSolver(**job["solver"])
     before = checkpoint.load()
     solution = solver(
