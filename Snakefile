@@ -55,8 +55,11 @@ def page_inputs(wildcards):
     """What a table or figure reads."""
     samples = [LAYOUT.samples(name) for name in EXPERIMENT["methods"]] if wildcards.page.startswith("figure") else []
     star = [LAYOUT.star] if "selection" in EXPERIMENT else []
+    coupling = [LAYOUT.coupling, LAYOUT.strips] if "coupling" in EXPERIMENT else []
+    timed = ["solve", *(f"sample_{name}" for name in EXPERIMENT["methods"])] if wildcards.page == "table_8_break_even" else []
     measured = [ROOT / name for name in ("metrics.csv", "audit.csv", "identity.csv")]
-    return [*measured, "paper_figures/reported.csv", LAYOUT.data, *samples, *star]
+    read = [*measured, "paper_figures/reported.csv", LAYOUT.data, *samples, *star, *coupling]
+    return [*read, *map(LAYOUT.timing, timed)]
 
 
 def trained_from(wildcards):
@@ -212,6 +215,26 @@ rule sample:
         job=lambda wildcards: parameters(jobs.sample(EXPERIMENT, wildcards.method)),
     shell:
         f"dpmot sample {{wildcards.method}} {GIVEN} > {{log}} 2>&1"
+
+
+if "coupling" in EXPERIMENT:
+    COUPLE = jobs.couple(EXPERIMENT)
+
+    rule couple:
+        """The coupling itself: transport cost, smoothness in the noise, interpolation between noises."""
+        input:
+            sorted({str(file) for job in COUPLE["samples"].values() for file in sampled_from(job)}),
+            code=code(*COUPLE["code"]),
+        output:
+            LAYOUT.coupling,
+            LAYOUT.strips,
+            LAYOUT.timing("couple"),
+        log:
+            f"{LOG}/couple.log",
+        params:
+            job=parameters(COUPLE),
+        shell:
+            f"dpmot couple {GIVEN} > {{log}} 2>&1"
 
 
 rule measure:

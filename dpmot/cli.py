@@ -24,6 +24,11 @@ VERBS = {
     "solve": ("solve every transport problem", None, "dpmot solve"),
     "select": ("find sigma_M*, where DPM-OT stops copying", None, "dpmot select"),
     "sample": ("draw all samples of one method", "method", "dpmot sample ddim"),
+    "couple": (
+        "measure the coupling of noise and samples: transport cost, smoothness, interpolation",
+        None,
+        "dpmot couple",
+    ),
     "measure": ("measure every cell and write the tidy tables", None, "dpmot measure"),
     "timings": ("gather where the time of every job went", None, "dpmot timings"),
     "gate": (
@@ -49,7 +54,7 @@ def parser() -> argparse.ArgumentParser:
             verb,
             help=text,
             description=text[0].upper() + text[1:] + ".",
-            epilog=f"example: {example}" + (f" --configfile {DEFAULT}" if verb not in ("cards", "gate") else ""),
+            epilog=f"example: {example}" + _configured(verb),
         )
         if verb == "gate":
             _add_gate(one)
@@ -76,6 +81,12 @@ def parser() -> argparse.ArgumentParser:
             help="results go to FOLDER/<experiment>/ (default results)",
         )
     return top
+
+
+def _configured(verb: str) -> str:
+    if verb in ("cards", "gate"):
+        return ""
+    return f" --configfile {'config/singular.yaml' if verb == 'couple' else DEFAULT}"
 
 
 def _add_gate(one: argparse.ArgumentParser) -> None:

@@ -23,6 +23,11 @@ IDENTITY = [
     "equivalent", "p_difference",
 ]  # fmt: skip
 REPLICATES = ("cell", "metric", "reference", "group", "value")
+COUPLING = [
+    "method", "network", "start", "sampler", "sigma_start", "nfe_counted", "quantity", "move", "value", "low", "high",
+    "num_noises", "fingerprint",
+]  # fmt: skip
+TIMINGS = ("job", "arithmetic_s")
 REPORTED = [
     "dataset", "method", "sampler", "network", "nfe", "metric", "value", "num_samples", "conditional", "source",
     "grade", "note",
@@ -33,6 +38,7 @@ FLOORS = {"real_train": "real, split A (train)", "real_test": "real, split C (te
 GROUPS = {
     "rivals": "Rivals, from the prior",
     "dpm_ot": "DPM-OT",
+    "singular": "DPM-OT, singular set",
     "controls": "Controls",
     "as_code": "DPM-OT, options of the authors' code",
 }
@@ -50,6 +56,7 @@ class Results:
         audit: audit.csv, or None where it does not exist.
         identity: identity.csv, or None.
         star: star.json, or None.
+        coupling: coupling.csv, or None.
     """
 
     folder: Path
@@ -58,6 +65,7 @@ class Results:
     audit: pd.DataFrame | None
     identity: pd.DataFrame | None
     star: dict | None
+    coupling: pd.DataFrame | None = None
 
     @property
     def dataset(self) -> str:
@@ -104,6 +112,15 @@ class Results:
                 found.setdefault((cell, metric, reference), {})[group] = value
         return found
 
+    @cached_property
+    def arithmetic(self) -> dict[str, float]:
+        """Seconds of arithmetic of each job, from timings.csv and timings/, which is there before that file."""
+        file = self.folder / "timings.csv"
+        table = _table(file, TIMINGS, ("arithmetic_s",)) if file.is_file() else pd.DataFrame(columns=TIMINGS)
+        gathered = dict(zip(table["job"], table["arithmetic_s"].astype(float), strict=True))
+        single = [_json(path) for path in sorted((self.folder / "timings").glob("*.json"))]
+        return gathered | {found["job"]: float(found["arithmetic_s"]) for found in single}
+
     def label(self, method: str) -> str:
         """Printed name of a method."""
         entry = self.experiment["methods"].get(method, {})
@@ -116,7 +133,7 @@ class Results:
         return f"{label} on {self.attribute(method, 'network')}" if shared else label
 
     def group(self, method: str) -> str:
-        """Group of a method: rivals, dpm_ot, controls, as_code, sweep, identity, reference or other."""
+        """Group of a method: rivals, dpm_ot, singular, controls, as_code, sweep, identity, reference or other."""
         return str(self.experiment["methods"].get(method, {}).get("group") or "other")
 
     def attribute(self, method: str, column: str) -> str:
@@ -233,6 +250,7 @@ def load(folder: Path) -> Results:
         if key not in experiment:
             raise ValueError(f'{folder / "experiment.json"} lacks "{key}"; make it again')
     audit, identity, star = folder / "audit.csv", folder / "identity.csv", folder / "star.json"
+    coupling = folder / "coupling.csv"
     differences = ("mean_difference", "low", "high", "margin", "p_value", "p_difference")
     return Results(
         folder=folder,
@@ -241,6 +259,9 @@ def load(folder: Path) -> Results:
         audit=_table(audit, AUDIT, ("sigma_start",), ("ranked",)) if audit.is_file() else None,
         identity=_table(identity, IDENTITY, differences, ("equivalent",)) if identity.is_file() else None,
         star=_json(star) if star.is_file() else None,
+        coupling=_table(coupling, COUPLING, ("sigma_start", "move", "value", "low", "high"))
+        if coupling.is_file()
+        else None,
     )
 
 

@@ -63,6 +63,15 @@ def cells(results: Results, method: str) -> list[SampleCell]:
         raise ValueError(f'{path}: its metadata "cells" cannot be read ({error!r}); sample again') from None
 
 
+def strips(results: Results) -> dict[str, np.ndarray]:
+    """Method -> samples along arcs between two noises, (pairs, frames, *S), of strips.safetensors; empty without it."""
+    path = results.folder / "strips.safetensors"
+    if not path.is_file():
+        return {}
+    found = {method: _read(path, f"{method}/images") for method in results.methods}
+    return {method: frames for method, frames in found.items() if frames is not None}
+
+
 def first(found: Sequence[SampleCell], nfe: str, *, sigma: float | None = None) -> SampleCell | None:
     """The first cell at an NFE budget, and at ``sigma`` where one is given; None if there is none."""
     for cell in found:

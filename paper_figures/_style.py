@@ -34,6 +34,7 @@ GREY = "#777777"
 PALETTES = {
     "rivals": ((BLUE, SKY, GREEN, PURPLE), "o^vp8"),
     "dpm_ot": ((VERMILLION, ORANGE), "sDsDsD"),
+    "singular": ((GREEN, PURPLE, BLUE, SKY), "v<>^dhH"),
     "as_code": ((VERMILLION, ORANGE), "*P1+x"),
     "controls": ((BLACK, "#4D4D4D", "#737373", "#949494"), "X<>dhH"),
 }

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from dpmot.tiles import TILE, in_tiles
+from dpmot.tiles import TILE, in_tiles, product
 
 
 def test_every_call_sees_a_full_tile_and_the_padding_repeats_the_last_row():
@@ -36,6 +36,17 @@ def test_products_have_the_same_bits_in_every_batch_and_order():
     assert torch.equal(in_tiles(multiply, x[order]), whole[order])
     for size in (1, 7, 64, 100):
         assert torch.equal(in_tiles(multiply, x[:size]), whole[:size])
+
+
+@pytest.mark.parametrize("columns", [2, 9, 33, 64, 250])
+@pytest.mark.parametrize("depth", [2, 9, 30, 64, 599])
+def test_a_row_of_a_product_has_the_same_bits_in_every_place_of_a_tile(depth, columns):
+    torch.manual_seed(0)
+    x, order = torch.randn(TILE, depth), torch.randperm(TILE)
+    for matrix in (torch.randn(depth, columns), torch.randn(columns, depth).T):
+        whole = product(x, matrix)
+        torch.testing.assert_close(whole, x @ matrix, rtol=0, atol=1e-6 * depth)  # float32 sums of `depth` terms
+        assert torch.equal(product(x[order], matrix), whole[order])
 
 
 def test_no_rows_are_refused():

@@ -28,7 +28,6 @@ DEFAULTS = {
     "threads": 1,
     "training_seed": 0,
     "atom_seed": 0,
-    "noises_per_image": 1,
     "fit_seed": 0,
     "features": ["classifier"],
     "download": False,
@@ -48,6 +47,11 @@ NUMBERS = {float: int | float}
 KINDS = {float: "number", int: "integer", bool: "boolean", str: "text", list: "list", type(None): "null"}
 LEAST_SAMPLES = 200  # what the copying test C_T needs, except of the stand-ins of a smoke run
 DISTILLATION_ARGUMENTS = ("teacher", "chain", "images", "schedule", "seed", "labels", "step_counts", "checkpoint")
+SINGULAR_OPTIONS = {  # option -> the values of singular that take it
+    "angle": ("discard", "treat", "as_code"),
+    "top_k": ("discard", "treat", "as_code"),
+    "tau": ("treat", "smooth"),
+}
 SAMPLER_ARGUMENTS = ("denoiser", "x", "sigmas", "noise", "callback")
 
 
@@ -140,6 +144,7 @@ def _check(config: Mapping) -> None:
             _check_method(config, method, f"methods.{name}")
         _check_selection(config)
         _check_identity(config)
+        _check_coupling(config)
         _check_pages(config)
         for name in config["methods"]:
             _check_levels(config, name)
@@ -344,11 +349,27 @@ def _check_method(config: Mapping, method: Mapping, where: str) -> None:
         raise ConfigError(f"{where}.targets: a prior start has no atoms")
     if method.get("nfe") == "as_code" and method["sampler"] == "none":
         raise ConfigError(f"{where}.nfe: sampler none spends no evaluation, so there is none to add")
-    for key in ("source_measure", "heights"):
+    for key in ("source_measure", "heights", "noises", "singular", *SINGULAR_OPTIONS):
         if key in method and start != "transport":
             raise ConfigError(f"{where}.{key}: only for start transport, not for {start}")
+    _check_singular(method, where)
     if method.get("level") == "star" and "selection" not in config:
         raise ConfigError(f"{where}.level: star needs a selection block that finds sigma_M*")
+
+
+def _check_singular(method: Mapping, where: str) -> None:
+    kind = method.get("singular", "plain")
+    for key, kinds in SINGULAR_OPTIONS.items():
+        if key in method and kind not in kinds:
+            raise ConfigError(f"{where}.{key}: singular {kind} takes none; only {', '.join(kinds)} do")
+    if kind in SINGULAR_OPTIONS["tau"] and "tau" not in method:
+        raise ConfigError(
+            f"{where}.tau: singular {kind} needs it: the width of the smoothing in units of <x, y>, e.g. 0.5"
+        )
+    if kind == "as_code" and method.get("angle", 0) > 1:
+        raise ConfigError(
+            f"{where}.angle: {method['angle']} is no share of the range of angles, which as_code takes: 0..1"
+        )
 
 
 def _check_values(sampler, options: Mapping, where: str) -> None:
@@ -399,6 +420,20 @@ def _check_identity(config: Mapping) -> None:
             raise ConfigError(
                 f'identity: no metric "{metric}"; allowed are {", ".join(sorted(stems))} with their suffix'
             )
+
+
+def _check_coupling(config: Mapping) -> None:
+    for name in config.get("coupling", {}).get("methods", []):
+        if name not in config["methods"]:
+            raise ConfigError(f'coupling.methods: no method "{name}" under methods')
+        method, where = config["methods"][name], f"coupling.methods: {name}"
+        if method["sampler"] == "none" or isinstance(method.get("level"), list) or method.get("level") == "star":
+            raise ConfigError(f"{where} must have a sampler and one level, no list and no star")
+        if grid.transport_options(method)[1] != "normal" or method.get("start") == "gaussian":
+            raise ConfigError(f"{where} must start from normal noise by transport, copy, fresh_noise or prior")
+        for cell in grid.cells(grid.coupled(config, name), name):
+            if cell["reason"]:
+                raise ConfigError(f"{where}: {cell['reason']}")
 
 
 def _check_pages(config: Mapping) -> None:

@@ -12,7 +12,7 @@ from functools import partial
 from dpmot import plugins
 from dpmot.diffusion.sigmas import Chain, Grid, UnattainableBudget
 
-SELECTION_SEED = 1000
+SELECTION_SEED, COUPLING_SEED = 1000, 2000
 
 
 def chain_of(config: Mapping, network: str) -> Chain:
@@ -160,9 +160,17 @@ def sigmas(chain: Chain, cell: Mapping) -> Grid:
     return chain.grid(cell["steps"], cell["sigma_start"], family=cell["family"])
 
 
-def problem(split: str, source: str, sigma: float) -> str:
+def coupled(config: Mapping, name: str) -> dict:
+    """The configuration as the coupling job sees one of its methods: one budget, one seed."""
+    coupling = config["coupling"]
+    seed = coupling.get("sample_seed", COUPLING_SEED)
+    method = {**config["methods"][name], "nfe_budgets": [coupling["nfe"]], "sample_seeds": [seed]}
+    return {**config, "methods": {name: method}}
+
+
+def problem(split: str, source: str, sigma: float, noises: int = 1) -> str:
     """Name of one transport problem; no network is part of it, because the map does not depend on any."""
-    return f"{split}-{source}-{sigma:.8g}"
+    return f"{split}-{source}-{sigma:.8g}" + (f"-{noises}-noises" if noises > 1 else "")
 
 
 def transport_options(method: Mapping) -> tuple[str, str]:
@@ -172,23 +180,29 @@ def transport_options(method: Mapping) -> tuple[str, str]:
 
 
 def problems(config: Mapping) -> list[dict]:
-    """Every transport problem of the experiment: split, source, sigma and name, sorted."""
+    """Every transport problem of the experiment: split, source, sigma, noises an image if several, name; sorted."""
     found = {}
 
-    def add(split: str, source: str, sigma: float) -> None:
-        name = problem(split, source, sigma)
+    def add(split: str, source: str, sigma: float, noises: int = 1) -> None:
+        name = problem(split, source, sigma, noises)
         found[name] = {"name": name, "split": split, "source": source, "sigma": sigma}
+        found[name] |= {"noises": noises} if noises > 1 else {}
 
     for name, method in config["methods"].items():
         if method.get("start") != "transport" or method.get("heights") == "zero":
             continue
-        options = transport_options(method)
+        options, noises = transport_options(method), method.get("noises", 1)
         for cell in cells(config, name):
             if cell["sigma_atoms"] is not None and not cell["reason"]:
-                add(*options, cell["sigma_atoms"])
+                add(*options, cell["sigma_atoms"], noises)
         if method.get("level") == "star":
             for sigma in config["selection"]["sigmas"]:
-                add(*options, sigma)
+                add(*options, sigma, noises)
+    for name in config.get("coupling", {}).get("methods", []):
+        method = config["methods"][name]
+        if method.get("start") == "transport" and method.get("heights") != "zero":
+            for cell in cells(coupled(config, name), name):
+                add(*transport_options(method), cell["sigma_atoms"], method.get("noises", 1))
     for sigma in config.get("selection", {}).get("sigmas", []):
         add("A", "normal", sigma)
     return [found[name] for name in sorted(found)]

@@ -49,6 +49,16 @@ class Layout:
         return self.root / "star.json"
 
     @property
+    def coupling(self) -> Path:
+        """Quantities of the coupling of noise and samples, tidy."""
+        return self.root / "coupling.csv"
+
+    @property
+    def strips(self) -> Path:
+        """Samples along arcs between two noises."""
+        return self.root / "strips.safetensors"
+
+    @property
     def features(self) -> Path:
         """Side folder of features that are slow to extract, by content; no rule declares it."""
         return self.root / ".features"
@@ -126,7 +136,6 @@ def solve(config: Mapping) -> dict:
         "problems": grid.problems(config),
         "solver": config["transport"],
         "atom_seed": config["atom_seed"],
-        "noises_per_image": config["noises_per_image"],
         "fit_seed": config["fit_seed"],
         "threads": config["threads"],
         "code": [f"{STAGES}.solve"],
@@ -142,6 +151,28 @@ def select(config: Mapping) -> dict:
     trial = {**config, "methods": {"selection": method}, "sample_seeds": [selection["sample_seed"]]}
     job = sample({**trial, "num_samples": selection["num_samples"]}, "selection")
     return {**job, "stage": "select", "name": "select", "code": [f"{STAGES}.select", *job["code"]]}
+
+
+def couple(config: Mapping) -> dict:
+    """The job that measures what the map from noise to sample is like.
+
+    Raises:
+        ConfigError: the experiment does not ask for it.
+    """
+    if "coupling" not in config:
+        raise ConfigError("coupling: this experiment has no such block; config/singular.yaml has one")
+    coupling = {"moves": [0.01, 0.03, 0.1, 0.3, 1.0], "num_noises": 4000, "num_samples": 400, **config["coupling"]}
+    samples = {name: sample(grid.coupled(config, name), name) for name in coupling["methods"]}
+    return {
+        "stage": "couple",
+        "name": "couple",
+        "experiment": config["experiment"],
+        "dataset": config["dataset"],
+        "samples": {name: {key: v for key, v in job.items() if key != "code"} for name, job in samples.items()},
+        **{key: coupling[key] for key in ("moves", "num_noises", "num_samples")},
+        "threads": config["threads"],
+        "code": sorted({f"{STAGES}.couple", *(module for job in samples.values() for module in job["code"])}),
+    }
 
 
 def sample(config: Mapping, name: str) -> dict:
@@ -171,7 +202,7 @@ def sample(config: Mapping, name: str) -> dict:
         "cells": list(grid.cells(config, name)),
         "num_samples": config["num_samples"],
         "atom_seed": config["atom_seed"],
-        "noises_per_image": config["noises_per_image"],
+        **{key: method[key] for key in ("noises",) if key in method},
         "needs_heights": start == "transport" and method.get("heights", "solved") == "solved",
         "needs_star": method.get("level") == "star",
         "threads": config["threads"],
@@ -181,7 +212,8 @@ def sample(config: Mapping, name: str) -> dict:
 
 def _start_options(method: Mapping, start: str, source: str) -> dict:
     if start == "transport":
-        return {"source": source, "heights": method.get("heights", "solved")}
+        singular = {key: method[key] for key in ("singular", "angle", "tau", "top_k") if key in method}
+        return {"source": source, "heights": method.get("heights", "solved"), **singular}
     law = getattr(plugins.find("baselines", method["sampler"]), "PRIOR", None) if start == "prior" else None
     return {"law": law} if law else {}
 
@@ -217,7 +249,8 @@ def measure(config: Mapping) -> dict:
 
 def timings(config: Mapping) -> dict:
     """The job that gathers the timings of all others."""
-    names = [job["name"] for job in [*compute(config), measure(config)]]
+    coupling = [couple(config)] if "coupling" in config else []
+    names = [job["name"] for job in [*compute(config), *coupling, measure(config)]]
     return {
         "stage": "timings",
         "name": "timings",
@@ -250,9 +283,10 @@ def cost(config: Mapping) -> str:
     )
     students = " (students ask their teachers besides)" if any("teacher" in card for card in trained) else ""
     sampled = sum(cell["nfe"] for name in config["methods"] for cell in grid.cells(config, name) if not cell["reason"])
+    drawn = sampled * config["num_samples"] + (_coupled(couple(config)) if "coupling" in config else 0)
     line = (
         f"{config['experiment']}: {len(trained)} networks see {seen:,} images in training{students}, samples take "
-        f"{sampled * config['num_samples']:,} network evaluations, {len(grid.problems(config))} transport problems"
+        f"{drawn:,} network evaluations, {len(grid.problems(config))} transport problems"
     )
     timed = plugins.ROOT / "results" / "reference" / config["experiment"] / "timings.csv"
     if not timed.exists():
@@ -260,6 +294,12 @@ def cost(config: Mapping) -> str:
     with timed.open(encoding="utf-8", newline="") as file:
         seconds = sum(float(row["wall_s"]) for row in csv.DictReader(file))
     return f"{line}; the committed run took {seconds / 60:.0f} minutes of work on one core, jobs side by side"
+
+
+def _coupled(job: Mapping) -> int:
+    """Network evaluations of the coupling job, strips left out: each noise and its moves."""
+    each = sum(cell["nfe"] for one in job["samples"].values() for cell in one["cells"])
+    return each * job["num_samples"] * (1 + len(job["moves"]))
 
 
 def scientific(config: Mapping) -> dict:

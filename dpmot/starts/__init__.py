@@ -4,7 +4,7 @@ A file exports ``Start``, built from a :class:`Setting` and its own options; cal
 the points at noise level ``sigma``, in units x = x0 + sigma eps. Sample k sees the same prior noise under every start.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple, Protocol
@@ -22,10 +22,12 @@ class Points(NamedTuple):
     Attributes:
         x: (B, *S).
         source: index of the stored image behind each point, (B,) int64; None where no image is stored.
+        redraws: how often the noise of each point was drawn anew, (B,) int64; None where it never is.
     """
 
     x: Tensor
     source: Tensor | None
+    redraws: Tensor | None = None
 
 
 class Start(Protocol):
@@ -35,6 +37,32 @@ class Start(Protocol):
     nfe: int
 
     def __call__(self, seeds: Sequence[int]) -> Points: ...
+
+
+def prior_noise(
+    seeds: Sequence[int],
+    shape: Sequence[int],
+    *,
+    source: str = "normal",
+    redraws: Tensor | None = None,
+    stream: str = "prior",
+) -> Tensor:
+    """The prior draw of each sample, (B, *S): N(0, 1), or U[0, 1) for the authors' uniform source.
+
+    Args:
+        seeds: one per sample.
+        shape: S.
+        source: "normal" or "uniform".
+        redraws: how often each sample's noise was drawn anew, (B,); the r-th is from the stream (seed, stream, r).
+        stream: name of the draws.
+    """
+    draw = streams.normal if source == "normal" else streams.uniform
+    noise = draw(seeds, shape, stream)
+    for r in [] if redraws is None else redraws.unique().tolist():
+        rows = (redraws == r).nonzero()[:, 0]
+        if r:
+            noise[rows] = draw([seeds[k] for k in rows], shape, stream, r)
+    return noise
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +75,8 @@ class Setting:
         sigma: noise level sigma_M of the start.
         atom_seed: seed of the atoms' noise.
         heights: solved heights (N,) of the transport problem; None for starts that need none.
-        noises_per_image: K = N / n, atoms of one image.
+        noise: the prior draws, called as `prior_noise` is.
+        noises: K = N / n, latents of each image.
     """
 
     chain: Chain
@@ -55,19 +84,14 @@ class Setting:
     sigma: float
     atom_seed: int
     heights: Tensor | None = None
-    noises_per_image: int = 1
+    noise: Callable[..., Tensor] = prior_noise
+    noises: int = 1
 
     @cached_property
     def atoms(self) -> NoisyImages:
         """The noisy latents y_i = x0_i + sigma eps_i as a recipe, the same noise at every level."""
-        return NoisyImages(self.images, self.sigma, self.atom_seed, noises_per_image=self.noises_per_image)
+        return NoisyImages(self.images, self.sigma, self.atom_seed, noises_per_image=self.noises)
 
     def points(self, cell: Tensor) -> Points:
         """Latents by their number, int64 (B,)."""
         return Points(self.atoms[cell], cell % len(self.images))
-
-
-def prior_noise(seeds: Sequence[int], shape: Sequence[int], *, source: str = "normal") -> Tensor:
-    """The prior draw of each sample, (B, *S): N(0, 1), or U[0, 1) for the authors' uniform source."""
-    draw = streams.normal if source == "normal" else streams.uniform
-    return draw(seeds, shape, "prior")

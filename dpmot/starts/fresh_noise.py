@@ -1,6 +1,6 @@
 """The fresh-noise control: a random image with new noise, x = x0 + sigma eps (SDEdit, Meng et al. 2022).
 
-The limit K -> infinity of K latents per image (`noises_per_image`); for K = 1 sample k picks the same image as under
+The limit K -> infinity of K latents per image (a method's `noises`); for K = 1 sample k picks the same image as under
 the copy control.
 """
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from dpmot.starts import Points, Setting, prior_noise
+from dpmot.starts import Points, Setting
 from dpmot.tiles import in_tiles
 
 
@@ -20,7 +20,7 @@ class Start:
     nfe = 0
 
     def __init__(self, setting: Setting) -> None:
-        self.sigma, self.shape = setting.sigma, setting.images.shape[1:]
+        self.sigma, self.shape, self.noise = setting.sigma, setting.images.shape[1:], setting.noise
         flat = setting.atoms.clean(range(len(setting.images))).flatten(1).double()
         self.mean = flat.mean(0)
         values, self.vectors = spectrum(flat - self.mean)
@@ -28,7 +28,7 @@ class Start:
 
     def __call__(self, seeds: Sequence[int]) -> Points:
         """One point per seed."""
-        z = prior_noise(seeds, self.shape).flatten(1)
+        z = self.noise(seeds, self.shape).flatten(1)
         moved = in_tiles(lambda rows: (rows @ self.vectors * self.stretch) @ self.vectors.T, z.double())
         x = self.mean + self.sigma * z.double() + moved
         return Points(x.to(z.dtype).reshape(len(z), *self.shape), None)

@@ -5,7 +5,7 @@ NCSNv2's Langevin dynamics, which forgets where it began, starts from uniform no
 
 from collections.abc import Sequence
 
-from dpmot.starts import Points, Setting, prior_noise
+from dpmot.starts import Points, Setting
 
 
 class Start:
@@ -22,5 +22,5 @@ class Start:
 
     def __call__(self, seeds: Sequence[int]) -> Points:
         """One point per seed."""
-        noise = prior_noise(seeds, self.setting.images.shape[1:], source=self.law)
+        noise = self.setting.noise(seeds, self.setting.images.shape[1:], source=self.law)
         return Points(2 * noise - 1 if self.law == "uniform" else self.setting.chain.prior_std * noise, None)

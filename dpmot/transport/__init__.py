@@ -12,17 +12,21 @@ from dpmot.transport.certificate import Certificate, certify
 from dpmot.transport.potential import BrenierPotential
 from dpmot.transport.problem import SemiDiscreteProblem
 from dpmot.transport.recipe import MappedImages, NoisyImages
+from dpmot.transport.singular import Barycentre, SmoothedPotential, angles
 from dpmot.transport.solver import SemiDiscreteSolver, TransportSolution
 
 __all__ = [
     "Atoms",
+    "Barycentre",
     "BrenierPotential",
     "Certificate",
     "MappedImages",
     "NoisyImages",
     "SemiDiscreteProblem",
     "SemiDiscreteSolver",
+    "SmoothedPotential",
     "TensorAtoms",
     "TransportSolution",
+    "angles",
     "certify",
 ]

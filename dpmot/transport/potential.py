@@ -5,13 +5,13 @@ x - centre and y_i - mean y in float32, in fixed tiles (:mod:`dpmot.tiles`): the
 batch. Ties go to the lowest index.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from dpmot.tiles import in_tiles, tiles
+from dpmot.tiles import in_tiles, product, tiles
 from dpmot.transport.atoms import Atoms, blocks, rows
 from dpmot.transport.kernel import winners
 from dpmot.transport.noise import Plain
@@ -48,7 +48,12 @@ class BrenierPotential:
     def __call__(self, x: Tensor) -> Tensor:
         """u(x): (B, d) or (B, *S) -> (B,), float64."""
         cell = self.cell(x)
-        return (x.flatten(1).double() * rows(self.atoms, cell).double()).sum(1) + self.heights[cell]
+        return self.planes(x, cell[:, None])[:, 0]
+
+    def planes(self, x: Tensor, index: Tensor) -> Tensor:
+        """<x, y_j> + h_j of the planes named: x (B, d) or (B, *S), index (B, k) -> float64 (B, k)."""
+        y = self.rows(index.flatten()).unflatten(0, index.shape).double()
+        return (x.flatten(1).double()[:, None] * y).sum(2) + self.heights[index]
 
     def cell(self, x: Tensor) -> Tensor:
         """Index of the atom that x is sent to: (B, d) or (B, *S) -> int64 (B,)."""
@@ -66,25 +71,42 @@ class BrenierPotential:
         """
         if not 1 <= k <= len(self.atoms):
             raise ValueError(f"k = {k} planes were asked for; choose 1..{len(self.atoms)}, the number of atoms")
-        return self._tiled(x, lambda z: self._ranked(z, k))
+        return self.tiled(x, lambda z: self._ranked(z, k))
 
     def transport(self, x: Tensor) -> Tensor:
         """T(x) = y_cell(x), the atoms unchanged: (B, d) or (B, *S) -> float32 (B, d)."""
-        return rows(self.atoms, self.cell(x))
+        return self.rows(self.cell(x))
+
+    def rows(self, index: Tensor) -> Tensor:
+        """The atoms of these numbers, unchanged: int64 (B,) -> float32 (B, d)."""
+        return rows(self.atoms, index)
+
+    def scores(self, z: Tensor) -> Iterator[tuple[int, int, Tensor, Tensor]]:
+        """Blocks of atoms (i, j, y_i..y_{j-1} - mean y, their scores at z), scores up to one constant per row of z."""
+        for i, j, y in blocks(self.problem.points):
+            yield i, j, y, product(z, y.T) + self._centred_heights[i:j]
 
     def _ranked(self, z: Tensor, k: int) -> Tensor:
         scores, index = z.new_empty(len(z), 0), torch.empty(len(z), 0, dtype=torch.int64, device=z.device)
-        for i, j, y in blocks(self.problem.points):
-            scores = torch.cat([scores, z @ y.T + self._centred_heights[i:j]], 1)
+        for i, j, _, block in self.scores(z):
+            scores = torch.cat([scores, block], 1)
             index = torch.cat([index, torch.arange(i, j, device=z.device).expand(len(z), -1)], 1)
             order = torch.sort(scores, dim=1, descending=True, stable=True).indices[:, :k]
             scores, index = scores.gather(1, order), index.gather(1, order)
         return index
 
-    def _tiled(self, x: Tensor, evaluate: Callable[[Tensor], Tensor]) -> Tensor:
+    def tiled(self, x: Tensor, evaluate: Callable):
+        """``evaluate`` of z = x - centre, float32 (tile, d), in fixed tiles: a tensor, or a tuple of them.
+
+        Raises:
+            ValueError: x has another shape, or is not finite.
+        """
         z = self._centred(x)
         # An empty batch still passes one tile, which gives the result its type and shape.
-        return in_tiles(evaluate, z) if len(z) else in_tiles(evaluate, z.new_zeros(1, z.shape[1]))[:0]
+        if len(z):
+            return in_tiles(evaluate, z)
+        found = in_tiles(evaluate, z.new_zeros(1, z.shape[1]))
+        return tuple(one[:0] for one in found) if isinstance(found, tuple) else found[:0]
 
     def _centred(self, x: Tensor) -> Tensor:
         if x.ndim < 2 or x[0:1].numel() not in (0, self.atoms.dim) or not torch.isfinite(x).all():

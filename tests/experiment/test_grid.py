@@ -21,6 +21,18 @@ def _cells(method: dict, **changes) -> list[dict]:
     return list(grid.cells(_config(method, **changes), "m"))
 
 
+def test_a_problem_of_several_noises_an_image_is_another_problem():
+    names = [
+        [
+            (one["name"], one.get("noises"))
+            for one in grid.problems(_config({"start": "transport", "level": 1.0, **more}))
+        ]
+        for more in ({}, {"noises": 1}, {"noises": 4})
+    ]
+    assert names[0] == names[1] and ("A-normal-1", None) in names[0]
+    assert ("A-normal-1-4-noises", 4) in names[2]
+
+
 def test_as_paper_starts_at_the_level_from_which_the_budget_finishes_the_chain():
     sigmas = [round(cell["sigma_start"], 3) for cell in _cells({"start": "transport"}, nfe_budgets=[5, 10, 20, 30, 50])]
     assert sigmas == [0.026, 0.044, 0.076, 0.108, 0.173]  # linear-beta chain, T = 1000, by hand

@@ -44,6 +44,42 @@ CONFIGURATIONS = {
         "methods={x: {network: edm, sampler: ddim, targets: as_code}}",
         r"a prior start has no atoms",
     ),
+    "singular set of a prior start": (
+        "methods={x: {network: edm, sampler: ddim, singular: discard}}",
+        r"methods.x.singular: only for start transport, not for prior",
+    ),
+    "smoothing without its width": (
+        "methods={x: {network: edm, start: transport, sampler: ddim, singular: smooth}}",
+        r"methods.x.tau: singular smooth needs it: the width",
+    ),
+    "angle that nothing looks at": (
+        "methods={x: {network: edm, start: transport, sampler: ddim, angle: 1.2}}",
+        r"methods.x.angle: singular plain takes none; only discard, treat, as_code do",
+    ),
+    "angle that is no share": (
+        "methods={x: {network: edm, start: transport, sampler: ddim, singular: as_code, angle: 1.2}}",
+        r"methods.x.angle: 1.2 is no share of the range of angles",
+    ),
+    "treatment that does not exist": (
+        "methods={x: {network: edm, start: transport, sampler: ddim, singular: drop}}",
+        r"methods.x.singular: 'drop' is not one of .*; allowed: plain, discard, treat, as_code, smooth",
+    ),
+    "coupling of an unknown method": (
+        "coupling={methods: [ot], nfe: 5}",
+        r'coupling.methods: no method "ot" under methods',
+    ),
+    "coupling at many levels": (
+        "coupling={methods: [sweep], nfe: 5}",
+        r"coupling.methods: sweep must have a sampler and one",
+    ),
+    "coupling that no budget meets": (
+        "coupling={methods: [student], nfe: 2}",
+        r"coupling.methods: student: NFE 2: .*distilled for 5, 10 steps",
+    ),
+    "coupling of uniform noise": (
+        "coupling={methods: [dpm_ot_as_code], nfe: 5}",
+        r"coupling.methods: dpm_ot_as_code must start from normal noise",
+    ),
     "option that is no number": ("networks={edm: {options: {sigma_data: abc}}}", r"sigma_data: 'abc' is no number"),
     "too few samples": ("num_samples=40", r"num_samples: 40"),
     "selection seed reported": (

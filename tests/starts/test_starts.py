@@ -9,7 +9,7 @@ from dpmot import seeds
 from dpmot.diffusion.sigmas import ddpm_chain, edm_chain
 from dpmot.images import to_float
 from dpmot.starts import Setting, copy, fresh_noise, gaussian, prior, prior_noise, transport
-from dpmot.transport import NoisyImages, SemiDiscreteProblem, SemiDiscreteSolver
+from dpmot.transport import NoisyImages, SemiDiscreteProblem, SemiDiscreteSolver, angles
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 IMAGES = torch.rand(30, 1, 3, 3, generator=torch.Generator().manual_seed(0)) * 2 - 1
@@ -18,11 +18,11 @@ FALSE_ALARMS = 1e-3  # a right start fails such a test for one choice of seeds i
 
 
 def setting(*, images=IMAGES, chain=None, sigma=0.7, heights=None, atom_seed=0, noises=1):
-    return Setting(chain or edm_chain(), images, sigma, atom_seed, heights, noises)
+    return Setting(chain or edm_chain(), images, sigma, atom_seed, heights, noises=noises)
 
 
-def latents(images, sigma, atom_seed):
-    return NoisyImages(images, sigma, atom_seed)[range(len(images))]
+def latents(images, sigma, atom_seed, noises=1):
+    return NoisyImages(images, sigma, atom_seed, noises_per_image=noises)[range(noises * len(images))]
 
 
 # --- prior -------------------------------------------------------------------------------------------------
@@ -60,6 +60,25 @@ def test_one_image_keeps_its_noise_at_every_level_and_in_every_data_set_that_sta
     torch.testing.assert_close(100 * small, large, rtol=1e-4, atol=1e-4)
     assert torch.equal(latents(IMAGES[:10], 0.1, 0), latents(IMAGES, 0.1, 0)[:10])
     assert not torch.allclose(latents(IMAGES, 0.1, 0), latents(IMAGES, 0.1, 1))
+
+
+def test_several_noises_an_image_begin_with_the_one_and_are_independent():
+    one, three = latents(IMAGES, 0.7, 3), latents(IMAGES, 0.7, 3, noises=3)
+    assert three.shape == (90, 1, 3, 3) and torch.equal(three[:30], one)
+    eps = ((three - IMAGES.repeat(3, 1, 1, 1)) / 0.7).flatten().numpy()
+    assert kstest(eps, "norm").pvalue > FALSE_ALARMS and len(np.unique(eps)) > 800
+
+
+@pytest.mark.parametrize("options", [{}, {"singular": "smooth", "tau": 0.3}])
+def test_atoms_of_several_noises_name_the_image_behind_them(options):
+    heights = SemiDiscreteSolver(chi2=0.01)(SemiDiscreteProblem(latents(IMAGES, 0.7, 0, 3)), seed=0).potential.heights
+    one = Setting(edm_chain(), IMAGES, 0.7, 0, heights, noises=3)
+    start = transport.Start(one, **options)
+    points, noise = start(ROWS), prior_noise(ROWS, (1, 3, 3))
+    assert torch.equal(points.source, start.potential.cell(noise) % 30)
+    assert chisquare(torch.bincount(points.source, minlength=30)).pvalue > FALSE_ALARMS
+    level = (points.x - start.clean(noise)) / 0.7
+    assert float(level.square().mean()) == pytest.approx(1, abs=0.1)  # 810 normal numbers: sd .05
 
 
 # --- copy and fresh noise ----------------------------------------------------------------------------------
@@ -136,7 +155,7 @@ def test_two_atoms_divide_the_space_by_a_plane():
 
 def test_solved_heights_draw_every_atom_as_often_as_the_copy_control():
     """The identity: with solved heights the two controls have one law, up to the mass error of the certificate."""
-    solution = SemiDiscreteSolver(chi2=0.002)(SemiDiscreteProblem(latents(IMAGES, 0.7, 0)), seed=0)
+    solution = SemiDiscreteSolver(chi2=0.002)(SemiDiscreteProblem(NoisyImages(IMAGES, 0.7, 0)), seed=0)
     assert solution.converged
     source = transport.Start(setting(heights=solution.potential.heights))(ROWS).source
     statistic = chisquare(torch.bincount(source, minlength=30).numpy()).statistic
@@ -192,6 +211,136 @@ def test_the_spectrum_is_that_of_the_covariance_with_fewer_images_than_pixels_an
     assert len(values) == min(number - 1, 9)
     torch.testing.assert_close(vectors * values @ vectors.T, torch.cov(flat.T, correction=0))
     torch.testing.assert_close(vectors.T @ vectors, torch.eye(len(values), dtype=torch.float64))
+
+
+# --- the singular set --------------------------------------------------------------------------------------
+
+HEIGHTS = torch.randn(30, generator=torch.Generator().manual_seed(1)) / 2
+KINDS = {
+    "plain": {},
+    "discard": {"angle": 1.1},
+    "treat": {"angle": 1.1, "tau": 0.5, "top_k": 3},
+    "smooth": {"tau": 0.5},
+}
+
+
+def start_with(kind, one=None, **options):
+    return transport.Start(one or setting(heights=HEIGHTS), **{"singular": kind, **KINDS.get(kind, {}), **options})
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_sample_k_is_the_same_bits_in_every_batch_whatever_becomes_of_the_singular_set(kind):
+    whole = start_with(kind)(ROWS[:300])
+    order = torch.randperm(300, generator=torch.Generator().manual_seed(0)).tolist()
+    for index in (order, list(range(64)), [299], [7, 3]):
+        some = start_with(kind)([ROWS[i] for i in index])
+        assert torch.equal(some.x, whole.x[index]) and torch.equal(some.source, whole.source[index])
+        assert (some.redraws is None) == (kind != "discard")
+        assert some.redraws is None or torch.equal(some.redraws, whole.redraws[index])
+
+
+def test_discarding_leaves_no_draw_near_the_singular_set_and_counts_what_it_drew_anew():
+    one, limit = setting(heights=HEIGHTS), 1.1
+    points, plain = start_with("discard", one)(ROWS), start_with("plain", one)(ROWS)
+    potential = start_with("plain", one).potential
+    first = angles(potential, prior_noise(ROWS, (1, 3, 3)))[:, 0]
+    used = prior_noise(ROWS, (1, 3, 3), redraws=points.redraws)
+    assert torch.equal(points.redraws == 0, first <= limit)
+    assert (angles(potential, used)[:, 0] <= limit).all() and torch.equal(potential.cell(used), points.source)
+    kept = points.redraws == 0
+    assert torch.equal(points.x[kept], plain.x[kept])
+    # a geometric law: q = share near the set, q / (1 - q) redraws on average, sd sqrt(q / n) / (1 - q)
+    q = float((first > limit).float().mean())
+    assert 0.2 < q < 0.8
+    mean, sd = q / (1 - q), (q / len(ROWS)) ** 0.5 / (1 - q)
+    assert abs(float(points.redraws.float().mean()) - mean) < 4 * 2**0.5 * sd  # q is estimated from as many draws
+
+
+def test_each_redraw_has_a_stream_of_its_own_and_the_law_of_the_prior():
+    redraws = torch.arange(len(ROWS)) % 4
+    found = prior_noise(ROWS, (1, 3, 3), redraws=redraws)
+    assert torch.equal(found[::4], prior_noise(ROWS[::4], (1, 3, 3)))
+    assert torch.equal(found[3], seeds.normal([ROWS[3]], (1, 3, 3), "prior", 3)[0])
+    assert not (found == prior_noise(ROWS, (1, 3, 3)))[redraws > 0].any()
+    assert kstest(found.flatten().numpy(), "norm").pvalue > FALSE_ALARMS
+
+
+def test_discarding_changes_the_masses_of_the_cells():
+    solution = SemiDiscreteSolver(chi2=0.002)(SemiDiscreteProblem(NoisyImages(IMAGES, 0.7, 0)), seed=0)
+    one = setting(heights=solution.potential.heights)
+    limit = ncx2.ppf(1 - FALSE_ALARMS, df=29, nc=len(ROWS) * solution.certificate.high)
+    assert chisquare(torch.bincount(start_with("plain", one)(ROWS).source, minlength=30)).statistic < limit
+    assert chisquare(torch.bincount(start_with("discard", one)(ROWS).source, minlength=30)).statistic > 2 * limit
+
+
+def test_noises_that_are_all_singular_are_given_up_with_the_seed_and_what_to_do():
+    with pytest.raises(
+        ValueError, match=r"Sample seed 0: 1000 noises in a row .* more than 0\.001 radians; raise angle"
+    ):
+        start_with("discard", angle=0.001)(ROWS[:2])
+
+
+def test_as_code_divides_angles_by_their_range_in_the_batch():
+    one = setting(heights=HEIGHTS)
+    points = start_with("as_code", one, angle=0.7)(ROWS)
+    found = angles(start_with("plain", one).potential, prior_noise(ROWS, (1, 3, 3)))[:, 0]
+    share = (found - found.min()) / (found.max() - found.min())
+    assert torch.equal(points.redraws == 0, share <= 0.7)
+    # the fault that it records: the same sample, another batch, another fate
+    alone = torch.cat([start_with("as_code", one, angle=0.7)(ROWS[k : k + 2]).redraws for k in range(0, 100, 2)])
+    assert not torch.equal(alone > 0, points.redraws[:100] > 0)
+
+
+def test_a_treated_draw_away_from_the_singular_set_is_the_plain_one():
+    one = setting(heights=HEIGHTS)
+    treated, plain = start_with("treat", one)(ROWS), start_with("plain", one)(ROWS)
+    near = angles(start_with("plain", one).potential, prior_noise(ROWS, (1, 3, 3)), 3).amax(1) > 1.1
+    assert 0.2 < near.float().mean() < 0.98
+    assert torch.equal(treated.x[~near], plain.x[~near]) and torch.equal(treated.source, plain.source)
+    assert not (treated.x[near] == plain.x[near]).flatten(1).all(1).any()
+
+
+@pytest.mark.parametrize("dim", [2, 64])
+@pytest.mark.parametrize("kind", ["treat", "smooth"])
+@pytest.mark.parametrize("tau", [0.05, 0.5, 5.0])
+def test_smoothed_starts_carry_the_noise_level_that_the_network_is_told(kind, dim, tau):
+    images = torch.rand(100, dim, generator=torch.Generator().manual_seed(3)) * 2 - 1
+    problem = SemiDiscreteProblem(NoisyImages(images, 0.7, 0))
+    one = setting(images=images, heights=SemiDiscreteSolver(chi2=0.01)(problem, seed=0).potential.heights)
+    start = start_with(kind, one, tau=tau, **({"angle": 0.1, "top_k": 5} if kind == "treat" else {}))
+    points, noise = start(ROWS), prior_noise(ROWS, (dim,))
+    atoms = one.atoms[range(100)]
+    p = torch.softmax((noise.double() @ atoms.double().T + one.heights.double()) / tau, 1)
+    near = torch.ones(len(ROWS), dtype=torch.bool)
+    if kind == "treat":
+        best, near = start.potential.cells(noise, 5), start.near(noise)
+        inside = torch.zeros_like(p).scatter_(1, best, 1.0)
+        p = p * inside / (p * inside).sum(1, keepdim=True)
+        p[~near] = torch.nn.functional.one_hot(best[~near, 0], 100).double()
+    eps = (atoms - images).double() / 0.7
+    level = (points.x.double() - p @ images.double()) / 0.7
+    # what the weights make of the atoms' own noises: their mean square under p, 1 up to the chance of 100 draws
+    expected = float((p @ eps.square().sum(1)).mean()) / dim
+    averaged = float((p @ eps).square().mean())
+    assert expected == pytest.approx(1, abs=0.35 if dim == 2 else 0.05)
+    # sd of the variance of 3000 x dim normal numbers; they are partly shared atoms, whose part is in `expected`
+    assert float(level.square().mean()) == pytest.approx(expected, abs=5 * (2 / (3000 * dim)) ** 0.5 + 1e-4)
+    if tau >= 0.5:
+        assert near.float().mean() > 0.5 and averaged < 0.9 * expected  # without the top-up it would be wrong
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"singular": "treet"}, r'"treet" is unknown; choose one of plain, discard, treat, as_code, smooth'),
+        ({"singular": "smooth"}, r'"smooth" needs tau, the width of the smoothing in units of <x, y>'),
+        ({"singular": "treat", "tau": -1.0}, r"tau = -1.0 smooths nothing"),
+        ({"singular": "treat", "tau": 1.0, "top_k": 31}, r"k = 31 planes were asked for; choose 1\.\.30"),
+    ],
+)
+def test_options_of_the_singular_set_are_refused_by_name(options, told):
+    with pytest.raises(ValueError, match=told):
+        transport.Start(setting(heights=HEIGHTS), **options)
 
 
 # --- all of them -------------------------------------------------------------------------------------------

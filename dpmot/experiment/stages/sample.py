@@ -1,7 +1,7 @@
 """Draw all samples of one method: every level, NFE budget and seed, with the evaluations counted."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -17,7 +17,7 @@ from dpmot.diffusion.sigmas import BadGrid, Chain, current_step
 from dpmot.experiment import grid
 from dpmot.experiment.records import read_json
 from dpmot.experiment.stages._session import Fault, Part, encode, read, read_data, session
-from dpmot.starts import Setting, Start, prior_noise
+from dpmot.starts import Points, Setting, Start, prior_noise
 from dpmot.tiles import in_halves
 
 SHOWN = 16  # start points and prior noises kept for the figures
@@ -99,25 +99,24 @@ class Method:
         return self.solved[name]["reason"] if name in self.solved else None
 
     def _problem(self, sigma: float | None) -> str:
-        return grid.problem(
-            self.job["split"], self.job["source"], self.network.chain.sigma_max if sigma is None else sigma
-        )
+        level = self.network.chain.sigma_max if sigma is None else sigma
+        return grid.problem(self.job["split"], self.job["source"], level, self.job.get("noises", 1))
 
     @lru_cache(maxsize=1)  # noqa: B019 - one method per process; cells of one level follow each other
-    def start(self, sigma: float | None) -> Start:
-        """The start at atoms of noise level sigma."""
+    def start(self, sigma: float | None, noise: Callable[..., Tensor] = prior_noise) -> Start:
+        """The start at atoms of noise level sigma, given these prior draws."""
         level = self.network.chain.sigma_max if sigma is None else sigma
         solved = self.heights.get(self._problem(sigma))
-        seed, noises = self.job["atom_seed"], self.job["noises_per_image"]
-        setting = Setting(self.network.chain, self.part.raw, level, seed, solved, noises)
+        noises = self.job.get("noises", 1)
+        setting = Setting(self.network.chain, self.part.raw, level, self.job["atom_seed"], solved, noise, noises)
         return plugins.find("starts", self.job["start"]).Start(setting, **self.job["start_options"])
 
     def draw(self, cell: Mapping) -> tuple[dict[str, Tensor], int]:
         """All samples of a cell, and the network evaluations spent on each; by halves where memory is short.
 
         Returns:
-            "images" (n, *S) as stored, "source" (n,) where images stand behind the start, "labels" (n,) where the
-            network takes classes, "start" and "prior", the first points in float32.
+            "images" (n, *S) as stored, "source" (n,) where images stand behind the start, "redraws" (n,) where noise
+            is drawn anew, "labels" (n,) where the network takes classes, "start" and "prior", the first points.
 
         Raises:
             OverBudget: more evaluations than predicted for the cell.
@@ -131,23 +130,32 @@ class Method:
     def _drawn(self, cell: Mapping, rows: Sequence[int]) -> tuple[dict[str, Tensor], int]:
         start = self.start(cell["sigma_atoms"])
         points = start(rows)
-        labels = self._labels(rows, points.source)
-        counting = CountingDenoiser(TiledDenoiser(self.network.denoiser(cell["steps"]), labels=labels))
-        x = self._sample(counting, points.x.double(), cell, rows)
-        if counting.nfe + start.nfe > cell["nfe"]:
+        labels = self.labels(rows, points.source)
+        x, counted = self.finish(points, cell, rows, labels=labels)
+        if counted + start.nfe > cell["nfe"]:
             raise OverBudget(
-                f"{self.job['name']}: {counting.nfe + start.nfe} evaluations were spent, {cell['nfe']} are allowed at "
+                f"{self.job['name']}: {counted + start.nfe} evaluations were spent, {cell['nfe']} are allowed at "
                 f"NFE {cell['nfe_budget']}; correct num_steps in baselines/{self.job['sampler']}.py"
             )
         shape = self.part.raw.shape[1:]
         drawn = {"images": encode(x, self.part.raw), "start": points.x[:SHOWN].float()}
         law = self.job["start_options"].get("law", self.job["source"])
-        drawn["prior"] = prior_noise(rows[:SHOWN], shape, source=law)
+        redraws = None if points.redraws is None else points.redraws[:SHOWN]
+        drawn["prior"] = prior_noise(rows[:SHOWN], shape, source=law, redraws=redraws)
         if points.source is not None:
             drawn["source"] = points.source
+        if points.redraws is not None:
+            drawn["redraws"] = points.redraws
         if labels is not None:
             drawn["labels"] = labels
-        return drawn, counting.nfe + start.nfe
+        return drawn, counted + start.nfe
+
+    def finish(
+        self, points: Points, cell: Mapping, rows: Sequence[int], *, labels: Tensor | None = None
+    ) -> tuple[Tensor, int]:
+        """The sampler's way from the points of these seeds to the samples, (B, *S), and the evaluations it spent."""
+        counting = CountingDenoiser(TiledDenoiser(self.network.denoiser(cell["steps"]), labels=labels))
+        return self._sample(counting, points.x.double(), cell, rows), counting.nfe
 
     def _sample(self, denoiser: CountingDenoiser, x: Tensor, cell: Mapping, rows: Sequence[int]) -> Tensor:
         if self.job["sampler"] == "none":
@@ -174,7 +182,7 @@ class Method:
             raise ValueError(f"{sampler.relative_to(plugins.ROOT)}: {error}") from None
         return x
 
-    def _labels(self, rows: Sequence[int], source: Tensor | None) -> Tensor | None:
+    def labels(self, rows: Sequence[int], source: Tensor | None) -> Tensor | None:
         """The class each sample is drawn for, (B,): its source image's, or a uniform one from the stream "label"."""
         if not self.network.classes:
             return None

@@ -40,7 +40,7 @@ def run(job: Mapping, layout) -> None:
 def _solve(
     job: Mapping, problem: Mapping, images: Tensor, checkpoint: Checkpoint, progress: tqdm
 ) -> tuple[Tensor, dict]:
-    atoms = NoisyImages(images, problem["sigma"], job["atom_seed"], noises_per_image=job["noises_per_image"])
+    atoms = NoisyImages(images, problem["sigma"], job["atom_seed"], noises_per_image=problem.get("noises", 1))
     options = dict(job["solver"])
     memory, floats = options.pop("memory", MEMORY), 4 * len(atoms) * atoms.dim
     if floats > memory:

@@ -1,0 +1,88 @@
+"""Figure 9: samples along the arc between two noises, cos(t) x + sin(t) x'', under each coupling.
+
+An argmax map jumps from atom to atom; a smoothed one and the prior's ODE move; copy and fresh noise do not look at the
+noise and draw another image for every frame. Points are drawn as paths in their first two coordinates.
+"""
+
+import sys
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from paper_figures import _samples as samples
+from paper_figures import _style as style
+from paper_figures._command import run
+from paper_figures._results import Results
+
+NAME = "figure_9_interpolation"
+OUTPUTS = tuple(f"figures/{NAME}.{suffix}" for suffix in ("png", "pdf"))
+COLUMNS = 4
+
+
+def _draw_strips(axes: Axes, strips: dict[str, np.ndarray], results: Results) -> None:
+    """One row of frames for each method: the first pair of noises."""
+    rows = [frames[0] for frames in strips.values()]
+    height, width = rows[0].shape[2:]
+    axes.imshow(samples.mosaic(np.concatenate(rows), columns=len(rows[0])))
+    axes.set_yticks(
+        [(height + 1) * row + (height - 1) / 2 for row in range(len(rows))],
+        [style.symbols(results.title(method)) for method in strips],
+    )
+    axes.set_xticks([0.5 * (width - 1), (width + 1) * (len(rows[0]) - 0.5) - 1], ["x", "x''"])
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+
+
+def _draw_paths(figure: Figure, strips: dict[str, np.ndarray], results: Results) -> None:
+    """A small panel for each method: the frames of every pair, joined."""
+    train = samples.split(results, "A")
+    panels = figure.subplots(-(-len(strips) // COLUMNS), COLUMNS, squeeze=False, sharex=True, sharey=True)
+    for axes in panels.flat[len(strips) :]:
+        axes.set_axis_off()
+    for axes, (method, pairs) in zip(panels.flat, strips.items(), strict=False):
+        if train is not None:
+            axes.plot(train[:, 0], train[:, 1], ".", color="#BBBBBB", markersize=1.5, zorder=1)
+        for frames, colour in zip(pairs, (style.BLUE, style.VERMILLION), strict=False):
+            axes.plot(frames[:, 0], frames[:, 1], "o-", color=colour, markersize=2.5, linewidth=0.8, zorder=2)
+        axes.set_title(style.symbols(results.title(method)), fontsize=6.5)
+        axes.set_aspect("equal", adjustable="box")
+        axes.set_xticks([])
+        axes.set_yticks([])
+
+
+def make(results: Results) -> Figure:
+    """The figure."""
+    strips = samples.strips(results)
+    if not strips:
+        figure = Figure(figsize=(style.WIDTH, 1.6))
+        style.blank(figure.subplots(), "not run: the results hold no strips.safetensors")
+        return figure
+    first = next(iter(strips.values()))
+    if samples.is_points(first[0]):
+        rows = -(-len(strips) // COLUMNS)
+        figure = Figure(figsize=(style.WIDTH, 1.75 * rows + 0.3))
+        _draw_paths(figure, strips, results)
+        figure.subplots_adjust(left=0.01, right=0.99, top=1 - 0.2 / figure.get_figheight(), bottom=0.06, wspace=0.05)
+    else:
+        figure = Figure(figsize=(style.WIDTH, 0.33 * len(strips) + 0.5))
+        _draw_strips(figure.subplots(), strips, results)
+        figure.subplots_adjust(left=0.32, right=0.99, top=0.99, bottom=0.45 / figure.get_figheight())
+    counted = sorted(set(results.coupling["nfe_counted"])) if results.coupling is not None else []
+    style.note(figure, f"Data set {results.dataset}; {', '.join(counted) or 'unknown'} evaluations a sample")
+    return figure
+
+
+def produce(results: Results) -> dict[str, bytes]:
+    """File contents of OUTPUTS."""
+    return dict(zip(OUTPUTS, style.encode(make(results)), strict=True))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line; returns the exit status."""
+    return run(NAME, __doc__, produce, arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

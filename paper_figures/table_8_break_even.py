@@ -1,0 +1,162 @@
+"""Table 8: after how many samples the fit of the transport has paid for itself, against each rival at equal quality.
+
+    break-even = seconds of the fit / seconds saved a sample
+
+Equal quality: the smallest budget at which the rival's FD against test is no worse than DPM-OT's within the intervals
+of both (its lower end lies below DPM-OT's upper end). Rivals run on the same network, or are distilled from it.
+"""
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from math import nan
+
+import pandas as pd
+
+from dpmot.experiment import grid
+from paper_figures import _comparison as comparison
+from paper_figures import _tables as tables
+from paper_figures._command import run
+from paper_figures._results import Results, quality_name
+from paper_figures._tables import Cell, Document, Panel
+
+NAME = "table_8_break_even"
+OUTPUTS = tuple(f"tables/{NAME}.{suffix}" for suffix in ("md", "tex", "csv"))
+COLUMNS = [
+    "method", "nfe_budget", "fd", "fd_low", "fd_high", "ranked", "rival", "rival_nfe", "rival_fd", "fit_s",
+    "method_s_per_1000", "rival_s_per_1000", "saved_s_per_1000", "break_even_samples", "outcome", "fingerprint",
+]  # fmt: skip
+NEVER_AS_GOOD, NEVER_SLOWER = "rival never as good within budgets", "never: the rival takes no longer"
+
+
+def fit_seconds(results: Results) -> float | None:
+    """Seconds of one fit: the job that solves every problem of the experiment, by their number; None if not timed."""
+    if "solve" not in results.arithmetic:
+        return None
+    problems = len(grid.problems(results.experiment))
+    return results.arithmetic["solve"] / problems if problems else None
+
+
+def evaluation_seconds(results: Results, chain: str) -> float | None:
+    """Seconds of one evaluation of a sample, over all sampling jobs on a network and its students; None if not timed.
+
+    One number for all of them: jobs ran side by side, and what differs between methods of one cost is the machine's.
+    """
+    rows = results.metrics[(results.metrics["metric"] != "all") & (results.metrics["sample_seed"] != "pooled")]
+    cells = rows.drop_duplicates(["method", "nfe_budget", "sigma_start", "sample_seed"])
+    timed = [f"sample_{m}" in results.arithmetic and results.chain(m) == chain for m in cells["method"]]
+    cells = cells[timed]
+    spent = (pd.to_numeric(cells["nfe_counted"]) * pd.to_numeric(cells["num_samples"])).sum()
+    seconds = sum(results.arithmetic[f"sample_{method}"] for method in cells["method"].unique())
+    return seconds / spent if spent else None
+
+
+def make(results: Results) -> pd.DataFrame:
+    """One row per (DPM-OT method, NFE budget, rival of its network), COLUMNS."""
+    metric = (f"fd_{results.families[0]}", "test")
+    table = comparison.long_form(results, [metric])
+    table = table[(table["status"] == "measured") & table["nfe_budget"].isin(results.budgets)]
+    return pd.DataFrame(list(_rows(results, table.to_dict("records"))), columns=COLUMNS)
+
+
+def _rows(results: Results, cells: Sequence[Mapping]) -> Iterator[dict]:
+    fit = fit_seconds(results)
+    seconds = {chain: evaluation_seconds(results, chain) for chain in {results.chain(cell["method"]) for cell in cells}}
+
+    def per_1000(cell: Mapping | None) -> float | None:
+        one = None if cell is None else seconds[results.chain(cell["method"])]
+        return None if one is None else 1000 * one * float(cell["nfe_counted"])
+
+    for cell in (cell for cell in cells if cell["group"] == "dpm_ot"):
+        for rival in (name for name in results.methods if results.group(name) == "rivals"):
+            if results.chain(rival) != results.chain(cell["method"]):
+                continue
+            equal = _equal(cell, [other for other in cells if other["method"] == rival])
+            row = {name: cell[name] for name in ("method", "nfe_budget", "ranked", "fingerprint")}
+            row |= {"fd": cell["value"], "fd_low": cell["low"], "fd_high": cell["high"], "rival": rival, "fit_s": fit}
+            row |= {"rival_nfe": equal["nfe_budget"] if equal else "", "rival_fd": equal["value"] if equal else nan}
+            yield row | _outcome(fit, per_1000(cell), per_1000(equal), reached=equal is not None)
+
+
+def _equal(cell: Mapping, rival: Sequence[Mapping]) -> Mapping | None:
+    """The rival's cell of the smallest budget that is no worse within intervals."""
+    reached = [other for other in rival if other["low"] <= cell["high"]]
+    return min(reached, key=lambda other: int(other["nfe_budget"]), default=None)
+
+
+def _outcome(fit: float | None, own: float | None, other: float | None, *, reached: bool) -> dict:
+    row = {"method_s_per_1000": own, "rival_s_per_1000": other}
+    if not reached:
+        return row | {"outcome": NEVER_AS_GOOD}
+    if None in (fit, own, other):
+        return row | {"outcome": "not timed"}
+    saved = other - own
+    row["saved_s_per_1000"] = saved
+    if saved <= 0:
+        return row | {"outcome": NEVER_SLOWER}
+    return row | {"break_even_samples": 1000 * fit / saved, "outcome": "break-even"}
+
+
+def _entry(row: Mapping | None) -> Cell:
+    if row is None:
+        return Cell("–")
+    marks = () if row["ranked"] else ("†",)
+    if row["outcome"] != "break-even":
+        return Cell(row["outcome"] + (f" (NFE {row['rival_nfe']})" if row["rival_nfe"] else ""), marks=marks)
+    saved = f"saves {row['saved_s_per_1000']:.2g} s on NFE {row['rival_nfe']}"
+    return Cell(f"{row['break_even_samples']:,.0f} ({saved})", marks=marks)
+
+
+def layout(table: pd.DataFrame, results: Results) -> Document:
+    """The printed table."""
+    found = {(row["method"], row["rival"], row["nfe_budget"]): row for row in table.to_dict("records")}
+    rows: list[str | tuple[Cell, ...]] = []
+    for method in table["method"].unique():
+        rows.append(results.title(method))
+        for rival in table.loc[table["method"] == method, "rival"].unique():
+            cells = (_entry(found.get((method, rival, nfe))) for nfe in results.budgets)
+            rows.append((Cell(f"against {results.title(rival)}"), *cells))
+    title = (
+        "Samples until the fit is paid for (seconds saved on 1,000 samples, and the rival's budget of equal quality)"
+    )
+    panel = Panel(title, ("", *(f"NFE {nfe}" for nfe in results.budgets)), tuple(rows))
+    if not rows:
+        panel = Panel(title, (), (), ("not run: no DPM-OT method with a rival on its network.",))
+    fit, quality = fit_seconds(results), quality_name("fd", results.families[0])
+    prints = ", ".join(dict.fromkeys(table["fingerprint"])) or "none"
+    return Document(
+        name=NAME,
+        title="Table 8. Break-even of the fit",
+        caption=(
+            f"Data set {results.dataset}; one fit: {'not timed' if fit is None else f'{fit:.2f} s'}, the mean of the "
+            f"experiment's {len(grid.problems(results.experiment))} problems; quality: {quality} against test; "
+            f"fingerprint: {prints}"
+        ),
+        panels=(panel,),
+        notes=(
+            "Seconds a sample: evaluations counted, times the seconds of an evaluation, averaged over all sampling "
+            "jobs on the network (starts included). Jobs ran side by side, so seconds are rough.",
+            f'"{NEVER_AS_GOOD}": at no budget of the table, within intervals; "{NEVER_SLOWER}": it is as good '
+            "in no more time, so the fit never pays.",
+            "† the DPM-OT row is unranked: its quality is that of copies of the training images, which cost no fit.",
+            "– the DPM-OT cell was skipped or not run (Table 1).",
+            "Training is not counted: not the networks', nor that of a distilled rival.",
+        ),
+    )
+
+
+def produce(results: Results) -> dict[str, bytes]:
+    """File contents of OUTPUTS."""
+    table = make(results)
+    document = layout(table, results)
+    numbers = table.to_csv(index=False, lineterminator="\n").encode()
+    contents = tables.markdown(document).encode(), tables.latex(document).encode(), numbers
+    return dict(zip(OUTPUTS, contents, strict=True))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line; returns the exit status."""
+    return run(NAME, __doc__, produce, arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
