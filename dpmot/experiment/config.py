@@ -26,6 +26,7 @@ DEFAULTS = {
     "threads": 1,
     "training_seed": 0,
     "atom_seed": 0,
+    "num_atoms": None,
     "noises_per_image": 1,
     "fit_seed": 0,
     "features": ["classifier"],

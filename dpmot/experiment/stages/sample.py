@@ -109,7 +109,8 @@ class Method:
         level = self.network.chain.sigma_max if sigma is None else sigma
         solved = self.heights.get(self._problem(sigma))
         seed, noises = self.job["atom_seed"], self.job["noises_per_image"]
-        setting = Setting(self.network.chain, self.part.raw, level, seed, solved, noises)
+        images = self.part.first(self.job["num_atoms"])
+        setting = Setting(self.network.chain, images, level, seed, solved, noises)
         return plugins.find("starts", self.job["start"]).Start(setting, **self.job["start_options"])
 
     def draw(self, cell: Mapping) -> tuple[dict[str, Tensor], int]:
