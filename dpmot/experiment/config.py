@@ -28,6 +28,7 @@ DEFAULTS = {
     "threads": 1,
     "training_seed": 0,
     "atom_seed": 0,
+    "num_atoms": None,
     "fit_seed": 0,
     "features": ["classifier"],
     "download": False,

@@ -27,6 +27,7 @@ class Features:
         labels: true classes, integer (n,), or None.
         source: row of the "train" reference from which each sample's own start was made (DPM-OT and copy
             starts), int64 (n,), or None where a sample has no such row.
+        num_sources: sources that a sample could have had, the first rows of that reference; None: all of them.
         off_mode: whether each sample lies off every mode of a mixture that is known, bool (n,), or None.
     """
 
@@ -35,6 +36,7 @@ class Features:
     probabilities: np.ndarray | None = None
     labels: np.ndarray | None = None
     source: np.ndarray | None = None
+    num_sources: int | None = None
     off_mode: np.ndarray | None = None
 
     def __post_init__(self) -> None:
@@ -77,6 +79,7 @@ class Features:
             probabilities=take(self.probabilities),
             labels=take(self.labels),
             source=take(self.source),
+            num_sources=self.num_sources,
             off_mode=take(self.off_mode),
         )
 

@@ -35,7 +35,7 @@ def leave_out(
     """The same without each group: (G,) for groups (n,) in 0..G-1; 0 where no sample is left, or one image stored."""
     if generated.source is None:
         return {}
-    number = len(required(generated, references, "train", "Mass error"))
+    number = generated.num_sources or len(required(generated, references, "train", "Mass error"))
     counts = np.zeros((groups.max() + 1, max(number, generated.source.max() + 1)), dtype=np.int64)
     np.add.at(counts, (groups, generated.source), 1)
     left = counts.sum(axis=0) - counts

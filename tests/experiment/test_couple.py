@@ -45,7 +45,7 @@ def coupling(start, **options):
         config["methods"]["x"]["level"] = SIGMA
     job = {
         **{"name": "sample_x", "sampler": "ddim", "sampler_options": {}, "extra_denoise": False, "network": "edm"},
-        **{"start": start, "split": "A", "source": "normal", "num_samples": 30, "atom_seed": 0},
+        **{"start": start, "split": "A", "source": "normal", "num_samples": 30, "atom_seed": 0, "num_atoms": None},
         "start_options": {key: v for key, v in options.items() if key in ("singular", "angle", "tau", "heights")},
     }
     solved = SemiDiscreteSolver(chi2=0.005)(SemiDiscreteProblem(ATOMS), seed=0).potential.heights

@@ -37,6 +37,7 @@ def method(denoiser, *, sampler="ddim", start="prior", classes=0, **changes):
     job = {
         **{"name": "sample_x", "sampler": sampler, "sampler_options": {}, "extra_denoise": False, "network": "edm"},
         **{"start": start, "start_options": {}, "split": "A", "source": "normal", "num_samples": 30, "atom_seed": 0},
+        "num_atoms": None,
         **changes,
     }
     return Method(job, Network(card, CHAIN, {None: denoiser}), PART, {}, {})

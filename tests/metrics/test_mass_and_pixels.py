@@ -1,5 +1,7 @@
 """Mass error of the stored images, and the grey levels of samples, by hand and by their laws."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.stats import chisquare
@@ -28,6 +30,15 @@ def test_equal_masses_give_a_standard_normal_and_unequal_ones_stand_out():
     masses = np.where(np.arange(50) < 25, 0.5, 1.5) / 50  # relative errors of one half
     uneven = mass_error.evaluate(*sources(DRAW.choice(50, 400, p=masses)))[KEY]
     assert uneven == pytest.approx(400 * 0.25 / np.sqrt(98), abs=5)
+
+
+def test_of_a_part_of_the_training_images_only_that_part_counts():
+    index = DRAW.integers(20, size=400)
+    rows, references = sources(index)
+    whole = sources(index, number=20)
+    part = replace(rows, num_sources=20)
+    assert mass_error.evaluate(part, references)[KEY] == mass_error.evaluate(*whole)[KEY]
+    assert mass_error.evaluate(rows, references)[KEY] > 10  # thirty of fifty never used
 
 
 def test_one_stored_image_or_no_source_has_no_mass_error():

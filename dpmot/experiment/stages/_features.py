@@ -28,7 +28,12 @@ class Extractors:
         self.job, self.layout, self.mixture = job, layout, mixture
 
     def __call__(
-        self, raw: torch.Tensor, *, source: np.ndarray | None = None, labels: np.ndarray | None = None
+        self,
+        raw: torch.Tensor,
+        *,
+        source: np.ndarray | None = None,
+        num_sources: int | None = None,
+        labels: np.ndarray | None = None,
     ) -> dict[str, Features]:
         """Features of stored images (n, C, H, W) or points (n, d), by extractor."""
         found = {}
@@ -38,7 +43,7 @@ class Extractors:
             except NonFiniteFeatures as error:
                 rows = torch.from_numpy(error.rows)
                 raise Fault(f"{name}: {error}", {"row": rows, "samples": raw[rows]}) from None
-            found[name] = replace(features, source=source, labels=labels)
+            found[name] = replace(features, source=source, num_sources=num_sources, labels=labels)
         return found
 
     def _extracted(self, name: str, raw: torch.Tensor) -> Features:

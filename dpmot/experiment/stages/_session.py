@@ -165,6 +165,16 @@ class Part:
         """In the units of networks and samplers: [-1, 1] for images."""
         return decode(self.raw)
 
+    def first(self, number: int | None) -> Tensor:
+        """The first so many as stored, all for None.
+
+        Raises:
+            ValueError: there are fewer.
+        """
+        if number is not None and number > len(self.raw):
+            raise ValueError(f"num_atoms = {number}, but the split holds {len(self.raw)} images; give at most that")
+        return self.raw[:number]
+
 
 def decode(raw: Tensor) -> Tensor:
     """Stored images or points as floats; points are left as they are."""

@@ -126,7 +126,7 @@ def _method(job: Mapping, layout, name: str, extract: Extractors, references: Ma
             skipped = {"sample_seed": "pooled", "metric": "all", "reference": "none", "reason": members[0]["reason"]}
             rows.append({**cell, **skipped, "num_samples": 0})
             continue
-        features, group = _features(members, drawn, extract)
+        features, group = _features(members, drawn, extract, num_sources=job["num_atoms"])
         for member, one in zip(members, features, strict=True):
             measured = measure(one, references, group, stored=stored)
             rows += _rows({**cell, "sample_seed": member["sample_seed"], "num_samples": len(group)}, measured)
@@ -144,12 +144,12 @@ def _read_samples(path: Path) -> tuple[list[dict], dict[str, torch.Tensor]]:
     return json.loads(texts["cells"]), wanted
 
 
-def _features(members: Sequence[Mapping], drawn: Mapping, extract: Extractors):
+def _features(members: Sequence[Mapping], drawn: Mapping, extract: Extractors, *, num_sources: int | None):
     found = []
     for member in members:
         source = drawn.get(f"{member['key']}/source")
         images = drawn[f"{member['key']}/images"]
-        found.append(extract(images, source=None if source is None else source.numpy()))
+        found.append(extract(images, source=None if source is None else source.numpy(), num_sources=num_sources))
     return found, np.arange(len(next(iter(found[0].values())))) % NUM_GROUPS
 
 
@@ -159,7 +159,7 @@ def _pooled(features: Sequence[Features]) -> Features:
         return None if parts[0] is None else np.concatenate(parts)
 
     arrays = {name: joined(name) for name in ("values", "probabilities", "source", "off_mode")}
-    return Features(**arrays, extractor=features[0].extractor)
+    return Features(**arrays, extractor=features[0].extractor, num_sources=features[0].num_sources)
 
 
 def _rows(cell: Mapping, measured: Iterator[Measurement]) -> list[dict]:

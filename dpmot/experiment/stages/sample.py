@@ -107,8 +107,8 @@ class Method:
         """The start at atoms of noise level sigma, given these prior draws."""
         level = self.network.chain.sigma_max if sigma is None else sigma
         solved = self.heights.get(self._problem(sigma))
-        noises = self.job.get("noises", 1)
-        setting = Setting(self.network.chain, self.part.raw, level, self.job["atom_seed"], solved, noise, noises)
+        images, noises = self.part.first(self.job["num_atoms"]), self.job.get("noises", 1)
+        setting = Setting(self.network.chain, images, level, self.job["atom_seed"], solved, noise, noises)
         return plugins.find("starts", self.job["start"]).Start(setting, **self.job["start_options"])
 
     def draw(self, cell: Mapping) -> tuple[dict[str, Tensor], int]:

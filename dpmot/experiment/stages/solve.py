@@ -26,7 +26,9 @@ def run(job: Mapping, layout) -> None:
             if kept is None:
                 with stage.watch.arithmetic():
                     checkpoint = stage.checkpoint(f"{problem['name']}.fit")
-                    solved, fact = _solve(job, problem, parts[problem["split"]].raw, checkpoint, progress)
+                    solved, fact = _solve(
+                        job, problem, parts[problem["split"]].first(job["num_atoms"]), checkpoint, progress
+                    )
                 kept = {"heights": solved}, {"facts": json.dumps(fact)}
                 stage.keep(problem["name"], *kept)
             heights[problem["name"]], facts[problem["name"]] = kept[0]["heights"], json.loads(kept[1]["facts"])
