@@ -73,7 +73,7 @@ def sampled_from(job):
 
 
 MEASURE = jobs.measure(EXPERIMENT)
-CLASSIFIER = [] if jobs.has_mixture(EXPERIMENT) else [LAYOUT.classifier]
+CLASSIFIER = [LAYOUT.classifier] if jobs.needs_classifier(EXPERIMENT) else []
 
 
 wildcard_constraints:
@@ -127,6 +127,7 @@ rule train:
     output:
         LAYOUT.network("{network}"),
         LAYOUT.timing("train_{network}"),
+    threads: EXPERIMENT["threads"]
     log:
         f"{LOG}/train_{{network}}.log",
     params:
@@ -145,6 +146,7 @@ rule classify:
     output:
         LAYOUT.classifier,
         LAYOUT.timing("classify"),
+    threads: EXPERIMENT["threads"]
     log:
         f"{LOG}/classify.log",
     params:
@@ -161,6 +163,7 @@ rule solve:
     output:
         LAYOUT.heights,
         LAYOUT.timing("solve"),
+    threads: EXPERIMENT["threads"]
     log:
         f"{LOG}/solve.log",
     params:
@@ -181,6 +184,7 @@ if "selection" in EXPERIMENT:
         output:
             LAYOUT.star,
             LAYOUT.timing("select"),
+        threads: EXPERIMENT["threads"]
         log:
             f"{LOG}/select.log",
         params:
@@ -198,6 +202,7 @@ rule sample:
     output:
         LAYOUT.samples("{method}"),
         LAYOUT.timing("sample_{method}"),
+    threads: EXPERIMENT["threads"]
     log:
         f"{LOG}/sample_{{method}}.log",
     params:
@@ -221,6 +226,7 @@ rule measure:
         ROOT / "identity.csv",
         ROOT / "fingerprint.json",
         LAYOUT.timing("measure"),
+    threads: EXPERIMENT["threads"]
     log:
         f"{LOG}/measure.log",
     params:

@@ -214,7 +214,7 @@ def caption(table: pd.DataFrame, results: Results, *, references: str) -> str:
     if starts and n and int(n) > starts:
         references += f"; starts that store images have at most {starts} distinct ones"
     return (
-        f"Data set {results.dataset}; {f'n = {n} samples a cell' if n else 'no cell measured'}, pooled over {seeds} "
+        f"{results.source}; {f'n = {n} samples a cell' if n else 'no cell measured'}, pooled over {seeds} "
         f"sample seeds; 95 % intervals in brackets; features: {features or 'none'}; {references}; "
         f"fingerprint: {shown or 'none'}"
     )

@@ -81,6 +81,13 @@ class Results:
         rows = self.metrics.loc[self.metrics["method"] == "real_train", "num_samples"]
         return int(rows.iloc[0]) if len(rows) else None
 
+    @cached_property
+    def source(self) -> str:
+        """The data set with what a reader of every number must know of it: source, exactness (fingerprint.json)."""
+        file = self.folder / "fingerprint.json"
+        note = _json(file).get("data", {}).get("note") if file.is_file() else None
+        return f"Data set {self.dataset}" + (f" ({note})" if note else "")
+
     def replicates(self, cell: str, metric: str, reference: str) -> tuple[float, np.ndarray] | None:
         """Plain value of all samples and without each jackknife group (G,); None where replicates.csv lacks them."""
         if (cell, metric, reference) not in self._replicates:

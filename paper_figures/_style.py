@@ -121,7 +121,7 @@ def measured_note(results: Results, rows: pd.DataFrame) -> str:
     more = f" and {len(prints) - 2} more" if len(prints) > 2 else ""
     seeds = len(results.experiment.get("sample_seeds", [])) or "unknown"
     return (
-        f"Data set {results.dataset}; n = {n} a cell, pooled over {seeds} sample seeds; bars and bands: 95 % "
+        f"{results.source}; n = {n} a cell, pooled over {seeds} sample seeds; bars and bands: 95 % "
         f"intervals; fingerprint {', '.join(prints[:2]) or 'none'}{more}"
     )
 

@@ -103,7 +103,7 @@ def make(results: Results) -> Figure:
 
 def _note(results: Results, cell: SampleCell, *, points: bool) -> str:
     shown = "first 16 samples" if points else "first samples; noise and atoms scaled to their own range"
-    return f"Data set {results.dataset}; sample seed {cell.sample_seed}; {shown}"
+    return f"{results.source}; sample seed {cell.sample_seed}; {shown}"
 
 
 def produce(results: Results) -> dict[str, bytes]:

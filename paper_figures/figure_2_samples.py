@@ -94,7 +94,7 @@ def make(results: Results) -> Figure:
         _name(figure, line[0], results, method, min(beyond, default=None))
     for axes, nfe in zip(panels[0], budgets, strict=True):
         axes.set_title(f"NFE {nfe}", fontweight="bold", loc="center", pad=4)
-    style.note(figure, f"Data set {results.dataset}; first samples of sample seed {cell.sample_seed}, not selected")
+    style.note(figure, f"{results.source}; first samples of sample seed {cell.sample_seed}, not selected")
     return figure
 
 

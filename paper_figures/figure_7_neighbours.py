@@ -161,7 +161,7 @@ def _note(results: Results, blocks: Sequence[Block], *, points: bool) -> str:
         if points
         else "Numbers: L2 distance, pixels in [-1, 1]; framed: the neighbour is the sample's own source"
     )
-    return f"{shown}.\nData set {results.dataset}; first samples of sample seed {seed}, not selected"
+    return f"{shown}.\n{results.source}; first samples of sample seed {seed}, not selected"
 
 
 def produce(results: Results) -> dict[str, bytes]:

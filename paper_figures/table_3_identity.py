@@ -73,7 +73,7 @@ def layout(table: pd.DataFrame, results: Results) -> Document:
         name=NAME,
         title="Table 3. DPM-OT against the copy control",
         caption=(
-            f"Data set {results.dataset}; n = {n} samples a seed; intervals of the paired mean difference in brackets; "
+            f"{results.source}; n = {n} samples a seed; intervals of the paired mean difference in brackets; "
             f"fingerprint: {shown or 'none'}"
         ),
         panels=(panel,),

@@ -108,7 +108,7 @@ def layout(table: pd.DataFrame, results: Results) -> Document:
     return Document(
         name=NAME,
         title="Table 5. Paired differences to the best ranked method",
-        caption=f"Data set {results.dataset}; 95 % intervals of the difference in brackets; fingerprint: {prints}",
+        caption=f"{results.source}; 95 % intervals of the difference in brackets; fingerprint: {prints}",
         panels=tuple(panels),
         notes=(
             f"≈ not different from the best at {ALPHA}, Holm-corrected over the {len(table)} cells of the table.",

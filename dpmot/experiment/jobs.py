@@ -191,6 +191,9 @@ def _network_code(config: Mapping, name: str) -> list[str]:
 def measure(config: Mapping) -> dict:
     """The job that measures every cell and writes the tidy tables."""
     extractors = ["pixels", *(["mixture"] if has_mixture(config) else config["features"])]
+    asked = {"metrics": config["metrics"]} if "metrics" in config else {}
+    if "resnet56" in extractors:
+        asked["root"] = config.get("data_root")
     described = ("network", "start", "sampler")
     return {
         "stage": "measure",
@@ -202,12 +205,13 @@ def measure(config: Mapping) -> dict:
         "training_seed": config["training_seed"],
         "extractors": extractors,
         "inception": {"weights": config.get("inception_weights"), "download": config["download"]},
+        **asked,
         "identity": config.get("identity"),
         "threads": config["threads"],
         "config": scientific(config),
         "all_code": sorted({module for job in compute(config) for module in job["code"]}),
         "code": [f"{STAGES}.measure", *(plugins.module_name("features", name) for name in extractors)]
-        + [plugins.module_name("metrics", name) for name in plugins.names("metrics")],
+        + [plugins.module_name("metrics", name) for name in config.get("metrics", plugins.names("metrics"))],
     }
 
 
@@ -225,7 +229,7 @@ def timings(config: Mapping) -> dict:
 def compute(config: Mapping) -> list[dict]:
     """Every job before measuring, in the order of the paper."""
     jobs = [prepare(config), *(train(config, name) for name in config["networks"])]
-    if not has_mixture(config):
+    if needs_classifier(config):
         jobs.append(classify(config))
     jobs.append(solve(config))
     if "selection" in config:
@@ -269,6 +273,11 @@ def scientific(config: Mapping) -> dict:
 def has_mixture(config: Mapping) -> bool:
     """Whether the data set is a Gaussian mixture, which brings its own exact classifier."""
     return getattr(plugins.find("data", config["dataset"]), "MIXTURE", False)
+
+
+def needs_classifier(config: Mapping) -> bool:
+    """Whether a classifier is trained: it is one of the features, and the data set brings none of its own."""
+    return "classifier" in config["features"] and not has_mixture(config)
 
 
 def _known(table: Mapping, name: str, noun: str) -> Mapping:
