@@ -42,6 +42,29 @@ def test_it_fits_points_as_well_as_images():
     assert found["training"]["kind"] == "ideal"
 
 
+def test_the_audit_of_cifar10_takes_the_authors_levels(tmp_path):
+    for name in ("cifar10/cifar10.npz", "cifar10-resnet56/resnet56-4bfd9763.th"):  # planning asks for no more
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).touch()
+    config = load(["config/cifar10_audit.yaml"], [f"data_root={tmp_path}"])
+    for method, counted in (("atoms", [0, 0, 0]), ("denoised", [2, 3, 11]), ("memorised", [2, 3, 11])):
+        cells = {cell["nfe_budget"]: cell for cell in jobs.sample(config, method)["cells"]}
+        chosen = [cells[budget] for budget in (5, 10, 50)]
+        assert [cell["nfe"] for cell in chosen] == counted and jobs.sample(config, method)["split"] == "C"
+        # in [0, 1], as their code has it: latents at level L - steps, chain from level L - steps / 5
+        assert [round(cell["sigma_atoms"] / 2, 4) for cell in chosen] == [0.0116, 0.0139, 0.0609]
+        assert [round(cell["sigma_start"] / 2, 4) for cell in chosen] == [0.01, 0.0104, 0.0139]
+    assert "classify" not in [job["name"] for job in jobs.compute(config)]
+    (tmp_path / "cifar10-resnet56/resnet56-4bfd9763.th").unlink()
+    with pytest.raises(ConfigError, match=r"Missing in .*cifar10-resnet56: resnet56-4bfd9763.th"):
+        load(["config/cifar10_audit.yaml"], [f"data_root={tmp_path}"])
+
+
+def test_a_metric_that_does_not_exist_is_refused():
+    with pytest.raises(ConfigError, match=r'No metric "fid" in dpmot/metrics/: found calibration, ct,'):
+        configured(metrics=["fid"])
+
+
 def test_latents_of_held_out_images_come_back_exactly_or_as_training_images(tmp_path):
     config, layout = configured(), jobs.Layout(tmp_path)
     prepare.run(jobs.prepare(config), layout)
