@@ -138,6 +138,7 @@ rule train:
     output:
         LAYOUT.network("{network}"),
         LAYOUT.timing("train_{network}"),
+    threads: EXPERIMENT["threads"]
     log:
         f"{LOG}/train_{{network}}.log",
     params:
@@ -156,6 +157,7 @@ rule classify:
     output:
         LAYOUT.classifier,
         LAYOUT.timing("classify"),
+    threads: EXPERIMENT["threads"]
     log:
         f"{LOG}/classify.log",
     params:
@@ -172,6 +174,7 @@ rule solve:
     output:
         LAYOUT.heights,
         LAYOUT.timing("solve"),
+    threads: EXPERIMENT["threads"]
     log:
         f"{LOG}/solve.log",
     params:
@@ -192,6 +195,7 @@ if "selection" in EXPERIMENT:
         output:
             LAYOUT.star,
             LAYOUT.timing("select"),
+        threads: EXPERIMENT["threads"]
         log:
             f"{LOG}/select.log",
         params:
@@ -209,6 +213,7 @@ rule sample:
     output:
         LAYOUT.samples("{method}"),
         LAYOUT.timing("sample_{method}"),
+    threads: EXPERIMENT["threads"]
     log:
         f"{LOG}/sample_{{method}}.log",
     params:
@@ -252,6 +257,7 @@ rule measure:
         ROOT / "identity.csv",
         ROOT / "fingerprint.json",
         LAYOUT.timing("measure"),
+    threads: EXPERIMENT["threads"]
     log:
         f"{LOG}/measure.log",
     params:

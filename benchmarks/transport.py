@@ -78,10 +78,15 @@ def atoms_of(case: str) -> Tensor:
         images = load_digits().data.astype(np.float32) / 8 - 1
     else:
         images = find("data", name).load().images[:number]
-    atoms, abar, rng = torch.empty(len(images), images[0].size), float(level), generator(0, "benchmark", case)
+    return latents_of(images, float(level), case)
+
+
+def latents_of(images: np.ndarray, abar: float, case: str) -> Tensor:
+    """sqrt(abar) x0 + sqrt(1 - abar) eps of uint8 images, or of floats in [-1, 1], float32 (N, d)."""
+    atoms, rng = torch.empty(len(images), images[0].size), generator(0, "benchmark", case)
     for i in range(0, len(images), 1000):
         block = images[i : i + 1000].reshape(-1, atoms.shape[1])
-        block = block if name == "digits" else block.astype(np.float32) / 127.5 - 1
+        block = block.astype(np.float32) / 127.5 - 1 if block.dtype == np.uint8 else block
         noise = rng.standard_normal(block.shape, dtype=np.float32)
         atoms[i : i + 1000] = torch.from_numpy(abar**0.5 * block + (1 - abar) ** 0.5 * noise)
     return atoms

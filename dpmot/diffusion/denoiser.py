@@ -4,12 +4,17 @@ Two denoisers are known in closed form and serve as truth: a finite data set's p
 its points, and a Gaussian mixture's is a responsibility-weighted average (Vincent 2011; Karras et al. 2022, app. B.3).
 """
 
+from functools import cached_property
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from dpmot.tiles import TILE, in_tiles
+
+BLOCK = 2048  # points, or pairs, taken to float64 at a time
+FEW = 32  # points a row
+NEGLIGIBLE = 50.0  # nats: e^-50 N is under float64's last bit for every N in memory
 
 
 class Denoiser(Protocol):
@@ -88,19 +93,69 @@ class CountingDenoiser:
 class IdealDenoiser:
     """Posterior mean of a finite data set: D(x, sigma) = sum_i softmax_i(-|x - y_i|^2 / 2 sigma^2) y_i.
 
+    Made for many points of many dimensions, where a softmax is mostly one point, or few. A float32 product finds the
+    points that can matter: it errs by at most (d + 32) u (|x|^2 + |y|^2) / 2, u = 2^-24, in whatever order it is
+    summed. Where these are few, their distances are taken by differences in float64; elsewhere products are float64.
+
     Args:
         points: the data y_i, (N, *S).
     """
 
     def __init__(self, points: Tensor, *, sigma_min: float = 0.002, sigma_max: float = 80.0) -> None:
         self.points, self.sigma_min, self.sigma_max = points, sigma_min, sigma_max
+        flat = points.flatten(1)
+        self._mean = flat.mean(0, dtype=torch.float64)
+        self._centred = torch.cat([(part.double() - self._mean).float() for part in flat.split(BLOCK)])
+        self._half = torch.cat([part.double().square().sum(1) / 2 for part in self._centred.split(BLOCK)])
 
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
         """x (B, *S), sigma () or (B,) -> (B, *S)."""
-        y = self.points.to(x).flatten(1)
-        squared = torch.cdist(x.flatten(1), y, compute_mode="donot_use_mm_for_euclid_dist").square()
-        weights = torch.softmax(-squared / (2 * per_sample(sigma, x).square()[:, None]), dim=1)
-        return (weights @ y).reshape(x.shape)
+        exact, variance = x.flatten(1).double(), per_sample(sigma, x).double().square()
+        rows, index = self._candidates(exact - self._mean, variance)
+        count = torch.bincount(rows, minlength=len(x))
+        few = (count > 0) & (count <= FEW)  # no candidate at all: NaN, which must come out again
+        result = torch.empty_like(exact)
+        if few.any():
+            kept = few[rows]
+            result[few] = self._of_few(exact, variance, rows[kept], index[kept])[few]
+        if not few.all():
+            result[~few] = self._of_all(exact, variance)[~few]  # of the whole tile: a product's bits know its shape
+        return result.to(x.dtype).reshape(x.shape)
+
+    def _candidates(self, centred: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
+        """(row, point) of all pairs whose weight may be more than e^-NEGLIGIBLE of the row's largest."""
+        near = centred.float()
+        scores = near @ self._centred.T - self._half.float()
+        size = near.double().square().sum(1) / 2 + self._half.max()
+        error = (near.shape[1] + 32) * 2.0**-24 * size
+        limit = scores.max(1).values.double() - 3 * error - NEGLIGIBLE * variance  # one more for its own rounding
+        rows, index = (scores >= limit.float()[:, None]).nonzero().T
+        return rows, index
+
+    def _of_few(self, x: Tensor, variance: Tensor, rows: Tensor, index: Tensor) -> Tensor:
+        """The mean over the pairs (row, point), (B, d); 0 for rows without a pair."""
+        y, logs = self.points.flatten(1), []
+        pairs = list(zip(rows.split(BLOCK), index.split(BLOCK), strict=True))
+        for i, j in pairs:
+            logs.append(-(x[i] - y[j].double()).square().sum(1) / (2 * variance[i]))
+        log = torch.cat(logs)
+        top = log.new_full((len(x),), -torch.inf).scatter_reduce(0, rows, log, "amax")
+        weight = (log - top[rows]).exp()
+        weight = weight / torch.zeros_like(top).index_add(0, rows, weight)[rows]
+        result = torch.zeros_like(x)
+        for (i, j), w in zip(pairs, weight.split(BLOCK), strict=True):
+            result.index_add_(0, i, w[:, None] * y[j].double())
+        return result
+
+    def _of_all(self, x: Tensor, variance: Tensor) -> Tensor:
+        """The mean over all points, (B, d)."""
+        scores = (x - self._mean) @ self._exact.T - self._exact.square().sum(1) / 2
+        return torch.softmax(scores / variance[:, None], dim=1) @ self._exact + self._mean
+
+    @cached_property
+    def _exact(self) -> Tensor:
+        """The centred points in float64: twice the memory, needed only where a softmax is of many points."""
+        return self.points.flatten(1).double() - self._mean
 
 
 class MixtureDenoiser:

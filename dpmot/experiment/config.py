@@ -16,7 +16,7 @@ import jsonschema
 import yaml
 
 from dpmot import plugins
-from dpmot.data import MissingData, require
+from dpmot.data import MissingData, data_root, require
 from dpmot.diffusion import published
 from dpmot.experiment import grid
 from dpmot.experiment.scale import smoke
@@ -143,6 +143,8 @@ def _check(config: Mapping) -> None:
         _check_networks(config)
         for name, method in config["methods"].items():
             _check_method(config, method, f"methods.{name}")
+        for name in config.get("metrics", []):
+            plugins.path("metrics", name)
         _check_selection(config)
         _check_identity(config)
         _check_coupling(config)
@@ -278,7 +280,11 @@ def _check_networks(config: Mapping) -> None:
             except ValueError as error:
                 raise ConfigError(f"{where}.options: {error}") from None
             mixture = getattr(plugins.find("data", config["dataset"]), "MIXTURE", False)
-            if mixture != (hasattr(kind, "model") and "weights" not in network):
+            if hasattr(kind, "split"):  # the images of a split, of whatever data set
+                given = sorted({"training", "weights", "unet"} & set(network))
+                if given:
+                    raise ConfigError(f"{where}.{given[0]}: kind {network['kind']} is the data itself; leave it out")
+            elif mixture != (hasattr(kind, "model") and "weights" not in network):
                 raise ConfigError(
                     f"{where}.kind: {network['kind']} does not fit the data set {config['dataset']}: {FITS}"
                 )
@@ -292,6 +298,9 @@ def _check_networks(config: Mapping) -> None:
                 published.weights_file(Path(network["weights"]))
             except ValueError as error:
                 raise ConfigError(f"{where}.weights: {error}{_address(network)}") from None
+    for name in config["features"]:
+        files = plugins.constant("features", name, "EXPECTED") or ()
+        require([data_root(config.get("data_root"), files=files) / file for file in files])
     if "inception_weights" in config and not Path(config["inception_weights"]).is_file():
         raise ConfigError(f"inception_weights: no file {config['inception_weights']}")
     if "weights" in config["classifier"] and not Path(config["classifier"]["weights"]).is_file():
@@ -415,7 +424,8 @@ def _check_identity(config: Mapping) -> None:
             raise ConfigError(
                 f"identity.pairs: {pair[0]} and {pair[1]} must have the same seeds and evaluations, one level"
             )
-    stems = {stem for name in plugins.names("metrics") for stem in plugins.find("metrics", name).DIRECTION}
+    asked = config.get("metrics", plugins.names("metrics"))
+    stems = {stem for name in asked for stem in plugins.find("metrics", name).DIRECTION}
     for metric in [name for key in ("margins", "relative_margins") for name in config.get("identity", {}).get(key, {})]:
         if metric.rpartition("_")[0] not in stems:
             raise ConfigError(

@@ -229,6 +229,9 @@ def _network_code(config: Mapping, name: str) -> list[str]:
 def measure(config: Mapping) -> dict:
     """The job that measures every cell and writes the tidy tables."""
     extractors = ["pixels", *(["mixture"] if has_mixture(config) else config["features"])]
+    asked = {"metrics": config["metrics"]} if "metrics" in config else {}
+    if "resnet56" in extractors:
+        asked["root"] = config.get("data_root")
     described = ("network", "start", "sampler")
     return {
         "stage": "measure",
@@ -241,12 +244,13 @@ def measure(config: Mapping) -> dict:
         "num_atoms": config["num_atoms"],
         "extractors": extractors,
         "inception": {"weights": config.get("inception_weights"), "download": config["download"]},
+        **asked,
         "identity": config.get("identity"),
         "threads": config["threads"],
         "config": scientific(config),
         "all_code": sorted({module for job in compute(config) for module in job["code"]}),
         "code": [f"{STAGES}.measure", *(plugins.module_name("features", name) for name in extractors)]
-        + [plugins.module_name("metrics", name) for name in plugins.names("metrics")],
+        + [plugins.module_name("metrics", name) for name in config.get("metrics", plugins.names("metrics"))],
     }
 
 

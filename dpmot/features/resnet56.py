@@ -2,20 +2,24 @@
 
 Shortcuts are of option A: where a stage halves the image, the identity is subsampled and padded with zero
 channels, half before and half after, so it has no parameters. Features are the 64 pooled channels.
-Input: RGB / 255, normalised with the ImageNet mean and standard deviation.
+Input: RGB / 255, normalised with the ImageNet mean and standard deviation. The published weights (EXPECTED, below the
+data root) were trained on CIFAR-10's training images, all of them: what it says of these is no floor for others.
 """
 
 from functools import lru_cache
+from hashlib import file_digest
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dpmot.data import data_root
 from dpmot.features import Features
 from dpmot.features._images import as_images
 from dpmot.tiles import in_tiles
 
+EXPECTED = ("cifar10-resnet56/resnet56-4bfd9763.th",)  # its name holds the first digits of its sha256
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 BLOCKS = 9
@@ -58,6 +62,25 @@ class ResNet56(nn.Module):
 def _stage(c_in: int, c_out: int, stride: int) -> nn.Sequential:
     first = Block(c_in, c_out, stride)
     return nn.Sequential(first, *(Block(c_out, c_out, 1) for _ in range(BLOCKS - 1)))
+
+
+@lru_cache(maxsize=1)
+def published(root: Path | str | None = None) -> Path:
+    """The published weights below the data root.
+
+    Raises:
+        ValueError: no data root is given, or the file is another one or damaged.
+        FileNotFoundError: no such file.
+    """
+    path = data_root(root, files=EXPECTED) / EXPECTED[0]
+    if not path.is_file():
+        raise FileNotFoundError(f"No ResNet-56 weights at {path}: download them, or leave resnet56 out of `features:`")
+    with path.open("rb") as file:
+        found = file_digest(file, "sha256").hexdigest()
+    digits = path.stem.rpartition("-")[2]
+    if not found.startswith(digits):
+        raise ValueError(f"{path}: sha256 is {found[:8]}..., its name says {digits}: damaged; download it again")
+    return path
 
 
 @lru_cache(maxsize=1)

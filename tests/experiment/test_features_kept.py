@@ -49,6 +49,33 @@ def test_the_same_images_are_extracted_once_and_come_back_the_same(extract):
     assert len(list(extract.run.layout.features.iterdir())) == 1
 
 
+@pytest.fixture
+def resnet56(tmp_path, monkeypatch):
+    """The real ResNet-56 with weights drawn at random, which counts the images it is asked for."""
+    torch.manual_seed(0)
+    module = _features.plugins.find("features", "resnet56")
+    file, asked, extract = tmp_path / "drawn.pt", [], module.extract
+    torch.save(module.ResNet56().state_dict(), file)
+    monkeypatch.setattr(module, "published", lambda root: file)
+    monkeypatch.setattr(module, "extract", lambda raw, weights: asked.append(len(raw)) or extract(raw, weights=weights))
+    job = {"extractors": ["pixels", "resnet56"], "root": None, "threads": 1}
+    direct = lambda raw: extract(raw, weights=file)  # noqa: E731
+    return SimpleNamespace(job=job, layout=Layout(tmp_path / "results"), asked=asked, direct=direct)
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_resnet56_is_asked_once_for_each_distinct_image_and_tells_the_same_to_the_bit(resnet56):
+    images = torch.randint(256, (30, 3, 32, 32), dtype=torch.uint8)
+    copies = images[torch.arange(50) % 20]
+    for _ in range(2):  # the second job finds the first one's features on disk
+        run = Extractors(resnet56.job, resnet56.layout, {})
+        for raw in (images, copies, torch.cat([copies, 255 - images[:5]])):
+            found, expected = run(raw)["resnet56"], resnet56.direct(raw)
+            np.testing.assert_array_equal(found.values, expected.values)
+            np.testing.assert_array_equal(found.probabilities, expected.probabilities)
+    assert resnet56.asked == [30, 5]
+
+
 def test_other_images_weights_threads_or_a_deleted_file_are_extracted_anew(extract):
     extract.run(IMAGES)
     extract.run(IMAGES.flip(0))

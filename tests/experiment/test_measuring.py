@@ -29,6 +29,12 @@ def test_every_metric_has_its_own_space():
     assert not any(metric in ("fd_pixels", "authenticity_classifier", "recovery_pixels") for metric, _ in found)
 
 
+def test_an_experiment_may_ask_for_some_metrics_only():
+    generated = {"pixels": _features("pixels", 3), "classifier": _features("classifier", 3)}
+    rows = measure(generated, _references(), np.arange(N) % 20, names=["frechet", "ct"])
+    assert {one.metric for one in rows} == {"fd_classifier", "plain_fd_classifier", "ct_pixels"}
+
+
 def test_copies_of_the_test_split_are_recovered_there():
     references = _references()
     test = references["pixels"]["test"]

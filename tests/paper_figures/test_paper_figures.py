@@ -18,6 +18,7 @@ from paper_figures import (
     figure_4_mode_mixture,
     figure_7_neighbours,
     figure_8_sigma_sweep,
+    figure_11_published_path,
 )
 from paper_figures._results import OUTSIDE, load
 
@@ -28,6 +29,7 @@ FIGURES = (
     figure_4_mode_mixture,
     figure_7_neighbours,
     figure_8_sigma_sweep,
+    figure_11_published_path,
 )
 
 
@@ -245,3 +247,14 @@ def test_a_mosaic_puts_image_k_in_row_k_over_columns():
     assert picture[0, ::4, 0].tolist() == [0, 1, 2]
     assert picture[3, [0, 4, 8], 0].tolist() == [3, 4, _samples.SPACE]
     assert (picture[2] == _samples.SPACE).all()
+
+
+def test_figure_9_joins_the_path_and_the_sweep_on_the_level_of_their_latents(digits_folder):
+    results = load(digits_folder)
+    figure = figure_11_published_path.make(results)
+    metrics = results.pooled()
+    recovery, colours = figure.axes[5], {line.get_color() for line in figure.axes[5].lines}
+    stored = metrics[(metrics["metric"] == "recovery_pixels") & metrics["method"].isin(["as_code", "sweep"])]
+    heights = {round(y, 6) for colour in colours for _, y, _ in drawn(recovery, colour)}
+    assert {round(value, 6) for value in stored["value"]} <= heights  # against either split
+    assert any("Dotted: levels of the published path" in text for text in texts(figure))

@@ -2,7 +2,6 @@
 
 import csv
 import dataclasses
-import json
 import re
 
 import numpy as np
@@ -19,6 +18,7 @@ from paper_figures import (
     table_3_identity,
     table_4_distribution,
     table_5_differences,
+    table_9_published_path,
 )
 from paper_figures._results import REPORTED, load
 from paper_figures._tables import Cell, Document, Panel
@@ -509,10 +509,37 @@ def test_table_5_pairs_replicates_with_the_best_ranked_method_and_corrects_for_m
     assert table_5_differences.make(load(folder)).empty
 
 
-def test_a_caption_says_how_exact_the_data_are(results_folder):
+NOTE = "CIFAR-10; cifar10.npz: 111 of 60000 images are JPEG copies, not the authors' pixels"
+
+
+@pytest.mark.parametrize(
+    "page",
+    [table_1_quality, table_2_mode_mixture, table_3_identity, table_4_distribution, table_5_differences,
+     table_9_published_path],
+    ids=lambda module: module.NAME,
+)  # fmt: skip
+def test_every_table_says_how_exact_its_data_are(page, results_folder):
     folder = results_folder("smoke")
-    note = "CIFAR-10; cifar10.npz: 111 of 60000 images are JPEG copies"
-    (folder / "fingerprint.json").write_text(json.dumps({"data": {"note": note}}))
-    results = load(folder)
-    caption = table_1_quality.layout(table_1_quality.make(results), results).caption
-    assert caption.startswith(f"Data set {results.dataset} ({note}); ")
+    (folder / "fingerprint.json").write_text(f'{{"data": {{"note": "{NOTE}"}}}}')
+    markdown, latex, _ = page.produce(load(folder)).values()
+    assert f"Data set digits ({NOTE}); " in markdown.decode() and "111 of 60000 images" in latex.decode()
+
+
+def test_table_9_has_a_row_for_each_level_of_a_method_and_names_the_split_that_it_stores(digits_folder):
+    results = load(digits_folder)
+    text = _tables.markdown(table_9_published_path.layout(table_9_published_path.make(results), results))
+    swept = [line.split("|") for line in section(text, "DPM-OT (EDM, DDIM), sweep (stored images: no image)")[2:]]
+    levels = [cells[2].strip() for cells in swept if len(cells) > 2][2:]
+    assert levels == ["0.1", "0.1", "0.3", "0.3", "1", "1", "2", "2", "3", "3", "5", "5", "10", "10"]  # at 5 and 10 NFE
+    floor = section(text, "Floors: real images (classifier)")
+    assert [line.split("|")[1].strip() for line in floor[4:6]] == ["real, split A (train)", "real, split C (test)"]
+
+
+def test_table_9_looks_for_recovery_under_the_split_that_the_atoms_came_from(digits_folder):
+    results = load(digits_folder)
+    table = table_9_published_path.make(results)
+    path = table[(table["method"] == "as_code") & (table["metric"] == "recovery_pixels")]
+    assert set(path["reference"]) == {"test"} and len(path) == len(BUDGETS["digits"])
+    text = _tables.markdown(table_9_published_path.layout(table, results))
+    first = section(text, "as coded: all four")[4].split("|")
+    assert first[1].strip() == "5" and path["value"].iloc[0] == pytest.approx(float(first[10].split()[0]), abs=5e-4)

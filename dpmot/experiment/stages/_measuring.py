@@ -3,7 +3,7 @@
 Group k mod 20 holds sample k of every seed, so methods that share seeds have paired replicates.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import ModuleType
 
@@ -48,6 +48,7 @@ def measure(
     group: np.ndarray,
     *,
     stored: str = "train",
+    names: Sequence[str] | None = None,
 ) -> Iterator[Measurement]:
     """All metrics of one set of samples.
 
@@ -57,8 +58,9 @@ def measure(
         group: jackknife group of each sample, (n,).
         stored: the reference whose images the method could copy: "train", or "test" where its atoms come from the
             test split. The copying audit asks about these images; its rows say so in their reference.
+        names: the metrics to take, files of ``dpmot/metrics/``; None for all.
     """
-    for name in plugins.names("metrics"):
+    for name in names or plugins.names("metrics"):
         module = plugins.find("metrics", name)
         for extractor, features in generated.items():
             if wanted(module, name, extractor, features):

@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from dpmot import sealed
+from dpmot import plugins, sealed
 from dpmot.experiment.records import atomic, digest, environment, file_digest, write_json
 from dpmot.experiment.sources import code_digest
 from dpmot.experiment.stages._features import Extractors
@@ -53,7 +53,7 @@ def run(job: Mapping, layout) -> None:
             if found is None:
                 with stage.watch.arithmetic():
                     found = (
-                        _real(name, references)
+                        _real(name, references, job.get("metrics"))
                         if name.startswith("real_")
                         else _method(job, layout, name, extract, references)
                     )
@@ -77,7 +77,10 @@ def run(job: Mapping, layout) -> None:
 
 def _weights(job: Mapping, layout) -> list[Path]:
     networks = [layout.network(name) for name in sorted({method["network"] for method in job["methods"].values()})]
-    return networks + ([layout.classifier] if "classifier" in job["extractors"] else [])
+    classifier = [layout.classifier] if "classifier" in job["extractors"] else []
+    if "resnet56" in job["extractors"]:
+        classifier.append(plugins.find("features", "resnet56").published(job["root"]))
+    return networks + classifier
 
 
 def _references(extract: Extractors, parts: Mapping) -> dict[str, dict[str, Features]]:
@@ -85,13 +88,13 @@ def _references(extract: Extractors, parts: Mapping) -> dict[str, dict[str, Feat
     return {name: {"train": train[name], "test": test[name]} for name in train}
 
 
-def _real(name: str, references: Mapping) -> dict:
+def _real(name: str, references: Mapping, names: Sequence[str] | None) -> dict:
     """The floors: real images as if they were samples (split A is "train", split C is "test")."""
     generated = {extractor: by_name[name.removeprefix("real_")] for extractor, by_name in references.items()}
     group = np.arange(len(next(iter(generated.values())))) % NUM_GROUPS
     cell = {"method": name, "start": "data", "sampler": "none", "nfe_budget": 0, "nfe_counted": 0}
     # the training images are what FLD is fitted to: as samples they are an exact copier, and no floor
-    found = (one for one in measure(generated, references, group) if not one.metric.startswith("fld_"))
+    found = (one for one in measure(generated, references, group, names=names) if not one.metric.startswith("fld_"))
     other = [one for one in found if one.reference != name.removeprefix("real_")]
     if name == "real_train":
         other += [_copied(one) for one in other if one.metric.startswith("fd_")]
@@ -111,7 +114,7 @@ def _method(job: Mapping, layout, name: str, extract: Extractors, references: Ma
     cells, drawn = _read_samples(layout.samples(name))
     described = {"method": name, "start": "prior", **{k: v for k, v in job["methods"][name].items() if k in COLUMNS}}
     rows, replicates = [], []
-    stored = STORED[job["splits"][name]]
+    asked = {"stored": STORED[job["splits"][name]], "names": job.get("metrics")}
 
     def setting(cell: Mapping) -> tuple:
         return str(cell["nfe_budget"]), cell["sigma_start"] or 0.0
@@ -128,10 +131,11 @@ def _method(job: Mapping, layout, name: str, extract: Extractors, references: Ma
             continue
         features, group = _features(members, drawn, extract, num_sources=job["num_atoms"])
         for member, one in zip(members, features, strict=True):
-            measured = measure(one, references, group, stored=stored)
+            measured = list(measure(one, references, group, **asked))
             rows += _rows({**cell, "sample_seed": member["sample_seed"], "num_samples": len(group)}, measured)
-        pooled = {extractor: _pooled([one[extractor] for one in features]) for extractor in features[0]}
-        measured = list(measure(pooled, references, np.tile(group, len(features)), stored=stored))
+        if len(features) > 1:  # one seed is its own pool
+            pooled = {extractor: _pooled([one[extractor] for one in features]) for extractor in features[0]}
+            measured = list(measure(pooled, references, np.tile(group, len(features)), **asked))
         rows += _rows({**cell, "sample_seed": "pooled", "num_samples": len(group) * len(features)}, measured)
         replicates += _replicates("/".join([name, key[0], f"{key[1]:.6g}"]), measured)
     unsolved = {f"{c['nfe_budget']}/{c['sigma_start']:.6g}": c["unsolved"] for c in cells if c.get("unsolved")}

@@ -22,8 +22,8 @@ def run(job: Mapping, layout) -> None:
             facts, weights = _load(job, parts)
             _check_shape(facts, parts["A"].raw.shape[1:], card["weights"])
             _check_classes(network.classes(facts), parts, card["weights"])
-        elif mixture and not job["teacher"]:
-            facts, weights = _facts(job, parts, unet={}), {None: mixture}
+        elif exact := _exact(card, parts, mixture):
+            facts, weights = _facts(job, parts, unet={}), {None: exact}
         else:
             try:
                 facts, weights = (
@@ -33,6 +33,14 @@ def run(job: Mapping, layout) -> None:
                 raise Fault(str(error), {"sigma": error.losses.sigma, **error.losses.batch}) from None
         with stage.watch.io(), atomic(layout.network(job["network"])) as temporary:
             network.save(temporary, {**facts, "name": job["network"]}, weights)
+
+
+def _exact(card: Mapping, parts: Mapping, mixture: Mapping) -> Mapping:
+    """What a network that is known exactly is made of: the images of a split, or the mixture; empty for all others."""
+    if "kind" not in card:
+        return {}
+    split = getattr(network.parametrisation({"options": {}, **card}), "split", None)
+    return {"points": parts[split].raw} if split else mixture
 
 
 def _facts(job: Mapping, parts: Mapping, *, unet: Mapping) -> dict:

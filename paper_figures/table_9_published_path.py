@@ -1,0 +1,130 @@
+"""Table 9: what a start's latents and their denoising measure, level by level.
+
+One panel a method: a row for each level sigma of the latents, from those of the published path at 5 to 50 steps on to
+the sweep's. Frechet distance, precision and recall against the held-out split C, Frechet distance against the training
+split A, mode mixture, source recovery and exact copies among the images that the method stores, and the mean distance
+to the nearest image of each split (pixels in [-1, 1]). Where these rows reach what real images get, before a network
+was asked, the result is the data's. Beside them the floors: real images.
+"""
+
+import sys
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from paper_figures import _comparison as comparison
+from paper_figures import _tables as tables
+from paper_figures._command import run
+from paper_figures._results import FLOORS, Results, quality_name
+from paper_figures._tables import Cell, Document, Panel
+
+NAME = "table_9_published_path"
+OUTPUTS = tuple(f"tables/{NAME}.{suffix}" for suffix in ("md", "tex", "csv"))
+MIXTURE, COPIES, NEAREST = "mmr_0.1", "exact_duplicates_pixels", "nn_distance_pixels"
+STORED = {"test": "split C", "train": "split A"}
+
+
+def columns(family: str) -> dict[tuple[str, str], str]:
+    """(metric, reference) -> heading of each column; a reference "stored" is the split that the method stores."""
+    distance = quality_name("fd", family)
+    return {
+        (f"fd_{family}", "test"): f"{distance} test",
+        (f"fd_{family}", "train"): f"{distance} train",
+        (f"precision_{family}", "test"): "precision",
+        (f"recall_{family}", "test"): "recall",
+        (MIXTURE, "none"): "MMR (t = 0.1)",
+        (comparison.RECOVERY, "stored"): "source recovery",
+        (COPIES, "stored"): "exact copies",
+        (NEAREST, "test"): "to nearest test image",
+        (NEAREST, "train"): "to nearest train image",
+    }
+
+
+def make(results: Results) -> pd.DataFrame:
+    """Table 9 in long form: one row per (cell, metric, reference), columns ``comparison.COLUMNS``."""
+    wanted = [key for family in results.families for key in columns(family)]
+    plain = [key for key in wanted if key[1] != "stored"]
+    also = [(metric, split) for metric, reference in wanted if reference == "stored" for split in STORED]
+    table = comparison.long_form(results, plain, also=also)
+    return table[(table["status"] != "not run") & (table["group"] != "identity")].reset_index(drop=True)
+
+
+def _row(cells: Mapping[tuple[str, str], Mapping], family: str, footnotes: dict[str, str]) -> tuple[Cell, ...]:
+    found = []
+    for metric, reference in columns(family):
+        splits = STORED if reference == "stored" else (reference,)
+        row = next((cells[metric, split] for split in splits if (metric, split) in cells), None)
+        found.append(Cell("–") if row is None else comparison.cell(row, footnotes))
+    return tuple(found)
+
+
+def _method_panel(part: pd.DataFrame, results: Results, family: str, footnotes: dict[str, str]) -> Panel:
+    """The levels of one method, ascending."""
+    body = []
+    levels = ["sigma_atoms", "sigma_start", "nfe_budget"]
+    for (sigma, start, nfe), rows in part.groupby(levels, dropna=False, sort=True):
+        cells = {(row["metric"], row["reference"]): row for row in rows.to_dict("records")}
+        counted = next((row["nfe_counted"] for row in cells.values() if row["nfe_counted"]), "–")
+        steps = nfe if nfe in results.budgets else "–"
+        sigmas = ("–" if pd.isna(level) else f"{level:.4g}" for level in (sigma, start))
+        body.append((Cell(steps), *map(Cell, sigmas), Cell(counted), *_row(cells, family, footnotes)))
+    stored = next((STORED[one] for one in part.loc[part["metric"] == COPIES, "reference"]), "no image")
+    title = f"{results.title(part['method'].iloc[0])} (stored images: {stored})"
+    header = ("steps", "sigma of latents", "sigma of start", "NFE", *columns(family).values())
+    return Panel(title, header, tuple(body))
+
+
+def _floor_panel(table: pd.DataFrame, family: str, footnotes: dict[str, str]) -> Panel:
+    body = []
+    for method, name in FLOORS.items():
+        part = table[table["method"] == method]
+        if part.empty:
+            continue
+        cells = {(row["metric"], row["reference"]): row for row in part.to_dict("records")}
+        body.append((Cell(name), Cell(part["num_samples"].iloc[0]), *_row(cells, family, footnotes)))
+    note = (
+        "Recall depends on n: compare with a method of the same n. The classifier may know split A: then the floors of "
+        "mode mixture differ, and a method that hands back images has the floor of the split that they come from."
+    )
+    return Panel(f"Floors: real images ({family})", ("row", "n", *columns(family).values()), tuple(body), (note,))
+
+
+def layout(table: pd.DataFrame, results: Results) -> Document:
+    """The printed table."""
+    footnotes: dict[str, str] = {}
+    methods = [method for method in dict.fromkeys(table["method"]) if method not in FLOORS]
+    panels = []
+    for family in results.families:
+        panels += [_method_panel(table[table["method"] == one], results, family, footnotes) for one in methods]
+        panels.append(_floor_panel(table, family, footnotes))
+    notes = (
+        "Sigmas are those of images in [-1, 1], twice those of images in [0, 1]. Steps: the number that the published "
+        "path has at this level; –: a level of the sweep.",
+        "† unranked: outside the held-out intervals of the copying audit.",
+        *(f"{mark} skipped: {reason}" for reason, mark in footnotes.items()),
+    )
+    return Document(
+        name=NAME,
+        title="Table 9. The published path level by level: latents, and exact denoising",
+        caption=comparison.caption(table, results, references="reference: held-out split C (test) except where said"),
+        panels=tuple(panels),
+        notes=notes,
+    )
+
+
+def produce(results: Results) -> dict[str, bytes]:
+    """File contents of OUTPUTS."""
+    table = make(results)
+    document = layout(table, results)
+    reported = comparison.reported_rows(results, mixture=False)
+    contents = tables.markdown(document).encode(), tables.latex(document).encode(), comparison.csv(table, reported)
+    return dict(zip(OUTPUTS, contents, strict=True))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line; returns the exit status."""
+    return run(NAME, __doc__, produce, arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,91 @@
+"""A network that is the data: the ideal denoiser of a split, in the configuration, in training and in sampling."""
+
+import json
+
+import pytest
+import torch
+
+from dpmot.diffusion import network
+from dpmot.experiment import jobs, sources
+from dpmot.experiment.config import ConfigError, load
+from dpmot.experiment.stages import prepare, sample, train
+from dpmot.experiment.stages.sample import Method
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+NETWORKS = {"held_out": {"kind": "ideal", "options": {"split": "C"}}, "training": {"kind": "ideal"}}
+AS_CODE = {"start": "copy", "sampler": "ddim", "targets": "as_code", "level": "as_code", "nfe": "as_code"}
+METHODS = {name: {"network": name, **AS_CODE} for name in NETWORKS}
+
+
+def configured(**changes):
+    base = {
+        "experiment": "x", "dataset": "digits", "nfe_budgets": [10], "num_samples": 200, "sample_seeds": [0],
+        "networks": NETWORKS, "methods": METHODS,
+    }  # fmt: skip
+    return load([], [f"{key}={json.dumps(value)}" for key, value in {**base, **changes}.items()])
+
+
+@pytest.mark.parametrize("key", ["training", "weights", "unet"])
+def test_it_takes_neither_training_nor_weights(key):
+    given = {"training": {"steps": 1}, "weights": "w.safetensors", "unet": {"channels": 8}}[key]
+    with pytest.raises(ConfigError, match=rf"networks.training.{key}: kind ideal is the data itself; leave it out"):
+        configured(networks={**NETWORKS, "training": {"kind": "ideal", key: given}})
+
+
+def test_a_split_that_does_not_exist_is_refused():
+    with pytest.raises(ConfigError, match=r"networks.training.options: .* is of split A, B, C; got 'D'"):
+        configured(networks={**NETWORKS, "training": {"kind": "ideal", "options": {"split": "D"}}})
+
+
+def test_it_fits_points_as_well_as_images():
+    found = configured(dataset="gaussians")["networks"]
+    assert found["training"]["kind"] == "ideal"
+
+
+def test_the_audit_of_cifar10_takes_the_authors_levels(tmp_path):
+    for name in ("cifar10/cifar10.npz", "cifar10-resnet56/resnet56-4bfd9763.th"):  # planning asks for no more
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).touch()
+    config = load(["config/cifar10_audit.yaml"], [f"data_root={tmp_path}"])
+    for method, counted in (("atoms", [0, 0, 0]), ("denoised", [2, 3, 11]), ("memorised", [2, 3, 11])):
+        cells = {cell["nfe_budget"]: cell for cell in jobs.sample(config, method)["cells"]}
+        chosen = [cells[budget] for budget in (5, 10, 50)]
+        assert [cell["nfe"] for cell in chosen] == counted and jobs.sample(config, method)["split"] == "C"
+        # in [0, 1], as their code has it: latents at level L - steps, chain from level L - steps / 5
+        assert [round(cell["sigma_atoms"] / 2, 4) for cell in chosen] == [0.0116, 0.0139, 0.0609]
+        assert [round(cell["sigma_start"] / 2, 4) for cell in chosen] == [0.01, 0.0104, 0.0139]
+    assert "classify" not in [job["name"] for job in jobs.compute(config)]
+    (tmp_path / "cifar10-resnet56/resnet56-4bfd9763.th").unlink()
+    with pytest.raises(ConfigError, match=r"Missing in .*cifar10-resnet56: resnet56-4bfd9763.th"):
+        load(["config/cifar10_audit.yaml"], [f"data_root={tmp_path}"])
+
+
+def test_a_metric_that_does_not_exist_is_refused():
+    with pytest.raises(ConfigError, match=r'No metric "fid" in dpmot/metrics/: found calibration, ct,'):
+        configured(metrics=["fid"])
+
+
+def test_latents_of_held_out_images_come_back_exactly_or_as_training_images(tmp_path):
+    config, layout = configured(), jobs.Layout(tmp_path)
+    prepare.run(jobs.prepare(config), layout)
+    parts = train.read_data(layout.data)[0]
+    for name, split in (("held_out", "C"), ("training", "A")):
+        train.run(jobs.train(config, name), layout)
+        held = network.load(layout.network(name)).denoiser(0).model.points
+        assert torch.equal(held, parts[split].floats)
+        job = jobs.sample(config, name)
+        (cell,) = job["cells"]
+        drawn, counted = Method.load(job, layout).draw(cell)
+        assert counted == 3  # a fifth of ten steps, and the final denoising
+        distances = torch.cdist(drawn["images"].flatten(1).double(), parts[split].raw.flatten(1).double())
+        # sigma .028 in 64 dimensions is .22 long, images of the digits are at least .6 apart
+        assert distances.min(1).values.max() == 0
+        if split == "C":
+            assert torch.equal(drawn["images"], parts["C"].raw[drawn["source"]])
+
+
+def test_its_code_is_what_sampling_depends_on():
+    code = jobs.sample(configured(), "held_out")["code"]
+    assert "dpmot.diffusion.networks.ideal" in code
+    assert any(path.name == "ideal.py" for path in sources.closure(code))
+    assert sample.__name__ in code
