@@ -206,7 +206,7 @@ def _check_dataset(config: Mapping) -> None:
 
 
 def missing_data(config: Mapping) -> str | None:
-    """What files of the data set are not there and where to put them; None where nothing is missing.
+    """What files of data set and features are not there and where to put them; None where nothing is missing.
 
     Plans are made without them.
     """
@@ -218,6 +218,9 @@ def missing_data(config: Mapping) -> str | None:
         )
         if not (config["download"] and hasattr(module, "download")):
             require(paths)
+        for name in config["features"]:
+            if files := plugins.constant("features", name, "EXPECTED"):
+                require([data_root(root, files=files) / file for file in files])
     except MissingData as error:
         return str(error)
     return None
@@ -298,9 +301,6 @@ def _check_networks(config: Mapping) -> None:
                 published.weights_file(Path(network["weights"]))
             except ValueError as error:
                 raise ConfigError(f"{where}.weights: {error}{_address(network)}") from None
-    for name in config["features"]:
-        files = plugins.constant("features", name, "EXPECTED") or ()
-        require([data_root(config.get("data_root"), files=files) / file for file in files])
     if "inception_weights" in config and not Path(config["inception_weights"]).is_file():
         raise ConfigError(f"inception_weights: no file {config['inception_weights']}")
     if "weights" in config["classifier"] and not Path(config["classifier"]["weights"]).is_file():
