@@ -209,11 +209,14 @@ class _Fit:
 
     def _step(self, now: Progress, seen: Tally) -> None:
         survey, modes = self._survey(now), len(self.problem.atoms)
-        worth, count = seen.draws / max(seen.inflation(self.problem.masses), 1.0), survey.trends.shape[1]
-        trend = trend_chi2(seen, self.problem.masses, survey.trends[self.groups.labels])
-        now.trend = _weighed(now.trend, trend, count, worth)
+        smooth, count = survey.trends[self.groups.labels], survey.trends.shape[1]
+        inflation = seen.inflation(self.problem.masses)
+        of_trends = seen.mode_inflation(smooth) or inflation
+        worth, known = seen.draws / max(inflation, 1.0), seen.draws / max(of_trends, 1.0)
+        trend = trend_chi2(seen, self.problem.masses, smooth, seen.draws / of_trends)
+        now.trend = _weighed(now.trend, trend, count, known)
         now.rest = _weighed(now.rest, seen.chi2(self.problem.masses) - trend, modes, worth)
-        trend_share = worth * now.trend / max(count + worth * now.trend, 1.0)
+        trend_share = known * now.trend / max(count + known * now.trend, 1.0)
         share = worth * now.rest / (WASTE * modes + worth * now.rest)
         far = seen.chi2(self.problem.masses) > POOR
         heights = now.heights - self.groups.step(seen, survey.curvature(), trend_share, share, far=far)

@@ -7,6 +7,9 @@ of the mean; they tell by how much the counts vary more than independent draws w
 
     I = 1 + (M - 1) (E[1[cell = cell'] / w | same block] - E[the same | independent]) / (N - 1).
 
+With blocks of more than two draws the blocks themselves are the units of the U-statistic, and its variance is read
+off the products of their counts: dependence is stronger for some modes than for others, and I is only its mean.
+
 One look of a size fixed beforehand: looking until it passes would be optional stopping.
 """
 
@@ -81,7 +84,25 @@ def chi2_estimate(seen: Tally, masses: Tensor) -> tuple[float, float]:
     third -= 3 * within / (total * (total - 1)) * (together - second) * second  # triples with a dependent pair
     first_order = max(third - second**2, second - 1, 0.0)  # Var p/w under p: chi2 unless few cells make it
     full = max(float((apart / w**2).sum()) / pairs - second**2, 0.0)  # Var of the kernel: about N - 1
+    if seen.blocks is not None:
+        return second - 1, _error_between(seen.blocks.double() / (total / len(seen.blocks)), w)
     return second - 1, math.sqrt(4 * inflation * first_order / total + 2 * inflation**2 * full / pairs)
+
+
+def _error_between(shares: Tensor, masses: Tensor) -> float:
+    """Standard error of the mean product <p_g, p_h>_w over pairs of G independent blocks, shares p_g (G, N).
+
+    Var = (4 (G - 2) zeta_1 + 2 zeta_2) / (G (G - 1)); zeta_2 is the variance of a product, zeta_1 the covariance of two
+    that have a block in common (Hoeffding 1948).
+    """
+    count = len(shares)
+    products = (shares / masses) @ shares.T
+    products.fill_diagonal_(0)
+    rows, pairs = products.sum(1) / (count - 1), count * (count - 1)
+    mean = float(rows.mean())
+    second = max(float(products.square().sum()) / pairs - mean**2, 0.0)
+    first = max(float(rows.var()) - second / (count - 1), 0.0)
+    return math.sqrt((4 * (count - 2) * first + 2 * second) / pairs)
 
 
 def look_size(number: int, target: float) -> int:

@@ -167,11 +167,13 @@ class Tally:
         counts: c_i, float64 (N,).
         together: ordered pairs of *dependent* draws inside cell i, float64 (N,).
         pairs: ordered pairs of independent draws.
+        blocks: counts of each of the G blocks of dependent draws, float32 (G, N), where they have more than two draws.
     """
 
     counts: Tensor
     together: Tensor
     pairs: float
+    blocks: Tensor | None = None
 
     @property
     def draws(self) -> int:
@@ -191,12 +193,23 @@ class Tally:
         together = float((self.together / masses).sum()) / within
         return 1 + within / total * (together - 1 - self.chi2(masses)) / max(len(masses) - 1, 1)
 
+    def mode_inflation(self, modes: Tensor) -> float | None:
+        """The same for the modes' sums F^T c, F (N, k); None where draws are not in blocks.
+
+        The draws of a block say much the same about what changes slowly from atom to atom: it may be ten times I.
+        """
+        if self.blocks is None or not modes.numel():
+            return None
+        sums, share = self.blocks.double() @ modes, self.counts / self.draws
+        single = float(share @ modes.square().sum(1) - (modes.T @ share).square().sum())
+        return float(sums.var(0).sum()) * len(sums) / (self.draws * max(single, 1e-300))
+
 
 class _Counter:
     """Builds a `Tally` over `number` cells from draws in blocks of `size` dependent ones."""
 
     def __init__(self, number: int, size: int, device: torch.device) -> None:
-        self._size, self._draws = size, 0
+        self._size, self._draws, self._blocks = size, 0, []
         self._counts, self._together = torch.zeros(2, number, dtype=torch.float64, device=device)
 
     def add(self, cells: list[Tensor], groups: int) -> None:
@@ -209,10 +222,13 @@ class _Counter:
         elif self._size > 2:
             group = torch.arange(len(cells[0]), device=cells[0].device) % groups
             seen = torch.bincount(torch.cat([group * number + cell for cell in cells]), minlength=groups * number)
-            self._together += (seen * (seen - 1)).view(groups, number).sum(0)
+            seen = seen.view(groups, number)
+            self._together += (seen * (seen - 1)).sum(0)
+            self._blocks.append(seen.float())
 
     def tally(self) -> Tally:
-        return Tally(self._counts, self._together, float(self._draws) * (self._draws - self._size))
+        blocks = torch.cat(self._blocks) if self._blocks else None
+        return Tally(self._counts, self._together, float(self._draws) * (self._draws - self._size), blocks)
 
 
 def tally(
