@@ -26,8 +26,12 @@ from torch import Tensor
 from dpmot.transport.sources import NORMAL, Source
 
 KINDS = ("plain", "mirrored", "recycled", "structured")
-BASE, POOL, MOST = 32, 8, 32  # recycled: rows of a block, blocks a product, and how often a block is turned at most;
-A_TURN = 50_000  # one turn for so many N sqrt(d): more turns are faster, but masses vary more
+BASE, POOL = 32, 8  # recycled: rows of a block, blocks a product
+FEW, MOST = 6, 32  # turns of a block that cost little, and the most
+SOON, A_TURN = (
+    50_000,
+    100_000,
+)  # one turn for so many N sqrt(d), up to FEW and from there on: masses vary more with each
 RECYCLE_FROM = 256  # dimensions from which recycling is faster than mirrored rows at equal variance
 LAYERS = 3
 
@@ -167,7 +171,8 @@ def kind_for(kind: str, law: Source, dim: int) -> str:
 
 def turns(number: int, dim: int) -> int:
     """How often a block of recycled rows is turned for so many atoms: the more dimensions, the more a turn saves."""
-    return min(MOST, max(1, round(number * math.sqrt(dim) / A_TURN)))
+    saved = number * math.sqrt(dim)
+    return min(MOST, max(1, min(FEW, round(saved / SOON)), round(saved / A_TURN)))
 
 
 def group_size(kind: str, dim: int, number: int) -> int:
