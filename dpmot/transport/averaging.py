@@ -213,7 +213,7 @@ class _Fit:
         inflation = seen.inflation(self.problem.masses)
         of_trends = seen.mode_inflation(smooth) or inflation
         worth, known = seen.draws / max(inflation, 1.0), seen.draws / max(of_trends, 1.0)
-        trend = trend_chi2(seen, self.problem.masses, smooth, seen.draws / of_trends)
+        trend = trend_chi2(seen, self.problem.masses, smooth, of_trends)
         now.trend = _weighed(now.trend, trend, count, known)
         now.rest = _weighed(now.rest, seen.chi2(self.problem.masses) - trend, modes, worth)
         trend_share = known * now.trend / max(count + known * now.trend, 1.0)

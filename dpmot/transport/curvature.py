@@ -179,7 +179,7 @@ def misfit(counts: Tensor, expected: Tensor) -> float:
     return float((counts - expected) @ ratio) / float(expected.sum())
 
 
-def trend_chi2(seen: Tally, masses: Tensor, trends: Tensor, worth: float) -> float:
-    """The part of chi2 that lies in the trends: |F^T (p - w)|^2 less what counting adds, k / worth."""
-    share = seen.counts / seen.draws
-    return float((trends.T @ (share - masses)).square().sum()) - trends.shape[1] / worth
+def trend_chi2(seen: Tally, masses: Tensor, trends: Tensor, inflation: float) -> float:
+    """The part of chi2 that lies in the trends: |F^T (p - w)|^2 less what counting adds, k I / B for their own I."""
+    share, added = seen.counts / seen.draws, inflation / seen.draws
+    return float((trends.T @ (share - masses)).square().sum()) - trends.shape[1] * added
