@@ -234,6 +234,7 @@ if "coupling" in EXPERIMENT:
             LAYOUT.coupling,
             LAYOUT.strips,
             LAYOUT.timing("couple"),
+        threads: EXPERIMENT["threads"]
         log:
             f"{LOG}/couple.log",
         params:

@@ -212,7 +212,7 @@ def caption(table: pd.DataFrame, results: Results, *, references: str) -> str:
     if "protocol" in results.experiment:
         references += f"; protocol {_protocol(results.experiment)}; train is split A ({starts or 'unknown'} images)"
     if starts and n and int(n) > starts:
-        references += f"; starts that store images have at most {starts} distinct ones"
+        references += f"; starts that store images have at most {starts} distinct images"
     return (
         f"{results.source}; {f'n = {n} samples a cell' if n else 'no cell measured'}, pooled over {seeds} "
         f"sample seeds; 95 % intervals in brackets; features: {features or 'none'}; {references}; "

@@ -85,9 +85,9 @@ class Results:
 
     @property
     def stored(self) -> int | None:
-        """Training images, of which a stored start is one; None where their floor was not measured."""
+        """Training images behind the atoms, of which a stored start is one; None where their floor was not measured."""
         rows = self.metrics.loc[self.metrics["method"] == "real_train", "num_samples"]
-        return int(rows.iloc[0]) if len(rows) else None
+        return min(int(rows.iloc[0]), self.experiment.get("num_atoms") or int(rows.iloc[0])) if len(rows) else None
 
     @cached_property
     def source(self) -> str:

@@ -142,9 +142,10 @@ def _levels(chain: Chain, sampler, method: Mapping, level, steps: int):
         return sigma, sigma, "tail", steps
     if level == "as_code":
         # The authors' latents lie backSteps levels before the end, their chain starts at backSteps / 5 levels, because
-        # NCSNv2 spends five Langevin steps on a level. A sampler with one evaluation a level spends one fifth.
+        # NCSNv2 spends five Langevin steps on a level (three on FFHQ, where theirs is a third). A sampler with one
+        # evaluation a level spends one fifth.
         spent = sampler.evaluations(steps) if sampler else steps
-        fewer = min(steps, -(-spent // 5))
+        fewer = min(steps, -(-spent // method.get("options", {}).get("steps_per_level", 5)))
         return float(chain.tail(fewer)[0]), float(chain.tail(spent)[0]), "tail", fewer
     return float(level), float(level), own, steps
 

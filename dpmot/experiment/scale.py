@@ -49,7 +49,14 @@ def smoke(config: Mapping) -> dict:
         config["selection"] |= few | {"sigmas": config["selection"]["sigmas"][:2]}
     if "identity" in config:
         config["identity"]["pairs"] = config["identity"]["pairs"][:1]
+    if stood and config["num_atoms"]:
+        config["num_atoms"] = min(config["num_atoms"], *IMAGES)
     kept = telling(config)
+    if "coupling" in config:
+        names = [name for name in config["coupling"]["methods"] if name in kept]
+        config["coupling"] |= {"methods": names, "num_noises": 200, "num_samples": 40}
+        if not names:
+            del config["coupling"]
     config["methods"] = {name: _method(config, one, one.get("nfe_budgets", budgets)) for name, one in kept.items()}
     return config
 
@@ -63,7 +70,8 @@ def telling(config: Mapping) -> dict[str, dict]:
         told["label"] = told["nfe_budgets"] = told["sample_seeds"] = None
         if method.get("level") == "star":
             told["level"] = "star"
-        has = {*(told | told.pop("options", {})).items()}
+        options = {key: str(value) for key, value in told.pop("options", {}).items()}
+        has = {*(told | options).items()}
         if name in paired or not has <= seen:
             kept[name] = method
             seen |= has

@@ -17,7 +17,8 @@ variance what is missing is how much they differ among themselves,
     sum_i p_i |eps_i|^2 = |sum_i p_i eps_i|^2 + d c^2,    and    x = sum_i p_i y_i + sigma c eps
 has noise of variance sigma^2 a coordinate, eps from the sample's stream "top_up". Were the noises of the atoms that
 share a draw independent, c^2 would be 1 - sum p^2; but atoms with close scores lean towards the same z. With that
-formula the variance comes out up to 1.07 sigma^2 for digits (d = 64) and 1.57 sigma^2 in the plane.
+formula the variance comes out up to 1.07 sigma^2 for digits (d = 64) and 1.57 sigma^2 in the plane. Barycentres hold
+the noises of all atoms as floats.
 """
 
 from collections.abc import Sequence
@@ -88,7 +89,7 @@ class Start:
     def barycentres(self, noise: Tensor, seeds: Sequence[int]) -> Tensor:
         """The smoothed map of noises (B, *S), topped up to the noise level sigma."""
         flat, dim = noise.flatten(1), self.potential.atoms.dim
-        averages = self.smoothed.average(flat, self.noises).double()
+        averages = self.smoothed.average(flat, self.eps_and_squares).double()
         missing = in_tiles(lambda one: one[:, -1] - one[:, :-1].square().sum(1), averages).clamp(min=0) / dim
         top_up = streams.normal(seeds, (dim,), "top_up")
         x = self.smoothed.transport(flat).x + self.sigma * missing.sqrt().float()[:, None] * top_up
@@ -105,8 +106,8 @@ class Start:
         return x0
 
     @cached_property
-    def noises(self) -> Tensor:
-        """The atoms' noises and the squares of their norms, (eps_i, |eps_i|^2): (K N, d + 1)."""
+    def eps_and_squares(self) -> Tensor:
+        """The atoms' noises and the squares of their norms, (eps_i, |eps_i|^2): (N, d + 1)."""
         eps = self.setting.atoms.noise(range(len(self.setting.atoms))).flatten(1)
         return torch.cat([eps, eps.square().sum(1, keepdim=True)], 1)
 

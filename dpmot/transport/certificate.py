@@ -18,19 +18,20 @@ import time
 from dataclasses import dataclass
 
 import torch
+from scipy.special import stdtrit
 from torch import Tensor
 
 from dpmot.seeds import generator
 from dpmot.transport.clusters import clusters
 from dpmot.transport.kernel import Tally, tally
-from dpmot.transport.noise import kind_for
+from dpmot.transport.noise import group_size, kind_for
 from dpmot.transport.problem import SemiDiscreteProblem, checked_heights
 
-Z95 = 1.959964  # two-sided 95 % of the normal law
+LEVEL, Z95 = 0.975, 1.959964  # two-sided 95 %, of the normal law
 PRECISION = 0.2  # half-width of the interval over the target, for a solution that just meets the target
 MANY = 1000  # atoms from which the noise of a look may be mirrored or recycled: the interval is tested for those
 LEAST_INFLATION = 0.25  # of I: mirrored draws of two atoms would have none
-FEWEST = 100  # draws of a look
+FEWEST, FEWEST_BLOCKS = 100, 20  # draws of a look, and blocks of dependent ones
 GROUPS = 20  # k-means groups
 
 
@@ -76,6 +77,8 @@ def chi2_estimate(seen: Tally, masses: Tensor) -> tuple[float, float]:
         masses: targets w (N,), summing to 1.
     """
     c, w, total, pairs = seen.counts.double(), masses.double(), float(seen.draws), seen.pairs
+    if seen.blocks is not None:
+        return seen.chi2(w), _error_between(seen.blocks.double() / (total / len(seen.blocks)), w)
     apart = c * (c - 1) - seen.together
     second = float((apart / w).sum()) / pairs  # E 1[same cell] / w = 1 + chi2
     within, inflation = total * (total - 1) - pairs, max(seen.inflation(w), LEAST_INFLATION)
@@ -84,8 +87,6 @@ def chi2_estimate(seen: Tally, masses: Tensor) -> tuple[float, float]:
     third -= 3 * within / (total * (total - 1)) * (together - second) * second  # triples with a dependent pair
     first_order = max(third - second**2, second - 1, 0.0)  # Var p/w under p: chi2 unless few cells make it
     full = max(float((apart / w**2).sum()) / pairs - second**2, 0.0)  # Var of the kernel: about N - 1
-    if seen.blocks is not None:
-        return second - 1, _error_between(seen.blocks.double() / (total / len(seen.blocks)), w)
     return second - 1, math.sqrt(4 * inflation * first_order / total + 2 * inflation**2 * full / pairs)
 
 
@@ -103,6 +104,13 @@ def _error_between(shares: Tensor, masses: Tensor) -> float:
     second = max(float(products.square().sum()) / pairs - mean**2, 0.0)
     first = max(float(rows.var()) - second / (count - 1), 0.0)
     return math.sqrt((4 * (count - 2) * first + 2 * second) / pairs)
+
+
+def interval(seen: Tally, masses: Tensor) -> tuple[float, float, float]:
+    """chi2, low and high; from few blocks by Student's law."""
+    chi2, error = chi2_estimate(seen, masses)
+    half = error * (Z95 if seen.blocks is None else float(stdtrit(len(seen.blocks) - 1, LEVEL)))
+    return chi2, max(chi2 - half, 0.0), max(chi2 + half, 0.0)
 
 
 def look_size(number: int, target: float) -> int:
@@ -145,18 +153,18 @@ def certify(
     noise = kind_for("auto", problem.law, problem.atoms.dim) if number >= MANY else "plain"
     labels = clusters(problem, GROUPS) if groups is None else torch.unique(groups, return_inverse=True)[1]
     labels = labels.to(heights.device) if groups is not None or int(labels.max()) else None
-    seen, *merged = tally(problem, [heights], look_size(number, target), stream, noise=noise, groups=labels)
-    chi2, error = chi2_estimate(seen, problem.masses)
-    high = max(chi2 + Z95 * error, 0.0)
+    size = group_size(noise, problem.atoms.dim, number)
+    draws = max(look_size(number, target), FEWEST_BLOCKS * size if size > 2 else 0)
+    seen, *merged = tally(problem, [heights], draws, stream, noise=noise, groups=labels)
+    chi2, low, high = interval(seen, problem.masses)
     group_chi2 = group_high = None
     if merged:
         weights = torch.zeros_like(merged[0].counts).index_add(0, labels, problem.masses)
-        group_chi2, group_error = chi2_estimate(merged[0], weights)
-        group_high = max(group_chi2 + Z95 * group_error, 0.0)
+        group_chi2, _, group_high = interval(merged[0], weights)
     spread = problem.law.scale * float(problem.norms.square().mean().sqrt())
     return Certificate(
         chi2=chi2,
-        low=max(chi2 - Z95 * error, 0.0),
+        low=low,
         high=high,
         total_variation=min(math.sqrt(high) / 2, 1.0),
         empty_cells=int((seen.counts == 0).sum()),

@@ -28,10 +28,8 @@ from dpmot.transport.sources import NORMAL, Source
 KINDS = ("plain", "mirrored", "recycled", "structured")
 BASE, POOL = 32, 8  # recycled: rows of a block, blocks a product
 FEW, MOST = 6, 32  # turns of a block that cost little, and the most
-SOON, A_TURN = (
-    50_000,
-    100_000,
-)  # one turn for so many N sqrt(d), up to FEW and from there on: masses vary more with each
+SOON = 50_000  # one turn for so many N sqrt(d) up to FEW,
+A_TURN = 100_000  # and for so many from there on: masses vary more with each
 RECYCLE_FROM = 256  # dimensions from which recycling is faster than mirrored rows at equal variance
 LAYERS = 3
 

@@ -163,3 +163,11 @@ def test_the_prepared_stand_ins_carry_their_note(tmp_path):
     parts, _, facts = read_data(layout.data)
     assert facts["note"] == f"{prepare.NO_NUMBER}; in the place of mnist: {stand_in.NOTE}"  # captions print it
     assert [tuple(parts[part].raw.shape) for part in "ABC"] == [(100, 1, 28, 28)] * 3
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "config").glob("*.yaml")), ids=lambda file: file.stem)
+def test_every_configuration_has_a_smoke_run_whose_smoke_run_is_itself(file):
+    config = load([file], ["scale=smoke"])
+    assert validate(config) == config and config["experiment"].endswith("_smoke")
+    assert config["num_atoms"] is None or config["num_atoms"] <= 100
+    assert set(config.get("coupling", {}).get("methods", [])) <= set(config["methods"])

@@ -249,7 +249,7 @@ def test_a_mosaic_puts_image_k_in_row_k_over_columns():
     assert (picture[2] == _samples.SPACE).all()
 
 
-def test_figure_9_joins_the_path_and_the_sweep_on_the_level_of_their_latents(digits_folder):
+def test_figure_11_joins_the_path_and_the_sweep_on_the_level_of_their_latents(digits_folder):
     results = load(digits_folder)
     figure = figure_11_published_path.make(results)
     metrics = results.pooled()

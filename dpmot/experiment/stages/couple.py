@@ -4,9 +4,9 @@ x is the prior noise, T(x) the start's point, G(x) the sample behind the network
 x' = sqrt(1 - e^2) x + e z, z fresh, so that x' has the law of x and e = 1 is an independent noise. Measured are
 
     transport_cost     E |x - T(x)|^2 / 2, and independent_cost, the same for x and the point of another noise;
-    cell_changes       P(x' is sent to another atom than x), start_distance E |T(x') - T(x)|,
+    cell_changes       P(x' is sent to another stored image than x), start_distance E |T(x') - T(x)|,
     sample_distance    E |G(x') - G(x)|, for each move e;
-    mass_chi2          chi2 of the cells' masses, N sum p_i^2 - 1, unbiased: what discarding does to them;
+    mass_chi2          chi2 of the stored images' masses (their cells, K each), n sum p_i^2 - 1, unbiased;
     singular_share, redraws, angle      draws near the singular set, noises drawn anew a sample, mean angle;
     noise_level        the standard deviation of the starts' noise over the sigma that the network is told.
 
