@@ -51,7 +51,7 @@ def make(results: Results) -> Figure:
     rows = results.coupling
     prints = ", ".join(dict.fromkeys(rows["fingerprint"]))
     noises = " or ".join(sorted(rows["num_noises"].unique(), key=int))
-    style.note(figure, f"Data set {results.source}; n = {noises} noises; bars: 95 % intervals; fingerprint {prints}")
+    style.note(figure, f"{results.source}; n = {noises} noises; bars: 95 % intervals; fingerprint {prints}")
     return figure
 
 

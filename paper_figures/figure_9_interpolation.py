@@ -70,7 +70,7 @@ def make(results: Results) -> Figure:
         _draw_strips(figure.subplots(), strips, results)
         figure.subplots_adjust(left=0.32, right=0.99, top=0.99, bottom=0.45 / figure.get_figheight())
     counted = sorted(set(results.coupling["nfe_counted"])) if results.coupling is not None else []
-    style.note(figure, f"Data set {results.source}; {', '.join(counted) or 'unknown'} evaluations a sample")
+    style.note(figure, f"{results.source}; {', '.join(counted) or 'unknown'} evaluations a sample")
     return figure
 
 

@@ -149,7 +149,7 @@ def layout(table: pd.DataFrame, results: Results) -> Document:
         name=NAME,
         title="Table 6. The singular set",
         caption=(
-            f"Data set {results.source}; n = {n} samples a cell, pooled over {seeds} sample seeds; 95 % intervals in "
+            f"{results.source}; n = {n} samples a cell, pooled over {seeds} sample seeds; 95 % intervals in "
             f"brackets; fingerprint: {prints}"
         ),
         panels=panels,

@@ -64,7 +64,7 @@ def layout(table: pd.DataFrame, results: Results) -> Document:
         name=NAME,
         title="Table 7. The coupling of noise and samples",
         caption=(
-            f"Data set {results.source}; n = {noises} noises; {counted} evaluations a sample; 95 % intervals in "
+            f"{results.source}; n = {noises} noises; {counted} evaluations a sample; 95 % intervals in "
             f"brackets; distances in the units of the data ([-1, 1] for images); fingerprint: {prints}"
         ),
         panels=panels,

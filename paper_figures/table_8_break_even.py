@@ -127,7 +127,7 @@ def layout(table: pd.DataFrame, results: Results) -> Document:
         name=NAME,
         title="Table 8. Break-even of the fit",
         caption=(
-            f"Data set {results.source}; one fit: {'not timed' if fit is None else f'{fit:.2f} s'}, the mean of the "
+            f"{results.source}; one fit: {'not timed' if fit is None else f'{fit:.2f} s'}, the mean of the "
             f"experiment's {len(grid.problems(results.experiment))} problems; quality: {quality} against test; "
             f"fingerprint: {prints}"
         ),
