@@ -6,7 +6,7 @@ same bits from its last checkpoint.
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -44,7 +44,8 @@ class Fit:
 class Schedule:
     """How long and how fast: ``steps`` batches of ``batch`` images, peak rate ``lr``, average decay ``ema``.
 
-    An interruption costs no more than ``checkpoint_seconds`` of training.
+    An interruption costs no more than ``checkpoint_seconds`` of training. The averages after ``snapshots`` steps are
+    kept too, for what is to be known of the way to the last ones.
     """
 
     steps: int
@@ -53,6 +54,7 @@ class Schedule:
     ema: float = 0.999
     warmup: int = 100
     checkpoint_seconds: float = 20.0
+    snapshots: Sequence[int] = ()
 
     def rate(self, step: int) -> float:
         """Learning rate of step 0, ..., steps - 1."""
@@ -104,6 +106,7 @@ def fit(
     seed: int,
     description: str,
     checkpoint: Checkpoint | None = None,
+    snapshot: Callable[[int, Mapping[str, Tensor]], None] | None = None,
     curve: int = 50,
 ) -> Fit:
     """Minimise the mean of ``loss_at(step)`` over the parameters of ``model``.
@@ -115,6 +118,7 @@ def fit(
         seed: training seed; with the description and i it seeds torch's global stream at step i.
         description: label of the progress bar.
         checkpoint: resumption state, written every ``schedule.checkpoint_seconds``.
+        snapshot: called with the number of steps and the averaged weights, after each of ``schedule.snapshots`` steps.
         curve: points of the loss curve.
 
     Returns:
@@ -149,6 +153,8 @@ def fit(
         point = sums[step * curve // schedule.steps]
         point[0] += loss.item()
         point[1] += 1
+        if snapshot is not None and step + 1 in schedule.snapshots:
+            snapshot(step + 1, average)
         if checkpoint is not None and time.monotonic() - saved > schedule.checkpoint_seconds:
             _store(checkpoint, step + 1, sums, parameters, average, optimiser)
             saved = time.monotonic()

@@ -23,7 +23,8 @@ from dpmot.experiment.scale import smoke
 
 SCHEMA = Path(__file__).with_name("schema.yaml")
 DEFAULTS = {
-    "scale": "full",
+    "scale": "core",
+    "weights": "load",
     "dataset_options": {},
     "threads": 1,
     "training_seed": 0,
@@ -127,13 +128,29 @@ def validate(config: Mapping) -> dict:
     """
     config = _extended(config)
     _check_schema(config)
+    more = config.pop("full", {})
+    if config.get("scale") == "full":
+        config = merged(config, more)
+        _check_schema(config)
     config = {**copy.deepcopy(DEFAULTS), **config}
     config["networks"] = {name: _described(card, f"networks.{name}") for name, card in config["networks"].items()}
+    if config["weights"] == "train":
+        config |= _untrained(config)
     _check(config)
     if config["scale"] == "smoke":
         config = smoke(config)
         _check(config)
     return config
+
+
+def _untrained(config: Mapping) -> dict:
+    """Networks and classifier without the files that are loaded by default, where the configuration can train them."""
+    pinned = ("weights", "sha256")
+    networks = {
+        name: {k: v for k, v in card.items() if "training" not in card or k not in pinned}
+        for name, card in config["networks"].items()
+    }
+    return {"networks": networks, "classifier": {k: v for k, v in config["classifier"].items() if k != "weights"}}
 
 
 def _check(config: Mapping) -> None:
@@ -296,6 +313,7 @@ def _check_networks(config: Mapping) -> None:
         else:
             _check_distillation(network, where)
             _check_teacher(config, network, where)
+        _check_snapshots(network, where)
         if "weights" in network:
             try:
                 published.weights_file(Path(network["weights"]))
@@ -309,6 +327,14 @@ def _check_networks(config: Mapping) -> None:
 
 def _address(network: Mapping) -> str:
     return f"; download {published.card(network['card'])['address']}" if "card" in network else ""
+
+
+def _check_snapshots(network: Mapping, where: str) -> None:
+    training = network.get("training", {})
+    late = [step for step in training.get("snapshots", []) if "kind" not in network or step > training["steps"]]
+    if late:
+        allowed = f"at most {training['steps']}, the last step" if "kind" in network else "none, of a student"
+        raise ConfigError(f"{where}.training.snapshots: {late[0]} is no step of this training; allowed: {allowed}")
 
 
 def _check_distillation(network: Mapping, where: str) -> None:

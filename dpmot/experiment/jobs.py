@@ -67,6 +67,10 @@ class Layout:
         """The weights of one network."""
         return self.root / "networks" / f"{name}.safetensors"
 
+    def snapshot(self, name: str, steps: int) -> Path:
+        """The weights of a network after so many steps of its training, where ``snapshots`` asks for it; no rule's."""
+        return self.root / "snapshots" / f"{name}_{steps}.safetensors"
+
     def samples(self, method: str) -> Path:
         """All samples of one method."""
         return self.root / "samples" / f"{method}.safetensors"

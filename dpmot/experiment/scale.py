@@ -1,4 +1,4 @@
-"""The scale of a run: ``full``, as it is configured, or ``smoke``, which shows that it runs and nothing else.
+"""The scale of a run: ``core``, as it is written, ``full``, or ``smoke``, which shows that it runs and nothing else.
 
 A smoke run goes through every stage of an experiment in minutes: stand-in images in the shape of the data, tiny
 networks, few steps, samples, seeds and levels. Of the methods it keeps those that show something new, a start, sampler,
@@ -96,6 +96,7 @@ def _network(card: Mapping, shape: tuple[int, ...] | None) -> dict:
         training = card["training"]
         few = {"steps": min(training["steps"], STEPS), "batch": min(training.get("batch", BATCH), BATCH)}
         card["training"] = {**training, **few}
+        card["training"].pop("snapshots", None)
     if shape and "kind" in card and "training" in card and "weights" not in card:
         classes = {key: value for key, value in card.get("unet", {}).items() if key == "classes"}
         card["unet"] = {**UNET, "patch": patch(*shape[1:]), **classes}

@@ -37,7 +37,7 @@ class Interrupted(Exception):
     pass
 
 
-def training(parametrisation, *, stop=None, every=20.0, **options):
+def training(parametrisation, *, stop=None, every=20.0, snapshots=(), **options):
     torch.manual_seed(0)
     model = UNet(1, channels=8, dropout=0.2)
     denoiser = NetworkDenoiser(parametrisation, model)
@@ -47,9 +47,8 @@ def training(parametrisation, *, stop=None, every=20.0, **options):
             raise Interrupted
         return denoiser.losses(batch_of(IMAGES, 0, "training", step, size=SCHEDULE.batch))
 
-    return model, fit(
-        model, loss_at, replace(SCHEDULE, checkpoint_seconds=every), seed=0, description="test", curve=6, **options
-    )
+    schedule = replace(SCHEDULE, checkpoint_seconds=every, snapshots=snapshots)
+    return model, fit(model, loss_at, schedule, seed=0, description="test", curve=6, **options)
 
 
 @pytest.mark.parametrize("parametrisation", [ddpm.Parametrisation(), edm.Parametrisation()], ids=["ddpm", "edm"])
@@ -65,6 +64,25 @@ def test_an_interrupted_run_continues_to_the_same_bits(parametrisation, stop):
     assert resumed.losses == straight.losses
     assert all(torch.equal(resumed.weights[name], straight.weights[name]) for name in straight.weights)
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
+
+
+def test_a_snapshot_is_the_average_after_its_steps_whatever_came_between():
+    kept = {}
+    schedule = {"snapshots": [5, 12], "every": -1}
+    _, straight = training(edm.Parametrisation(), snapshot=lambda n, w: kept.setdefault(n, clone(w)), **schedule)
+    assert list(kept) == [5, 12] and all(torch.equal(kept[12][name], w) for name, w in straight.weights.items())
+    memory, again = Memory(), {}
+    with pytest.raises(Interrupted):
+        training(edm.Parametrisation(), stop=5, checkpoint=memory, every=-1)
+    assert memory.steps[-1] == 5
+    tensors, _ = memory.state
+    assert all(torch.equal(kept[5][name], tensors[f"average.{name}"]) for name in kept[5])
+    training(edm.Parametrisation(), checkpoint=memory, snapshot=lambda n, w: again.setdefault(n, clone(w)), **schedule)
+    assert list(again) == [12] and all(torch.equal(kept[12][name], again[12][name]) for name in again[12])
+
+
+def clone(weights):
+    return {name: tensor.clone() for name, tensor in weights.items()}
 
 
 def test_no_state_is_written_before_its_time():

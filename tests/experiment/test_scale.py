@@ -99,8 +99,43 @@ def test_a_folder_of_images_is_replaced_in_the_size_asked_for():
     assert load([ROOT / "config" / "smoke.yaml"], options)["dataset_options"]["shape"] == [1, 48, 48]
 
 
+def test_a_full_run_merges_what_the_configuration_keeps_for_it():
+    base = ROOT / "config" / "smoke.yaml"
+    full = "full={experiment: whole, num_samples: 400, methods: {extra: {network: edm, sampler: ddim}}}"
+    core, whole = load([base], [full]), load([base], [full, "scale=full"])
+    assert core == load([base]) and "full" not in whole
+    assert (whole["experiment"], whole["num_samples"]) == ("whole", 400)
+    assert set(whole["methods"]) == {*core["methods"], "extra"}
+    assert validate(whole) == whole  # in every job again
+    with pytest.raises(ConfigError, match=r'unknown key "num_sample"; did you mean "num_samples"'):
+        load([base], ["full={num_sample: 400}", "scale=full"])
+
+
+def test_weights_train_leaves_out_what_would_be_loaded(tmp_path):
+    for name in ("edm", "classifier"):
+        (tmp_path / f"{name}.safetensors").touch()
+    base, sha = ROOT / "config" / "smoke.yaml", "0" * 64
+    pinned = [
+        f"networks={{edm: {{weights: {tmp_path}/edm.safetensors, sha256: '{sha}'}}}}",
+        f"classifier={{weights: {tmp_path}/classifier.safetensors}}",
+    ]
+    loaded, trained = load([base], pinned), load([base], [*pinned, "weights=train"])
+    assert loaded["networks"]["edm"]["sha256"] == sha and "weights" in loaded["classifier"]
+    assert trained == {**load([base]), "weights": "train"}
+
+
+@pytest.mark.parametrize(("network", "steps", "message"), [
+    ("edm", 13, r"networks.edm.training.snapshots: 13 is no step of this training; allowed: at most \d+, the last"),
+    ("student", 1, r"networks.student.training.snapshots: 1 is no step .* none, of a student"),
+])  # fmt: skip
+def test_snapshots_that_would_never_be_written_are_refused(network, steps, message):
+    given = f"networks={{{network}: {{training: {{steps: 12, snapshots: [{steps}]}}}}}}"
+    with pytest.raises(ConfigError, match=message):
+        load([ROOT / "config" / "smoke.yaml"], [given])
+
+
 def test_another_scale_and_too_few_samples_are_refused():
-    with pytest.raises(ConfigError, match=r"scale: .*allowed: full, smoke"):
+    with pytest.raises(ConfigError, match=r"scale: .*allowed: core, full, smoke"):
         load([ROOT / "config" / "smoke.yaml"], ["scale=tiny"])
     with pytest.raises(ConfigError, match=r"num_samples: 60 is less than 200, which the copying test C_T needs"):
         load([ROOT / "config" / "smoke.yaml"], ["num_samples=60"])

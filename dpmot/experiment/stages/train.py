@@ -27,7 +27,7 @@ def run(job: Mapping, layout) -> None:
         else:
             try:
                 facts, weights = (
-                    _distil(job, layout, stage, parts["A"]) if job["teacher"] else _train(job, stage, parts)
+                    _distil(job, layout, stage, parts["A"]) if job["teacher"] else _train(job, layout, stage, parts)
                 )
             except Diverged as error:
                 raise Fault(str(error), {"sigma": error.losses.sigma, **error.losses.batch}) from None
@@ -74,7 +74,7 @@ def _load(job: Mapping, parts: Mapping) -> tuple[dict, dict]:
     return facts, {None: tensors}
 
 
-def _train(job: Mapping, stage, parts: Mapping) -> tuple[dict, dict]:
+def _train(job: Mapping, layout, stage, parts: Mapping) -> tuple[dict, dict]:
     card, images = job["card"], parts["A"].floats
     facts = _facts(job, parts, unet=card.get("unet", {}))
     _check_classes(network.classes(facts), parts, f"networks.{job['network']}.unet")
@@ -88,11 +88,19 @@ def _train(job: Mapping, stage, parts: Mapping) -> tuple[dict, dict]:
         batch = batch_of(images, job["seed"], "training", job["network"], step, size=schedule.batch)
         return denoiser.losses(batch, labels)
 
+    def trained(steps: int) -> dict:
+        parameters = sum(p.numel() for p in model.parameters())
+        return {"seed": job["seed"], "images_seen": steps * schedule.batch, "parameters": parameters}
+
+    def snapshot(steps: int, weights: Mapping) -> None:
+        name = f"{job['network']}_{steps}"
+        with atomic(layout.snapshot(job["network"], steps)) as temporary:
+            network.save(temporary, {**facts, "name": name, "trained": trained(steps)}, {None: weights})
+
     with stage.watch.arithmetic():
-        checkpoint = stage.checkpoint("training")
-        result = fit(model, loss_at, schedule, seed=job["seed"], description=job["network"], checkpoint=checkpoint)
-    facts["trained"] = {"seed": job["seed"], "images_seen": schedule.steps * schedule.batch, "losses": result.losses}
-    facts["trained"]["parameters"] = sum(p.numel() for p in model.parameters())
+        kept = {"checkpoint": stage.checkpoint("training"), "snapshot": snapshot}
+        result = fit(model, loss_at, schedule, seed=job["seed"], description=job["network"], **kept)
+    facts["trained"] = {**trained(schedule.steps), "losses": result.losses}
     return facts, {None: result.weights}
 
 
