@@ -38,6 +38,7 @@ LEAST_DRAWS = 1024  # draws in the smallest look
 GROWTH, RISE = 0.25, 2.0  # draws of a look over n; and at most, over those of the look before
 WASTE = 1.1  # chi2 n / N of independent draws, as expected
 POOR = 0.1  # heights with chi2 above this are far from the solution
+SURPRISE = 2.0  # chi2 of a look over the expected one, from which on it is a surprise
 TRUST = 0.5  # relative standard deviation of chi2 as expected, against which a look's own chi2 is weighed
 ENOUGH = 0.65  # the fit ends when chi2 is expected below this share of the target,
 SHARP = 0.15  # in a look that sees chi2 to this share of it
@@ -56,6 +57,7 @@ class Progress:
         trend, rest: chi2 of the heights as expected, in the trends and beside them.
         before, last: heights and chi2 of the look before.
         looks: so many. noises: what they cost. seen: draws of the last one.
+        due: chi2 that the last one was to see.
         then: chi2 when the survey began.
     """
 
@@ -70,12 +72,19 @@ class Progress:
     looks: int = 0
     noises: int = 0
     seen: int = 0
+    due: float = math.inf
     then: float = math.inf
 
     @property
     def chi2(self) -> float:
         """As expected."""
         return self.trend + self.rest
+
+    @property
+    def settled(self) -> bool:
+        """Whether the last look saw about what it was to see: what the next step is to reach can be believed."""
+        error = math.sqrt(2 * len(self.heights)) / self.seen if self.seen else math.inf
+        return self.last < min(POOR, SURPRISE * self.due + 2 * error)
 
     def tensors(self) -> dict[str, Tensor]:
         """The state as float64 tensors."""
@@ -101,6 +110,7 @@ class Progress:
             "looks": int,
             "noises": int,
             "seen": int,
+            "due": float,
             "then": float,
         }
         return cls(**{k: scalars[k](v) if k in scalars else v.to(like.device, copy=True) for k, v in tensors.items()})
@@ -200,7 +210,7 @@ class _Fit:
 
     def _take(self, now: Progress, seen: Tally) -> None:
         """Learn chi2 from a look, then step by what it shows."""
-        now.looks, now.noises, now.seen = now.looks + 1, self.ledger.noises, seen.draws
+        now.looks, now.noises, now.seen, now.due = now.looks + 1, self.ledger.noises, seen.draws, now.chi2
         now.before, now.last = now.heights, seen.chi2(self.problem.masses)
         self._step(now, seen)
         missing = max(WASTE * len(now.heights) * (1 / self.enough - 1 / now.rest), 0.0)
@@ -282,8 +292,7 @@ def fit(
         now = Progress.restore(resume, problem.masses)
         ledger.noises = now.noises
         ledger.history.append((now.noises, now.last))
-    # what a step from afar is expected to reach is seen before it is believed
-    while now.chi2 > 1.001 * this.enough or now.seen < this.sharp or now.last > POOR:
+    while now.chi2 > 1.001 * this.enough or now.seen < this.sharp or not now.settled:
         if reason := ledger.spent():
             return now.heights, reason
         this.advance(now)

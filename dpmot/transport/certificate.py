@@ -24,7 +24,7 @@ from torch import Tensor
 from dpmot.seeds import generator
 from dpmot.transport.clusters import clusters
 from dpmot.transport.kernel import Tally, tally
-from dpmot.transport.noise import group_size, kind_for
+from dpmot.transport.noise import FEW, group_size, kind_for
 from dpmot.transport.problem import SemiDiscreteProblem, checked_heights
 
 LEVEL, Z95 = 0.975, 1.959964  # two-sided 95 %, of the normal law
@@ -153,9 +153,9 @@ def certify(
     noise = kind_for("auto", problem.law, problem.atoms.dim) if number >= MANY else "plain"
     labels = clusters(problem, GROUPS) if groups is None else torch.unique(groups, return_inverse=True)[1]
     labels = labels.to(heights.device) if groups is not None or int(labels.max()) else None
-    size = group_size(noise, problem.atoms.dim, number)
+    size = group_size(noise, problem.atoms.dim, number, FEW)  # more turns save time, but widen the interval
     draws = max(look_size(number, target), FEWEST_BLOCKS * size if size > 2 else 0)
-    seen, *merged = tally(problem, [heights], draws, stream, noise=noise, groups=labels)
+    seen, *merged = tally(problem, [heights], draws, stream, noise=noise, groups=labels, most=FEW)
     chi2, low, high = interval(seen, problem.masses)
     group_chi2 = group_high = None
     if merged:

@@ -7,7 +7,7 @@ All draws here are centred (z) and so are the atoms.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from importlib.util import find_spec
 
 import numpy as np
@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from dpmot.transport.atoms import Atoms, Held, blocks
-from dpmot.transport.noise import Rows, Scratch, draw, group_size
+from dpmot.transport.noise import MOST, Rows, Scratch, draw, group_size
 from dpmot.transport.problem import SemiDiscreteProblem
+from dpmot.transport.workers import Map, side_by_side
 
 SHAPES = (512, 1024), (8192, 16_384)  # rows and atoms per product, without and with a GPU: on a processor the scores
 # stay in the last cache (measured on two cores); on a GPU a product fills it (not measured: benchmarks.transport_cuda)
@@ -40,42 +41,41 @@ class Race:
         lead: best minus second-best score, float32 (R,), if runners-up are kept.
     """
 
-    def __init__(self, *, runners_up: bool = False) -> None:
-        self._runners_up, self._best, self._next = runners_up, None, None
-        self.cell = self.second = None
+    def __init__(self, rows: int, device: torch.device, *, runners_up: bool = False) -> None:
+        def indices() -> Tensor:
+            return torch.zeros(rows, dtype=torch.int64, device=device)
+
+        self._best, self.cell = torch.full((rows,), -torch.inf, device=device), indices()
+        self._next, self.second = (self._best.clone(), indices()) if runners_up else (None, None)
 
     @property
     def lead(self) -> Tensor:
         return self._best - self._next
 
-    def meet(self, scores: Tensor, offset: int) -> None:
-        """Scores (R, n) of the atoms offset, ..., offset + n - 1; overwritten if runners-up are kept."""
+    def meet(self, scores: Tensor, offset: int, first: int = 0) -> None:
+        """Scores (B, n) of rows first, ... for the atoms offset, ..., offset + n - 1; overwritten for runners-up."""
+        rows = slice(first, first + len(scores))
         index, value = _largest(scores)
         index += offset
-        if self._runners_up:
+        if self.second is not None:
             scores.scatter_(1, index[:, None] - offset, -torch.inf)
             second, runner = _largest(scores)
-            self._rank_second(value, index, runner, second + offset)
-        self.enter(value, index)
+            self._rank_second(rows, value, index, runner, second + offset)
+        self.enter(value, index, rows)
 
-    def enter(self, value: Tensor, index: Tensor) -> None:
-        """The best scores (R,) of more atoms, and which atoms they are; without runners-up."""
-        if self._best is None:
-            self._best, self.cell = value, index
-            return
-        self.cell = torch.where(value > self._best, index, self.cell)
-        self._best = torch.maximum(self._best, value)
+    def enter(self, value: Tensor, index: Tensor, rows: slice = slice(None)) -> None:
+        """The best scores of more atoms for some rows, and which atoms they are; without runners-up."""
+        self.cell[rows] = torch.where(value > self._best[rows], index, self.cell[rows])
+        self._best[rows] = torch.maximum(self._best[rows], value)
 
-    def _rank_second(self, value: Tensor, index: Tensor, runner: Tensor, second: Tensor) -> None:
+    def _rank_second(self, rows: slice, value: Tensor, index: Tensor, runner: Tensor, second: Tensor) -> None:
         """The second best is the loser of the two winners, or a runner-up."""
-        if self._best is not None:
-            behind = value > self._best  # the winner so far falls behind
-            loser, lost = torch.where(behind, self._best, value), torch.where(behind, self.cell, index)
-            for rival, name in ((runner, second), (self._next, self.second)):
-                lost = torch.where(rival > loser, name, lost)
-                loser = torch.maximum(loser, rival)
-            runner, second = loser, lost
-        self._next, self.second = runner, second
+        behind = value > self._best[rows]  # the winner so far falls behind
+        loser, lost = torch.where(behind, self._best[rows], value), torch.where(behind, self.cell[rows], index)
+        for rival, name in ((runner, second), (self._next[rows], self.second[rows])):
+            lost = torch.where(rival > loser, name, lost)
+            loser = torch.maximum(loser, rival)
+        self._next[rows], self.second[rows] = loser, lost
 
 
 def _largest(scores: Tensor) -> tuple[Tensor, Tensor]:
@@ -93,6 +93,7 @@ def winners(
     block: int | None = None,
     scratch: Scratch | None = None,
     fused: bool | None = None,
+    over: Map = map,
 ) -> list[list[list[Race]]]:
     """Cells of rows of noise under one or several heights, and of their mirror images: one product serves all.
 
@@ -105,6 +106,7 @@ def winners(
         block: atoms per product; None: as suits the device.
         scratch: buffers to use again.
         fused: by the kernel of `leaders`; None: on a GPU where triton is at hand. Not for runners-up.
+        over: `map`, or one that works on several pieces at a time.
 
     Returns:
         For each of the pieces and each of the heights one or two finished races.
@@ -112,25 +114,30 @@ def winners(
     device = heights[0].device
     scratch, sides = scratch or Scratch(device), 1 + mirror
     fused = _fusing(device) if fused is None else fused
-    races = [[[Race(runners_up=runners_up) for _ in range(sides)] for _ in heights] for _ in pieces]
+    races = [
+        [[Race(len(rows), device, runners_up=runners_up) for _ in range(sides)] for _ in heights] for rows in pieces
+    ]
     for i, j, y in blocks(atoms, block or SHAPES[device.type == "cuda"][1]):
-        for rows, run in zip(pieces, races, strict=True):
-            by = _meet_fused if fused and not runners_up else _meet
-            by(rows, y, i, [h[i:j] for h in heights], run, scratch)
+        meet, part = _meet_fused if fused and not runners_up else _meet, [h[i:j] for h in heights]
+        list(over(partial(meet, y=y, i=i, heights=part, scratch=scratch), pieces, races))
     return races
 
 
-def _meet(rows: Rows, y: Tensor, i: int, heights: list[Tensor], run: list[list[Race]], scratch: Scratch) -> None:
+def _meet(rows: Rows, run: list[list[Race]], *, y: Tensor, i: int, heights: list[Tensor], scratch: Scratch) -> None:
     """Rows of noise meet the atoms y = y_i, ...: each of the heights has one race, or two for both signs."""
-    products = rows.products(y, scratch)
-    scores = scratch("scores", *products.shape)
-    for h, pair in zip(heights, run, strict=True):
-        for side, race in zip((1, -1), pair, strict=False):
-            torch.add(h, products, alpha=side, out=scores)
-            race.meet(scores, i)
+    first = 0
+    for products in rows.products(y, scratch):
+        scores = scratch("scores", *products.shape)
+        for h, pair in zip(heights, run, strict=True):
+            for side, race in zip((1, -1), pair, strict=False):
+                torch.add(h, products, alpha=side, out=scores)
+                race.meet(scores, i, first)
+        first += len(products)
 
 
-def _meet_fused(rows: Rows, y: Tensor, i: int, heights: list[Tensor], run: list[list[Race]], scratch: Scratch) -> None:
+def _meet_fused(
+    rows: Rows, run: list[list[Race]], *, y: Tensor, i: int, heights: list[Tensor], scratch: Scratch
+) -> None:
     """The same by one kernel; TF32 where atoms are rounded already."""
     from dpmot.transport.leaders import leaders
 
@@ -146,11 +153,11 @@ def _fusing(device: torch.device) -> bool:
     return device.type == "cuda" and find_spec("triton") is not None
 
 
-def gathered(pieces: Iterator[Rows], most: int) -> Iterator[list[Rows]]:
-    """Pieces of noise, as many at once as fit so many bytes and at least one."""
+def gathered(pieces: Iterator[Rows], most: int, least: int = 1) -> Iterator[list[Rows]]:
+    """Pieces of noise, as many at once as fit so many bytes, and at least so many."""
     batch, size = [], 0
     for piece in pieces:
-        if batch and size + piece.nbytes > most:
+        if len(batch) >= least and size + piece.nbytes > most:
             yield batch
             batch, size = [], 0
         batch.append(piece)
@@ -241,6 +248,7 @@ def tally(
     groups: Tensor | None = None,
     visits: Sequence[Callable[[Race], None]] = (),
     rough: bool = False,
+    most: int = MOST,
     tile: int | None = None,
     block: int | None = None,
     fused: bool | None = None,
@@ -256,12 +264,13 @@ def tally(
         groups: labels 0..G-1 of the atoms (N,): a last tally counts groups instead of cells, under the last heights.
         visits: one for each of the heights, called with every race under them, which then has its runners-up.
         rough: products may be rounded to bfloat16 ("recycled" only), which near duplicates would not bear.
+        most: turns of a block of "recycled" noise, at most: the fewer, the less draws depend on each other.
         tile, block: rows and atoms per product; they change the speed, and single draws that round across a wall. None:
             as suits the device.
         fused: see `winners`.
     """
     number, dim, device = len(problem.atoms), problem.atoms.dim, problem.mean.device
-    size, mirror = group_size(noise, dim, number), noise != "plain"
+    size, mirror = group_size(noise, dim, number, most), noise != "plain"
     atoms = problem.rough if rough and noise == "recycled" else problem.points
     rows = max(rows, 2 * size)  # chi2 needs independent pairs
     heights, scratch = [h.float() for h in heights], Scratch(device)
@@ -269,15 +278,17 @@ def tally(
     counters = [_Counter(n, size, device) for n in [number] * len(heights) + parts]
     options = {"mirror": mirror, "runners_up": bool(visits), "block": block, "scratch": scratch, "fused": fused}
     tile = tile or SHAPES[device.type == "cuda"][0]
-    drawn = draw(noise, problem.law, (number, dim), -(-rows // (1 + mirror)), generator, tile=tile, device=device)
-    for pieces in gathered(drawn, 0 if isinstance(atoms, Held) else NOISE):
-        for piece, races in zip(pieces, winners(pieces, atoms, heights, **options), strict=True):
-            cells = [[race.cell for race in pair] for pair in races]
-            if groups is not None:
-                cells.append([groups[cell] for cell in cells[-1]])
-            for counter, both in zip(counters, cells, strict=True):
-                counter.add(both, piece.groups)
-            for visit, pair in zip(visits, races, strict=False):
-                for race in pair:
-                    visit(race)
+    shape, rows = {"tile": tile, "device": device, "most": most}, -(-rows // (1 + mirror))
+    drawn = draw(noise, problem.law, (number, dim), rows, generator, **shape)
+    with side_by_side(device) as (over, workers):
+        for pieces in gathered(drawn, 0 if isinstance(atoms, Held) else NOISE, workers):
+            for piece, races in zip(pieces, winners(pieces, atoms, heights, over=over, **options), strict=True):
+                cells = [[race.cell for race in pair] for pair in races]
+                if groups is not None:
+                    cells.append([groups[cell] for cell in cells[-1]])
+                for counter, both in zip(counters, cells, strict=True):
+                    counter.add(both, piece.groups)
+                for visit, pair in zip(visits, races, strict=False):
+                    for race in pair:
+                        visit(race)
     return [counter.tally() for counter in counters]

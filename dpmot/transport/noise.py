@@ -17,6 +17,7 @@ Only a rotation-invariant source can be recycled or structured.
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from threading import get_ident
 from typing import Protocol
 
 import numpy as np
@@ -27,6 +28,7 @@ from dpmot.transport.sources import NORMAL, Source
 
 KINDS = ("plain", "mirrored", "recycled", "structured")
 BASE, POOL = 32, 8  # recycled: rows of a block, blocks a product
+AT_ONCE = 64  # rows of Q: POOL times so many rows of products stay in the cache of a processor until they are counted
 FEW, MOST = 6, 32  # turns of a block that cost little, and the most
 SOON = 50_000  # one turn for so many N sqrt(d) up to FEW,
 A_TURN = 100_000  # and for so many from there on: masses vary more with each
@@ -48,25 +50,25 @@ class Rows(Protocol):
     def __len__(self) -> int:
         """R."""
 
-    def products(self, y: Tensor, scratch: "Scratch") -> Tensor:
-        """<z_r, y_i>: atoms (n, d) -> float32 (R, n), overwritten by the next call with the same scratch."""
+    def products(self, y: Tensor, scratch: "Scratch") -> Iterator[Tensor]:
+        """<z_r, y_i>: atoms (n, d) -> float32 (R, n), a few rows after the other in the same scratch."""
 
     def factors(self, y: Tensor, scratch: "Scratch") -> tuple[Tensor | None, Tensor]:
         """The same before its last product: Q (M, BASE) and S (BASE, G, n), products Q S; or None and the products."""
 
 
 class Scratch:
-    """Named buffers that are used again and again: fresh memory for every product costs as much as the product."""
+    """Named buffers, a thread's own, used again and again: fresh memory costs as much as the product in it."""
 
     def __init__(self, device: torch.device) -> None:
         self._device, self._buffers = device, {}
 
     def __call__(self, name: str, *shape: int) -> Tensor:
         """An uninitialised float32 tensor of that shape."""
-        size = math.prod(shape)
-        if name not in self._buffers or self._buffers[name].numel() < size:
-            self._buffers[name] = torch.empty(size, device=self._device)
-        return self._buffers[name][:size].view(shape)
+        size, key = math.prod(shape), (get_ident(), name)
+        if key not in self._buffers or self._buffers[key].numel() < size:
+            self._buffers[key] = torch.empty(size, device=self._device)
+        return self._buffers[key][:size].view(shape)
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,11 +88,11 @@ class Plain:
     def __len__(self) -> int:
         return len(self.z)
 
-    def products(self, y: Tensor, scratch: Scratch) -> Tensor:
-        return torch.mm(self.z, y.T, out=scratch("products", len(self.z), len(y)))
+    def products(self, y: Tensor, scratch: Scratch) -> Iterator[Tensor]:
+        yield self.factors(y, scratch)[1]
 
     def factors(self, y: Tensor, scratch: Scratch) -> tuple[None, Tensor]:
-        return None, self.products(y, scratch)
+        return None, torch.mm(self.z, y.T, out=scratch("products", len(self.z), len(y)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,14 +113,16 @@ class Recycled:
     def __len__(self) -> int:
         return len(self.mixing) * self.groups
 
-    def products(self, y: Tensor, scratch: Scratch) -> Tensor:
+    def products(self, y: Tensor, scratch: Scratch) -> Iterator[Tensor]:
         mixing, base = self.factors(y, scratch)
-        out, base = scratch("products", len(mixing), self.groups * len(y)), base.flatten(1)
-        if out.device.type == "cpu":  # numpy's BLAS is twice as fast as torch's where the inner dimension is this small
-            np.matmul(mixing.numpy(), base.numpy(), out=out.numpy())
-        else:
-            torch.mm(mixing, base, out=out)
-        return out.view(len(self), len(y))
+        base = base.flatten(1)
+        for part in mixing.split(AT_ONCE):
+            out = scratch("products", len(part), base.shape[1])
+            if out.device.type == "cpu":  # numpy's BLAS is twice as fast as torch's where the inner dimension is small
+                np.matmul(part.numpy(), base.numpy(), out=out.numpy())
+            else:
+                torch.mm(part, base, out=out)
+            yield out.view(-1, len(y))
 
     def factors(self, y: Tensor, scratch: Scratch) -> tuple[Tensor, Tensor]:
         z = self.z.flatten(0, 1).to(y.dtype)
@@ -141,15 +145,15 @@ class Structured:
     def __len__(self) -> int:
         return len(self.radii)
 
-    def products(self, y: Tensor, scratch: Scratch) -> Tensor:
+    def products(self, y: Tensor, scratch: Scratch) -> Iterator[Tensor]:
+        yield self.factors(y, scratch)[1]
+
+    def factors(self, y: Tensor, scratch: Scratch) -> tuple[None, Tensor]:
         side = self.signs.shape[-1]
         x = torch.nn.functional.pad(y, (0, side * side - y.shape[1])).view(-1, side, side)
         for signs, rotations in zip(self.signs, self.rotations, strict=True):
             x = torch.bmm((x * signs).transpose(0, 1), rotations).permute(1, 2, 0)  # (m, n, m) -> (n, m, m) transposed
-        return x.reshape(len(y), -1).T * self.radii[:, None]
-
-    def factors(self, y: Tensor, scratch: Scratch) -> tuple[None, Tensor]:
-        return None, self.products(y, scratch)
+        return None, x.reshape(len(y), -1).T * self.radii[:, None]
 
 
 def kind_for(kind: str, law: Source, dim: int) -> str:
@@ -173,16 +177,26 @@ def turns(number: int, dim: int) -> int:
     return min(MOST, max(1, min(FEW, round(saved / SOON)), round(saved / A_TURN)))
 
 
-def group_size(kind: str, dim: int, number: int) -> int:
+def group_size(kind: str, dim: int, number: int, most: int = MOST) -> int:
     """Draws that depend on each other for N = number atoms: rows of one block and their mirror images."""
-    side = math.isqrt(dim - 1) + 1
-    return {"plain": 1, "mirrored": 2, "recycled": 2 * BASE * turns(number, dim), "structured": 2 * side * side}[kind]
+    side, turned = math.isqrt(dim - 1) + 1, min(most, turns(number, dim))
+    return {"plain": 1, "mirrored": 2, "recycled": 2 * BASE * turned, "structured": 2 * side * side}[kind]
 
 
 def draw(
-    kind: str, law: Source, shape: tuple[int, int], rows: int, generator: np.random.Generator, *, tile: int, device
+    kind: str,
+    law: Source,
+    shape: tuple[int, int],
+    rows: int,
+    generator: np.random.Generator,
+    *,
+    tile: int,
+    device: torch.device,
+    most: int = MOST,
 ) -> Iterator[Rows]:
     """At least `rows` rows for atoms of that shape (N, d); "recycled" and "structured" come in whole blocks.
+
+    A recycled block is turned as often as suits the shape, and at most so many times.
 
     The stream's draws do not depend on `tile`. A GPU draws its own, from a generator that the stream seeds: other draws
     than the processor's, of the same law.
@@ -193,7 +207,7 @@ def draw(
         for start in range(0, rows, tile):
             yield Plain(drawn(min(tile, rows - start), dim))
     elif kind == "recycled":
-        mixing = rotations(turns(number, dim), BASE).reshape(-1, BASE)
+        mixing = rotations(min(most, turns(number, dim)), BASE).reshape(-1, BASE)
         left = -(-rows // len(mixing))
         while left > 0:
             yield Recycled(drawn(BASE * min(POOL, left), dim).view(BASE, -1, dim), mixing)

@@ -16,6 +16,7 @@ from dpmot.transport.atoms import Atoms, blocks, rows
 from dpmot.transport.kernel import winners
 from dpmot.transport.noise import Plain
 from dpmot.transport.problem import SemiDiscreteProblem, checked_heights
+from dpmot.transport.workers import side_by_side
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +60,8 @@ class BrenierPotential:
         """Index of the atom that x is sent to: (B, d) or (B, *S) -> int64 (B,)."""
         z = self._centred(x)
         pieces = [Plain(tile) for tile in tiles(z)]  # all at once: atoms may be computed anew for every pass
-        races = winners(pieces, self.problem.points, [self._centred_heights]) if pieces else []
+        with side_by_side(z.device) as (over, _):
+            races = winners(pieces, self.problem.points, [self._centred_heights], over=over) if pieces else []
         none = torch.empty(0, dtype=torch.int64, device=z.device)
         return torch.cat([none] + [race.cell for [[race]] in races])[: len(z)]
 

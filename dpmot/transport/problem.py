@@ -20,7 +20,7 @@ from dpmot.transport.sources import Source, source_named
 MASS_TOLERANCE = 1e-4  # a float32 vector of 10^5 masses sums to one within this
 DIRECTIONS = 16
 MEMORY = 2**30  # bytes of centred atoms that may be kept
-EXACT = 4  # 1 / share of them for atoms in float32 beside those that a fit scores
+EXACT = 4  # 1 / share of them for atoms in float32 beside rounded ones
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,8 +32,8 @@ class SemiDiscreteProblem:
         masses: (N,), positive, summing to 1; None is 1/N each. Kept as float64, normalised.
         source: "normal" for N(0, I), "uniform" for U[0, 1]^d.
         memory: bytes that may go into keeping atoms as floats; those that do not fit are computed anew in each pass,
-            which at most doubles the time of a fit. Atoms scored in many dimensions may take all of it, exact float32
-            atoms a quarter.
+            which at most doubles the time of a fit. Where bfloat16 is fast a fit scores rounded atoms: these may take
+            all of it, the exact ones beside them a quarter.
 
     Attributes:
         mean: plain mean of the atoms, float64 (d,).
@@ -74,19 +74,21 @@ class SemiDiscreteProblem:
     @cached_property
     def norms(self) -> Tensor:
         """|y_i - mean|, float64 (N,)."""
-        return torch.cat([y.double().norm(dim=1) for _, _, y in blocks(self.centred)])
+        return torch.cat([y.double().norm(dim=1) for _, _, y in blocks(self.points)])
 
     @cached_property
     def points(self) -> Atoms:
-        """The centred atoms, float32, kept if they fit a quarter of the memory; otherwise computed for every pass."""
-        return held(self.centred, torch.float32, self.memory // EXACT)
+        """The centred atoms, float32, kept if they fit their part of the memory; otherwise computed for every pass."""
+        return held(self.centred, torch.float32, self.memory // (EXACT if self._rounds else 1))
 
     @cached_property
     def rough(self) -> Atoms:
         """The centred atoms for products that may be rounded: bfloat16 where that is fast, else float32."""
-        if self.mean.is_cuda or _cpu_multiplies_bfloat16():
-            return held(self.centred, torch.bfloat16, self.memory)
-        return held(self.points, torch.float32, self.memory)
+        return held(self.centred, torch.bfloat16, self.memory) if self._rounds else self.points
+
+    @property
+    def _rounds(self) -> bool:
+        return self.mean.is_cuda or _cpu_multiplies_bfloat16()
 
     @cached_property
     def principal(self) -> Tensor:

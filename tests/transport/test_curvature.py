@@ -48,9 +48,10 @@ def test_equal_norms_and_masses_leave_trends_that_are_finite():
 
 def test_the_leads_are_those_of_the_best_over_the_second_best():
     scores = draws(50, 40)
-    race = Race(runners_up=True)
+    race = Race(50, scores.device, runners_up=True)
     for i in (0, 15, 30):
-        race.meet(scores[:, i : i + 15].clone(), i)
+        for first, last in ((0, 20), (20, 50)):
+            race.meet(scores[first:last, i : i + 15].clone(), i, first)
     top = scores.topk(2)
     assert torch.equal(race.cell, top.indices[:, 0]) and torch.equal(race.second, top.indices[:, 1])
     assert torch.equal(race.lead, top.values[:, 0] - top.values[:, 1])

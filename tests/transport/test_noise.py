@@ -31,17 +31,21 @@ def pieces(kind: str, number: int, dim: int, rows: int, tile: int = 64):
     return draw(kind, NORMAL, (number, dim), rows, generator(1, kind), tile=tile, device=torch.device("cpu"))
 
 
+def products(piece, atoms: torch.Tensor) -> torch.Tensor:
+    return torch.cat([part.clone() for part in piece.products(atoms, Scratch(atoms.device))])
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_products_are_those_of_rows_with_the_law_of_the_source(kind):
-    scratch = Scratch(torch.device("cpu"))
-    z = torch.cat([piece.products(torch.eye(30), scratch).clone() for piece in pieces(kind, 40, 30, 6000)])
+    z = torch.cat([products(piece, torch.eye(30)) for piece in pieces(kind, 40, 30, 6000)])
     # 5 standard errors of a mean and a variance over 6000 rows; recycled rows are not independent, 2 for safety
     assert z.mean(0).abs().max() < 10 / math.sqrt(6000)
     assert (z.var(0) - 1).abs().max() < 10 * math.sqrt(2 / 6000)
     atoms = draws(7, 30, seed=3)
     first, again = (next(iter(pieces(kind, 40, 30, 64))) for _ in range(2))
-    rows = first.products(torch.eye(30), scratch).clone()
-    torch.testing.assert_close(again.products(atoms, scratch), rows @ atoms.T, rtol=1e-5, atol=1e-4)  # float32
+    rows = products(first, torch.eye(30))
+    assert len(rows) == len(first)
+    torch.testing.assert_close(products(again, atoms), rows @ atoms.T, rtol=1e-5, atol=1e-4)  # float32
 
 
 @pytest.mark.parametrize("kind", ["mirrored", "recycled"])

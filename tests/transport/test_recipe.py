@@ -16,6 +16,7 @@ from dpmot.transport.atoms import BYTES, Held, blocks, rows
 from dpmot.transport.closed_form import closed_form_start
 from dpmot.transport.kernel import gathered, tally
 from dpmot.transport.noise import KINDS, Plain
+from dpmot.transport.problem import EXACT
 
 
 def pixels(*shape, seed=0):
@@ -134,8 +135,9 @@ def problem_of(memory, *, number=150, dim=300):
 
 def test_atoms_are_held_up_to_the_memory_that_is_given():
     size = 4 * 150 * 300
-    assert isinstance(problem_of(4 * size).points, Held) and not isinstance(problem_of(4 * size - 1).points, Held)
     assert isinstance(problem_of(size).rough, Held) and not isinstance(problem_of(size // 4).rough, Held)
+    exact = EXACT * size if problem_of(0)._rounds else size
+    assert isinstance(problem_of(exact).points, Held) and not isinstance(problem_of(exact - 1).points, Held)
     with pytest.raises(ValueError, match="memory = -1 bytes; give 0 to keep no atoms"):
         problem_of(-1)
 
