@@ -13,6 +13,7 @@ from pathlib import Path
 from dpmot.diffusion.published import weights_file
 from dpmot.experiment import jobs
 from dpmot.experiment.config import ConfigError, merged, missing_data, typed, validate
+from dpmot.experiment.cost import cost
 from dpmot.experiment.sources import closure
 
 if not workflow.configfiles:
@@ -102,7 +103,7 @@ if ABSENT:
 onstart:
     if ABSENT:
         raise SystemExit(f"config: {ABSENT}")
-    print(jobs.cost(EXPERIMENT), file=sys.stderr)
+    print(cost(EXPERIMENT), file=sys.stderr)
     jobs.record(EXPERIMENT, LAYOUT)
 
 

@@ -9,6 +9,7 @@ from dpmot import __version__
 from dpmot.diffusion import published
 from dpmot.experiment import jobs
 from dpmot.experiment.config import describe, load, missing_data
+from dpmot.experiment.cost import cost
 
 DEFAULT = "config/digits.yaml"
 VERBS = {
@@ -134,7 +135,7 @@ def main(arguments: list[str] | None = None) -> int:
         config = load(options.configfile or [DEFAULT], [text for group in options.config for text in group])
         if options.verb == "plan":
             absent = missing_data(config)
-            print("\n".join([*describe(config), jobs.cost(config), *([f"data: {absent}"] if absent else [])]))
+            print("\n".join([*describe(config), cost(config), *([f"data: {absent}"] if absent else [])]))
             return 0
         subject = [options.name] if "name" in options else []
         job = getattr(jobs, options.verb)(config, *subject)

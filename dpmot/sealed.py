@@ -30,7 +30,7 @@ def save(path: Path, tensors: "Mapping[str, Tensor]", texts: Mapping[str, str], 
     """
     from safetensors.torch import save_file
 
-    tensors = {key: value.contiguous() for key, value in tensors.items()}
+    tensors = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
     sealed = {"texts": dict(texts), "name": name, "content": _digest(tensors, texts)}
     try:
         save_file(tensors, path, {SEAL: json.dumps(sealed, sort_keys=True)})

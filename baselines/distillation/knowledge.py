@@ -66,7 +66,7 @@ def train(
             f"Knowledge distillation needs pairs >= 1 and teacher_steps a multiple of the largest step count, {most}; "
             f"got pairs {pairs}, teacher_steps {teacher_steps}"
         )
-    whose = None if labels is None else labels[torch.arange(pairs) % len(labels)]
+    whose = None if labels is None else labels.cpu()[torch.arange(pairs) % len(labels)]
     state = checkpoint("trajectories") if checkpoint else None
     coarse = replace(chain, step_counts=tuple(sorted(step_counts))).grid(most, chain.sigma_max)
     levels = refined(coarse, teacher_steps // most, chain.sigma_min)
@@ -75,7 +75,7 @@ def train(
     for count in step_counts:
         student = copy.deepcopy(teacher)
         rows = torch.arange(0, teacher_steps + 1, teacher_steps // count)
-        at, grid = trajectories[rows], images.new_tensor(levels)[rows]
+        at, grid = trajectories[rows], trajectories.new_tensor(levels)[rows]
 
         def loss_at(step: int, *, count=count, at=at, grid=grid, student=student) -> Losses:
             stream = seeds.generator(seed, "knowledge", count, step)

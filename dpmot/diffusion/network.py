@@ -11,8 +11,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
+from torch.nn import Module
 
 from dpmot import plugins, sealed
 from dpmot.diffusion import published
@@ -30,14 +32,21 @@ class NetworkDenoiser:
         self.sigma_min, self.sigma_max = parametrisation.chain.sigma_min, parametrisation.chain.sigma_max
 
     def __call__(self, x: Tensor, sigma: Tensor, labels: Tensor | None = None) -> Tensor:
-        """D(x, sigma): x (B, *S), sigma () or (B,), labels (B,) of a network with classes -> (B, *S)."""
-        return self.parametrisation.denoise(self._given(labels), x, per_sample(sigma, x))
+        """D(x, sigma): x (B, *S), sigma () or (B,), labels (B,) of a network with classes -> (B, *S), where x is."""
+        here = self._where(x)
+        labels = None if labels is None else labels.to(here)
+        found = self.parametrisation.denoise(self._given(labels), x.to(here), per_sample(sigma, x).to(here))
+        return found.to(x.device)
 
     def losses(self, batch: Batch, labels: Tensor | None = None) -> Losses:
         """Of a training step; labels (N,) are of all images, for a network with classes."""
         model = self._given(None if labels is None else labels[batch.rows])
         values = self.parametrisation.loss(model, batch.x0, batch.noise, batch.u)
         return Losses(values, self.parametrisation.level(batch.u), batch._asdict())
+
+    def _where(self, x: Tensor) -> torch.device:
+        parameters = self.model.parameters() if isinstance(self.model, Module) else ()
+        return next((one.device for one in parameters), x.device)
 
     def _given(self, labels: Tensor | None):
         return self.model if labels is None else partial(self.model, labels=labels)
@@ -119,7 +128,7 @@ def save(path: Path, card: Mapping, weights: Mapping[int | None, Mapping[str, Te
     sealed.save(path, flat, {"card": json.dumps(card)})
 
 
-def load(path: Path, *, device: str = "cpu") -> Network:
+def load(path: Path, *, device: torch.device | str = "cpu") -> Network:
     """Read a network.
 
     Raises:
@@ -128,9 +137,9 @@ def load(path: Path, *, device: str = "cpu") -> Network:
     if not Path(path).is_file():
         raise ValueError(f"No network at {path}: train it with `dpmot train`, or correct `weights:` in the config")
     try:
-        flat, texts = sealed.load(path, device=device)
+        flat, texts = sealed.load(path)
         card = dict(json.loads(texts["card"]))
-        denoisers = {count: _denoiser(card, flat, count) for count in card.get("step_counts") or [None]}
+        denoisers = {count: _denoiser(card, flat, count, device) for count in card.get("step_counts") or [None]}
         return Network(card, chain_of(card), denoisers)
     except sealed.Damaged:
         raise
@@ -138,10 +147,11 @@ def load(path: Path, *, device: str = "cpu") -> Network:
         raise ValueError(f"{path} is not a network written by this project, or is damaged: {error}") from None
 
 
-def _denoiser(card: Mapping, flat: Mapping[str, Tensor], count: int | None) -> NetworkDenoiser:
+def _denoiser(card: Mapping, flat: Mapping[str, Tensor], count: int | None, device) -> NetworkDenoiser:
     prefix = _key(count, "")
     tensors = {name.removeprefix(prefix): t for name, t in flat.items() if name.startswith(prefix)}
-    return NetworkDenoiser(parametrisation(card), build(card, tensors))
+    model = build(card, tensors)
+    return NetworkDenoiser(parametrisation(card), model.to(device) if isinstance(model, Module) else model)
 
 
 def _key(count: int | None, name: str) -> str:

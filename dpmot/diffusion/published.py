@@ -16,6 +16,7 @@ from tempfile import TemporaryDirectory
 import yaml
 
 CARDS = Path(__file__).resolve().parents[2] / "baselines" / "cards.yaml"
+CLASSIFIERS = Path(__file__).resolve().parents[1] / "features" / "cards.yaml"
 NAMES = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")  # what diffusers calls weights
 CONVERSION = (
     "in an environment where you trust its code run: import pickle, safetensors.torch as s; "
@@ -24,27 +25,28 @@ CONVERSION = (
 )
 
 
-def cards() -> dict[str, dict]:
-    """Every card of ``baselines/cards.yaml``."""
-    return yaml.safe_load(CARDS.read_text(encoding="utf-8"))
+def cards(file: Path = CARDS) -> dict[str, dict]:
+    """Every card of a file: networks, or the classifiers of ``dpmot/features/cards.yaml``."""
+    return yaml.safe_load(file.read_text(encoding="utf-8"))
 
 
-def card(name: str) -> dict:
+def card(name: str, file: Path = CARDS) -> dict:
     """One card.
 
     Raises:
         ValueError: no such card.
     """
-    known = cards()
+    known = cards(file)
     if name not in known:
-        raise ValueError(f'No card "{name}" in baselines/cards.yaml: found {", ".join(known)}')
+        where = f"{file.parent.name}/{file.name}"
+        raise ValueError(f'No card "{name}" in {where}: found {", ".join(known)}')
     return known[name]
 
 
 def describe() -> str:
     """All cards as text: what, where, licence, and what was reported for them."""
     lines = []
-    for name, one in cards().items():
+    for name, one in {**cards(), **cards(CLASSIFIERS)}.items():
         lines += [f"{name}: {one['what']}", f"  {one['address']}", f"  licence {one['licence'] or 'not known'}"]
         lines[-1] += f", {one['format']}" + (f", needs {one['needs']}" if "needs" in one else "")
         for row in one["reported"]:

@@ -67,7 +67,10 @@ class Schedule:
 
 
 class Batch(NamedTuple):
-    """The random batch of one step: images and noise (B, *S), stratified uniforms (B,), rows (B,) of the images."""
+    """The random batch of one step: images and noise (B, *S), stratified uniforms (B,), rows (B,) of the images.
+
+    It is where the images are; the random numbers are the same on every device.
+    """
 
     x0: Tensor
     noise: Tensor
@@ -95,7 +98,9 @@ def batch_of(images: Tensor, *key: int | str, size: int) -> Batch:
     noise = torch.from_numpy(stream.standard_normal((size, *images.shape[1:]), dtype="float32"))
     u = (torch.from_numpy(stream.permutation(size)) + torch.from_numpy(stream.random(size))) / size
     below_one = 1 - torch.finfo(noise.dtype).eps / 2  # rounding to float32 could reach 1, which is no level
-    return Batch(images[rows], noise, u.to(noise.dtype).clamp(max=below_one), rows)
+    drawn = noise, u.to(noise.dtype).clamp(max=below_one), rows
+    noise, u, rows = (one.to(images.device, non_blocking=True) for one in drawn)
+    return Batch(images[rows], noise, u, rows)
 
 
 def fit(
@@ -180,5 +185,6 @@ def _restore(checkpoint, parameters, average, optimiser, curve) -> tuple[int, li
         for name, parameter in parameters.items():
             parameter.copy_(tensors[f"model.{name}"])
             average[name].copy_(tensors[f"average.{name}"])
-            optimiser.state[parameter] = {m: tensors[f"{m}.{name}"] for m in ("exp_avg", "exp_avg_sq", "step")}
+            moments = ("exp_avg", "exp_avg_sq", "step")
+            optimiser.state[parameter] = {m: tensors[f"{m}.{name}"].to(parameter.device) for m in moments}
     return facts["step"], facts["sums"]

@@ -27,6 +27,7 @@ DEFAULTS = {
     "weights": "load",
     "dataset_options": {},
     "threads": 1,
+    "device": "cpu",
     "training_seed": 0,
     "atom_seed": 0,
     "num_atoms": None,
@@ -49,6 +50,7 @@ NUMBERS = {float: int | float}
 KINDS = {float: "number", int: "integer", bool: "boolean", str: "text", list: "list", type(None): "null"}
 LEAST_SAMPLES = 200  # what the copying test C_T needs, except of the stand-ins of a smoke run
 DISTILLATION_ARGUMENTS = ("teacher", "chain", "images", "schedule", "seed", "labels", "step_counts", "checkpoint")
+ALONE = ("snapshots", "precision", "channels_last", "compile")  # keys of `training` that students do not take
 SINGULAR_OPTIONS = {  # option -> the values of singular that take it
     "angle": ("discard", "treat", "as_code"),
     "top_k": ("discard", "treat", "as_code"),
@@ -90,7 +92,7 @@ def _read(file: Path) -> dict:
         raise ConfigError(f"{file} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise ConfigError(f"{file} must hold a mapping of keys to values, found {type(content).__name__}")
-    return content
+    return _apart(content)
 
 
 def typed(value: object) -> object:
@@ -104,9 +106,16 @@ def typed(value: object) -> object:
 
 def merged(config: Mapping, overrides: Mapping) -> dict:
     """The configuration with overrides merged into it, mappings key by key."""
-    result = copy.deepcopy(dict(config))
+    result = _apart(config)
     _merge(result, overrides)
     return result
+
+
+def _apart(value: object) -> object:
+    """A copy in which what YAML's anchors share is no longer one object: a change of one is none of the others."""
+    if isinstance(value, Mapping):
+        return {key: _apart(one) for key, one in value.items()}
+    return [_apart(one) for one in value] if isinstance(value, list) else value
 
 
 def _merge(base: dict, update: Mapping) -> None:
@@ -134,6 +143,8 @@ def validate(config: Mapping) -> dict:
         _check_schema(config)
     config = {**copy.deepcopy(DEFAULTS), **config}
     config["networks"] = {name: _described(card, f"networks.{name}") for name, card in config["networks"].items()}
+    if "vit" in config:
+        config["vit"] = _pinned(config["vit"])
     if config["weights"] == "train":
         config |= _untrained(config)
     _check(config)
@@ -141,6 +152,15 @@ def validate(config: Mapping) -> dict:
         config = smoke(config)
         _check(config)
     return config
+
+
+def _pinned(vit: Mapping) -> dict:
+    """The classifier with the hash of its card, where that is known."""
+    try:
+        known = published.card(vit["card"], published.CLASSIFIERS)["sha256"] if "card" in vit else None
+    except ValueError as error:
+        raise ConfigError(f"vit.card: {error}") from None
+    return {**({"sha256": known} if known else {}), **vit}
 
 
 def _untrained(config: Mapping) -> dict:
@@ -313,7 +333,7 @@ def _check_networks(config: Mapping) -> None:
         else:
             _check_distillation(network, where)
             _check_teacher(config, network, where)
-        _check_snapshots(network, where)
+        _check_training(network, where)
         if "weights" in network:
             try:
                 published.weights_file(Path(network["weights"]))
@@ -321,20 +341,37 @@ def _check_networks(config: Mapping) -> None:
                 raise ConfigError(f"{where}.weights: {error}{_address(network)}") from None
     if "inception_weights" in config and not Path(config["inception_weights"]).is_file():
         raise ConfigError(f"inception_weights: no file {config['inception_weights']}")
+    if "vit" in config["features"]:
+        _check_vit(config)
     if "weights" in config["classifier"] and not Path(config["classifier"]["weights"]).is_file():
         raise ConfigError(f"classifier.weights: no file {config['classifier']['weights']}")
+
+
+def _check_vit(config: Mapping) -> None:
+    if "vit" not in config:
+        raise ConfigError("vit: the feature vit needs `vit: {weights: FOLDER}`, a classifier for this data set")
+    try:
+        plugins.find("features", "vit").published(Path(config["vit"]["weights"]))
+    except OSError as error:
+        card = config["vit"].get("card")
+        where = f"; download {published.card(card, published.CLASSIFIERS)['address']}" if card else ""
+        raise ConfigError(f"vit.weights: {error}{where}") from None
 
 
 def _address(network: Mapping) -> str:
     return f"; download {published.card(network['card'])['address']}" if "card" in network else ""
 
 
-def _check_snapshots(network: Mapping, where: str) -> None:
+def _check_training(network: Mapping, where: str) -> None:
     training = network.get("training", {})
-    late = [step for step in training.get("snapshots", []) if "kind" not in network or step > training["steps"]]
+    if "kind" not in network:
+        given = [key for key in ALONE if key in training]
+        if given:
+            raise ConfigError(f"{where}.training.{given[0]}: a student is trained without it; leave it out")
+    late = [step for step in training.get("snapshots", []) if step > training["steps"]]
     if late:
-        allowed = f"at most {training['steps']}, the last step" if "kind" in network else "none, of a student"
-        raise ConfigError(f"{where}.training.snapshots: {late[0]} is no step of this training; allowed: {allowed}")
+        last = training["steps"]
+        raise ConfigError(f"{where}.training.snapshots: {late[0]} is no step of this training; allowed: 1 to {last}")
 
 
 def _check_distillation(network: Mapping, where: str) -> None:

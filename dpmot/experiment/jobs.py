@@ -4,7 +4,6 @@ The Snakefile and the command line build a job in the same way; a job is plain d
 re-runs only the jobs whose part changed.
 """
 
-import csv
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,7 +115,7 @@ def train(config: Mapping, name: str) -> dict:
         plugin = plugins.module_name("networks", card["kind"])
     else:
         plugin = plugins.module_name("distillation", card["distillation"])
-    own = {"seed": config["training_seed"], "threads": config["threads"], "code": [f"{STAGES}.train", plugin]}
+    own = {"seed": config["training_seed"], **_machine(config), "code": [f"{STAGES}.train", plugin]}
     return {**job, **own}
 
 
@@ -142,7 +141,7 @@ def solve(config: Mapping) -> dict:
         "atom_seed": config["atom_seed"],
         "num_atoms": config["num_atoms"],
         "fit_seed": config["fit_seed"],
-        "threads": config["threads"],
+        **_machine(config),
         "code": [f"{STAGES}.solve"],
     }
 
@@ -175,7 +174,7 @@ def couple(config: Mapping) -> dict:
         "dataset": config["dataset"],
         "samples": {name: {key: v for key, v in job.items() if key != "code"} for name, job in samples.items()},
         **{key: coupling[key] for key in ("moves", "num_noises", "num_samples")},
-        "threads": config["threads"],
+        **_machine(config),
         "code": sorted({f"{STAGES}.couple", *(module for job in samples.values() for module in job["code"])}),
     }
 
@@ -211,7 +210,7 @@ def sample(config: Mapping, name: str) -> dict:
         **{key: method[key] for key in ("noises",) if key in method},
         "needs_heights": start == "transport" and method.get("heights", "solved") == "solved",
         "needs_star": method.get("level") == "star",
-        "threads": config["threads"],
+        **_machine(config),
         "code": code,
     }
 
@@ -236,6 +235,8 @@ def measure(config: Mapping) -> dict:
     asked = {"metrics": config["metrics"]} if "metrics" in config else {}
     if "resnet56" in extractors:
         asked["root"] = config.get("data_root")
+    if "vit" in extractors:
+        asked["vit"] = {key: value for key, value in config["vit"].items() if key != "card"}
     described = ("network", "start", "sampler")
     return {
         "stage": "measure",
@@ -250,7 +251,7 @@ def measure(config: Mapping) -> dict:
         "inception": {"weights": config.get("inception_weights"), "download": config["download"]},
         **asked,
         "identity": config.get("identity"),
-        "threads": config["threads"],
+        **_machine(config),
         "config": scientific(config),
         "all_code": sorted({module for job in compute(config) for module in job["code"]}),
         "code": [f"{STAGES}.measure", *(plugins.module_name("features", name) for name in extractors)]
@@ -281,38 +282,6 @@ def compute(config: Mapping) -> list[dict]:
     return jobs + [sample(config, name) for name in config["methods"]]
 
 
-def cost(config: Mapping) -> str:
-    """What a run from empty spends, in one line: images seen in training, network evaluations, transport problems.
-
-    Counted from the configuration; what students ask their teachers is left out. The minutes are those of the
-    committed run.
-    """
-    trained = [card for card in config["networks"].values() if "training" in card and "weights" not in card]
-    seen = sum(
-        len(card.get("step_counts", [1])) * card["training"]["steps"] * card["training"].get("batch", 128)
-        for card in trained
-    )
-    students = " (students ask their teachers besides)" if any("teacher" in card for card in trained) else ""
-    sampled = sum(cell["nfe"] for name in config["methods"] for cell in grid.cells(config, name) if not cell["reason"])
-    drawn = sampled * config["num_samples"] + (_coupled(couple(config)) if "coupling" in config else 0)
-    line = (
-        f"{config['experiment']}: {len(trained)} networks see {seen:,} images in training{students}, samples take "
-        f"{drawn:,} network evaluations, {len(grid.problems(config))} transport problems"
-    )
-    timed = plugins.ROOT / "results" / "reference" / config["experiment"] / "timings.csv"
-    if not timed.exists():
-        return f"{line}; how long that takes was not measured"
-    with timed.open(encoding="utf-8", newline="") as file:
-        seconds = sum(float(row["wall_s"]) for row in csv.DictReader(file))
-    return f"{line}; the committed run took {seconds / 60:.0f} minutes of work on one core, jobs side by side"
-
-
-def _coupled(job: Mapping) -> int:
-    """Network evaluations of the coupling job, strips left out: each noise and its moves."""
-    each = sum(cell["nfe"] for one in job["samples"].values() for cell in one["cells"])
-    return each * job["num_samples"] * (1 + len(job["moves"]))
-
-
 def scientific(config: Mapping) -> dict:
     """The configuration without what changes no number: labels, groups, and which pages are made."""
     kept = {key: value for key, value in config.items() if key not in ("tables", "figures", "data_root")}
@@ -329,6 +298,10 @@ def has_mixture(config: Mapping) -> bool:
 def needs_classifier(config: Mapping) -> bool:
     """Whether a classifier is trained: it is one of the features, and the data set brings none of its own."""
     return "classifier" in config["features"] and not has_mixture(config)
+
+
+def _machine(config: Mapping) -> dict:
+    return {"threads": config["threads"], "device": config["device"]}
 
 
 def _known(table: Mapping, name: str, noun: str) -> Mapping:

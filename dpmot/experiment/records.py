@@ -30,9 +30,11 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
-def environment(threads: int) -> dict[str, str]:
-    """Everything about the machine that may change the last bit: packages, processor features, threads."""
+def environment(threads: int, device: str = "cpu") -> dict[str, str]:
+    """Everything about the machine that may change the last bit: packages, processor features, threads, device."""
     import torch
+
+    from dpmot.device import chosen, described
 
     def installed(package: str) -> str:
         try:
@@ -44,18 +46,22 @@ def environment(threads: int) -> dict[str, str]:
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()} {torch.backends.cpu.get_cpu_capability()}",
         "threads": str(threads),
+        **({} if chosen(device).type == "cpu" else {"device": described(chosen(device))}),
         **{package: installed(package) for package in PACKAGES},
     }
 
 
 class Stopwatch:
-    """Where a job's wall time went: start-up (interpreter and imports), arithmetic, input and output."""
+    """Where a job's wall time went: start-up (interpreter and imports), arithmetic, input and output.
+
+    ``images`` counts those that a training has seen since it was started or resumed.
+    """
 
     def __init__(self, job: str) -> None:
         self.job = job
         self.born = psutil.Process().create_time()
         self.startup = time.time() - self.born
-        self.seconds = {"arithmetic": 0.0, "io": 0.0}
+        self.seconds, self.images = {"arithmetic": 0.0, "io": 0.0}, 0
 
     @contextmanager
     def _measure(self, kind: str) -> Iterator[None]:
@@ -75,7 +81,7 @@ class Stopwatch:
         return self._measure("io")
 
     def write(self, folder: Path) -> None:
-        """Write ``folder/<job>.json``: seconds (start-up, arithmetic, io, wall) and peak memory in MB."""
+        """Write ``folder/<job>.json``: seconds (start-up, arithmetic, io, wall), peak memory in MB, images a second."""
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform != "darwin" else 1024**2)
         row = {
             "job": self.job,
@@ -85,6 +91,8 @@ class Stopwatch:
             "wall_s": round(time.time() - self.born, 3),
             "peak_mb": round(peak, 1),
         }
+        if self.images:
+            row["images_per_s"] = round(self.images / self.seconds["arithmetic"], 1)
         write_json(Path(folder) / f"{self.job}.json", row)
 
 

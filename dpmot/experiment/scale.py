@@ -96,7 +96,8 @@ def _network(card: Mapping, shape: tuple[int, ...] | None) -> dict:
         training = card["training"]
         few = {"steps": min(training["steps"], STEPS), "batch": min(training.get("batch", BATCH), BATCH)}
         card["training"] = {**training, **few}
-        card["training"].pop("snapshots", None)
+        for key in ("snapshots", "compile"):
+            card["training"].pop(key, None)
     if shape and "kind" in card and "training" in card and "weights" not in card:
         classes = {key: value for key, value in card.get("unet", {}).items() if key == "classes"}
         card["unet"] = {**UNET, "patch": patch(*shape[1:]), **classes}

@@ -69,3 +69,9 @@ def test_a_protocol_fills_in_samples_and_seeds_and_what_is_given_wins(tmp_path, 
     assert load([tmp_path / "over.yaml"])["num_samples"] == samples  # what is extended yields
     with pytest.raises(ConfigError, match=r"protocol: .*allowed: edm, dpm-ot, adm"):
         load([tmp_path / "mine.yaml"], ["protocol=mine"])
+
+
+def test_a_change_of_one_key_leaves_those_that_share_its_anchor():
+    given = load([ROOT / "config" / "cifar10.yaml"], ["networks={ddpm: {training: {steps: 300000}}}"])
+    steps = {name: given["networks"][name]["training"]["steps"] for name in ("ddpm", "edm", "ncsnv2")}
+    assert steps == {"ddpm": 300_000, "edm": 400_000, "ncsnv2": 400_000}

@@ -34,6 +34,7 @@ def extract(tmp_path, monkeypatch):
         "extractors": ["pixels", "inception"],
         "inception": {"weights": str(weights), "download": False},
         "threads": 1,
+        "device": "cpu",
     }
     return SimpleNamespace(run=Extractors(job, Layout(tmp_path / "results"), {}), calls=calls, weights=weights, job=job)
 
@@ -58,7 +59,7 @@ def resnet56(tmp_path, monkeypatch):
     torch.save(module.ResNet56().state_dict(), file)
     monkeypatch.setattr(module, "published", lambda root: file)
     monkeypatch.setattr(module, "extract", lambda raw, weights: asked.append(len(raw)) or extract(raw, weights=weights))
-    job = {"extractors": ["pixels", "resnet56"], "root": None, "threads": 1}
+    job = {"extractors": ["pixels", "resnet56"], "root": None, "threads": 1, "device": "cpu"}
     direct = lambda raw: extract(raw, weights=file)  # noqa: E731
     return SimpleNamespace(job=job, layout=Layout(tmp_path / "results"), asked=asked, direct=direct)
 

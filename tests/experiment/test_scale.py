@@ -12,7 +12,7 @@ from dpmot.experiment.scale import patch
 from dpmot.experiment.stages import prepare
 from dpmot.plugins import ROOT
 
-EXPERIMENTS = {"mnist": (1, 28, 28), "celeba": (3, 64, 64), "ffhq": (3, 256, 256)}
+EXPERIMENTS = {"mnist": (1, 28, 28), "cifar10": (3, 32, 32), "celeba": (3, 64, 64), "ffhq": (3, 256, 256)}
 AS_CODE = {"source_measure", "targets", "level", "nfe"}
 
 
@@ -46,6 +46,7 @@ def test_it_has_the_papers_budgets_every_rival_the_controls_and_each_departure_o
 
 
 @pytest.mark.parametrize(("name", "levels", "largest", "steps", "step"), [
+    ("cifar10", 232, 50, 5, 6.2e-6),
     ("celeba", 500, 90, 5, 3.3e-6),
     ("ffhq", 2311, 348, 3, 9e-7),
 ])  # fmt: skip
@@ -125,10 +126,10 @@ def test_weights_train_leaves_out_what_would_be_loaded(tmp_path):
 
 
 @pytest.mark.parametrize(("network", "steps", "message"), [
-    ("edm", 13, r"networks.edm.training.snapshots: 13 is no step of this training; allowed: at most \d+, the last"),
-    ("student", 1, r"networks.student.training.snapshots: 1 is no step .* none, of a student"),
+    ("edm", 13, r"networks.edm.training.snapshots: 13 is no step of this training; allowed: 1 to 12"),
+    ("student", 1, r"networks.student.training.snapshots: a student is trained without it; leave it out"),
 ])  # fmt: skip
-def test_snapshots_that_would_never_be_written_are_refused(network, steps, message):
+def test_options_of_a_training_that_would_do_nothing_are_refused(network, steps, message):
     given = f"networks={{{network}: {{training: {{steps: 12, snapshots: [{steps}]}}}}}}"
     with pytest.raises(ConfigError, match=message):
         load([ROOT / "config" / "smoke.yaml"], [given])
@@ -206,3 +207,21 @@ def test_every_configuration_has_a_smoke_run_whose_smoke_run_is_itself(file):
     assert validate(config) == config and config["experiment"].endswith("_smoke")
     assert config["num_atoms"] is None or config["num_atoms"] <= 100
     assert set(config.get("coupling", {}).get("methods", [])) <= set(config["methods"])
+
+
+def test_the_vit_classifier_is_asked_for_by_folder_or_card(tmp_path):
+    base, vit = ROOT / "config" / "smoke.yaml", "features=[classifier, vit]"
+    with pytest.raises(ConfigError, match=r"vit: the feature vit needs `vit: \{weights: FOLDER\}`"):
+        load([base], [vit])
+    with pytest.raises(ConfigError, match=r'vit.card: No card "vitt" in features/cards.yaml: found vit_cifar10'):
+        load([base], [vit, f"vit={{card: vitt, weights: {tmp_path}}}"])
+    given = f"vit={{card: vit_cifar10, weights: {tmp_path}}}"
+    with pytest.raises(
+        ConfigError, match=r"vit.weights: No config.json in .*; download https://huggingface.co/nateraw"
+    ):
+        load([base], [vit, given])
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / name).touch()
+    config = load([base], [vit, given])
+    assert validate(config) == config
+    assert jobs.measure(config)["vit"] == {"weights": str(tmp_path)} and "vit" in jobs.measure(config)["extractors"]

@@ -14,12 +14,13 @@ import numpy as np
 import torch
 
 from dpmot import plugins, sealed
+from dpmot.device import chosen
 from dpmot.experiment.records import atomic, digest, environment, file_digest
 from dpmot.experiment.sources import code_digest
 from dpmot.experiment.stages._session import Fault
 from dpmot.features import Features, NonFiniteFeatures
 
-SLOW = ("inception", "clip", "dinov2", "resnet56")
+SLOW = ("inception", "clip", "dinov2", "resnet56", "vit")
 REPEATED = ("resnet56",)  # small vectors: those of every image fit into memory
 
 
@@ -50,8 +51,10 @@ class Extractors:
         return found
 
     def _extracted(self, name: str, raw: torch.Tensor) -> Features:
-        if name in REPEATED:
-            return self._distinct(name, raw)
+        return self._distinct(name, raw) if name in REPEATED else self._of(name, raw)
+
+    def _of(self, name: str, raw: torch.Tensor) -> Features:
+        raw = raw.to(chosen(self.job["device"])) if name in SLOW else raw
         return plugins.find("features", name).extract(raw, **self._options(name))
 
     def _distinct(self, name: str, raw: torch.Tensor) -> Features:
@@ -60,7 +63,7 @@ class Extractors:
         new = {key: row for row, key in enumerate(keys) if key not in self.seen[name]}
         if new:
             asked = raw[list(new.values())]
-            self._remember(name, asked, plugins.find("features", name).extract(asked, **self._options(name)))
+            self._remember(name, asked, self._of(name, asked))
         columns = zip(*(self.seen[name][key] for key in keys), strict=True)
         values, probabilities = (np.stack(column) for column in columns)
         return Features(values=values, probabilities=probabilities, extractor=name)
@@ -87,6 +90,8 @@ class Extractors:
     def _key(self, name: str, raw: torch.Tensor) -> str:
         images = hashlib.sha256(raw.contiguous().numpy().tobytes()).hexdigest()
         weights = self._options(name).get("weights")
+        if name == "vit":
+            weights = plugins.find("features", name).published(weights)
         if name == "inception":
             weights = plugins.find("features", name).resolve_weights(**self._options(name))
         return digest(
@@ -95,13 +100,15 @@ class Extractors:
                 "extractor": name,
                 "code": code_digest([plugins.module_name("features", name)]),
                 "weights": file_digest(Path(weights)) if weights else None,
-                "packages": environment(self.job["threads"]),
+                "packages": environment(self.job["threads"], self.job["device"]),
             }
         )
 
     def _options(self, name: str) -> dict:
         if name == "resnet56":
             return {"weights": plugins.find("features", name).published(self.job["root"])}
+        if name == "vit":
+            return self.job["vit"]
         if name == "classifier":
             return {"weights": self.layout.classifier}
         if name == "inception":

@@ -43,7 +43,7 @@ def session(job: Mapping, layout, inputs: Sequence[Path] = ()) -> Iterator["Sess
     watch = Stopwatch(job["name"])
     torch.set_num_threads(job.get("threads", 1))
     identity = {"config": job, "code": code_digest(job["code"]), "inputs": [file_digest(path) for path in inputs]}
-    identity["environment"] = environment(job.get("threads", 1))
+    identity["environment"] = environment(job.get("threads", 1), job.get("device", "cpu"))
     running = Session(watch, ResumePoint(layout.resume(job["name"]), identity))
     try:
         yield running

@@ -52,7 +52,7 @@ def run(job: Mapping, layout) -> None:
     """Write coupling.csv, and strips.safetensors: <method>/images (pairs, frames, *S)."""
     read = inputs(job, layout)
     with session(job, layout, read) as stage:
-        mark = {"environment": environment(job["threads"]), "job": job, "code": code_digest(job["code"])}
+        mark = {"environment": environment(job["threads"], job["device"]), "job": job, "code": code_digest(job["code"])}
         mark["inputs"] = {path.name: file_digest(path) for path in read}
         rows, strips = [], {}
         for name, drawing in tqdm(job["samples"].items(), desc="coupling", unit="method", mininterval=5):

@@ -41,7 +41,7 @@ def run(job: Mapping, layout) -> None:
     """Write metrics.csv, replicates.csv, audit.csv, identity.csv and fingerprint.json."""
     with session(job, layout, inputs(job, layout)) as stage:
         parts, mixture, facts = read_data(layout.data)
-        environ = environment(job["threads"])
+        environ = environment(job["threads"], job["device"])
         mark = {"environment": environ, "config": job["config"], "code": code_digest(job["all_code"]), "data": facts}
         mark["weights"] = {path.stem: file_digest(path) for path in _weights(job, layout)}
         extract = Extractors(job, layout, mixture)
@@ -80,6 +80,8 @@ def _weights(job: Mapping, layout) -> list[Path]:
     classifier = [layout.classifier] if "classifier" in job["extractors"] else []
     if "resnet56" in job["extractors"]:
         classifier.append(plugins.find("features", "resnet56").published(job["root"]))
+    if "vit" in job["extractors"]:
+        classifier.append(plugins.find("features", "vit").published(Path(job["vit"]["weights"])))
     return networks + classifier
 
 

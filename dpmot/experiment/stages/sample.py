@@ -11,6 +11,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from dpmot import plugins, seeds
+from dpmot.device import chosen
 from dpmot.diffusion import network
 from dpmot.diffusion.denoiser import CountingDenoiser, NonFiniteOutput, TiledDenoiser
 from dpmot.diffusion.sigmas import BadGrid, Chain, current_step
@@ -82,7 +83,7 @@ class Method:
             ValueError: the network was made for other images than the data set's.
         """
         parts, _, _ = read_data(layout.data)
-        loaded = network.load(layout.network(job["network"]))
+        loaded = network.load(layout.network(job["network"]), device=chosen(job["device"]))
         shape = list(parts["A"].raw.shape[1:])
         if list(loaded.card["shape"]) != shape:
             raise ValueError(f"network {job['network']} was made for {loaded.card['shape']}, the data are {shape}")

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from torch import Tensor
 from tqdm import tqdm
 
+from dpmot.device import chosen
 from dpmot.experiment.stages._session import Checkpoint, read_data, session
 from dpmot.transport import NoisyImages, SemiDiscreteProblem, SemiDiscreteSolver
 from dpmot.transport.atoms import Held
@@ -43,7 +44,8 @@ def run(job: Mapping, layout) -> None:
 def _solve(
     job: Mapping, problem: Mapping, images: Tensor, checkpoint: Checkpoint, progress: tqdm
 ) -> tuple[Tensor, dict]:
-    atoms = NoisyImages(images, problem["sigma"], job["atom_seed"], noises_per_image=problem.get("noises", 1))
+    options, noises = {"device": chosen(job["device"])}, problem.get("noises", 1)
+    atoms = NoisyImages(images, problem["sigma"], job["atom_seed"], noises_per_image=noises, **options)
     options = dict(job["solver"])
     memory = options.pop("memory", MEMORY)
     target = SemiDiscreteProblem(atoms, source=problem["source"], memory=memory)
@@ -57,13 +59,13 @@ def _solve(
     )
     if not isinstance(target.points, Held):
         floats = 4 * len(atoms) * atoms.dim
-        told = f"{floats} bytes of floats exceed a quarter of transport.memory = {memory}"
+        told = f"{floats} bytes of floats are more than transport.memory = {memory} allows"
         print(f"{problem['name']}: atoms streamed, {told}")
     look = asdict(solution.certificate)
     seconds = solution.seconds, look.pop("seconds")  # printed, not stored: the file is the same bits on every run
     print(f"{problem['name']}: {solution.noises} noises, {seconds[0]:.2f} s of which certificate {seconds[1]:.2f} s")
     fact = {**problem, "converged": solution.converged, "reason": solution.reason, "noises": solution.noises}
-    return solution.potential.heights, {**fact, "certificate": look}
+    return solution.potential.heights.cpu(), {**fact, "certificate": look}
 
 
 def _watch(progress: tqdm, name: str, checkpoint: Checkpoint, target: float) -> Callable[[dict], None]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from dpmot.experiment.records import atomic, read_json
 
-FIELDS = ["job", "startup_s", "arithmetic_s", "io_s", "wall_s", "peak_mb"]
+FIELDS = ["job", "startup_s", "arithmetic_s", "io_s", "wall_s", "peak_mb", "images_per_s"]
 
 
 def run(job: Mapping, layout) -> None:

@@ -1,12 +1,15 @@
 """Train a network on split A, distil a student from a teacher, or load published weights."""
 
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 
 import torch
 
 from dpmot import plugins, seeds
+from dpmot.device import chosen
 from dpmot.diffusion import network, published
+from dpmot.diffusion.acceleration import Acceleration
 from dpmot.diffusion.training import Diverged, Losses, Schedule, batch_of, fit
 from dpmot.experiment.records import atomic
 from dpmot.experiment.stages._session import Fault, Part, read_data, session
@@ -75,16 +78,18 @@ def _load(job: Mapping, parts: Mapping) -> tuple[dict, dict]:
 
 
 def _train(job: Mapping, layout, stage, parts: Mapping) -> tuple[dict, dict]:
-    card, images = job["card"], parts["A"].floats
+    card, device = job["card"], chosen(job["device"])
+    images = parts["A"].floats.to(device)
     facts = _facts(job, parts, unet=card.get("unet", {}))
     _check_classes(network.classes(facts), parts, f"networks.{job['network']}.unet")
-    labels = parts["A"].labels if network.classes(facts) else None
+    labels = parts["A"].labels.to(device) if network.classes(facts) else None
     torch.manual_seed(int(seeds.generator(job["seed"], "initialisation", job["network"]).integers(2**31)))
-    model = network.build(facts)
-    denoiser = network.NetworkDenoiser(network.parametrisation(facts), model)
-    schedule = Schedule(**card["training"])
+    model = network.build(facts).to(device)
+    schedule, accelerated = split(card["training"])
+    denoiser = network.NetworkDenoiser(network.parametrisation(facts), accelerated(model))
 
     def loss_at(step: int) -> Losses:
+        stage.watch.images += schedule.batch
         batch = batch_of(images, job["seed"], "training", job["network"], step, size=schedule.batch)
         return denoiser.losses(batch, labels)
 
@@ -105,7 +110,8 @@ def _train(job: Mapping, layout, stage, parts: Mapping) -> tuple[dict, dict]:
 
 
 def _distil(job: Mapping, layout, stage, part: Part) -> tuple[dict, dict]:
-    card, teacher = job["card"], network.load(layout.network(job["teacher"]))
+    card, device = job["card"], chosen(job["device"])
+    teacher = network.load(layout.network(job["teacher"]), device=device)
     method, options = plugins.find("distillation", card["distillation"]), dict(card.get("options", {}))
     if "step_counts" in card:
         options["step_counts"] = tuple(card["step_counts"])
@@ -113,10 +119,10 @@ def _distil(job: Mapping, layout, stage, part: Part) -> tuple[dict, dict]:
         weights = method.train(
             teacher.denoiser(0),
             teacher.chain,
-            part.floats,
-            Schedule(**card["training"]),
+            part.floats.to(device),
+            split(card["training"])[0],
             seed=job["seed"],
-            labels=part.labels if teacher.classes else None,
+            labels=part.labels.to(device) if teacher.classes else None,
             checkpoint=stage.checkpoint,
             **options,
         )
@@ -124,6 +130,13 @@ def _distil(job: Mapping, layout, stage, part: Part) -> tuple[dict, dict]:
     facts["distilled"] = {"method": card["distillation"], "teacher": job["teacher"], "seed": job["seed"]}
     facts["distilled"] |= {**card.get("options", {}), **card["training"]}
     return facts | ({"step_counts": sorted(card["step_counts"])} if "step_counts" in card else {}), weights
+
+
+def split(training: Mapping) -> tuple[Schedule, Acceleration]:
+    """The options of ``training`` in the configuration, by what they are of."""
+    names = {field.name for field in fields(Acceleration)}
+    faster = {key: value for key, value in training.items() if key in names}
+    return Schedule(**{key: value for key, value in training.items() if key not in names}), Acceleration(**faster)
 
 
 def _check_same(loaded: network.Network, card: Mapping, file: Path) -> None:

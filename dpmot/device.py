@@ -1,0 +1,24 @@
+"""Where networks run: a processor, or a CUDA device."""
+
+import torch
+
+NAMES = ("cpu", "cuda", "auto")
+
+
+def chosen(name: str) -> torch.device:
+    """The device of a configuration: "auto" is a CUDA device where there is one.
+
+    Raises:
+        ValueError: another name, or "cuda" where torch sees none.
+    """
+    if name not in NAMES:
+        raise ValueError(f'device: "{name}" is unknown; choose one of {", ".join(NAMES)}')
+    available = torch.cuda.is_available()
+    if name == "cuda" and not available:
+        raise ValueError('device: "cuda" is asked for, but torch sees none here; choose "cpu" or "auto"')
+    return torch.device("cuda" if available and name != "cpu" else "cpu")
+
+
+def described(device: torch.device) -> str:
+    """Its name as far as results may depend on it."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"

@@ -1,0 +1,40 @@
+"""What makes training faster and changes its bits: bfloat16 products, channels-last images, a compiled network."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Acceleration:
+    """Options of a network's ``training`` beside its schedule.
+
+    Args:
+        precision: "float32", or "bfloat16" for products under autocast; weights and losses stay float32.
+        channels_last: the memory format of images.
+        compile: by torch.compile.
+    """
+
+    precision: str = "float32"
+    channels_last: bool = False
+    compile: bool = False
+
+    def __call__(self, model: nn.Module) -> nn.Module:
+        """The network to train with, which shares its parameters with ``model``; ``model`` itself if nothing is on."""
+        return model if self == Acceleration() else _Accelerated(model, self)
+
+
+class _Accelerated(nn.Module):
+    def __init__(self, model: nn.Module, options: Acceleration) -> None:
+        super().__init__()
+        if options.channels_last:
+            model = model.to(memory_format=torch.channels_last)
+        self.model, self.options = torch.compile(model) if options.compile else model, options
+
+    def forward(self, x: Tensor, condition: Tensor, **labels: Tensor) -> Tensor:
+        if self.options.channels_last:
+            x = x.contiguous(memory_format=torch.channels_last)
+        rounded = self.options.precision == "bfloat16"
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=rounded):
+            return self.model(x, condition, **labels).float()

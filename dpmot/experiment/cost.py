@@ -1,0 +1,86 @@
+"""What an experiment spends, said before it starts: counted from the configuration, timed where it was run before."""
+
+import csv
+from collections.abc import Mapping, Sequence
+
+from dpmot import plugins
+from dpmot.experiment import grid
+from dpmot.experiment.jobs import couple
+from dpmot.experiment.scale import stand_in_shape
+
+RATE = 6e10  # operations a second that two cores reach in training Fashion-MNIST's networks, one core each
+
+
+def cost(config: Mapping) -> str:
+    """What a run from empty spends, in one line: images seen in training, network evaluations, transport problems.
+
+    What students ask their teachers is left out. The minutes are those of the committed run; where there is none, the
+    operations of the networks are counted on their shapes and divided by what two cores do.
+    """
+    trained = {name: card for name, card in config["networks"].items() if "training" in card and "weights" not in card}
+    seen = {name: _seen(card) for name, card in trained.items()}
+    drawn = _drawn(config)
+    students = " (students ask their teachers besides)" if any("teacher" in card for card in trained.values()) else ""
+    line = (
+        f"{config['experiment']}: {len(trained)} networks see {sum(seen.values()):,} images in training{students}, "
+        f"samples take {sum(drawn.values()):,} network evaluations, {len(grid.problems(config))} transport problems"
+    )
+    timed = plugins.ROOT / "results" / "reference" / config["experiment"] / "timings.csv"
+    if not timed.exists():
+        return f"{line}; how long that takes was not measured{_counted(config, seen, drawn)}"
+    with timed.open(encoding="utf-8", newline="") as file:
+        seconds = sum(float(row["wall_s"]) for row in csv.DictReader(file))
+    return f"{line}; the committed run took {seconds / 60:.0f} minutes of work on one core, jobs side by side"
+
+
+def _seen(card: Mapping) -> int:
+    """Images of a training, of all its students."""
+    return len(card.get("step_counts", [1])) * card["training"]["steps"] * card["training"].get("batch", 128)
+
+
+def _drawn(config: Mapping) -> dict[str, int]:
+    """Evaluations of each network for samples and for the coupling, strips left out."""
+    spent = dict.fromkeys(config["networks"], 0)
+    for name, method in config["methods"].items():
+        evaluations = sum(cell["nfe"] for cell in grid.cells(config, name) if not cell["reason"])
+        spent[method["network"]] += evaluations * config["num_samples"]
+    if "coupling" in config:
+        job = couple(config)
+        for one in job["samples"].values():  # each noise and its moves
+            evaluations = sum(cell["nfe"] for cell in one["cells"])
+            spent[one["network"]] += evaluations * job["num_samples"] * (1 + len(job["moves"]))
+    return spent
+
+
+def _counted(config: Mapping, seen: Mapping[str, int], drawn: Mapping[str, int]) -> str:
+    shape = config["dataset_options"].get("shape") or stand_in_shape(config)
+    unets = {name: _unet(config, card) for name, card in config["networks"].items()}
+    if not shape or config["device"] == "cuda" or any(unets[name] is None for name in drawn if drawn[name]):
+        return ""
+    training, sampling = _operations(unets, shape, seen, drawn)
+    told = [f"{_time(training)} of training"] * bool(training) + [f"{_time(sampling)} of sampling"]
+    return f"; its networks' operations are {' and '.join(told)} at {RATE / 1e9:.0f} billion a second, as two cores do"
+
+
+def _operations(
+    unets: Mapping[str, Mapping | None], shape: Sequence[int], seen: Mapping[str, int], drawn: Mapping[str, int]
+) -> tuple[float, float]:
+    from dpmot.diffusion.flops import TRAINING, evaluation  # imports torch, which most plans do without
+
+    each = {name: evaluation(unet, shape) for name, unet in unets.items() if unet is not None}
+    training = sum(TRAINING * each[name] * number for name, number in seen.items())
+    return training, sum(each[name] * number for name, number in drawn.items() if number)
+
+
+def _unet(config: Mapping, card: Mapping) -> Mapping | None:
+    """Options of the U-Net, a student's are its teacher's; None where the configuration does not have them."""
+    if "teacher" in card:
+        return _unet(config, config["networks"][card["teacher"]])
+    return card.get("unet", {}) if "training" in card else card.get("unet")
+
+
+def _time(operations: float) -> str:
+    minutes = operations / RATE / 60
+    units = (("days", 1440), ("hours", 60), ("minutes", 1))
+    name, size = next((unit for unit in units if minutes >= 2 * unit[1]), units[-1])
+    return f"{minutes / size:,.0f} {name}"

@@ -1,0 +1,42 @@
+"""What a run costs, said before it starts."""
+
+import re
+
+import pytest
+
+from dpmot.diffusion.flops import TRAINING, evaluation
+from dpmot.experiment import grid
+from dpmot.experiment.config import load
+from dpmot.experiment.cost import RATE, cost
+from dpmot.plugins import ROOT
+
+
+def of(name, *overrides):
+    return cost(load([ROOT / "config" / f"{name}.yaml"], overrides))
+
+
+def test_images_and_evaluations_are_counted():
+    config = load([ROOT / "config" / "smoke.yaml"])
+    del config["coupling"]
+    told = cost(config)
+    assert f"3 networks see {2 * 200 * 64 + 2 * 30 * 64:,} images" in told  # two networks, a student of two stages
+    cells = [cell for name in config["methods"] for cell in grid.cells(config, name)]
+    spent = config["num_samples"] * sum(cell["nfe"] for cell in cells if not cell["reason"])
+    assert f"samples take {spent:,} network evaluations" in told
+    assert "was not measured" in told and "billion" not in told  # digits' shape is not known before they are read
+
+
+def test_operations_of_large_experiments_are_counted_on_shapes(monkeypatch):
+    monkeypatch.delenv("DPMOT_DATA", raising=False)
+    told = of("cifar10", "networks={ddpm: {training: {steps: 1000, snapshots: []}}}")
+    unet = {"channels": 128, "multipliers": [1, 2, 2, 2], "blocks": 2, "attention": [1], "embedding": 512}
+    students = 3 * 50_000 + 2 * 100_000 + 200_000
+    images = 128 * (1000 + 2 * 400_000 + students)
+    days = TRAINING * evaluation(unet, (3, 32, 32)) * images / RATE / 86400
+    found = re.search(r"operations are ([\d,]+) days of training and [\d,]+ days of sampling at 60 billion", told)
+    assert float(found[1].replace(",", "")) == pytest.approx(days, abs=1)
+
+
+def test_on_a_gpu_no_time_is_claimed(monkeypatch):
+    monkeypatch.delenv("DPMOT_DATA", raising=False)
+    assert "billion" not in of("cifar10", "device=cuda")
