@@ -12,7 +12,7 @@ from pathlib import Path
 
 from dpmot.diffusion.published import weights_file
 from dpmot.experiment import jobs
-from dpmot.experiment.config import ConfigError, merged, missing_data, typed, validate
+from dpmot.experiment.config import ConfigError, combined, missing_data, typed, validate
 from dpmot.experiment.cost import cost
 from dpmot.experiment.sources import closure
 
@@ -23,7 +23,7 @@ if not workflow.configfiles:
 
 OVERRIDES = typed(workflow.config_settings.config)
 try:
-    EXPERIMENT = validate(merged(config, OVERRIDES))
+    EXPERIMENT = validate(combined(config, OVERRIDES))
 except ConfigError as error:
     raise SystemExit(f"config: {error}")
 
@@ -77,6 +77,8 @@ def sampled_from(job):
 
 
 MEASURE = jobs.measure(EXPERIMENT)
+VIT = [Path(EXPERIMENT["vit"]["weights"]) / name for name in ("config.json", "model.safetensors")] if "vit" in EXPERIMENT["features"] else []
+GPU = int(EXPERIMENT["device"] != "cpu")  # one job at a time uses it: profiles/default has one, --resources gpu=2 two
 CLASSIFIER = [LAYOUT.classifier] if jobs.needs_classifier(EXPERIMENT) else []
 
 
@@ -140,6 +142,8 @@ rule train:
         LAYOUT.network("{network}"),
         LAYOUT.timing("train_{network}"),
     threads: EXPERIMENT["threads"]
+    resources:
+        gpu=GPU,
     log:
         f"{LOG}/train_{{network}}.log",
     params:
@@ -176,6 +180,8 @@ rule solve:
         LAYOUT.heights,
         LAYOUT.timing("solve"),
     threads: EXPERIMENT["threads"]
+    resources:
+        gpu=GPU,
     log:
         f"{LOG}/solve.log",
     params:
@@ -197,6 +203,8 @@ if "selection" in EXPERIMENT:
             LAYOUT.star,
             LAYOUT.timing("select"),
         threads: EXPERIMENT["threads"]
+        resources:
+            gpu=GPU,
         log:
             f"{LOG}/select.log",
         params:
@@ -215,6 +223,8 @@ rule sample:
         LAYOUT.samples("{method}"),
         LAYOUT.timing("sample_{method}"),
     threads: EXPERIMENT["threads"]
+    resources:
+        gpu=GPU,
     log:
         f"{LOG}/sample_{{method}}.log",
     params:
@@ -236,6 +246,8 @@ if "coupling" in EXPERIMENT:
             LAYOUT.strips,
             LAYOUT.timing("couple"),
         threads: EXPERIMENT["threads"]
+        resources:
+            gpu=GPU,
         log:
             f"{LOG}/couple.log",
         params:
@@ -250,6 +262,7 @@ rule measure:
         LAYOUT.data,
         CLASSIFIER,
         [EXPERIMENT["inception_weights"]] if "inception_weights" in EXPERIMENT else [],
+        VIT,
         [LAYOUT.samples(name) for name in EXPERIMENT["methods"]],
         code=code(*MEASURE["code"]),
     output:
@@ -260,6 +273,8 @@ rule measure:
         ROOT / "fingerprint.json",
         LAYOUT.timing("measure"),
     threads: EXPERIMENT["threads"]
+    resources:
+        gpu=GPU,
     log:
         f"{LOG}/measure.log",
     params:

@@ -6,7 +6,7 @@ NAMES = ("cpu", "cuda", "auto")
 
 
 def chosen(name: str) -> torch.device:
-    """The device of a configuration: "auto" is a CUDA device where there is one.
+    """The device of a configuration: "auto" is a CUDA device where there is one, and float32 means float32 there.
 
     Raises:
         ValueError: another name, or "cuda" where torch sees none.
@@ -16,7 +16,10 @@ def chosen(name: str) -> torch.device:
     available = torch.cuda.is_available()
     if name == "cuda" and not available:
         raise ValueError('device: "cuda" is asked for, but torch sees none here; choose "cpu" or "auto"')
-    return torch.device("cuda" if available and name != "cpu" else "cpu")
+    if not available or name == "cpu":
+        return torch.device("cpu")
+    torch.backends.cudnn.allow_tf32 = False  # on by default, for convolutions
+    return torch.device("cuda")
 
 
 def described(device: torch.device) -> str:

@@ -38,7 +38,7 @@ def save(path: Path, tensors: "Mapping[str, Tensor]", texts: Mapping[str, str], 
         raise OSError(f"{path} cannot be written: {error}") from None
 
 
-def load(path: Path, *, name: str = "", device: str = "cpu") -> "tuple[dict[str, Tensor], dict[str, str]]":
+def load(path: Path, *, name: str = "") -> "tuple[dict[str, Tensor], dict[str, str]]":
     """Tensors and texts of a file.
 
     Raises:
@@ -49,7 +49,7 @@ def load(path: Path, *, name: str = "", device: str = "cpu") -> "tuple[dict[str,
     if not path.is_file():
         raise FileNotFoundError(f"No file {path}: run the stage that writes it, or correct the path")
     try:
-        with safe_open(path, framework="pt", device=device) as file:
+        with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         texts, sealed = texts_of(metadata), json.loads(metadata.get(SEAL, "{}"))

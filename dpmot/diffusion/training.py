@@ -1,7 +1,7 @@
 """Training: Adam with warm-up and cosine decay, an exponential moving average of the weights, exact resumption.
 
-Every random number of step i comes from the stream (seed, ..., i), so a run that was interrupted continues to the
-same bits from its last checkpoint.
+Every random number of step i comes from the stream (seed, ..., i), so on a processor a run that was interrupted
+continues to the same bits from its last checkpoint.
 """
 
 import math
@@ -99,7 +99,7 @@ def batch_of(images: Tensor, *key: int | str, size: int) -> Batch:
     u = (torch.from_numpy(stream.permutation(size)) + torch.from_numpy(stream.random(size))) / size
     below_one = 1 - torch.finfo(noise.dtype).eps / 2  # rounding to float32 could reach 1, which is no level
     drawn = noise, u.to(noise.dtype).clamp(max=below_one), rows
-    noise, u, rows = (one.to(images.device, non_blocking=True) for one in drawn)
+    noise, u, rows = (one.to(images.device) for one in drawn)
     return Batch(images[rows], noise, u, rows)
 
 
@@ -185,6 +185,6 @@ def _restore(checkpoint, parameters, average, optimiser, curve) -> tuple[int, li
         for name, parameter in parameters.items():
             parameter.copy_(tensors[f"model.{name}"])
             average[name].copy_(tensors[f"average.{name}"])
-            moments = ("exp_avg", "exp_avg_sq", "step")
-            optimiser.state[parameter] = {m: tensors[f"{m}.{name}"].to(parameter.device) for m in moments}
+            state = {m: torch.empty_like(parameter).copy_(tensors[f"{m}.{name}"]) for m in ("exp_avg", "exp_avg_sq")}
+            optimiser.state[parameter] = {**state, "step": tensors[f"step.{name}"].to(parameter.device)}
     return facts["step"], facts["sums"]

@@ -8,6 +8,7 @@ import copy
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
+from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 from typing import get_args, get_origin
@@ -19,7 +20,7 @@ from dpmot import plugins
 from dpmot.data import MissingData, data_root, require
 from dpmot.diffusion import published
 from dpmot.experiment import grid
-from dpmot.experiment.scale import smoke
+from dpmot.experiment.scale import smoke, stand_in_shape
 
 SCHEMA = Path(__file__).with_name("schema.yaml")
 DEFAULTS = {
@@ -50,6 +51,7 @@ NUMBERS = {float: int | float}
 KINDS = {float: "number", int: "integer", bool: "boolean", str: "text", list: "list", type(None): "null"}
 LEAST_SAMPLES = 200  # what the copying test C_T needs, except of the stand-ins of a smoke run
 DISTILLATION_ARGUMENTS = ("teacher", "chain", "images", "schedule", "seed", "labels", "step_counts", "checkpoint")
+APART = {"scale", "full", "protocol", "extends"}  # keys that have no place under `full`
 ALONE = ("snapshots", "precision", "channels_last", "compile")  # keys of `training` that students do not take
 SINGULAR_OPTIONS = {  # option -> the values of singular that take it
     "angle": ("discard", "treat", "as_code"),
@@ -72,15 +74,16 @@ def load(files: Sequence[Path], overrides: Sequence[str] = ()) -> dict:
     config: dict = {}
     for file in files:
         _merge(config, _read(Path(file)))
+    given: dict = {}
     for text in overrides:
         key, equals, value = text.partition("=")
         if not equals:
             raise ConfigError(f'--config takes key=value, got "{text}"')
         try:
-            _merge(config, {key: yaml.safe_load(value)})
+            _merge(given, {key: yaml.safe_load(value)})
         except yaml.YAMLError as error:
             raise ConfigError(f"--config {key}: {' '.join(str(error).split())}") from None
-    return validate(config)
+    return validate(combined(config, given))
 
 
 def _read(file: Path) -> dict:
@@ -102,6 +105,23 @@ def typed(value: object) -> object:
     if isinstance(value, list):
         return [typed(one) for one in value]
     return yaml.safe_load(value) if isinstance(value, str) else value
+
+
+def combined(config: Mapping, overrides: Mapping) -> dict:
+    """Files and overrides as one configuration: what it extends, what it keeps for ``scale: full``, overrides last.
+
+    Raises:
+        ConfigError: ``scale: full`` is asked for and there is nothing to it, or that is no configuration.
+    """
+    config, overrides = _apart(config), _apart(overrides)
+    if isinstance(overrides.get("full"), dict):
+        _merge(config, {"full": overrides.pop("full")})
+    whole, core = _extended(config, scale="full"), _extended(config)
+    if whole != core:
+        _check_schema(merged(whole, overrides))
+    elif overrides.get("scale") == "full":
+        raise ConfigError("scale: this experiment keeps nothing under `full`; leave it out: it is whole as it is")
+    return merged(whole if overrides.get("scale", config.get("scale")) == "full" else core, overrides)
 
 
 def merged(config: Mapping, overrides: Mapping) -> dict:
@@ -135,12 +155,8 @@ def validate(config: Mapping) -> dict:
     Raises:
         ConfigError: the first thing that is wrong.
     """
-    config = _extended(config)
+    config = _extended(config, scale=config.get("scale"))
     _check_schema(config)
-    more = config.pop("full", {})
-    if config.get("scale") == "full":
-        config = merged(config, more)
-        _check_schema(config)
     config = {**copy.deepcopy(DEFAULTS), **config}
     config["networks"] = {name: _described(card, f"networks.{name}") for name, card in config["networks"].items()}
     if "vit" in config:
@@ -166,6 +182,9 @@ def _pinned(vit: Mapping) -> dict:
 def _untrained(config: Mapping) -> dict:
     """Networks and classifier without the files that are loaded by default, where the configuration can train them."""
     pinned = ("weights", "sha256")
+    for name, card in config["networks"].items():
+        if "weights" in card and "training" not in card:
+            raise ConfigError(f"weights: networks.{name} has no `training`, it can only be loaded; choose load")
     networks = {
         name: {k: v for k, v in card.items() if "training" not in card or k not in pinned}
         for name, card in config["networks"].items()
@@ -192,20 +211,27 @@ def _check(config: Mapping) -> None:
         raise ConfigError(str(error)) from None
 
 
-def _extended(config: Mapping, seen: tuple[str, ...] = ()) -> dict:
-    """The configuration over the one that it extends, if it names one: a path from here, or from the project's root."""
+def _extended(config: Mapping, seen: tuple[str, ...] = (), *, scale: str | None = None) -> dict:
+    """The configuration over the one that it extends, if it names one, each with its ``full`` over it at that scale.
+
+    A path is from here, or from the project's root.
+    """
     config = dict(config)
     if isinstance(config.get("protocol"), str):
         config = {**PROTOCOLS.get(config["protocol"], PROTOCOLS["edm"]), **config}  # the schema refuses others
+    more = config.pop("full", {})
+    if not isinstance(more, Mapping) or APART & set(more):
+        raise ConfigError(f"full: {more!r}; give keys and values, and none of {', '.join(sorted(APART))}")
     base = config.pop("extends", None)
-    if base is None:
-        return config
-    if not isinstance(base, str):
+    if base is not None and not isinstance(base, str):
         raise ConfigError(f"extends: {base!r} is no path of a configuration, e.g. config/digits.yaml")
     if base in seen:
         raise ConfigError(f"extends: {' extends '.join([*seen, base])}: a configuration cannot extend itself")
-    here = Path(base) if Path(base).exists() else plugins.ROOT / base
-    return merged(_extended(_read(here if here.exists() else Path(base)), (*seen, base)), config)
+    if base is not None:
+        here = Path(base) if Path(base).exists() else plugins.ROOT / base
+        below = _read(here if here.exists() else Path(base))
+        config = merged(_extended(below, (*seen, base), scale=scale), config)
+    return merged(config, more) if scale == "full" else config
 
 
 def _check_schema(config: Mapping) -> None:
@@ -341,7 +367,7 @@ def _check_networks(config: Mapping) -> None:
                 raise ConfigError(f"{where}.weights: {error}{_address(network)}") from None
     if "inception_weights" in config and not Path(config["inception_weights"]).is_file():
         raise ConfigError(f"inception_weights: no file {config['inception_weights']}")
-    if "vit" in config["features"]:
+    if "vit" in config["features"] and not (config["scale"] == "smoke" and stand_in_shape(config)):
         _check_vit(config)
     if "weights" in config["classifier"] and not Path(config["classifier"]["weights"]).is_file():
         raise ConfigError(f"classifier.weights: no file {config['classifier']['weights']}")
@@ -350,8 +376,10 @@ def _check_networks(config: Mapping) -> None:
 def _check_vit(config: Mapping) -> None:
     if "vit" not in config:
         raise ConfigError("vit: the feature vit needs `vit: {weights: FOLDER}`, a classifier for this data set")
+    if find_spec("transformers") is None:
+        raise ConfigError("features: vit needs transformers: pip install 'dpmot[vit]'")
     try:
-        plugins.find("features", "vit").published(Path(config["vit"]["weights"]))
+        plugins.find("features", "vit").files(Path(config["vit"]["weights"]))
     except OSError as error:
         card = config["vit"].get("card")
         where = f"; download {published.card(card, published.CLASSIFIERS)['address']}" if card else ""

@@ -16,7 +16,7 @@ import psutil
 from dpmot.files import atomic, locked, read_json, write_json  # noqa: F401 - stages take them from here
 
 MANIFEST = "identity.json"
-PACKAGES = ("numpy", "scikit-learn", "scipy", "torch", "torch-fidelity", "torchvision")
+PACKAGES = ("numpy", "scikit-learn", "scipy", "torch", "torch-fidelity", "torchvision", "transformers")
 
 
 def digest(value: object) -> str:

@@ -32,7 +32,7 @@ def smoke(config: Mapping) -> dict:
     if shape:
         options = {"of": config["dataset"], "shape": list(shape), "num_images": IMAGES}
         config |= {"dataset": "stand_in", "dataset_options": options, "features": ["classifier"], "download": False}
-        for key in ("data_root", "inception_weights"):
+        for key in ("data_root", "inception_weights", "vit"):
             config.pop(key, None)
     config.pop("protocol", None)
     stood = config["dataset"] == "stand_in"

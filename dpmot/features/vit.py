@@ -23,34 +23,33 @@ CONFIG, WEIGHTS, PREPROCESSOR = "config.json", "model.safetensors", "preprocesso
 HALF = (0.5, 0.5, 0.5)  # mean and standard deviation where the folder does not say
 
 
-def published(folder: Path, sha256: str | None = None) -> Path:
-    """The file of weights in the folder.
+def files(folder: Path) -> list[Path]:
+    """What of the folder numbers depend on: configuration, weights, and the input's normalisation where it is there.
 
     Raises:
-        FileNotFoundError: it or its configuration is missing.
-        ValueError: it has another hash.
+        FileNotFoundError: configuration or weights are missing.
     """
     for name in (CONFIG, WEIGHTS):
         if not (Path(folder) / name).is_file():
             raise FileNotFoundError(f"No {name} in {folder}: give a folder that transformers wrote, with safetensors")
-    path = Path(folder) / WEIGHTS
+    found = [Path(folder) / name for name in (CONFIG, WEIGHTS, PREPROCESSOR)]
+    return [path for path in found if path.is_file()]
+
+
+@lru_cache(maxsize=1)
+def load(folder: Path, sha256: str | None = None) -> tuple[torch.nn.Module, Tensor, Tensor]:
+    """The classifier, and mean and standard deviation (3, 1, 1) of its input; no code of the folder is run.
+
+    Raises:
+        FileNotFoundError: see ``files``.
+        ValueError: transformers is missing, the weights have another hash, or the folder holds no ViT classifier.
+    """
+    path = files(folder)[1]
     if sha256 is not None:
         with path.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
         if found != sha256.lower():
             raise ValueError(f"{path} has sha256 {found}, expected {sha256}: download it again, or correct the hash")
-    return path
-
-
-@lru_cache(maxsize=1)
-def load(folder: Path) -> tuple[torch.nn.Module, Tensor, Tensor]:
-    """The classifier, and mean and standard deviation (3, 1, 1) of its input; no code of the folder is run.
-
-    Raises:
-        FileNotFoundError: see ``published``.
-        ValueError: transformers is missing, or the folder holds no ViT classifier.
-    """
-    published(folder)
     make_importable()
     try:
         from transformers import ViTForImageClassification
@@ -80,11 +79,10 @@ def extract(images: Tensor, *, weights: Path, sha256: str | None = None, tile: i
         tile: images of one network call; part of the numbers' last bits.
 
     Raises:
-        FileNotFoundError, ValueError: see ``published`` and ``load``; or images that are not uint8.
+        FileNotFoundError, ValueError: see ``load``; or images that are not uint8.
     """
     images = as_images(images, channels=(1, 3))
-    published(weights, sha256)
-    network, mean, std = load(Path(weights))
+    network, mean, std = load(Path(weights), sha256)
     network, mean, std = network.to(images.device), mean.to(images.device), std.to(images.device)
     side = network.config.image_size
 

@@ -163,6 +163,7 @@ class _Fit:
     def _try(self, now: Progress, heights: list[Tensor], draws: int) -> None:
         """One look at several heights on common noise, and a step from the best ones."""
         surveys, alone = [], self.groups.merged is self.problem
+        now.due = now.chi2
         if float(now.wins.sum()) < LEADS * len(now.wins):
             if alone:
                 surveys = [self._survey(now).copy() for _ in heights]
@@ -210,7 +211,7 @@ class _Fit:
 
     def _take(self, now: Progress, seen: Tally) -> None:
         """Learn chi2 from a look, then step by what it shows."""
-        now.looks, now.noises, now.seen, now.due = now.looks + 1, self.ledger.noises, seen.draws, now.chi2
+        now.looks, now.noises, now.seen = now.looks + 1, self.ledger.noises, seen.draws
         now.before, now.last = now.heights, seen.chi2(self.problem.masses)
         self._step(now, seen)
         missing = max(WASTE * len(now.heights) * (1 / self.enough - 1 / now.rest), 0.0)

@@ -15,7 +15,7 @@ from dpmot.tiles import in_tiles, product, tiles
 from dpmot.transport.atoms import Atoms, blocks, rows
 from dpmot.transport.kernel import winners
 from dpmot.transport.noise import Plain
-from dpmot.transport.problem import SemiDiscreteProblem, checked_heights
+from dpmot.transport.problem import EXACT, MEMORY, SemiDiscreteProblem, checked_heights
 from dpmot.transport.workers import side_by_side
 
 
@@ -27,6 +27,7 @@ class BrenierPotential:
         atoms: `Atoms`, or a tensor (N, d) or (N, *S).
         heights: (N,), kept as float64; every gauge gives the same cells.
         source: "normal" or "uniform": what x is drawn from.
+        memory: bytes of atoms that may be held as floats; the others are computed once for all noises of a call.
 
     Raises:
         ValueError: a shape, a NaN, an unknown source.
@@ -35,11 +36,12 @@ class BrenierPotential:
     atoms: Atoms | Tensor
     heights: Tensor
     source: str = "normal"
+    memory: int = MEMORY // EXACT
     problem: SemiDiscreteProblem = field(init=False, repr=False)
     _centred_heights: Tensor = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        problem = SemiDiscreteProblem(self.atoms, source=self.source)
+        problem = SemiDiscreteProblem(self.atoms, source=self.source, memory=self.memory)
         heights = checked_heights(self.heights, len(problem.atoms)).to(problem.mean.device)
         centred = problem.centred_heights(heights)
         values = {"atoms": problem.atoms, "heights": heights, "problem": problem}

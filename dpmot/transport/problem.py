@@ -14,12 +14,13 @@ import torch
 from torch import Tensor
 
 from dpmot.seeds import generator
-from dpmot.transport.atoms import Atoms, Centred, as_atoms, blocks, held
-from dpmot.transport.sources import Source, source_named
+from dpmot.transport.atoms import Atoms, Centred, Held, as_atoms, blocks, held
+from dpmot.transport.sources import NORMAL, Source, source_named
 
 MASS_TOLERANCE = 1e-4  # a float32 vector of 10^5 masses sums to one within this
 DIRECTIONS = 16
 MEMORY = 2**30  # bytes of centred atoms that may be kept
+FEW, WIDE, COLUMNS = 512, 4, 2**16  # atoms, dimensions over atoms, for which coordinates in the span pay; read at once
 EXACT = 4  # 1 / share of them for atoms in float32 beside rounded ones
 
 
@@ -103,6 +104,19 @@ class SemiDiscreteProblem:
             for _ in range(2):  # one pass, and one more to sharpen it
                 basis = torch.linalg.qr(sum(y.T @ (y @ basis) for _, _, y in blocks(self.points)))[0]
         return torch.cat([y @ basis for _, _, y in blocks(self.points)]).double()
+
+    def in_span(self) -> "SemiDiscreteProblem":
+        """The same problem in coordinates of the atoms' span, for few atoms of many dimensions; else itself.
+
+        N(0, I) knows no directions, so scores have the same law there, and a row of noise has N numbers instead of d.
+        """
+        number, dim = len(self.atoms), self.atoms.dim
+        if self.law is not NORMAL or number > FEW or dim < WIDE * number or not isinstance(self.points, Held):
+            return self
+        gram = sum(part.double() @ part.double().T for part in self.points.values.split(COLUMNS, dim=1))
+        values, vectors = torch.linalg.eigh(gram)
+        coordinates = vectors * values.clamp(min=0).sqrt()
+        return SemiDiscreteProblem(coordinates.float(), self.masses, self.source, self.memory)
 
     def centred_heights(self, heights: Tensor) -> Tensor:
         """Heights h for x -> heights for z = x - centre, up to a constant: h_i + centre * sum_j y_ij, float64."""

@@ -109,7 +109,7 @@ class SemiDiscreteSolver:
             ValueError: warm-start heights of the wrong shape, a foreign state, noise that the source does not allow, a
                 budget with which no fit could reach the target.
         """
-        started, number = time.perf_counter(), len(problem.atoms)
+        started, number, narrow = time.perf_counter(), len(problem.atoms), problem.in_span()
         if heights is not None:
             heights = problem.centred_heights(checked_heights(heights, number).to(problem.mean.device))
             heights = heights - heights.mean()
@@ -122,10 +122,10 @@ class SemiDiscreteSolver:
             callback({**seen, "heights": solved, "seconds": seconds, "left": left})
 
         spent = 0 if resume is None else int(resume.get("noises", 0))
-        ledger = Ledger(self._budget(problem), callback and report)
-        centred, reason = self._fit(problem, seed, heights, ledger, resume)
+        ledger = Ledger(self._budget(narrow), callback and report)
+        centred, reason = self._fit(narrow, seed, heights, ledger, resume)
         solved = problem.original_heights(centred.to(problem.mean.device))
-        certificate = certify(problem, solved, seed=seed, target=self.chi2)
+        certificate = certify(narrow, solved, seed=seed, target=self.chi2)
         converged = certificate.high < self.chi2
         return TransportSolution(
             potential=BrenierPotential(problem.atoms, solved, problem.source),

@@ -1,7 +1,7 @@
 """Threads that work side by side, one core each.
 
 Several libraries that each split one small product over all cores wait for each other in busy loops; a whole piece of
-work on each core does not, and its result does not depend on how many there are.
+work on each core does not, and its products have the same bits however many there are.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,17 +17,34 @@ Map = Callable[..., Iterator]
 
 @contextmanager
 def side_by_side(device: torch.device) -> Iterator[tuple[Map, int]]:
-    """A `map` that calls its function in so many threads, as torch has; on a GPU the plain one."""
-    threads = torch.get_num_threads()
-    if threads == 1 or device.type == "cuda":
+    """A `map` that calls its function in so many threads, as torch has; with one, and on a GPU, the plain one.
+
+    Inside, numpy multiplies on one core. For one thread of a program at a time: settings of libraries are of all.
+    """
+    if device.type == "cuda":
         yield map, 1
         return
-    alone = {"initializer": torch.set_num_threads, "initargs": (1,)}
-    with _controller().limit(limits=1, user_api="blas"), ThreadPoolExecutor(threads, **alone) as pool:
+    threads = torch.get_num_threads()
+    with _controller().limit(limits=1, user_api="blas"):
+        if threads == 1:
+            yield map, 1
+            return
         try:
-            yield pool.map, threads
+            with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+                yield _same_mode(pool.map), threads
         finally:
-            torch.set_num_threads(threads)  # some of its libraries have one setting for all threads
+            torch.set_num_threads(threads)  # a worker's setting may be that of all
+
+
+def _same_mode(over: Map) -> Map:
+    """The map in torch's inference mode or out of it, as here: the mode is a thread's own."""
+    inference = torch.is_inference_mode_enabled()
+
+    def call(function: Callable, *arguments):
+        with torch.inference_mode(inference):
+            return function(*arguments)
+
+    return lambda function, *iterables: over(lambda *arguments: call(function, *arguments), *iterables)
 
 
 @cache

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from dpmot import seeds
+from dpmot.diffusion.acceleration import Acceleration
 from dpmot.diffusion.network import NetworkDenoiser
 from dpmot.diffusion.networks import ddpm, edm
 from dpmot.diffusion.training import Diverged, Losses, Schedule, batch_of, fit
@@ -16,6 +17,7 @@ from dpmot.diffusion.unet import UNet
 pytestmark = pytest.mark.usefixtures("one_thread")
 IMAGES = torch.rand(40, 1, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
 SCHEDULE = Schedule(steps=12, batch=8, warmup=4)
+PLAIN = Acceleration()
 
 
 class Memory:
@@ -29,7 +31,7 @@ class Memory:
 
     def save(self, tensors, facts):
         facts = {"step": facts["step"], "sums": [list(pair) for pair in facts["sums"]]}
-        self.state = {name: tensor.clone() for name, tensor in tensors.items()}, facts
+        self.state = {name: tensor.clone().contiguous() for name, tensor in tensors.items()}, facts  # as in a file
         self.steps.append(facts["step"])
 
 
@@ -37,10 +39,10 @@ class Interrupted(Exception):
     pass
 
 
-def training(parametrisation, *, stop=None, every=20.0, snapshots=(), **options):
+def training(parametrisation, *, stop=None, every=20.0, snapshots=(), accelerated=PLAIN, **options):
     torch.manual_seed(0)
     model = UNet(1, channels=8, dropout=0.2)
-    denoiser = NetworkDenoiser(parametrisation, model)
+    denoiser = NetworkDenoiser(parametrisation, accelerated(model))
 
     def loss_at(step):
         if step == stop:
@@ -52,14 +54,15 @@ def training(parametrisation, *, stop=None, every=20.0, snapshots=(), **options)
 
 
 @pytest.mark.parametrize("parametrisation", [ddpm.Parametrisation(), edm.Parametrisation()], ids=["ddpm", "edm"])
+@pytest.mark.parametrize("accelerated", [PLAIN, Acceleration(channels_last=True)], ids=["plain", "last"])
 @pytest.mark.parametrize("stop", [1, 7, 11])
-def test_an_interrupted_run_continues_to_the_same_bits(parametrisation, stop):
-    model, straight = training(parametrisation)
+def test_an_interrupted_run_continues_to_the_same_bits(parametrisation, stop, accelerated):
+    model, straight = training(parametrisation, accelerated=accelerated)
     memory = Memory()
     with pytest.raises(Interrupted):
-        training(parametrisation, stop=stop, checkpoint=memory, every=-1)
+        training(parametrisation, stop=stop, checkpoint=memory, every=-1, accelerated=accelerated)
     assert memory.steps == list(range(1, stop + 1))
-    again, resumed = training(parametrisation, checkpoint=memory, every=-1)
+    again, resumed = training(parametrisation, checkpoint=memory, every=-1, accelerated=accelerated)
     assert memory.steps[stop:] == list(range(stop + 1, 13))
     assert resumed.losses == straight.losses
     assert all(torch.equal(resumed.weights[name], straight.weights[name]) for name in straight.weights)

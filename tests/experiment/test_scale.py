@@ -108,8 +108,24 @@ def test_a_full_run_merges_what_the_configuration_keeps_for_it():
     assert (whole["experiment"], whole["num_samples"]) == ("whole", 400)
     assert set(whole["methods"]) == {*core["methods"], "extra"}
     assert validate(whole) == whole  # in every job again
-    with pytest.raises(ConfigError, match=r'unknown key "num_sample"; did you mean "num_samples"'):
-        load([base], ["full={num_sample: 400}", "scale=full"])
+    last = load([base], [full, "scale=full", "num_samples=300"])
+    assert (last["experiment"], last["num_samples"]) == ("whole", 300)  # the command line has the last word
+    for scale in ("core", "full"):
+        with pytest.raises(ConfigError, match=r'unknown key "num_sample"; did you mean "num_samples"'):
+            load([base], ["full={num_sample: 400}", f"scale={scale}"])
+    with pytest.raises(ConfigError, match=r"full: .*give keys and values, and none of extends, full, protocol, scale"):
+        load([base], ["full={scale: smoke}"])
+    with pytest.raises(ConfigError, match=r"scale: this experiment keeps nothing under `full`; leave it out"):
+        load([base], ["scale=full"])
+
+
+def test_the_full_block_of_a_base_is_under_what_extends_it(tmp_path):
+    (tmp_path / "base.yaml").write_text(
+        f"extends: {ROOT}/config/smoke.yaml\nfull: {{num_samples: 400, atom_seed: 4}}\n"
+    )
+    (tmp_path / "child.yaml").write_text(f"extends: {tmp_path}/base.yaml\nnum_samples: 250\nfull: {{fit_seed: 9}}\n")
+    config = load([tmp_path / "child.yaml"], ["scale=full"])
+    assert [config[key] for key in ("num_samples", "atom_seed", "fit_seed")] == [250, 4, 9]
 
 
 def test_weights_train_leaves_out_what_would_be_loaded(tmp_path):
@@ -123,6 +139,8 @@ def test_weights_train_leaves_out_what_would_be_loaded(tmp_path):
     loaded, trained = load([base], pinned), load([base], [*pinned, "weights=train"])
     assert loaded["networks"]["edm"]["sha256"] == sha and "weights" in loaded["classifier"]
     assert trained == {**load([base]), "weights": "train"}
+    with pytest.raises(ConfigError, match=r"weights: networks.ddpm has no `training`, it can only be loaded"):
+        load([ROOT / "config" / "gate.yaml"], ["weights=train"])
 
 
 @pytest.mark.parametrize(("network", "steps", "message"), [

@@ -48,16 +48,18 @@ def test_grey_images_are_repeated_and_the_folders_own_normalisation_is_used(fold
     np.testing.assert_array_equal(plain, vit.extract(grey.repeat(1, 3, 1, 1), weights=folder).values)
     (folder / vit.PREPROCESSOR).write_text(json.dumps({"image_mean": [0, 0, 0], "image_std": [1, 1, 1]}))
     vit.load.cache_clear()
+    assert [file.name for file in vit.files(folder)] == ["config.json", "model.safetensors", "preprocessor_config.json"]
     assert not np.allclose(plain, vit.extract(grey, weights=folder).values)
 
 
 def test_what_is_missing_or_of_another_kind_is_said(folder):
     sha = hashlib.sha256((folder / vit.WEIGHTS).read_bytes()).hexdigest()
-    assert vit.published(folder, sha) == folder / vit.WEIGHTS
+    vit.extract(RGB, weights=folder, sha256=sha)
     with pytest.raises(ValueError, match=rf"model.safetensors has sha256 {sha}, expected 00"):
         vit.extract(RGB, weights=folder, sha256="0" * 64)
     tensors = load_file(folder / vit.WEIGHTS)
     save_file({k: v for k, v in tensors.items() if "classifier" not in k}, folder / vit.WEIGHTS, {"format": "pt"})
+    vit.load.cache_clear()
     with pytest.raises(ValueError, match=r"lacks the weights classifier.bias, classifier.weight: fine-tune it first"):
         vit.extract(RGB, weights=folder)
     config = json.loads((folder / vit.CONFIG).read_text())

@@ -89,17 +89,15 @@ class Extractors:
 
     def _key(self, name: str, raw: torch.Tensor) -> str:
         images = hashlib.sha256(raw.contiguous().numpy().tobytes()).hexdigest()
-        weights = self._options(name).get("weights")
-        if name == "vit":
-            weights = plugins.find("features", name).published(weights)
-        if name == "inception":
-            weights = plugins.find("features", name).resolve_weights(**self._options(name))
+        module, options = plugins.find("features", name), self._options(name)
+        weights = module.resolve_weights(**options) if name == "inception" else options.get("weights")
+        files = module.files(weights) if name == "vit" else [Path(weights)] if weights else []
         return digest(
             {
                 "images": [images, list(raw.shape)],
                 "extractor": name,
                 "code": code_digest([plugins.module_name("features", name)]),
-                "weights": file_digest(Path(weights)) if weights else None,
+                "weights": [file_digest(file) for file in files],
                 "packages": environment(self.job["threads"], self.job["device"]),
             }
         )

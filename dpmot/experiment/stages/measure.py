@@ -81,7 +81,7 @@ def _weights(job: Mapping, layout) -> list[Path]:
     if "resnet56" in job["extractors"]:
         classifier.append(plugins.find("features", "resnet56").published(job["root"]))
     if "vit" in job["extractors"]:
-        classifier.append(plugins.find("features", "vit").published(Path(job["vit"]["weights"])))
+        classifier += plugins.find("features", "vit").files(Path(job["vit"]["weights"]))
     return networks + classifier
 
 

@@ -1,0 +1,62 @@
+"""Threads side by side: the same counts as one after the other, and the process as it was."""
+
+import numpy as np
+import pytest
+import torch
+from threadpoolctl import threadpool_info
+
+from dpmot.transport import BrenierPotential, SemiDiscreteProblem, SemiDiscreteSolver
+from dpmot.transport.kernel import tally
+from dpmot.transport.noise import KINDS
+from dpmot.transport.workers import side_by_side
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def threads():
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+def blas_threads() -> set[int]:
+    return {one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas"}
+
+
+@pytest.mark.parametrize("noise", KINDS)
+def test_counts_do_not_depend_on_the_number_of_threads(threads, noise):
+    y = torch.randn(700, 300, generator=torch.Generator().manual_seed(0))
+    problem, found = SemiDiscreteProblem(y), []
+    for number in (1, 2, 3):
+        threads(number)
+        found.append(tally(problem, [torch.zeros(700)], 6000, np.random.default_rng(0), noise=noise)[0])
+    assert all(torch.equal(one.counts, found[0].counts) for one in found)
+    assert all(torch.equal(one.together, found[0].together) for one in found)
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_products_run_on_one_core_each_and_the_settings_come_back(threads, number):
+    threads(number)
+    before = blas_threads()
+    with side_by_side(CPU) as (over, workers):
+        assert workers == number and blas_threads() == {1}
+        assert list(over(lambda a, b: (a + b, torch.get_num_threads()), [1, 2, 3], [4, 5, 6])) == [
+            (5, 1),
+            (7, 1),
+            (9, 1),
+        ]
+    assert torch.get_num_threads() == number and blas_threads() == before
+    with pytest.raises(ZeroDivisionError), side_by_side(CPU) as (over, _):
+        list(over(lambda a: 1 // a, [1, 0]))
+    assert torch.get_num_threads() == number and blas_threads() == before
+
+
+def test_a_map_and_a_fit_work_in_inference_mode_too(threads):
+    threads(2)
+    y = torch.randn(50, 8, generator=torch.Generator().manual_seed(1))
+    x, potential = torch.randn(300, 8), BrenierPotential(y, torch.zeros(50))
+    outside = potential.cell(x)
+    with torch.inference_mode():
+        assert torch.equal(potential.cell(x), outside)
+        assert SemiDiscreteSolver(chi2=0.1)(SemiDiscreteProblem(y), seed=0).converged
