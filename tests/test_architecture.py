@@ -9,7 +9,7 @@ import pytest
 
 from dpmot.plugins import ROOT
 
-BASE = {"plugins", "seeds", "images", "tiles", "sealed", "files"}
+BASE = {"plugins", "seeds", "images", "tiles", "sealed", "files", "device"}
 ALLOWED = {  # part -> the other parts it may import
     **{part: set() for part in BASE},
     "data": BASE,

@@ -5,6 +5,7 @@ seeds) need never hold the (N, d) matrix. Scores <x, y_i> + h_i change by one co
 same vector, so the argmax is computed on `Centred` atoms, where float32 loses nothing to a common offset.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -131,6 +132,19 @@ def blocks(atoms: Atoms, size: int = BLOCK):
     for i in range(0, len(atoms), size):
         j = min(i + size, len(atoms))
         yield i, j, atoms.block(i, j)
+
+
+def by_rows(atoms: Atoms, function: Callable[[Tensor], Tensor]) -> Tensor:
+    """``function`` of all atoms, (B, d) -> (B, ...) block by block, in one tensor (N, ...).
+
+    Results that are kept one by one pin the memory between them: up to a block each was lost (measured).
+    """
+    result = None
+    for i, j, y in blocks(atoms):
+        part = function(y)
+        result = part.new_empty(len(atoms), *part.shape[1:]) if result is None else result
+        result[i:j] = part
+    return result
 
 
 def rows(atoms: Atoms, index: Tensor) -> Tensor:

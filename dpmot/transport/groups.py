@@ -18,7 +18,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 from torch import Tensor
 
-from dpmot.transport.atoms import blocks, rows
+from dpmot.transport.atoms import by_rows, rows
 from dpmot.transport.closed_form import closed_form_start, newton_scale, normal_density
 from dpmot.transport.curvature import Curvature, astray, excess
 from dpmot.transport.kernel import Tally
@@ -93,7 +93,7 @@ def near_duplicates(problem: SemiDiscreteProblem) -> Groups:
     labels = _components(problem, radius).to(problem.mean.device)
     if int(labels.max()) == number - 1:
         return Groups(problem, torch.arange(number, device=labels.device), problem, zeros, zeros)
-    points = torch.cat([y for _, _, y in blocks(problem.points)]).double()
+    points = by_rows(problem.points, Tensor.double)
     weights = zeros.new_zeros(int(labels.max()) + 1).index_add(0, labels, problem.masses)
     centres = points.new_zeros(len(weights), points.shape[1])
     centres = centres.index_add(0, labels, problem.masses[:, None] * points)

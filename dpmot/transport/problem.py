@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from dpmot.seeds import generator
-from dpmot.transport.atoms import Atoms, Centred, Held, as_atoms, blocks, held
+from dpmot.transport.atoms import Atoms, Centred, Held, as_atoms, blocks, by_rows, held
 from dpmot.transport.sources import NORMAL, Source, source_named
 
 MASS_TOLERANCE = 1e-4  # a float32 vector of 10^5 masses sums to one within this
@@ -75,7 +75,7 @@ class SemiDiscreteProblem:
     @cached_property
     def norms(self) -> Tensor:
         """|y_i - mean|, float64 (N,)."""
-        return torch.cat([y.double().norm(dim=1) for _, _, y in blocks(self.points)])
+        return by_rows(self.points, lambda y: y.double().norm(dim=1))
 
     @cached_property
     def points(self) -> Atoms:
@@ -103,7 +103,7 @@ class SemiDiscreteProblem:
             basis = torch.from_numpy(gaussian).to(basis.device)
             for _ in range(2):  # one pass, and one more to sharpen it
                 basis = torch.linalg.qr(sum(y.T @ (y @ basis) for _, _, y in blocks(self.points)))[0]
-        return torch.cat([y @ basis for _, _, y in blocks(self.points)]).double()
+        return by_rows(self.points, lambda y: y @ basis).double()
 
     def in_span(self) -> "SemiDiscreteProblem":
         """The same problem in coordinates of the atoms' span, for few atoms of many dimensions; else itself.
@@ -139,7 +139,7 @@ def moments(atoms: Atoms) -> tuple[Tensor, Tensor]:
     Raises:
         ValueError: a block of the wrong shape, a NaN or an infinity.
     """
-    total, sums = 0.0, []
+    total, sums = 0.0, None
     for i, j, y in blocks(atoms):
         if y.shape != (j - i, atoms.dim):
             raise ValueError(f"Atoms {i}..{j - 1} came as {tuple(y.shape)}; expected {(j - i, atoms.dim)}")
@@ -148,8 +148,9 @@ def moments(atoms: Atoms) -> tuple[Tensor, Tensor]:
             raise ValueError(f"{bad} of the atoms {i}..{j - 1} hold NaN or infinite values; remove or repair them")
         y = y.double()
         total = total + y.sum(0)
-        sums.append(y.sum(1))
-    return total / len(atoms), torch.cat(sums)
+        sums = y.new_empty(len(atoms)) if sums is None else sums
+        sums[i:j] = y.sum(1)
+    return total / len(atoms), sums
 
 
 def checked_heights(heights: Tensor, number: int) -> Tensor:

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from hashlib import sha256
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -202,3 +203,27 @@ def test_rows_of_atoms_that_know_only_blocks_are_found_in_them():
 
     index = torch.tensor([4999, 0, 4096, 0])
     assert torch.equal(rows(Blocks(), index), Blocks().block(0, 5000)[index])
+
+
+class Wide:
+    """Atoms of many dimensions, quickly: blocks of 33 MB."""
+
+    dim = 2**17
+
+    def __len__(self):
+        return 64 * 40
+
+    def block(self, i, j):
+        return torch.full((j - i, self.dim), 0.5).add_(i)
+
+
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the kernel's count of resident pages")
+def test_a_pass_over_streamed_atoms_takes_the_memory_of_a_few_blocks_however_many_there_are():
+    before = resident()
+    problem = SemiDiscreteProblem(Wide(), memory=0)
+    assert problem.norms.shape == (64 * 40,)
+    assert resident() - before < 6 * 2**25  # of 40 blocks of 2^25 bytes
