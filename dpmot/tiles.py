@@ -1,7 +1,8 @@
 """Fixed tiles: a matrix product's last bits depend on its shape, so every product over samples has one shape.
 
 With tiles of 128 rows, the last one padded, sample k has the same bits in every batch, order and worker count.
-(128 rows run a fifth faster than 64 on two cores, see benchmarks/sampling.py.)
+(128 rows run a fifth faster than 64 on two cores, see benchmarks/sampling.py.) Of images of more than 2^15 numbers
+there are fewer, so that a tile is no larger than memory and padding bear.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -11,18 +12,20 @@ import torch
 from torch import Tensor
 
 TILE = 128
+LARGEST = 2**22  # numbers in a tile
 COLUMNS = 64  # a multiple of every vector length
 Result = TypeVar("Result")
 
 
 @torch.inference_mode()
-def in_tiles(function: Callable, *rows: Tensor, tile: int = TILE):
+def in_tiles(function: Callable, *rows: Tensor, tile: int | None = None):
     """``function`` applied to ``tile`` rows of each argument (B, ...) at a time, without gradients.
 
     The last tile is padded by its last row, so that every call has the same shape.
 
     Args:
         function: tensors (tile, ...) -> a tensor (tile, ...), or a tuple of them.
+        tile: rows; None: as suits the size of one of the first argument's.
 
     Returns:
         The concatenated result (B, ...), or the tuple of them.
@@ -32,7 +35,7 @@ def in_tiles(function: Callable, *rows: Tensor, tile: int = TILE):
     """
     if len(rows[0]) == 0:
         raise ValueError("No rows to evaluate: at least one sample is needed")
-    parts = []
+    parts, tile = [], tile or rows_of(rows[0][0].numel())
     arguments = [tiles(one, tile) for one in rows]
     for k, blocks in enumerate(zip(*arguments, strict=True)):
         kept = min(tile, len(rows[0]) - k * tile)
@@ -41,6 +44,11 @@ def in_tiles(function: Callable, *rows: Tensor, tile: int = TILE):
     if isinstance(parts[0], tuple):
         return tuple(torch.cat(columns) for columns in zip(*parts, strict=True))
     return torch.cat(parts) if len(parts) > 1 else parts[0]
+
+
+def rows_of(numbers: int) -> int:
+    """Rows of a tile for images of so many numbers: TILE, or the power of two that keeps it within LARGEST."""
+    return min(TILE, 1 << max(0, (LARGEST // max(1, numbers)).bit_length() - 1))
 
 
 def tiles(rows: Tensor, tile: int = TILE) -> Iterator[Tensor]:

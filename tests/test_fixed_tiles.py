@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from dpmot.tiles import TILE, in_tiles, product
+from dpmot.tiles import LARGEST, TILE, in_tiles, product, rows_of
 
 
 def test_every_call_sees_a_full_tile_and_the_padding_repeats_the_last_row():
@@ -71,3 +71,22 @@ def test_no_gradient_is_recorded():
     weight = torch.ones(3, requires_grad=True)
     (out,) = in_tiles(lambda x: (x * weight,), torch.ones(2, 3))
     assert not out.requires_grad
+
+
+@pytest.mark.parametrize(("numbers", "rows"), [
+    (64, 128), (3072, 128), (12_288, 128), (2**15, 128), (2**15 + 1, 64), (196_608, 16), (2**23, 1),
+])  # fmt: skip
+def test_a_tile_of_large_images_has_fewer_rows(numbers, rows):
+    assert rows_of(numbers) == rows and (rows * numbers <= LARGEST or rows == 1)
+
+
+def test_samples_of_large_images_are_the_same_in_every_batch():
+    x = torch.randn(20, 2**17, generator=torch.Generator().manual_seed(0))
+    seen = []
+
+    def halved(rows):
+        seen.append(len(rows))
+        return rows / 2
+
+    assert torch.equal(in_tiles(halved, x), x / 2) and torch.equal(in_tiles(halved, x[7:9]), x[7:9] / 2)
+    assert set(seen) == {32}

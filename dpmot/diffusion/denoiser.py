@@ -10,7 +10,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from dpmot.tiles import TILE, in_tiles
+from dpmot.tiles import in_tiles
 
 BLOCK = 2048  # points, or pairs, taken to float64 at a time
 FEW = 32  # points a row
@@ -54,7 +54,7 @@ class TiledDenoiser:
         denoiser: Denoiser,
         *,
         dtype: torch.dtype = torch.float32,
-        tile: int = TILE,
+        tile: int | None = None,
         labels: Tensor | None = None,
     ) -> None:
         self.denoiser, self.dtype, self.tile = denoiser, dtype, tile

@@ -206,7 +206,7 @@ def test_rows_of_atoms_that_know_only_blocks_are_found_in_them():
 
 
 class Wide:
-    """Atoms of many dimensions, quickly: 40 blocks of 33 MB, just less than what is given back to the system at once."""
+    """Atoms of many dimensions, quickly: 40 blocks, just smaller than what is given back to the system at once."""
 
     dim = 3 * 256**2
 
