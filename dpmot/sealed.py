@@ -8,7 +8,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from safetensors import SafetensorError, safe_open
 
@@ -20,6 +20,13 @@ SEAL = "sealed"  # one entry for all texts: the format keeps no order of entries
 
 class Damaged(ValueError):
     """A file that does not hold what was written to it; the message names it."""
+
+
+class Checkpoint(Protocol):
+    """Where the tensors and facts of unfinished work are kept between interruptions; facts are plain JSON."""
+
+    def load(self) -> "tuple[dict[str, Tensor], dict] | None": ...
+    def save(self, tensors: "Mapping[str, Tensor]", facts: Mapping) -> None: ...
 
 
 def save(path: Path, tensors: "Mapping[str, Tensor]", texts: Mapping[str, str], *, name: str = "") -> None:

@@ -8,20 +8,14 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from dpmot import seeds
-
-
-class Checkpoint(Protocol):
-    """Where training state is kept between interruptions."""
-
-    def load(self) -> tuple[dict[str, Tensor], dict] | None: ...
-    def save(self, tensors: Mapping[str, Tensor], facts: Mapping) -> None: ...
+from dpmot.sealed import Checkpoint
 
 
 class Diverged(ArithmeticError):

@@ -7,6 +7,7 @@ expected calibration error, ECE = sum_b |B_b|/n |accuracy(B_b) - confidence(B_b)
 
 import json
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -22,12 +23,14 @@ from dpmot.features import Features
 from dpmot.features._calibration import Calibration, calibration
 from dpmot.features._images import as_images
 from dpmot.images import to_float
+from dpmot.sealed import Checkpoint
 from dpmot.tiles import in_tiles
 
 NUM_FEATURES = 64
 WIDTH = 32
 LARGEST = 64
 METADATA_KEY = "dpmot"
+CHECKPOINT_SECONDS = 20
 
 
 class Classifier(nn.Module):
@@ -73,10 +76,11 @@ def train(
     shift: int = 1,
     noise: float = 0.1,
     progress: bool = False,
+    checkpoint: Checkpoint | None = None,
 ) -> Classifier:
     """Fit a classifier: Adam, one-cycle learning rate, random shifts and pixel noise.
 
-    The result depends on the arguments and on torch's thread count alone.
+    The result depends on the arguments and on torch's thread count alone, interrupted or not.
 
     Args:
         images: uint8 (n, C, H, W).
@@ -85,6 +89,7 @@ def train(
         shift: largest random translation in pixels.
         noise: standard deviation of the pixel noise, in units of [-1, 1].
         progress: show a bar.
+        checkpoint: resumption state, written between epochs, every 20 s at most.
 
     Raises:
         ValueError: images and labels that do not fit together, or fewer than two classes.
@@ -100,7 +105,9 @@ def train(
     optimizer = torch.optim.Adam(classifier.parameters(), lr=learning_rate, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=epochs * batches)
     x0 = to_float(images)
-    for epoch in tqdm(range(epochs), desc="classifier", unit="epoch", disable=not progress):
+    first, saved = _restore(checkpoint, classifier, optimizer, schedule), time.monotonic()
+    bar = {"desc": "classifier", "unit": "epoch", "mininterval": 5, "disable": not progress}
+    for epoch in tqdm(range(first, epochs), initial=first, total=epochs, **bar):
         random = seeds.generator(seed, "classifier", epoch)
         for rows in np.array_split(random.permutation(len(images)), batches):
             rows = torch.from_numpy(rows)
@@ -112,7 +119,34 @@ def train(
             loss.backward()
             optimizer.step()
             schedule.step()
+        if checkpoint is not None and time.monotonic() - saved >= CHECKPOINT_SECONDS:
+            _store(checkpoint, epoch + 1, classifier, optimizer, schedule)
+            saved = time.monotonic()
     return classifier.eval()
+
+
+def _store(checkpoint: Checkpoint, epoch: int, classifier, optimizer, schedule) -> None:
+    adam = optimizer.state_dict()
+    tensors = {f"model.{name}": tensor for name, tensor in classifier.state_dict().items()}
+    tensors |= {f"adam.{i}.{name}": tensor for i, state in adam["state"].items() for name, tensor in state.items()}
+    checkpoint.save(tensors, {"epoch": epoch, "groups": adam["param_groups"], "schedule": schedule.state_dict()})
+
+
+def _restore(checkpoint: Checkpoint | None, classifier, optimizer, schedule) -> int:
+    """The epoch to go on with."""
+    stored = checkpoint.load() if checkpoint is not None else None
+    if stored is None:
+        return 0
+    tensors, facts = stored
+    classifier.load_state_dict({name: tensors[f"model.{name}"] for name in classifier.state_dict()})
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, tensor in tensors.items():
+        if key.startswith("adam."):
+            _, i, name = key.split(".")
+            state.setdefault(int(i), {})[name] = tensor
+    optimizer.load_state_dict({"state": state, "param_groups": facts["groups"]})
+    schedule.load_state_dict(facts["schedule"])
+    return facts["epoch"]
 
 
 def evaluate(classifier: Classifier, images: Tensor, labels: Tensor, *, bins: int = 15) -> Calibration:

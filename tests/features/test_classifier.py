@@ -1,5 +1,7 @@
 """The small classifier: learning, determinism, files, and bits that do not depend on the batch."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -53,6 +55,31 @@ def test_training_depends_on_its_seed_alone(digits):
     assert not torch.equal(first.head.weight, other.head.weight)
     torch.manual_seed(1)
     assert torch.equal(before, torch.random.get_rng_state())  # the caller's random stream is untouched
+
+
+def test_an_interrupted_training_goes_on_to_the_same_bits(digits, monkeypatch):
+    images, labels = digits[0][:200], digits[1][:200]
+    whole = classifier.train(images, labels, seed=3, epochs=4)
+    monkeypatch.setattr(classifier, "CHECKPOINT_SECONDS", 0)
+
+    class Kept:
+        state = None
+
+        def load(self):
+            return self.state and (self.state[0], json.loads(self.state[1]))
+
+        def save(self, tensors, facts):
+            self.state = {name: tensor.clone() for name, tensor in tensors.items()}, json.dumps(facts)
+            if facts["epoch"] == 2:
+                raise KeyboardInterrupt
+
+    kept = Kept()
+    with pytest.raises(KeyboardInterrupt):
+        classifier.train(images, labels, seed=3, epochs=4, checkpoint=kept)
+    resumed = classifier.train(images, labels, seed=3, epochs=4, checkpoint=kept)
+    assert json.loads(kept.state[1])["epoch"] == 4
+    for a, b in zip(whole.state_dict().values(), resumed.state_dict().values(), strict=True):
+        assert torch.equal(a, b)
 
 
 def test_features_are_the_same_bits_in_every_batch(digits, saved):

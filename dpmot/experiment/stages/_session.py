@@ -115,7 +115,7 @@ class Session:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Training state in one safetensors file; see :class:`dpmot.diffusion.training.Checkpoint`."""
+    """Training state in one safetensors file; see :class:`dpmot.sealed.Checkpoint`."""
 
     session: Session
     name: str
