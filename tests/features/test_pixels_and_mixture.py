@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from dpmot.features import mixture, pixels
+from dpmot.features import mixture, pixels, thumbnails
 
 
 def test_pixels_are_the_images_in_minus_one_to_one():
@@ -25,6 +25,22 @@ def test_pixels_of_points_are_the_points():
 def test_pixels_refuse_float_images_and_flat_bytes(images):
     with pytest.raises(ValueError, match="must be uint8 images"):
         pixels.extract(images)
+
+
+def test_thumbnails_are_the_means_of_blocks():
+    images = torch.randint(256, (3, 2, 3, 8, 4, 8, 4), dtype=torch.uint8)[:, 0]  # blocks of 4 x 4
+    features = thumbnails.extract(images.reshape(3, 3, 32, 32))
+    expected = images.double().mean((3, 5)) / 127.5 - 1
+    # sixteen float32 roundings of numbers up to one
+    np.testing.assert_allclose(features.values, expected.flatten(1), atol=2e-6)
+    assert features.extractor == "thumbnails" and features.probabilities is None
+
+
+def test_thumbnails_of_any_size_but_smaller_ones():
+    grey = torch.full((2, 1, 28, 30), 51, dtype=torch.uint8)
+    np.testing.assert_allclose(thumbnails.extract(grey).values, np.full((2, 64), -0.6), atol=2e-7)
+    with pytest.raises(ValueError, match="8 x 8 means of pixels: images of 7 x 30 are too small"):
+        thumbnails.extract(grey[:, :, :7])
 
 
 def test_the_posterior_of_two_gaussians_is_a_logistic_function():
