@@ -54,7 +54,7 @@ def environment(threads: int, device: str = "cpu") -> dict[str, str]:
 class Stopwatch:
     """Where a job's wall time went: start-up (interpreter and imports), arithmetic, input and output.
 
-    ``images`` counts those that a training has seen since it was started or resumed.
+    ``images`` counts those that a training has seen. What an interrupted job had spent is carried on.
     """
 
     def __init__(self, job: str) -> None:
@@ -62,15 +62,25 @@ class Stopwatch:
         self.born = psutil.Process().create_time()
         self.startup = time.time() - self.born
         self.seconds, self.images = {"arithmetic": 0.0, "io": 0.0}, 0
+        self._doing: list[str] = []  # the contexts entered, the innermost last
+        self._since = time.perf_counter()
+        self.before = {"startup": 0.0, "arithmetic": 0.0, "io": 0.0, "wall": 0.0, "images": 0}
+
+    def _account(self) -> None:
+        now = time.perf_counter()
+        if self._doing:
+            self.seconds[self._doing[-1]] += now - self._since
+        self._since = now
 
     @contextmanager
     def _measure(self, kind: str) -> Iterator[None]:
-        begin, before = time.perf_counter(), sum(self.seconds.values())
+        self._account()
+        self._doing.append(kind)
         try:
             yield
         finally:
-            inside = sum(self.seconds.values()) - before  # measured by contexts within this one
-            self.seconds[kind] += time.perf_counter() - begin - inside
+            self._account()
+            self._doing.pop()
 
     def arithmetic(self):
         """Context: network evaluations and matrix arithmetic."""
@@ -80,28 +90,31 @@ class Stopwatch:
         """Context: reading and writing files."""
         return self._measure("io")
 
+    def spent(self) -> dict[str, float]:
+        """Seconds and images so far, those before interruptions included."""
+        self._account()
+        now = {"startup": self.startup, **self.seconds, "wall": time.time() - self.born, "images": self.images}
+        return {key: self.before[key] + value for key, value in now.items()}
+
     def write(self, folder: Path) -> None:
         """Write ``folder/<job>.json``: seconds (start-up, arithmetic, io, wall), peak memory in MB, images a second."""
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform != "darwin" else 1024**2)
-        row = {
-            "job": self.job,
-            "startup_s": round(self.startup, 3),
-            "arithmetic_s": round(self.seconds["arithmetic"], 3),
-            "io_s": round(self.seconds["io"], 3),
-            "wall_s": round(time.time() - self.born, 3),
-            "peak_mb": round(peak, 1),
-        }
-        if self.images:
-            row["images_per_s"] = round(self.images / self.seconds["arithmetic"], 1)
+        spent = self.spent()
+        row = {"job": self.job}
+        row |= {f"{key}_s": round(spent[key], 3) for key in ("startup", "arithmetic", "io", "wall")}
+        row["peak_mb"] = round(peak, 1)
+        if spent["images"]:
+            row["images_per_s"] = round(spent["images"] / spent["arithmetic"], 1)
         write_json(Path(folder) / f"{self.job}.json", row)
 
 
 class ResumePoint:
     """A side folder with the finished pieces of one stage, valid for one identity only.
 
-    ``identity`` names everything the pieces depend on (config, code, input files). State that was made
-    by another identity is refused, said so, and removed. No rule of the workflow declares the folder, so
-    Snakemake never deletes it. One process at a time: a lock that the system takes back when the process ends.
+    ``identity`` names everything the pieces depend on (config, code, input files). State that was made by another
+    identity is not used: it is set aside, which is said, and found again by its own identity until the stage is done.
+    No rule of the workflow declares the folder, so Snakemake never deletes it. One process at a time: a lock that the
+    system takes back when the process ends.
 
     Raises:
         ValueError: another process uses the folder.
@@ -110,36 +123,56 @@ class ResumePoint:
     def __init__(self, folder: Path, identity: Mapping[str, object]) -> None:
         self.folder = Path(folder)
         self._lock = locked(self.folder)
-        manifest = self.folder / MANIFEST
         current = {key: digest(value) for key, value in identity.items()}
         if self.folder.exists():
-            try:
-                stored = read_json(manifest)
-            except (OSError, ValueError):
-                stored = {}
-            if stored != current:
-                changed = ", ".join(sorted(k for k in {*stored, *current} if stored.get(k) != current.get(k)))
-                print(
-                    f"resume: {self.folder} was made with another {changed or 'manifest'}; starting afresh", flush=True
-                )
-                self.clear()
+            self._check(current)
+        mine = self._aside(current)
+        if mine.exists() and not self.folder.exists():
+            mine.rename(self.folder)
+            print(f"resume: going on with {mine.name}, which was set aside", flush=True)
         self.folder.mkdir(parents=True, exist_ok=True)
-        write_json(manifest, current)
+        write_json(self.folder / MANIFEST, current)
+
+    def _check(self, current: Mapping[str, str]) -> None:
+        """Set aside what another identity has made; remove what nobody has."""
+        try:
+            stored = read_json(self.folder / MANIFEST)
+        except (OSError, ValueError):
+            print(f"resume: {self.folder} has no identity; starting afresh", flush=True)
+            return _remove(self.folder)
+        if stored != current:
+            changed = ", ".join(sorted(k for k in {*stored, *current} if stored.get(k) != current.get(k)))
+            aside = self._aside(stored)
+            _remove(aside)
+            self.folder.rename(aside)
+            print(
+                f"resume: {self.folder} was made with another {changed}; set aside as {aside.name}, starting afresh",
+                flush=True,
+            )
+
+    def _aside(self, identity: Mapping[str, str]) -> Path:
+        return self.folder.with_name(f"{self.folder.name}.{digest(identity)}")
 
     def path(self, name: str) -> Path:
         """The file of piece ``name``; it exists once the piece was finished."""
         return self.folder / name
 
     def finish(self) -> None:
-        """The stage is done: remove the folder, its pieces, and the lock."""
+        """The stage is done: remove the folder, what was set aside, and the lock."""
         self.clear()
+        for aside in self.folder.parent.glob(f"{self.folder.name}.{'[0-9a-f]' * 16}"):
+            _remove(aside)
         self.folder.with_name(f"{self.folder.name}.lock").unlink(missing_ok=True)
         self._lock.close()
 
     def clear(self) -> None:
         """Remove the folder and its pieces."""
-        if self.folder.exists():
-            # the manifest last: pieces without one are nobody's
-            for file in sorted(self.folder.iterdir(), key=lambda file: file.name == MANIFEST):
-                file.unlink(missing_ok=True)
-            self.folder.rmdir()
+        _remove(self.folder)
+
+
+def _remove(folder: Path) -> None:
+    if folder.exists():
+        # the manifest last: pieces without one are nobody's
+        for file in sorted(folder.iterdir(), key=lambda file: file.name == MANIFEST):
+            file.unlink(missing_ok=True)
+        folder.rmdir()

@@ -1,8 +1,10 @@
 """Files appear whole or not at all; resume points belong to one identity."""
 
 import os
+import re
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -31,12 +33,22 @@ def test_a_process_killed_while_writing_leaves_the_old_file(tmp_path):
     assert read_json(path) == {"x": 1}
 
 
-def test_resume_state_is_kept_for_the_same_identity_and_refused_for_another(tmp_path, capsys):
-    first = ResumePoint(tmp_path / "r", {"config": {"n": 1}, "code": "a"})
-    first.path("piece").write_text("done")
-    assert ResumePoint(tmp_path / "r", {"config": {"n": 1}, "code": "a"}).path("piece").exists()
-    assert not ResumePoint(tmp_path / "r", {"config": {"n": 1}, "code": "b"}).path("piece").exists()
-    assert "was made with another code; starting afresh" in capsys.readouterr().out
+def test_resume_state_is_kept_for_its_identity_and_set_aside_for_another(tmp_path, capsys):
+    one, other = {"config": {"n": 1}, "code": "a"}, {"config": {"n": 1}, "code": "b"}
+    ResumePoint(tmp_path / "r", one).path("piece").write_text("done")
+    assert ResumePoint(tmp_path / "r", one).path("piece").exists()
+    assert not ResumePoint(tmp_path / "r", other).path("piece").exists()
+    assert re.search(r"was made with another code; set aside as r\.\w{16}, starting afresh", capsys.readouterr().out)
+    assert ResumePoint(tmp_path / "r", one).path("piece").read_text() == "done"
+    assert "which was set aside" in capsys.readouterr().out
+
+
+def test_a_stage_that_is_done_leaves_nothing_aside(tmp_path):
+    for code in "aba":
+        point = ResumePoint(tmp_path / "r", {"code": code})
+    ResumePoint(tmp_path / "r_too", {"code": "a"})
+    point.finish()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["r_too", "r_too.lock"]
 
 
 def test_a_damaged_identity_is_refused(tmp_path):
@@ -67,3 +79,23 @@ def test_a_stopwatch_accounts_for_startup_arithmetic_and_io(tmp_path):
     row = read_json(tmp_path / "job.json")
     assert row["job"] == "job" and row["startup_s"] > 0 and row["peak_mb"] > 1
     assert row["startup_s"] + row["arithmetic_s"] + row["io_s"] <= row["wall_s"] + 0.005  # rounding, 1 ms each
+
+
+def test_a_stopwatch_counts_the_inner_work_once_and_goes_on_where_it_was(tmp_path):
+    first = Stopwatch("job")
+    with first.arithmetic():
+        time.sleep(0.02)
+        with first.io():
+            time.sleep(0.05)
+        first.images += 7
+        spent = first.spent()  # as a checkpoint asks, in the middle of the work
+    assert 0.02 <= spent["arithmetic"] < 0.05 <= spent["io"]
+    second = Stopwatch("job")
+    second.before |= spent
+    with second.arithmetic():
+        time.sleep(0.02)
+    second.images += 3
+    second.write(tmp_path)
+    row = read_json(tmp_path / "job.json")
+    assert row["arithmetic_s"] >= spent["arithmetic"] + 0.019 and row["wall_s"] > spent["wall"]
+    assert row["images_per_s"] == pytest.approx(10 / row["arithmetic_s"], rel=0.05)

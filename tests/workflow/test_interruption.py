@@ -46,7 +46,7 @@ def test_state_of_other_code_is_refused_and_said(fresh):
     fresh.snakemake("--unlock")
     fresh.snakemake("results/smoke/networks/edm.safetensors")
     log = fresh.results("logs/train_edm.log").read_text()
-    assert "was made with another code; starting afresh" in log and "resume: continuing" not in log
+    assert "was made with another code; set aside as" in log and "resume: continuing" not in log
 
 
 def test_after_ctrl_c_the_same_command_goes_on_and_the_numbers_are_the_same(fresh, finished):

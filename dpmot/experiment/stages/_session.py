@@ -24,6 +24,8 @@ from dpmot.experiment.records import (
 )
 from dpmot.experiment.sources import code_digest
 
+SPENT = "spent"  # seconds of the parts of an interrupted job
+
 
 class Fault(ArithmeticError):
     """Numbers that are NaN or infinite; ``batch`` is what they came from, kept for whoever looks for the cause."""
@@ -42,9 +44,13 @@ def session(job: Mapping, layout, inputs: Sequence[Path] = ()) -> Iterator["Sess
     """
     watch = Stopwatch(job["name"])
     torch.set_num_threads(job.get("threads", 1))
+    for path in inputs:
+        if not Path(path).is_file():
+            raise FileNotFoundError(f"{path} is not there: run the stage that writes it, or all with `snakemake`")
     identity = {"config": job, "code": code_digest(job["code"]), "inputs": [file_digest(path) for path in inputs]}
     identity["environment"] = environment(job.get("threads", 1), job.get("device", "cpu"))
     running = Session(watch, ResumePoint(layout.resume(job["name"]), identity))
+    watch.before |= running.kept_json(SPENT) or {}
     try:
         yield running
     except Fault as fault:
@@ -76,6 +82,7 @@ class Session:
         if path.exists():
             os.replace(path, _previous(path))
         self.save(path, tensors, metadata)
+        self._keep_json(SPENT, self.watch.spent())
 
     def kept(self, name: str) -> tuple[dict[str, Tensor], dict[str, str]] | None:
         """A piece under the resume point, the one before it if that is damaged, or None; what is damaged is said."""
@@ -92,6 +99,10 @@ class Session:
 
     def keep_json(self, name: str, value: object) -> None:
         """The same for a value in JSON."""
+        self._keep_json(name, value)
+        self._keep_json(SPENT, self.watch.spent())
+
+    def _keep_json(self, name: str, value: object) -> None:
         write_json(self.resume.path(f"{name}.json"), {"content": digest(value), "value": value})
 
     def kept_json(self, name: str) -> object | None:
