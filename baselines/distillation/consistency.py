@@ -36,7 +36,7 @@ def train(
     Args:
         teacher: its Heun steps define the trajectories.
         chain: the teacher's, for its finest and coarsest level.
-        images: training images (N, *S) in [-1, 1].
+        images: training images (N, *S), in [-1, 1] or as stored, uint8.
         schedule: of the training.
         seed: training seed.
         labels: of the images, (N,), for a teacher that takes classes.
@@ -51,7 +51,9 @@ def train(
     """
     if levels < 2:
         raise ValueError(f"Consistency distillation needs at least 2 levels, got {levels}")
-    grid = images.new_tensor(karras(levels, chain.sigma_max, chain.sigma_min)[:-1])
+    grid = torch.as_tensor(
+        karras(levels, chain.sigma_max, chain.sigma_min)[:-1], dtype=torch.float32, device=images.device
+    )
     student = copy.deepcopy(teacher)
 
     def loss_at(step: int) -> Losses:

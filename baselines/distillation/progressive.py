@@ -33,7 +33,7 @@ def train(
     Args:
         teacher: its first stage takes 2 * step_counts[0] steps.
         chain: the teacher's; its grid of that many steps is the first.
-        images: training images (N, *S) in [-1, 1].
+        images: training images (N, *S), in [-1, 1] or as stored, uint8.
         schedule: of each stage.
         seed: training seed.
         labels: of the images, (N,), for a teacher that takes classes.
@@ -44,7 +44,7 @@ def train(
         Averaged weights per step count.
     """
     students: dict[int, dict[str, Tensor]] = {}
-    finest = images.new_tensor(chain.grid(2 * step_counts[0], chain.sigma_max))
+    finest = torch.as_tensor(chain.grid(2 * step_counts[0], chain.sigma_max), dtype=torch.float32, device=images.device)
     for count in step_counts:
         student = copy.deepcopy(teacher)
         grid = finest[:: step_counts[0] // count]  # 2 count steps

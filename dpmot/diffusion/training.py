@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from dpmot import seeds
+from dpmot.images import to_float
 from dpmot.sealed import Checkpoint
 
 
@@ -86,7 +87,13 @@ class Losses(NamedTuple):
 
 
 def batch_of(images: Tensor, *key: int | str, size: int) -> Batch:
-    """The random batch of the step that ``key`` names."""
+    """The random batch of the step that ``key`` names.
+
+    Args:
+        images: (N, *S) in [-1, 1], or as stored, uint8 (N, C, H, W): then only the batch becomes floats.
+        key: of the stream.
+        size: B.
+    """
     stream = seeds.generator(*key)
     rows = torch.from_numpy(stream.integers(len(images), size=size))
     noise = torch.from_numpy(stream.standard_normal((size, *images.shape[1:]), dtype="float32"))
@@ -94,7 +101,8 @@ def batch_of(images: Tensor, *key: int | str, size: int) -> Batch:
     below_one = 1 - torch.finfo(noise.dtype).eps / 2  # rounding to float32 could reach 1, which is no level
     drawn = noise, u.to(noise.dtype).clamp(max=below_one), rows
     noise, u, rows = (one.to(images.device) for one in drawn)
-    return Batch(images[rows], noise, u, rows)
+    x0 = images[rows]
+    return Batch(to_float(x0) if x0.dtype == torch.uint8 else x0, noise, u, rows)
 
 
 def fit(

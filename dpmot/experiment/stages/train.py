@@ -79,7 +79,7 @@ def _load(job: Mapping, parts: Mapping) -> tuple[dict, dict]:
 
 def _train(job: Mapping, layout, stage, parts: Mapping) -> tuple[dict, dict]:
     card, device = job["card"], chosen(job["device"])
-    images = parts["A"].floats.to(device)
+    images = parts["A"].raw.to(device)
     facts = _facts(job, parts, unet=card.get("unet", {}))
     _check_classes(network.classes(facts), parts, f"networks.{job['network']}.unet")
     labels = parts["A"].labels.to(device) if network.classes(facts) else None
@@ -119,7 +119,7 @@ def _distil(job: Mapping, layout, stage, part: Part) -> tuple[dict, dict]:
         weights = method.train(
             teacher.denoiser(0),
             teacher.chain,
-            part.floats.to(device),
+            part.raw.to(device),
             split(card["training"])[0],
             seed=job["seed"],
             labels=part.labels.to(device) if teacher.classes else None,
