@@ -77,7 +77,8 @@ def sampled_from(job):
 
 
 MEASURE = jobs.measure(EXPERIMENT)
-VIT = [Path(EXPERIMENT["vit"]["weights"]) / name for name in ("config.json", "model.safetensors")] if "vit" in EXPERIMENT["features"] else []
+VIT = [Path(EXPERIMENT["vit"]["weights"]) / name for name in ("config.json", "model.safetensors", "preprocessor_config.json")] if "vit" in EXPERIMENT["features"] else []
+VIT = [file for file in VIT if file.is_file()]  # the last need not be there
 GPU = int(EXPERIMENT["device"] != "cpu")  # one job at a time uses it: profiles/default has one, --resources gpu=2 two
 CLASSIFIER = [LAYOUT.classifier] if jobs.needs_classifier(EXPERIMENT) else []
 

@@ -202,8 +202,8 @@ def data_root(explicit: Path | str | None, *, files: Sequence[str]) -> Path:
     return Path(given)
 
 
-def require(paths: Sequence[Path]) -> None:
-    """Check that every file is there.
+def require(paths: Sequence[Path], *, remedy: str = "") -> None:
+    """Check that every file is there; ``remedy`` is what else can be done about one that is not.
 
     Raises:
         MissingData: names the files that are not.
@@ -211,4 +211,5 @@ def require(paths: Sequence[Path]) -> None:
     missing = [path for path in paths if not path.exists()]
     if missing:
         names = ", ".join(path.name for path in missing)
-        raise MissingData(f"Missing in {missing[0].parent}: {names}; put it there, or set DPMOT_DATA to another folder")
+        told = f"Missing in {missing[0].parent}: {names}; put it there, or set DPMOT_DATA to another folder"
+        raise MissingData(f"{told}, or {remedy}" if remedy else told)

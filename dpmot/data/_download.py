@@ -43,6 +43,8 @@ def download(files: Mapping[Path, Remote], *, timeout: float = 60) -> None:
         ValueError: a file arrived whole but is not the published one; it is removed.
     """
     for path, remote in files.items():
+        if path.exists():  # whole, or it would not have its name; a folder that is only read needs no lock
+            continue
         path.parent.mkdir(parents=True, exist_ok=True)
         with exclusive(path):
             if not path.exists():

@@ -205,14 +205,25 @@ def missing_data(config: Mapping) -> str | None:
         paths = module.expected(
             Path(root) if root else None, **{key: config["dataset_options"][key] for key in choosing}
         )
-        if not (config["download"] and hasattr(module, "download")):
-            require(paths)
+        fetched = hasattr(module, "download")
+        if not (config["download"] and fetched):
+            require(paths, remedy="set download: true to fetch it" if fetched else "")
         for name in config["features"]:
             if files := plugins.constant("features", name, "EXPECTED"):
                 require([data_root(root, files=files) / file for file in files])
-    except MissingData as error:
+        if not config["download"]:
+            _require_weights(config)
+    except (MissingData, FileNotFoundError) as error:
         return str(error)
     return None
+
+
+def _require_weights(config: Mapping) -> None:
+    """Weights of features that lie in no data root, before hours of training; they are asked for by importing torch."""
+    given = {"inception": {"weights": config.get("inception_weights")}, "clip": {}}
+    for name, options in given.items():
+        if name in config["features"]:
+            plugins.find("features", name).resolve_weights(**options)
 
 
 def _described(network: Mapping, where: str) -> dict:

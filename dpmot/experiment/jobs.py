@@ -99,6 +99,7 @@ def prepare(config: Mapping) -> dict:
         "root": config.get("data_root"),
         "download": config["download"],
         "scale": config["scale"],
+        "classes": needs_classifier(config),
         "code": [f"{STAGES}.prepare", plugins.module_name("data", config["dataset"])],
     }
 

@@ -135,6 +135,12 @@ def test_a_file_that_is_there_is_not_asked_for(tmp_path, serve):
     assert server.asked == [] and (tmp_path / "file.bin").read_bytes() == b"mine"
 
 
+def test_a_file_that_is_there_needs_no_lock_beside_it(tmp_path, monkeypatch):
+    (tmp_path / "file.bin").write_bytes(b"mine")  # in a folder that may only be read
+    monkeypatch.setattr("dpmot.data._download.exclusive", lambda path: pytest.fail("a lock was asked for"))
+    download({tmp_path / "file.bin": Remote("http://127.0.0.1:9/file.bin", "0" * 64, 10)})
+
+
 def test_two_processes_that_want_one_file_fetch_it_once(tmp_path, serve):
     server = serve()
     address, digest, size = server.remote.address, server.remote.sha256, server.remote.size

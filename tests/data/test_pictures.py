@@ -203,6 +203,13 @@ def test_a_folder_that_cannot_be_written_says_what_to_set(tmp_path, pictures, mo
         folder.load(root=tmp_path, size=8)
 
 
+def test_copies_that_may_only_be_read_are_read(tmp_path, pictures, monkeypatch):
+    write_all(tmp_path / "images", pictures)
+    made = folder.load(root=tmp_path, size=8).images.copy()
+    monkeypatch.setattr(_pictures, "exclusive", lambda path: pytest.fail("a lock was asked for"))
+    np.testing.assert_array_equal(folder.load(root=tmp_path, size=8).images, made)
+
+
 def test_two_processes_that_prepare_one_set_do_not_collide(tmp_path):
     pictures = {f"{i}.png": encoded(smooth(200, 200, i)) for i in range(120)}
     write_all(tmp_path / "images", pictures)

@@ -199,6 +199,27 @@ def test_prepare_names_the_missing_file_and_downloads_only_when_asked(tmp_path, 
         assert len(asked) == count
 
 
+def test_a_set_that_can_be_fetched_says_so(tmp_path):
+    assert missing_data(planned("mnist", f"data_root={tmp_path}")).endswith("or set download: true to fetch it")
+    assert "download" not in missing_data(planned("ffhq", f"data_root={tmp_path}"))
+
+
+def test_weights_of_inception_are_asked_for_before_anything_is_trained(tmp_path, monkeypatch):
+    monkeypatch.delenv("DPMOT_INCEPTION", raising=False)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    base = ROOT / "config" / "smoke.yaml"
+    assert "No Inception weights: give their path" in missing_data(load([base], ["features=[inception]"]))
+    assert missing_data(load([base], ["features=[inception]", "download=true"])) is None
+    assert missing_data(load([base])) is None
+
+
+def test_one_class_and_a_classifier_do_not_go_together(tmp_path):
+    options = {"of": "ffhq", "shape": [1, 8, 8], "num_images": [30, 30, 30], "num_classes": 1}
+    config = load([ROOT / "config" / "smoke.yaml"], ["dataset=stand_in", f"dataset_options={json.dumps(options)}"])
+    with pytest.raises(ValueError, match="has one class, its classifier would need two: give `features:` without"):
+        prepare.run(jobs.prepare(config), jobs.Layout(tmp_path))
+
+
 def test_what_is_missing_depends_on_the_options(tmp_path):
     (tmp_path / "celeba").mkdir()
     with_classes, without = (

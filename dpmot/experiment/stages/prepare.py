@@ -20,6 +20,11 @@ def run(job: Mapping, layout) -> None:
             if job["download"] and hasattr(module, "download"):
                 module.download(root)
             data = module.load(root=root, **job["options"])
+        if job["classes"] and data.num_classes < 2:
+            raise ValueError(
+                f"{data.name} has one class, its classifier would need two: give `features:` without classifier, e.g. "
+                "[thumbnails] or [inception], or classes (subfolders of a folder, attributes of celeba)"
+            )
         tensors = {}
         for name in "ABC":
             images, labels = data.part(name)
