@@ -9,7 +9,7 @@ from dpmot import __version__
 from dpmot.diffusion import published
 from dpmot.experiment import jobs
 from dpmot.experiment.config import describe, load, missing_data
-from dpmot.experiment.cost import cost
+from dpmot.experiment.cost import cost, training_cost
 
 DEFAULT = "config/digits.yaml"
 VERBS = {
@@ -139,6 +139,8 @@ def main(arguments: list[str] | None = None) -> int:
             return 0
         subject = [options.name] if "name" in options else []
         job = getattr(jobs, options.verb)(config, *subject)
+        if options.verb == "train" and (told := training_cost(config, options.name)):
+            print(told, flush=True)
         layout = jobs.Layout(options.results / config["experiment"])
         jobs.record(config, layout)
         stage = importlib.import_module(f"{jobs.STAGES}.{job['stage']}")

@@ -2,11 +2,14 @@
 
 import csv
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from dpmot import plugins
 from dpmot.experiment import grid
-from dpmot.experiment.jobs import couple
+from dpmot.experiment.config import DEFAULTS
+from dpmot.experiment.jobs import couple, scientific, select
 from dpmot.experiment.scale import stand_in_shape
+from dpmot.files import read_json
 
 RATE = 6e10  # operations a second of two cores: 19.8 billion a step of Fashion-MNIST's network, .66 s on each of them
 
@@ -14,8 +17,9 @@ RATE = 6e10  # operations a second of two cores: 19.8 billion a step of Fashion-
 def cost(config: Mapping) -> str:
     """What a run from empty spends, in one line: images seen in training, network evaluations, transport problems.
 
-    What students ask their teachers is left out. The minutes are those of the committed run; where there is none, the
-    operations of the networks are counted on their shapes and divided by what two cores do.
+    What students ask their teachers is left out; the search for sigma_M* counts whole, and may end sooner. The minutes
+    are those of the committed run, if it was of this configuration; else the operations of the networks are counted on
+    their shapes and divided by what two cores do.
     """
     trained = {name: card for name, card in config["networks"].items() if "training" in card and "weights" not in card}
     seen = {name: _seen(card) for name, card in trained.items()}
@@ -25,12 +29,30 @@ def cost(config: Mapping) -> str:
         f"{config['experiment']}: {len(trained)} networks see {sum(seen.values()):,} images in training{students}, "
         f"samples take {sum(drawn.values()):,} network evaluations, {len(grid.problems(config))} transport problems"
     )
-    timed = plugins.ROOT / "results" / "reference" / config["experiment"] / "timings.csv"
-    if not timed.exists():
+    committed = plugins.ROOT / "results" / "reference" / config["experiment"]
+    timed = committed / "timings.csv"
+    if not timed.exists() or not _was_of(committed, config):
         return f"{line}; how long that takes was not measured{_counted(config, seen, drawn)}"
     with timed.open(encoding="utf-8", newline="") as file:
         seconds = sum(float(row["wall_s"]) for row in csv.DictReader(file))
     return f"{line}; the committed run took {seconds / 60:.0f} minutes of work on one core, jobs side by side"
+
+
+def training_cost(config: Mapping, name: str) -> str:
+    """What one network's training from its start spends, in one line; "" where it is loaded or known exactly."""
+    card = config["networks"][name]
+    if "training" not in card or "weights" in card:
+        return ""
+    seen = _seen(card)
+    counted = _counted(config, {name: seen}, dict.fromkeys(config["networks"], 0))
+    return f"{name}: sees {seen:,} images{counted}"
+
+
+def _was_of(committed: Path, config: Mapping) -> bool:
+    """Whether a committed run was of this configuration, but for its pages and how its keys were chosen."""
+    ran = {**DEFAULTS, **read_json(committed / "experiment.json")}
+    one, other = ({**scientific(each), "scale": "", "weights": ""} for each in (ran, config))
+    return one == other
 
 
 def _seen(card: Mapping) -> int:
@@ -39,11 +61,14 @@ def _seen(card: Mapping) -> int:
 
 
 def _drawn(config: Mapping) -> dict[str, int]:
-    """Evaluations of each network for samples and for the coupling, strips left out."""
+    """Evaluations of each network for samples, sigma_M* and the coupling, strips left out."""
     spent = dict.fromkeys(config["networks"], 0)
     for name, method in config["methods"].items():
         evaluations = sum(cell["nfe"] for cell in grid.cells(config, name) if not cell["reason"])
         spent[method["network"]] += evaluations * config["num_samples"]
+    if "selection" in config:
+        job = select(config)
+        spent[job["network"]] += sum(cell["nfe"] for cell in job["cells"]) * job["num_samples"]
     if "coupling" in config:
         job = couple(config)
         for one in job["samples"].values():  # each noise and its moves
@@ -60,7 +85,7 @@ def _counted(config: Mapping, seen: Mapping[str, int], drawn: Mapping[str, int])
     training, sampling, gpu = _operations(unets, shape, seen, drawn)
     if gpu and config["device"] == "auto":
         return ""
-    told = [f"{_time(training)} of training"] * bool(training) + [f"{_time(sampling)} of sampling"]
+    told = [f"{_time(training)} of training"] * bool(training) + [f"{_time(sampling)} of sampling"] * bool(sampling)
     return f"; its networks' operations are {' and '.join(told)} at {RATE / 1e9:.0f} billion a second, as two cores do"
 
 

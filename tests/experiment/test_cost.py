@@ -7,7 +7,7 @@ import pytest
 from dpmot.diffusion.flops import TRAINING, evaluation
 from dpmot.experiment import grid
 from dpmot.experiment.config import load
-from dpmot.experiment.cost import RATE, cost
+from dpmot.experiment.cost import RATE, cost, training_cost
 from dpmot.plugins import ROOT
 
 
@@ -22,8 +22,29 @@ def test_images_and_evaluations_are_counted():
     assert f"3 networks see {2 * 200 * 64 + 2 * 30 * 64:,} images" in told  # two networks, a student of two stages
     cells = [cell for name in config["methods"] for cell in grid.cells(config, name)]
     spent = config["num_samples"] * sum(cell["nfe"] for cell in cells if not cell["reason"])
+    searched = config["selection"]  # with as many samples as a method has in all
+    spent += config["num_samples"] * len(config["sample_seeds"]) * searched["nfe"] * len(searched["sigmas"])
     assert f"samples take {spent:,} network evaluations" in told
     assert "was not measured" in told and "billion" not in told  # digits' shape is not known before they are read
+
+
+def test_one_training_states_its_own_cost():
+    config = load([ROOT / "config" / "cifar10.yaml"])
+    told = training_cost(config, "edm")
+    assert told.startswith("edm: sees 51,200,000 images; its networks' operations are ") and "sampling" not in told
+    assert training_cost(load([ROOT / "config" / "fashion_mnist.yaml"]), "edm") == ""  # loaded
+
+
+def test_the_search_for_sigma_star_is_counted():
+    without, whole = of("fashion_mnist", "selection={sigmas: [1]}"), of("fashion_mnist")
+    first, second = (int(re.search(r"take ([\d,]+) network", told)[1].replace(",", "")) for told in (without, whole))
+    assert second - first == 5 * 1000 * 50  # five more candidates
+
+
+def test_minutes_are_told_of_the_same_configuration_only():
+    minutes = "the committed run took 52 minutes of work"
+    assert minutes in of("digits") and minutes in of("digits", "figures=[]")
+    assert minutes not in of("digits", "num_samples=50000") and "was not measured" in of("digits", "num_samples=50000")
 
 
 def test_operations_of_large_experiments_are_counted_on_shapes(monkeypatch):
