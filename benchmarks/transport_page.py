@@ -66,6 +66,8 @@ def page(folder: Path) -> str:
     parts += [
         "does; the fastest peer's bound is the least of theirs. The whole fit goes on until a certificate is likely."
     ]
+    if rows.case.str.startswith("cifar10").any():
+        parts += ["", "Of CIFAR-10's 50,000 training images 86 were JPEG copies here, not the authors' pixels."]
     for target in sorted(rows.target.unique(), reverse=True):
         parts += [
             "",

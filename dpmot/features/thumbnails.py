@@ -1,7 +1,7 @@
 """Pixels averaged over an 8 x 8 grid of blocks: a Frechet distance of pixels that a few thousand samples can bear.
 
 The 3072 numbers of a 32 x 32 image would need 18,432 samples for an unbiased distance (``dpmot.metrics.frechet``), the
-192 of its thumbnail need 1,152. Noise of level sigma is seen at sigma / 4 there.
+192 of its thumbnail need 1,152; noise of level sigma is seen there at sigma / 4.
 """
 
 import numpy as np
