@@ -12,7 +12,7 @@ from pathlib import Path
 
 from dpmot.diffusion.published import weights_file
 from dpmot.experiment import jobs
-from dpmot.experiment.config import ConfigError, combined, missing_data, typed, validate
+from dpmot.experiment.config import ConfigError, combined, missing_data, missing_weights, typed, validate
 from dpmot.experiment.cost import cost
 from dpmot.experiment.sources import closure
 
@@ -44,7 +44,7 @@ def code(*modules):
 
 def parameters(job):
     """A job as text: a change of its part of the configuration re-runs it."""
-    return json.dumps({key: value for key, value in job.items() if key not in ("code", "all_code", "download")}, sort_keys=True)
+    return json.dumps({key: value for key, value in job.items() if key not in ("code", "all_code", "download", "classes")}, sort_keys=True)
 
 
 def page_code(wildcards):
@@ -104,7 +104,7 @@ if ABSENT:
 
 
 onstart:
-    if ABSENT:
+    if ABSENT or (ABSENT := missing_weights(EXPERIMENT)):
         raise SystemExit(f"config: {ABSENT}")
     print(cost(EXPERIMENT), file=sys.stderr)
     jobs.record(EXPERIMENT, LAYOUT)

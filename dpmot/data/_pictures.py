@@ -13,6 +13,7 @@ import re
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -281,8 +282,9 @@ def decoded(source: Source, *, shape: tuple[int, int, int], name: str, options: 
         return file.exists() and manifest.exists() and _same(read_json(manifest), made_from)
 
     try:
-        if made():  # the manifest comes last: what it stands beside is whole, and needs no lock to be read
-            return _mapped(file, read_json(manifest)["sha256"])
+        if made():
+            with suppress(ValueError):  # without a lock another process may have been between the two files
+                return _mapped(file, read_json(manifest)["sha256"])
         with exclusive(file):
             if not made():
                 _decode(source, file, shape)

@@ -1,7 +1,7 @@
 """The configuration of an experiment: read, completed with defaults, and refused in one clear line if wrong.
 
 The Snakefile calls :func:`validate` before the workflow is built, the command line calls :func:`load`; both see the
-same rules. Nothing here imports torch.
+same rules. Importing it imports no torch.
 """
 
 import copy
@@ -211,19 +211,24 @@ def missing_data(config: Mapping) -> str | None:
         for name in config["features"]:
             if files := plugins.constant("features", name, "EXPECTED"):
                 require([data_root(root, files=files) / file for file in files])
-        if not config["download"]:
-            _require_weights(config)
-    except (MissingData, FileNotFoundError) as error:
+    except MissingData as error:
         return str(error)
     return None
 
 
-def _require_weights(config: Mapping) -> None:
-    """Weights of features that lie in no data root, before hours of training; they are asked for by importing torch."""
+def missing_weights(config: Mapping) -> str | None:
+    """What weights of features are not there that lie in no data root; None where none is missing, or it is fetched.
+
+    Imports torch where such features are asked for: for the start of a run, before hours of training.
+    """
     given = {"inception": {"weights": config.get("inception_weights")}, "clip": {}}
-    for name, options in given.items():
-        if name in config["features"]:
-            plugins.find("features", name).resolve_weights(**options)
+    try:
+        for name in given if not config["download"] else ():
+            if name in config["features"]:
+                plugins.find("features", name).resolve_weights(**given[name])
+    except (OSError, ValueError) as error:
+        return str(error)
+    return None
 
 
 def _described(network: Mapping, where: str) -> dict:

@@ -12,6 +12,7 @@ from dpmot.experiment.scale import stand_in_shape
 from dpmot.files import read_json
 
 RATE = 6e10  # operations a second of two cores: 19.8 billion a step of Fashion-MNIST's network, .66 s on each of them
+ASKED = " (students ask their teachers besides)"
 
 
 def cost(config: Mapping) -> str:
@@ -24,7 +25,7 @@ def cost(config: Mapping) -> str:
     trained = {name: card for name, card in config["networks"].items() if "training" in card and "weights" not in card}
     seen = {name: _seen(card) for name, card in trained.items()}
     drawn = _drawn(config)
-    students = " (students ask their teachers besides)" if any("teacher" in card for card in trained.values()) else ""
+    students = ASKED if any("teacher" in card for card in trained.values()) else ""
     line = (
         f"{config['experiment']}: {len(trained)} networks see {sum(seen.values()):,} images in training{students}, "
         f"samples take {sum(drawn.values()):,} network evaluations, {len(grid.problems(config))} transport problems"
@@ -45,7 +46,7 @@ def training_cost(config: Mapping, name: str) -> str:
         return ""
     seen = _seen(card)
     counted = _counted(config, {name: seen}, dict.fromkeys(config["networks"], 0))
-    return f"{name}: sees {seen:,} images{counted}"
+    return f"{name}: sees {seen:,} images{ASKED if 'teacher' in card else ''}{counted}"
 
 
 def _was_of(committed: Path, config: Mapping) -> bool:
@@ -80,7 +81,8 @@ def _drawn(config: Mapping) -> dict[str, int]:
 def _counted(config: Mapping, seen: Mapping[str, int], drawn: Mapping[str, int]) -> str:
     shape = config["dataset_options"].get("shape") or stand_in_shape(config)
     unets = {name: _unet(config, card) for name, card in config["networks"].items()}
-    if not shape or config["device"] == "cuda" or any(unets[name] is None for name in drawn if drawn[name]):
+    asked = {*seen, *(name for name, number in drawn.items() if number)}
+    if not shape or config["device"] == "cuda" or any(unets[name] is None for name in asked):
         return ""
     training, sampling, gpu = _operations(unets, shape, seen, drawn)
     if gpu and config["device"] == "auto":

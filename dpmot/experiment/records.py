@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import platform
 import resource
 import sys
@@ -16,6 +17,7 @@ import psutil
 from dpmot.files import atomic, locked, read_json, write_json  # noqa: F401 - stages take them from here
 
 MANIFEST = "identity.json"
+ASIDE = 3
 PACKAGES = ("numpy", "scikit-learn", "scipy", "torch", "torch-fidelity", "torchvision", "transformers")
 
 
@@ -54,7 +56,8 @@ def environment(threads: int, device: str = "cpu") -> dict[str, str]:
 class Stopwatch:
     """Where a job's wall time went: start-up (interpreter and imports), arithmetic, input and output.
 
-    ``images`` counts those that a training has seen. What an interrupted job had spent is carried on.
+    ``images`` counts those that a training has seen. What an interrupted job had spent at its last checkpoint is
+    carried on.
     """
 
     def __init__(self, job: str) -> None:
@@ -64,7 +67,7 @@ class Stopwatch:
         self.seconds, self.images = {"arithmetic": 0.0, "io": 0.0}, 0
         self._doing: list[str] = []  # the contexts entered, the innermost last
         self._since = time.perf_counter()
-        self.before = {"startup": 0.0, "arithmetic": 0.0, "io": 0.0, "wall": 0.0, "images": 0}
+        self._before = {"startup": 0.0, "arithmetic": 0.0, "io": 0.0, "wall": 0.0, "images": 0, "peak_mb": 0.0}
 
     def _account(self) -> None:
         now = time.perf_counter()
@@ -90,19 +93,24 @@ class Stopwatch:
         """Context: reading and writing files."""
         return self._measure("io")
 
+    def go_on(self, spent: Mapping[str, float]) -> None:
+        """Add to what an earlier part of the job had :meth:`spent`."""
+        self._before |= spent
+
     def spent(self) -> dict[str, float]:
-        """Seconds and images so far, those before interruptions included."""
+        """Seconds, images and peak memory so far, those before interruptions included."""
         self._account()
         now = {"startup": self.startup, **self.seconds, "wall": time.time() - self.born, "images": self.images}
-        return {key: self.before[key] + value for key, value in now.items()}
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform != "darwin" else 1024**2)
+        summed = {key: self._before[key] + value for key, value in now.items()}
+        return {**summed, "peak_mb": max(peak, self._before["peak_mb"])}
 
     def write(self, folder: Path) -> None:
         """Write ``folder/<job>.json``: seconds (start-up, arithmetic, io, wall), peak memory in MB, images a second."""
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform != "darwin" else 1024**2)
         spent = self.spent()
         row = {"job": self.job}
         row |= {f"{key}_s": round(spent[key], 3) for key in ("startup", "arithmetic", "io", "wall")}
-        row["peak_mb"] = round(peak, 1)
+        row["peak_mb"] = round(spent["peak_mb"], 1)
         if spent["images"]:
             row["images_per_s"] = round(spent["images"] / spent["arithmetic"], 1)
         write_json(Path(folder) / f"{self.job}.json", row)
@@ -112,9 +120,9 @@ class ResumePoint:
     """A side folder with the finished pieces of one stage, valid for one identity only.
 
     ``identity`` names everything the pieces depend on (config, code, input files). State that was made by another
-    identity is not used: it is set aside, which is said, and found again by its own identity until the stage is done.
-    No rule of the workflow declares the folder, so Snakemake never deletes it. One process at a time: a lock that the
-    system takes back when the process ends.
+    identity is not used: it is set aside, which is said, and found again by its own identity; of such states the last
+    ``ASIDE`` are kept. No rule of the workflow declares the folder, so Snakemake never deletes it. One process at a
+    time: a lock that the system takes back when the process ends.
 
     Raises:
         ValueError: another process uses the folder.
@@ -145,6 +153,10 @@ class ResumePoint:
             aside = self._aside(stored)
             _remove(aside)
             self.folder.rename(aside)
+            os.utime(aside)
+            others = self.folder.parent.glob(f"{self.folder.name}.{'[0-9a-f]' * 16}")
+            for old in sorted(others, key=lambda one: one.stat().st_mtime)[:-ASIDE]:
+                _remove(old)
             print(
                 f"resume: {self.folder} was made with another {changed}; set aside as {aside.name}, starting afresh",
                 flush=True,
@@ -158,10 +170,8 @@ class ResumePoint:
         return self.folder / name
 
     def finish(self) -> None:
-        """The stage is done: remove the folder, what was set aside, and the lock."""
+        """The stage is done: remove the folder, its pieces, and the lock."""
         self.clear()
-        for aside in self.folder.parent.glob(f"{self.folder.name}.{'[0-9a-f]' * 16}"):
-            _remove(aside)
         self.folder.with_name(f"{self.folder.name}.lock").unlink(missing_ok=True)
         self._lock.close()
 

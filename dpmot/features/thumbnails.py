@@ -5,6 +5,7 @@ The 3072 numbers of a 32 x 32 image would need 18,432 samples for an unbiased di
 """
 
 import numpy as np
+import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
@@ -13,6 +14,7 @@ from dpmot.features._images import as_images
 from dpmot.images import to_float
 
 SIDE = 8
+BLOCK = 1024  # images that are floats at once
 
 
 def extract(images: Tensor | np.ndarray) -> Features:
@@ -32,5 +34,5 @@ def extract(images: Tensor | np.ndarray) -> Features:
     height, width = images.shape[2:]
     if min(height, width) < SIDE:
         raise ValueError(f"Thumbnails are {SIDE} x {SIDE} means of pixels: images of {height} x {width} are too small")
-    small = adaptive_avg_pool2d(to_float(images), SIDE)
-    return Features(values=small.flatten(1).cpu().numpy(), extractor="thumbnails")
+    small = [adaptive_avg_pool2d(to_float(some), SIDE).flatten(1) for some in images.split(BLOCK)]
+    return Features(values=torch.cat(small).cpu().numpy(), extractor="thumbnails")

@@ -210,6 +210,22 @@ def test_copies_that_may_only_be_read_are_read(tmp_path, pictures, monkeypatch):
     np.testing.assert_array_equal(folder.load(root=tmp_path, size=8).images, made)
 
 
+def test_a_reader_between_the_copy_and_its_manifest_takes_its_turn(tmp_path, pictures, monkeypatch):
+    write_all(tmp_path / "images", pictures)
+    made = folder.load(root=tmp_path, size=8).images.copy()
+    mapped, asked = _pictures._mapped, []
+
+    def torn(file, digest):
+        asked.append(digest)
+        if len(asked) == 1:
+            raise ValueError("the copy is new, the manifest is not")
+        return mapped(file, digest)
+
+    monkeypatch.setattr(_pictures, "_mapped", torn)
+    np.testing.assert_array_equal(folder.load(root=tmp_path, size=8).images, made)
+    assert len(asked) == 2
+
+
 def test_two_processes_that_prepare_one_set_do_not_collide(tmp_path):
     pictures = {f"{i}.png": encoded(smooth(200, 200, i)) for i in range(120)}
     write_all(tmp_path / "images", pictures)

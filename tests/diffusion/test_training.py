@@ -13,6 +13,7 @@ from dpmot.diffusion.network import NetworkDenoiser
 from dpmot.diffusion.networks import ddpm, edm
 from dpmot.diffusion.training import Diverged, Losses, Schedule, batch_of, fit
 from dpmot.diffusion.unet import UNet
+from dpmot.images import to_float
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 IMAGES = torch.rand(40, 1, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
@@ -163,6 +164,12 @@ def test_a_batch_depends_on_its_key_only():
     assert not any(torch.equal(a, b) for a, b in zip(first, other, strict=True))
     x0, noise, u, _ = first
     assert x0.shape == noise.shape == (16, 1, 8, 8) and u.shape == (16,)
+
+
+def test_a_batch_of_stored_images_is_that_of_their_floats():
+    stored = torch.randint(256, (20, 1, 8, 8), dtype=torch.uint8)
+    one, other = (batch_of(images, 0, "training", 3, size=16) for images in (stored, to_float(stored)))
+    assert one.x0.dtype == torch.float32 and all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
 
 
 def test_the_uniforms_are_stratified_one_to_each_part_of_the_interval():

@@ -29,10 +29,15 @@ def test_images_and_evaluations_are_counted():
 
 
 def test_one_training_states_its_own_cost():
-    config = load([ROOT / "config" / "cifar10.yaml"])
+    config = load([ROOT / "config" / "cifar10.yaml"], ["device=cpu"])
     told = training_cost(config, "edm")
     assert told.startswith("edm: sees 51,200,000 images; its networks' operations are ") and "sampling" not in told
     assert training_cost(load([ROOT / "config" / "fashion_mnist.yaml"]), "edm") == ""  # loaded
+    student = "networks={student: {distillation: consistency, teacher: edm, training: {steps: 10}}}"
+    loaded = load(
+        [ROOT / "config" / "fashion_mnist_atoms.yaml"], [student]
+    )  # its teacher's U-Net is in no configuration
+    assert training_cost(loaded, "student") == "student: sees 1,280 images (students ask their teachers besides)"
 
 
 def test_the_search_for_sigma_star_is_counted():

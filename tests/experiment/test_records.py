@@ -43,12 +43,14 @@ def test_resume_state_is_kept_for_its_identity_and_set_aside_for_another(tmp_pat
     assert "which was set aside" in capsys.readouterr().out
 
 
-def test_a_stage_that_is_done_leaves_nothing_aside(tmp_path):
-    for code in "aba":
+def test_a_stage_that_is_done_leaves_what_is_aside_and_of_such_the_last_three_are_kept(tmp_path):
+    for code in "abcdef":
         point = ResumePoint(tmp_path / "r", {"code": code})
-    ResumePoint(tmp_path / "r_too", {"code": "a"})
+        point.path("piece").write_text(code)
     point.finish()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["r_too", "r_too.lock"]
+    assert not (tmp_path / "r").exists()
+    assert sorted(path.read_text() for path in tmp_path.glob("r.*/piece")) == ["c", "d", "e"]
+    assert ResumePoint(tmp_path / "r", {"code": "d"}).path("piece").read_text() == "d"
 
 
 def test_a_damaged_identity_is_refused(tmp_path):
@@ -91,7 +93,7 @@ def test_a_stopwatch_counts_the_inner_work_once_and_goes_on_where_it_was(tmp_pat
         spent = first.spent()  # as a checkpoint asks, in the middle of the work
     assert 0.02 <= spent["arithmetic"] < 0.05 <= spent["io"]
     second = Stopwatch("job")
-    second.before |= spent
+    second.go_on(spent)
     with second.arithmetic():
         time.sleep(0.02)
     second.images += 3

@@ -7,7 +7,7 @@ import pytest
 from dpmot import cli, plugins
 from dpmot.data import stand_in
 from dpmot.experiment import grid, jobs
-from dpmot.experiment.config import ConfigError, load, missing_data, validate
+from dpmot.experiment.config import ConfigError, load, missing_data, missing_weights, validate
 from dpmot.experiment.scale import patch
 from dpmot.experiment.stages import prepare
 from dpmot.plugins import ROOT
@@ -208,9 +208,9 @@ def test_weights_of_inception_are_asked_for_before_anything_is_trained(tmp_path,
     monkeypatch.delenv("DPMOT_INCEPTION", raising=False)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     base = ROOT / "config" / "smoke.yaml"
-    assert "No Inception weights: give their path" in missing_data(load([base], ["features=[inception]"]))
-    assert missing_data(load([base], ["features=[inception]", "download=true"])) is None
-    assert missing_data(load([base])) is None
+    assert "No Inception weights: give their path" in missing_weights(load([base], ["features=[inception]"]))
+    assert missing_weights(load([base], ["features=[inception]", "download=true"])) is None
+    assert missing_weights(load([base])) is None
 
 
 def test_one_class_and_a_classifier_do_not_go_together(tmp_path):

@@ -24,7 +24,7 @@ from dpmot.experiment.records import (
 )
 from dpmot.experiment.sources import code_digest
 
-SPENT = "spent"  # seconds of the parts of an interrupted job
+SPENT = ".spent"  # seconds of the parts of an interrupted job; no piece has such a name
 
 
 class Fault(ArithmeticError):
@@ -50,7 +50,7 @@ def session(job: Mapping, layout, inputs: Sequence[Path] = ()) -> Iterator["Sess
     identity = {"config": job, "code": code_digest(job["code"]), "inputs": [file_digest(path) for path in inputs]}
     identity["environment"] = environment(job.get("threads", 1), job.get("device", "cpu"))
     running = Session(watch, ResumePoint(layout.resume(job["name"]), identity))
-    watch.before |= running.kept_json(SPENT) or {}
+    watch.go_on(running.kept_json(SPENT) or {})
     try:
         yield running
     except Fault as fault:
@@ -98,7 +98,7 @@ class Session:
         return None
 
     def keep_json(self, name: str, value: object) -> None:
-        """The same for a value in JSON."""
+        """Put a value under the resume point, in JSON."""
         self._keep_json(name, value)
         self._keep_json(SPENT, self.watch.spent())
 

@@ -18,8 +18,8 @@ def run(job: Mapping, layout) -> None:
             if weights:
                 model = classifier.load(Path(weights))[0]
             else:
-                told = {"progress": True, "checkpoint": stage.checkpoint("classifier")}
-                model = classifier.train(parts["B"].raw, parts["B"].labels, seed=job["seed"], **told, **options)
+                options |= {"progress": True, "checkpoint": stage.checkpoint("classifier")}
+                model = classifier.train(parts["B"].raw, parts["B"].labels, seed=job["seed"], **options)
             facts = {}
             for name in "AC":
                 found = classifier.evaluate(model, parts[name].raw, parts[name].labels)
