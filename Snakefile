@@ -104,8 +104,8 @@ if ABSENT:
 
 
 onstart:
-    if ABSENT or (ABSENT := missing_weights(EXPERIMENT)):
-        raise SystemExit(f"config: {ABSENT}")
+    if wanting := ABSENT or missing_weights(EXPERIMENT):
+        raise SystemExit(f"config: {wanting}")
     print(cost(EXPERIMENT), file=sys.stderr)
     jobs.record(EXPERIMENT, LAYOUT)
 
