@@ -1,0 +1,166 @@
+"""Tables 2 to 9: what each adds to the first."""
+
+import re
+
+import pytest
+from conftest import BUDGETS, read_csv, write_csv
+from edits import section, setting, with_replicates
+
+from paper_figures import _comparison as comparison
+from paper_figures import (
+    _tables,
+    table_2_mode_mixture,
+    table_3_identity,
+    table_4_distribution,
+    table_5_differences,
+    table_9_published_path,
+)
+from paper_figures._results import load
+
+
+def test_table_2_marks_a_threshold_where_the_floors_disagree_and_only_there(results_folder):
+    folder = results_folder("smoke")
+    results = setting(folder, {"value": "0.05", "low": "0.04", "high": "0.06"}, method="real_train", metric="mmr_0.1")
+    table = table_2_mode_mixture.make(results)
+    assert table_2_mode_mixture.floors_agree(table, "0.1") is True
+    assert table_2_mode_mixture.floors_agree(table, "0.2") is False
+    text = _tables.markdown(table_2_mode_mixture.layout(table, results))
+    assert "## MMR at t = 0.1, lower" in text
+    assert "## MMR at t = 0.2 §, lower" in text
+    assert "§ the floors of splits A and C disagree beyond their intervals at t = 0.11, 0.115" in text
+
+
+def test_table_2_says_that_agreement_is_unknown_where_a_floor_lacks_its_interval(results_folder):
+    results = setting(results_folder("smoke"), {"low": "", "high": ""}, method="real_test", metric="mmr_0.1")
+    table = table_2_mode_mixture.make(results)
+    assert table_2_mode_mixture.floors_agree(table, "0.1") is None
+    text = _tables.markdown(table_2_mode_mixture.layout(table, results))
+    assert "a floor or its interval is missing at t = 0.1, so agreement is unknown" in text
+
+
+def test_table_2_prints_two_thresholds_in_markdown_and_all_eight_in_latex_and_csv(digits_folder):
+    files = table_2_mode_mixture.produce(load(digits_folder))
+    text = {path.rpartition(".")[2]: content.decode() for path, content in files.items()}
+    assert len(re.findall(r"^## MMR at t", text["md"], re.M)) == 2
+    assert len(re.findall(r"\\caption\{[^}]*MMR at t", text["tex"])) == 8
+    assert all(f"mmr_{t}," in text["csv"] for t in table_2_mode_mixture.THRESHOLDS)
+
+
+def test_table_3_prints_differences_and_verdicts(digits_folder):
+    results = load(digits_folder)
+    text = _tables.markdown(table_3_identity.layout(table_3_identity.make(results), results))
+    line = next(line for line in text.splitlines() if line.startswith("| is_classifier"))
+    cells = [cell.strip() for cell in line.strip("|").split(" | ")]
+    assert cells == ["is_classifier", "none", "5", "20", "0.0041 [-0.011, 0.017]", "0.05", "0.002", "0.4", "equivalent"]
+    assert sum("not shown |" in " ".join(line.split()) for line in text.splitlines()) == 2
+
+
+def test_table_3_without_identity_csv_says_not_run(results_folder):
+    results = load(results_folder("smoke"))
+    files = table_3_identity.produce(results)
+    assert b"not run: the results hold no identity.csv." in files["tables/table_3_identity.md"]
+    assert files["tables/table_3_identity.csv"].decode().startswith("pair,metric,reference,nfe,seeds")
+
+
+def test_table_4_prints_what_was_measured_marks_the_best_and_calls_the_rest_not_run(results_folder):
+    folder = results_folder()
+    rows = read_csv(folder / "metrics.csv")
+    for row in [row for row in rows if row["sample_seed"] == "pooled" and row["metric"] == "fd_classifier"]:
+        if row["reference"] == "test" and row["value"]:
+            share = 0.9 if row["method"] == "edm_ddim" else 0.5
+            bounds = {"value": share, "low": share - 0.01, "high": share + 0.01}
+            rows.append({**row, **bounds, "metric": "precision_classifier"})
+            rows.append({**row, **bounds, "metric": "kd_classifier", "reason": "a remark"})
+            rows.append({**row, **bounds, "metric": "recall_classifier", "reference": "train", "value": 0.25})
+    write_csv(folder / "metrics.csv", rows)
+    results = load(folder)
+    table = table_4_distribution.make(results)
+    assert set(table.loc[table["best"] & (table["metric"] == "precision_classifier"), "method"]) == {"edm_ddim"}
+    text = _tables.markdown(table_4_distribution.layout(table, results))
+    assert "0.900 [0.890, 0.910]" in text and "Mind: a remark." in text
+    assert "not run" in "\n".join(section(text, "Feature likelihood divergence"))
+    assert "not run / not run / not run / 0.250 / not run" in "\n".join(section(text, "Against the training split A"))
+
+
+def test_likelihood_of_a_method_that_stores_the_test_images_is_against_the_other_split(results_folder):
+    folder = results_folder()
+    rows = read_csv(folder / "metrics.csv")
+    for row in [r for r in rows if r["metric"] == "fd_classifier" and r["sample_seed"] == "pooled" and r["value"]]:
+        stored_test = row["method"] == "as_code"
+        if row["reference"] == ("train" if stored_test else "test"):
+            rows.append({**row, "metric": "fld_classifier", "value": 77 if stored_test else 5, "low": 1, "high": 99})
+    write_csv(folder / "metrics.csv", rows)
+    results = load(folder)
+    table = table_4_distribution.make(results)
+    own = table[(table["method"] == "as_code") & (table["metric"] == "fld_classifier")]
+    assert set(own.loc[own["status"] == "measured", "reference"]) == {"train"}
+    panel = section(_tables.markdown(table_4_distribution.layout(table, results)), "Feature likelihood divergence")
+    assert any("77.00 [1.00, 99.00] †" in line for line in panel)
+
+
+def test_table_2_says_how_good_the_classifier_is_on_each_split(results_folder):
+    folder = results_folder()
+    text = _tables.markdown(table_2_mode_mixture.layout(table_2_mode_mixture.make(load(folder)), load(folder)))
+    assert "calibration of the classifier: not measured" in text
+    rows = read_csv(folder / "metrics.csv")
+    floor = next(row for row in rows if row["method"] == "real_test" and row["metric"] == "mmr_0.1")
+    rows.append({**floor, "metric": "accuracy_classifier", "value": 0.981, "low": 0.97, "high": 0.99})
+    write_csv(folder / "metrics.csv", rows)
+    text = _tables.markdown(table_2_mode_mixture.layout(table_2_mode_mixture.make(load(folder)), load(folder)))
+    assert "The classifier on real images, real, split C (test): accuracy_classifier 0.981 [0.970, 0.990]." in text
+
+
+def test_table_5_calls_the_only_ranked_method_of_a_column_the_best(results_folder):
+    folder = results_folder()
+    with_replicates(folder)
+    rows = read_csv(folder / "audit.csv")
+    for row in rows:
+        if row["nfe_budget"] == "5" and row["method"] != "ddim":
+            row["ranked"] = "False"
+    write_csv(folder / "audit.csv", rows)
+    results = load(folder)
+    table = table_5_differences.make(results)
+    assert not table.empty and "5" not in set(table["nfe_budget"])
+    lines = section(_tables.markdown(table_5_differences.layout(table, results)), "FD (classifier) behind")
+    column = [text.strip() for text in lines[2].split("|")].index("NFE 5")
+    entries = {line.split("|")[1].strip(): line.split("|")[column].strip() for line in lines if line.startswith("| ")}
+    assert entries.pop("DDIM") == "**best**" and "**best**" not in entries.values()
+
+
+def test_table_5_pairs_replicates_with_the_best_ranked_method_and_corrects_for_many_cells(results_folder):
+    folder = results_folder()
+    chosen = with_replicates(folder)
+    results = load(folder)
+    found = table_5_differences.make(results)
+    ranked = chosen[chosen["ranked"] & chosen["method"].isin(comparison.main_methods(results))]
+    for row in found.to_dict("records"):
+        column = ranked[ranked["nfe_budget"] == row["nfe_budget"]].set_index("method")["value"]
+        assert row["best"] == column.idxmin() and row["difference"] == pytest.approx(
+            column[row["method"]] - column.min()
+        )
+        assert row["high"] - row["low"] < 0.1  # alone each is known to 0.1 sqrt(19) 2: the common part cancels
+        assert row["p"] <= row["p_holm"] <= 1
+    text = _tables.markdown(table_5_differences.layout(found, results))
+    assert "**best**" in text and f"Holm-corrected over the {len(found)} cells" in text
+    (folder / "replicates.csv").unlink()
+    assert table_5_differences.make(load(folder)).empty
+
+
+def test_table_9_has_a_row_for_each_level_of_a_method_and_names_the_split_that_it_stores(digits_folder):
+    results = load(digits_folder)
+    text = _tables.markdown(table_9_published_path.layout(table_9_published_path.make(results), results))
+    swept = [line.split("|") for line in section(text, "DPM-OT (EDM, DDIM), sweep (stored images: no image)")[2:]]
+    levels = [cells[2].strip() for cells in swept if len(cells) > 2][2:]
+    assert levels == ["0.1", "0.1", "0.3", "0.3", "1", "1", "2", "2", "3", "3", "5", "5", "10", "10"]  # at 5 and 10 NFE
+    floor = section(text, "Floors: real images (classifier)")
+    assert [line.split("|")[1].strip() for line in floor[4:6]] == ["real, split A (train)", "real, split C (test)"]
+
+
+def test_table_9_looks_for_recovery_under_the_split_that_the_atoms_came_from(digits_folder):
+    results = load(digits_folder)
+    table = table_9_published_path.make(results)
+    path = table[(table["method"] == "as_code") & (table["metric"] == "recovery_pixels")]
+    assert set(path["reference"]) == {"test"} and len(path) == len(BUDGETS["digits"])
+    text = _tables.markdown(table_9_published_path.layout(table, results))
+    first = section(text, "as coded: all four")[4].split("|")
+    assert first[1].strip() == "5" and path["value"].iloc[0] == pytest.approx(float(first[10].split()[0]), abs=5e-4)
