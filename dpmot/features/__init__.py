@@ -4,7 +4,7 @@ One file per extractor; each has ``extract(images, *, ...) -> Features``. Images
 toy points are floats (n, d). This module itself imports numpy only, so tables and tests stay light.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, wraps
 from hashlib import sha256
@@ -29,6 +29,8 @@ class Features:
             starts), int64 (n,), or None where a sample has no such row.
         num_sources: sources that a sample could have had, the first rows of that reference; None: all of them.
         off_mode: whether each sample lies off every mode of a mixture that is known, bool (n,), or None.
+        parts: the sets that these samples are one after the other, where they were joined: what is asked of each
+            sample alone is taken from them. See :func:`joined`.
     """
 
     values: np.ndarray
@@ -38,6 +40,7 @@ class Features:
     source: np.ndarray | None = None
     num_sources: int | None = None
     off_mode: np.ndarray | None = None
+    parts: "tuple[Features, ...]" = ()
 
     def __post_init__(self) -> None:
         set_field = object.__setattr__  # the dataclass is frozen
@@ -95,6 +98,17 @@ class Features:
                 f'Samples are in {mine[1]} dimensions of "{mine[0]}" but the reference "{name}" is in {theirs[1]} of '
                 f'"{theirs[0]}": extract both with the same network'
             )
+
+
+def joined(parts: Sequence[Features]) -> Features:
+    """Sets of samples of one extractor as one set, in their order; class labels are left out."""
+
+    def together(attribute: str) -> np.ndarray | None:
+        arrays = [getattr(part, attribute) for part in parts]
+        return None if arrays[0] is None else np.concatenate(arrays)
+
+    arrays = {name: together(name) for name in ("values", "probabilities", "source", "off_mode")}
+    return Features(**arrays, extractor=parts[0].extractor, num_sources=parts[0].num_sources, parts=tuple(parts))
 
 
 class NonFiniteFeatures(ValueError):

@@ -11,6 +11,7 @@ from dpmot.metrics import _pairs
 
 PRECISION_K = 3  # Kynkaanniemi et al. 2019, as torch-fidelity has it
 DENSITY_K = 5  # Naeem et al. 2020
+SEARCHED = 10
 SPARE = 8  # neighbours beyond precision's k that are looked up with it, to have k of them whichever group is left out
 
 
@@ -44,12 +45,32 @@ class Balls:
 
 def nearest(generated: Features, reference: Features) -> Nearest:
     """The nearest reference row of each sample, computed once for each pair of Features."""
+    index, squared = neighbours(generated, reference, 1)
+    return Nearest(index[:, 0], np.sqrt(squared[:, 0]))
+
+
+def neighbours(generated: Features, reference: Features, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The k nearest reference rows of each sample: index (n, k) and squared distance (n, k), nearest first.
+
+    Computed once for each pair of Features, and of joined ones once for each of their parts. The first ``SEARCHED``
+    cost no more than the first.
+
+    Raises:
+        ValueError: fewer than k rows.
+    """
     found = _nearest_in(generated)
-    if reference not in found:
-        y, x = _pairs.prepare(reference.values, generated.values)
-        index, squared = _pairs.nearest(x, y, 1)
-        found[reference] = Nearest(index[:, 0], np.sqrt(squared[:, 0]))
-    return found[reference]
+    if reference not in found or found[reference][0].shape[1] < k:
+        found[reference] = _search(generated, reference, max(k, min(SEARCHED, len(reference))))
+    index, squared = found[reference]
+    return index[:, :k], squared[:, :k]
+
+
+def _search(generated: Features, reference: Features, k: int) -> tuple[np.ndarray, np.ndarray]:
+    if generated.parts:
+        parts = [neighbours(part, reference, k) for part in generated.parts]
+        return tuple(np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    y, x = _pairs.prepare(reference.values, generated.values)
+    return _pairs.nearest(x, y, k)
 
 
 @remembered
@@ -145,7 +166,7 @@ def _others(features: Features) -> tuple[np.ndarray, np.ndarray]:
 
 
 @remembered
-def _nearest_in(generated: Features) -> "WeakKeyDictionary[Features, Nearest]":
+def _nearest_in(generated: Features) -> "WeakKeyDictionary[Features, tuple[np.ndarray, np.ndarray]]":
     return WeakKeyDictionary()
 
 

@@ -9,8 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from dpmot.features import Features
-from dpmot.metrics import _pairs
-from dpmot.metrics._neighbours import required
+from dpmot.metrics._neighbours import neighbours, required
 
 DIRECTION = {"label_entropy": "lower"}
 SPACE = "pixels"
@@ -27,8 +26,7 @@ def pointwise(generated: Features, references: Mapping[str, Features]) -> dict[t
     for name, reference in references.items():
         if reference.labels is None:
             continue
-        y, x = _pairs.prepare(required(generated, references, name, "Label entropy").values, generated.values)
-        index, _ = _pairs.nearest(x, y, NEIGHBOURS)
+        index, _ = neighbours(generated, required(generated, references, name, "Label entropy"), NEIGHBOURS)
         shares = (reference.labels[index][:, :, None] == np.unique(reference.labels)).mean(axis=1)
         entropy = -(shares * np.log(np.where(shares > 0, shares, 1))).sum(axis=1)
         result[f"label_entropy_{generated.extractor}", name] = entropy

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from dpmot.features import Features
-from dpmot.metrics import diversity, fidelity, label_entropy, novelty
+from dpmot.features import Features, joined
+from dpmot.metrics import _pairs, diversity, fidelity, label_entropy, novelty
 
 
 def features(values, extractor="x", **more):
@@ -85,3 +85,22 @@ def test_copies_are_near_duplicates_also_where_held_out_images_hold_duplicates()
     test = features(np.concatenate([train.values[:20], draw(480, 12)]), "pixels")  # 4 % of them at distance 0
     found = novelty.pointwise(features(train.values[:40], "pixels"), {"train": train, "test": test})
     assert found["near_duplicates_pixels", "train"].all()
+
+
+def test_what_is_asked_of_each_sample_is_looked_up_once_and_joined_sets_take_it_from_their_parts(monkeypatch):
+    train = features(draw(300, 21), "pixels", labels=np.arange(300) % 3)
+    references = {"train": train, "test": features(draw(100, 22), "pixels", labels=np.arange(100) % 3)}
+    parts = [features(draw(40, seed), "pixels") for seed in (23, 24)]
+    whole = features(np.concatenate([part.values for part in parts]), "pixels")
+    asked = []
+    search = _pairs.nearest
+    monkeypatch.setattr(_pairs, "nearest", lambda x, y, k: asked.append((len(x), len(y))) or search(x, y, k))
+    for metric in (novelty, label_entropy):
+        for part in parts:
+            metric.pointwise(part, references)
+        found, expected = metric.pointwise(joined(parts), references), metric.pointwise(whole, references)
+        assert found.keys() == expected.keys()
+        for key, values in found.items():
+            np.testing.assert_array_equal(values, expected[key])
+    of_parts, of_whole = [*[(40, 100)] * 2, *[(40, 300)] * 2], [(80, 100), (80, 300)]
+    assert sorted(pair for pair in asked if pair[0] in (40, 80)) == of_parts + of_whole

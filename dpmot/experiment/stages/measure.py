@@ -17,7 +17,7 @@ from dpmot.experiment.sources import code_digest
 from dpmot.experiment.stages._features import Extractors
 from dpmot.experiment.stages._measuring import NUM_GROUPS, PLAIN, Measurement, as_seen, held_out, measure
 from dpmot.experiment.stages._session import read_data, session
-from dpmot.features import Features
+from dpmot.features import Features, joined
 from dpmot.statistics.audit import audit
 from dpmot.statistics.jackknife import Estimate
 from dpmot.statistics.paired import equivalence, holm
@@ -136,7 +136,7 @@ def _method(job: Mapping, layout, name: str, extract: Extractors, references: Ma
             measured = list(measure(one, references, group, **asked))
             rows += _rows({**cell, "sample_seed": member["sample_seed"], "num_samples": len(group)}, measured)
         if len(features) > 1:  # one seed is its own pool
-            pooled = {extractor: _pooled([one[extractor] for one in features]) for extractor in features[0]}
+            pooled = {extractor: joined([one[extractor] for one in features]) for extractor in features[0]}
             measured = list(measure(pooled, references, np.tile(group, len(features)), **asked))
         rows += _rows({**cell, "sample_seed": "pooled", "num_samples": len(group) * len(features)}, measured)
         replicates += _replicates("/".join([name, key[0], f"{key[1]:.6g}"]), measured)
@@ -157,15 +157,6 @@ def _features(members: Sequence[Mapping], drawn: Mapping, extract: Extractors, *
         images = drawn[f"{member['key']}/images"]
         found.append(extract(images, source=None if source is None else source.numpy(), num_sources=num_sources))
     return found, np.arange(len(next(iter(found[0].values())))) % NUM_GROUPS
-
-
-def _pooled(features: Sequence[Features]) -> Features:
-    def joined(attribute: str) -> np.ndarray | None:
-        parts = [getattr(one, attribute) for one in features]
-        return None if parts[0] is None else np.concatenate(parts)
-
-    arrays = {name: joined(name) for name in ("values", "probabilities", "source", "off_mode")}
-    return Features(**arrays, extractor=features[0].extractor, num_sources=features[0].num_sources)
 
 
 def _rows(cell: Mapping, measured: Iterator[Measurement]) -> list[dict]:
