@@ -139,6 +139,7 @@ def test_a_file_that_is_there_needs_no_lock_beside_it(tmp_path, monkeypatch):
     (tmp_path / "file.bin").write_bytes(b"mine")  # in a folder that may only be read
     monkeypatch.setattr("dpmot.data._download.exclusive", lambda path: pytest.fail("a lock was asked for"))
     download({tmp_path / "file.bin": Remote("http://127.0.0.1:9/file.bin", "0" * 64, 10)})
+    assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == [("file.bin", b"mine")]
 
 
 def test_two_processes_that_want_one_file_fetch_it_once(tmp_path, serve):
