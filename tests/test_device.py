@@ -35,3 +35,17 @@ def test_a_network_works_where_it_is_and_answers_where_the_samples_are():
     assert denoiser._where(torch.zeros(2, 1, 8, 8)) == torch.device("meta")
     with pytest.raises(NotImplementedError, match="meta"):  # the way back; all before it ran there
         denoiser(torch.zeros(2, 1, 8, 8), torch.tensor(1.0))
+
+
+def test_freed_memory_is_kept_without_a_change_of_bits():
+    model, images = UNet(1, channels=16), torch.randn(64, 1, 8, 8)
+    torch.nn.init.normal_(model.outlet[-1].weight)
+    found = []
+    try:
+        for keep in (False, True, True):
+            device.keep_freed_memory(keep)
+            found.append(model(images, torch.ones(64)))
+    finally:
+        device.keep_freed_memory(False)
+    assert found[0].abs().max() > 0
+    assert torch.equal(found[0], found[1]) and torch.equal(found[0], found[2])

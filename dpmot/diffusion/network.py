@@ -151,7 +151,15 @@ def _denoiser(card: Mapping, flat: Mapping[str, Tensor], count: int | None, devi
     prefix = _key(count, "")
     tensors = {name.removeprefix(prefix): t for name, t in flat.items() if name.startswith(prefix)}
     model = build(card, tensors)
-    return NetworkDenoiser(parametrisation(card), model.to(device) if isinstance(model, Module) else model)
+    return NetworkDenoiser(parametrisation(card), _placed(model, torch.device(device)))
+
+
+def _placed(model, device: torch.device):
+    """A model on its device; a processor convolves channels-last images faster, a CUDA device in float32 does not."""
+    if not isinstance(model, Module):
+        return model
+    layout = torch.channels_last if device.type == "cpu" else torch.preserve_format
+    return model.to(device, memory_format=layout)
 
 
 def _key(count: int | None, name: str) -> str:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from dpmot import images as pixels
 from dpmot import sealed
+from dpmot.device import keep_freed_memory
 from dpmot.experiment.records import (
     ResumePoint,
     Stopwatch,
@@ -44,6 +45,7 @@ def session(job: Mapping, layout, inputs: Sequence[Path] = ()) -> Iterator["Sess
     """
     watch = Stopwatch(job["name"])
     torch.set_num_threads(job.get("threads", 1))
+    keep_freed_memory()
     for path in inputs:
         if not Path(path).is_file():
             raise FileNotFoundError(f"{path} is not there: run the stage that writes it, or all with `snakemake`")
