@@ -273,7 +273,7 @@ rule measure:
         ROOT / "identity.csv",
         ROOT / "fingerprint.json",
         LAYOUT.timing("measure"),
-    threads: EXPERIMENT["threads"]
+    threads: workflow.cores  # methods side by side; where memory is short: --set-threads measure=1
     resources:
         gpu=GPU,
     log:
@@ -281,7 +281,7 @@ rule measure:
     params:
         job=parameters(MEASURE),
     shell:
-        f"dpmot measure {GIVEN} > {{log}} 2>&1"
+        f"dpmot measure --workers {{threads}} {GIVEN} > {{log}} 2>&1"
 
 
 rule table:

@@ -63,6 +63,8 @@ def parser() -> argparse.ArgumentParser:
             continue
         if subject:
             one.add_argument("name", help=f"name of the {subject} in the configuration")
+        if verb == "measure":
+            one.add_argument("--workers", type=_positive, default=1, help="methods measured at a time (default 1)")
         one.add_argument(
             "--configfile", action="append", metavar="FILE", help=f"experiment (default {DEFAULT}); repeatable"
         )
@@ -82,6 +84,12 @@ def parser() -> argparse.ArgumentParser:
             help="results go to FOLDER/<experiment>/ (default results)",
         )
     return top
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f'"{text}" is no number of workers; give 1 or more')
+    return int(text)
 
 
 def _configured(verb: str) -> str:
@@ -144,7 +152,7 @@ def main(arguments: list[str] | None = None) -> int:
         layout = jobs.Layout(options.results / config["experiment"])
         jobs.record(config, layout)
         stage = importlib.import_module(f"{jobs.STAGES}.{job['stage']}")
-        stage.run(job, layout)
+        stage.run(job, layout, **({"workers": options.workers} if "workers" in options else {}))
     except USER_ERRORS as error:
         line = " ".join(str(error).split())
         print(f"dpmot {options.verb}: {line}", file=sys.stderr)

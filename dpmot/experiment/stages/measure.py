@@ -4,11 +4,13 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
+from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from dpmot import plugins, sealed
@@ -37,8 +39,11 @@ def inputs(job: Mapping, layout) -> list[Path]:
     return [layout.data, *classifier, *(layout.samples(name) for name in job["methods"])]
 
 
-def run(job: Mapping, layout) -> None:
-    """Write metrics.csv, replicates.csv, audit.csv, identity.csv and fingerprint.json."""
+def run(job: Mapping, layout, *, workers: int = 1) -> None:
+    """Write metrics.csv, replicates.csv, audit.csv, identity.csv and fingerprint.json.
+
+    Methods are measured side by side by so many workers, which changes no number: each has ``threads`` of the job.
+    """
     with session(job, layout, inputs(job, layout)) as stage:
         parts, mixture, facts = read_data(layout.data)
         environ = environment(job["threads"], job["device"])
@@ -47,21 +52,9 @@ def run(job: Mapping, layout) -> None:
         extract = Extractors(job, layout, mixture)
         with stage.watch.arithmetic():
             references = _references(extract, parts)
-        rows, replicates, unsolved = [], [], {}
-        for name in tqdm(["real_train", "real_test", *job["methods"]], desc="measure", unit="method", mininterval=5):
-            found = stage.kept_json(name)
-            if found is None:
-                with stage.watch.arithmetic():
-                    found = (
-                        _real(name, references, job.get("metrics"))
-                        if name.startswith("real_")
-                        else _method(job, layout, name, extract, references)
-                    )
-                stage.keep_json(name, found)
-                found = json.loads(json.dumps(found))  # as it is read, when a run goes on
-            rows += found["rows"]
-            replicates += found["replicates"]
-            unsolved |= found.get("unsolved", {})
+        found = _measured(job, layout, stage, extract, references, workers=workers)
+        rows, replicates = ([one for each in found for one in each[key]] for key in ("rows", "replicates"))
+        unsolved = {name: one for each in found for name, one in each.get("unsolved", {}).items()}
         with stage.watch.io():
             common = {key: job[key] for key in ("experiment", "dataset", "training_seed")}
             metrics = pd.DataFrame(rows).assign(**common, fingerprint=digest(mark)).reindex(columns=COLUMNS)
@@ -73,6 +66,30 @@ def run(job: Mapping, layout) -> None:
             _write(layout.root / "audit.csv", _audit(job, metrics, references["pixels"], unsolved))
             _write(layout.root / "identity.csv", _identity(job, metrics))
             write_json(layout.root / "fingerprint.json", {"fingerprint": digest(mark), **mark})
+
+
+def _measured(job: Mapping, layout, stage, extract: Extractors, references: Mapping, *, workers: int) -> list[dict]:
+    """Rows and replicates of the floors and of every method, in order; those that were kept are not measured again."""
+
+    def one(name: str) -> tuple[str, dict]:
+        if name.startswith("real_"):
+            return name, _real(name, references, job.get("metrics"))
+        return name, _method(job, layout, name, extract, references)
+
+    names = ["real_train", "real_test", *job["methods"]]
+    kept = {name: stage.kept_json(name) for name in names}
+    wanted = [name for name in names if kept[name] is None]
+    progress = {"desc": "measure", "unit": "method", "mininterval": 5, "initial": len(names) - len(wanted)}
+    # A pool's threads are daemons: an interruption need not wait for them.
+    with (
+        stage.watch.arithmetic(),
+        threadpool_limits(job["threads"]),
+        ThreadPool(workers, torch.set_num_threads, [job["threads"]]) as pool,
+    ):
+        for name, found in tqdm(pool.imap_unordered(one, wanted), total=len(names), **progress):
+            stage.keep_json(name, found)
+            kept[name] = json.loads(json.dumps(found))  # as it is read, when a run goes on
+    return [kept[name] for name in names]
 
 
 def _weights(job: Mapping, layout) -> list[Path]:
