@@ -273,7 +273,7 @@ rule measure:
         ROOT / "identity.csv",
         ROOT / "fingerprint.json",
         LAYOUT.timing("measure"),
-    threads: workflow.cores  # methods side by side; where memory is short: --set-threads measure=1
+    threads: os.cpu_count()  # at most --cores: methods side by side; where memory is short, --set-threads measure=1
     resources:
         gpu=GPU,
     log:
@@ -281,7 +281,7 @@ rule measure:
     params:
         job=parameters(MEASURE),
     shell:
-        f"dpmot measure --workers {{threads}} {GIVEN} > {{log}} 2>&1"
+        f"dpmot measure --cores {{threads}} {GIVEN} > {{log}} 2>&1"
 
 
 rule table:

@@ -64,7 +64,9 @@ def parser() -> argparse.ArgumentParser:
         if subject:
             one.add_argument("name", help=f"name of the {subject} in the configuration")
         if verb == "measure":
-            one.add_argument("--workers", type=_positive, default=1, help="methods measured at a time (default 1)")
+            one.add_argument(
+                "--cores", type=_positive, default=1, help="for methods side by side, `threads` each (default 1)"
+            )
         one.add_argument(
             "--configfile", action="append", metavar="FILE", help=f"experiment (default {DEFAULT}); repeatable"
         )
@@ -88,7 +90,7 @@ def parser() -> argparse.ArgumentParser:
 
 def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f'"{text}" is no number of workers; give 1 or more')
+        raise argparse.ArgumentTypeError(f'"{text}" is no number of cores; give 1 or more')
     return int(text)
 
 
@@ -152,7 +154,7 @@ def main(arguments: list[str] | None = None) -> int:
         layout = jobs.Layout(options.results / config["experiment"])
         jobs.record(config, layout)
         stage = importlib.import_module(f"{jobs.STAGES}.{job['stage']}")
-        stage.run(job, layout, **({"workers": options.workers} if "workers" in options else {}))
+        stage.run(job, layout, **({"cores": options.cores} if "cores" in options else {}))
     except USER_ERRORS as error:
         line = " ".join(str(error).split())
         print(f"dpmot {options.verb}: {line}", file=sys.stderr)

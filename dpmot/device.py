@@ -33,13 +33,13 @@ def described(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
 
 
-def keep_freed_memory(keep: bool = True) -> None:
-    """Let this process keep the memory it frees, where its C library is glibc; elsewhere nothing changes.
+def keep_freed_memory() -> bool:
+    """Let this process keep the memory it frees, for good; whether its C library, glibc, takes that.
 
-    Activations are freed and asked for at every layer. What goes back to the system comes back as fresh pages, which
-    costs a small network a sixth of its time (benchmarks/evaluation.py). False: as a process starts.
+    Activations are freed and asked for at every layer, and what goes back to the system comes back as fresh pages: a
+    seventh of a small network's time (benchmarks/evaluation.py).
     """
-    if platform.libc_ver()[0] == "glibc":
-        libc = ctypes.CDLL(None)
-        libc.mallopt(M_MMAP_THRESHOLD, LARGEST_KEPT if keep else 2**17)
-        libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1 if keep else 2**17)
+    if platform.libc_ver()[0] != "glibc":
+        return False
+    libc = ctypes.CDLL(None)
+    return bool(libc.mallopt(M_MMAP_THRESHOLD, LARGEST_KEPT) and libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1))

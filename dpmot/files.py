@@ -4,10 +4,14 @@ import errno
 import fcntl
 import json
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
+
+UMASK = os.umask(0)  # to be read only by being set, which is no thread's business
+os.umask(UMASK)
 
 
 @contextmanager
@@ -15,10 +19,10 @@ def atomic(path: Path) -> Iterator[Path]:
     """A temporary path beside ``path``; on success it is synced to disk and renamed onto ``path``."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_native_id()}.tmp")
     try:
         yield temporary
-        os.chmod(temporary, 0o666 & ~_umask())  # some writers make files that only their owner may read
+        os.chmod(temporary, 0o666 & ~UMASK)  # some writers make files that only their owner may read
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
@@ -29,12 +33,6 @@ def atomic(path: Path) -> Iterator[Path]:
         os.fsync(folder)
     finally:
         os.close(folder)
-
-
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current
 
 
 def write_json(path: Path, value: object) -> None:

@@ -138,6 +138,11 @@ def validate(config: Mapping) -> dict:
     checks.against_schema(config)
     config = {**copy.deepcopy(DEFAULTS), **config}
     config["networks"] = {name: _described(card, f"networks.{name}") for name, card in config["networks"].items()}
+    if left_out := config.pop("metrics_except", []):
+        asked = config.get("metrics", plugins.names("metrics"))
+        if foreign := sorted({*left_out} - {*asked}):
+            raise ConfigError(f"metrics_except: {foreign} are not taken anyway; choose among {', '.join(asked)}")
+        config["metrics"] = [name for name in asked if name not in left_out]
     if "vit" in config:
         config["vit"] = _pinned(config["vit"])
     if config["weights"] == "train":

@@ -36,7 +36,7 @@ def cost(config: Mapping) -> str:
         return f"{line}; how long that takes was not measured{_counted(config, seen, drawn)}"
     with timed.open(encoding="utf-8", newline="") as file:
         seconds = sum(float(row["wall_s"]) for row in csv.DictReader(file))
-    return f"{line}; the committed run took {seconds / 60:.0f} minutes of work on one core, jobs side by side"
+    return f"{line}; the jobs of the committed run took {seconds / 60:.0f} minutes together, several at a time"
 
 
 def training_cost(config: Mapping, name: str) -> str:

@@ -154,7 +154,7 @@ class ResumePoint:
             _remove(aside)
             self.folder.rename(aside)
             os.utime(aside)
-            others = self.folder.parent.glob(f"{self.folder.name}.{'[0-9a-f]' * 16}")
+            others = {*self.folder.parent.glob(f"{self.folder.name}.{'[0-9a-f]' * 16}")} - {self._aside(current)}
             for old in sorted(others, key=lambda one: one.stat().st_mtime)[:-ASIDE]:
                 _remove(old)
             print(

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, wraps
 from hashlib import sha256
+from threading import Lock
 from typing import TypeVar
 from weakref import WeakKeyDictionary
 
@@ -120,18 +121,23 @@ class NonFiniteFeatures(ValueError):
 
 
 def remembered(function: Callable[[Features], Result]) -> Callable[[Features], Result]:
-    """Compute ``function(features)`` once per Features object and forget it with the object.
+    """Compute ``function(features)`` once per Features object, in whichever thread, and forget it with the object.
 
     The references are the same in every cell of an experiment, and their moments and neighbours cost more
     than a cell's.
     """
     memory: WeakKeyDictionary[Features, Result] = WeakKeyDictionary()
+    locks: WeakKeyDictionary[Features, Lock] = WeakKeyDictionary()
+    short = Lock()
 
     @wraps(function)
     def once(features: Features) -> Result:
-        if features not in memory:
-            memory[features] = function(features)
-        return memory[features]
+        with short:
+            own = locks.setdefault(features, Lock())
+        with own:
+            if features not in memory:
+                memory[features] = function(features)
+            return memory[features]
 
     return once
 

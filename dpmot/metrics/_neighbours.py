@@ -52,16 +52,17 @@ def nearest(generated: Features, reference: Features) -> Nearest:
 def neighbours(generated: Features, reference: Features, k: int) -> tuple[np.ndarray, np.ndarray]:
     """The k nearest reference rows of each sample: index (n, k) and squared distance (n, k), nearest first.
 
-    Computed once for each pair of Features, and of joined ones once for each of their parts. The first ``SEARCHED``
-    cost no more than the first.
+    Computed once for each pair of Features, and of joined ones once for each of their parts, for ``SEARCHED`` of them
+    at least: the products, which more do not add to, are most of a search.
 
     Raises:
         ValueError: fewer than k rows.
     """
     found = _nearest_in(generated)
-    if reference not in found or found[reference][0].shape[1] < k:
-        found[reference] = _search(generated, reference, max(k, min(SEARCHED, len(reference))))
-    index, squared = found[reference]
+    held = found.get(reference)
+    if held is None or held[0].shape[1] < k:
+        held = found[reference] = _search(generated, reference, max(k, min(SEARCHED, len(reference))))
+    index, squared = held
     return index[:, :k], squared[:, :k]
 
 
@@ -82,7 +83,7 @@ def nearest_other(reference: Features) -> Nearest:
     """
     if len(reference) < 2:
         raise ValueError(f"A nearest other image needs at least two images, got {len(reference)}")
-    index, squared = _others(reference)
+    index, squared = _others(reference)[0]
     return Nearest(index[:, 0], np.sqrt(squared[:, 0]))
 
 
@@ -97,10 +98,10 @@ def nearest_others(features: Features, k: int) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         ValueError: not more than k rows.
     """
-    held = _others(features)
+    searches = _others(features)
+    held = searches[0]
     if held[0].shape[1] < k:
-        (rows,) = _pairs.prepare(features.values)
-        held = _OTHERS[features] = _pairs.nearest(rows, rows, k)
+        held = searches[0] = _search_within(features, k)
     return held[0][:, :k], held[1][:, :k]
 
 
@@ -155,14 +156,15 @@ def required(generated: Features, references: Mapping[str, Features], name: str,
     return references[name]
 
 
-_OTHERS: "WeakKeyDictionary[Features, tuple[np.ndarray, np.ndarray]]" = WeakKeyDictionary()
+@remembered
+def _others(features: Features) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The widest search so far, in a list for a wider one to replace it."""
+    return [_search_within(features, min(PRECISION_K + SPARE, len(features) - 1))]
 
 
-def _others(features: Features) -> tuple[np.ndarray, np.ndarray]:
-    if features not in _OTHERS:
-        (rows,) = _pairs.prepare(features.values)
-        _OTHERS[features] = _pairs.nearest(rows, rows, min(PRECISION_K + SPARE, len(features) - 1))
-    return _OTHERS[features]
+def _search_within(features: Features, k: int) -> tuple[np.ndarray, np.ndarray]:
+    (rows,) = _pairs.prepare(features.values)
+    return _pairs.nearest(rows, rows, k)
 
 
 @remembered

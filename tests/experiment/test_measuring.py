@@ -1,7 +1,13 @@
 """Which metric looks at which features, how copies of either split are seen, and intervals from replicates."""
 
-import numpy as np
+import threading
+from types import SimpleNamespace
 
+import numpy as np
+import pytest
+
+from dpmot.experiment.records import Stopwatch
+from dpmot.experiment.stages import measure as stage
 from dpmot.experiment.stages._measuring import measure
 from dpmot.features import Features
 
@@ -118,3 +124,27 @@ def test_replicates_are_the_metric_without_each_group():
         # Both are float64; the fast path subtracts group sums. FLD holds its variances (test_likelihood.py).
         held = key[0].startswith("fld_")
         assert held or np.isclose(whole[key].leave_out[7], full, rtol=1e-8), key
+
+
+def test_where_a_method_cannot_be_measured_those_beside_it_are_finished_and_kept(monkeypatch):
+    begun, broken, kept = [], threading.Event(), {}
+
+    def method(job, layout, name, extract, references):
+        begun.append(name)
+        if name == "bad":
+            broken.set()
+            raise ArithmeticError("NaN in bad")
+        assert broken.wait(30)
+        return {"rows": [name], "replicates": []}
+
+    monkeypatch.setattr(stage, "_method", method)
+    running = SimpleNamespace(
+        watch=Stopwatch("measure"),
+        kept_json=lambda name: {"rows": [], "replicates": []} if name.startswith("real_") else None,
+        keep_json=kept.__setitem__,
+    )
+    job = {"methods": {"slow": {}, "bad": {}, "after": {}, "last": {}}, "threads": 1, "device": "cpu"}
+    with pytest.raises(ArithmeticError, match="NaN in bad"):
+        stage._measured(job, None, running, None, {}, cores=2)
+    assert kept["slow"] == {"rows": ["slow"], "replicates": []}
+    assert "last" not in begun and set(kept) <= {"slow", "after"}

@@ -50,7 +50,9 @@ def test_a_stage_that_is_done_leaves_what_is_aside_and_of_such_the_last_three_ar
     point.finish()
     assert not (tmp_path / "r").exists()
     assert sorted(path.read_text() for path in tmp_path.glob("r.*/piece")) == ["c", "d", "e"]
-    assert ResumePoint(tmp_path / "r", {"code": "d"}).path("piece").read_text() == "d"
+    ResumePoint(tmp_path / "r", {"code": "g"})
+    # the oldest of the three, while a fourth is set aside
+    assert ResumePoint(tmp_path / "r", {"code": "c"}).path("piece").read_text() == "c"
 
 
 def test_a_damaged_identity_is_refused(tmp_path):

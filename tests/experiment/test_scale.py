@@ -119,6 +119,19 @@ def test_a_full_run_merges_what_the_configuration_keeps_for_it():
         load([base], ["scale=full"])
 
 
+def test_some_metrics_are_left_out_of_all_or_of_those_asked_for():
+    base = [ROOT / "config" / "toy2d.yaml"]
+    named = plugins.names("metrics")
+    config = load(base, ["metrics_except=[likelihood]"])
+    assert config["metrics"] == [name for name in named if name != "likelihood"] and validate(config) == config
+    assert load(base, ["metrics=[ct, frechet]", "metrics_except=[ct]"])["metrics"] == ["frechet"]
+    assert "metrics" not in load([ROOT / "config" / "fashion_mnist.yaml"], ["scale=full"])
+    with pytest.raises(
+        ConfigError, match=r"metrics_except: \['fld'\] are not taken anyway; choose among calibration, ct"
+    ):
+        load(base, ["metrics_except=[fld]"])
+
+
 def test_the_full_block_of_a_base_is_under_what_extends_it(tmp_path):
     (tmp_path / "base.yaml").write_text(
         f"extends: {ROOT}/config/smoke.yaml\nfull: {{num_samples: 400, atom_seed: 4}}\n"

@@ -125,17 +125,17 @@ def test_files_from_the_future_change_no_number(undisturbed, tmp_path):
         assert ours.read_bytes() == theirs.read_bytes()
 
 
-def test_the_number_of_workers_changes_no_number(undisturbed, tmp_path):
+def test_the_number_of_cores_changes_no_number(undisturbed, tmp_path):
     folder = tmp_path / "project"
     shutil.copytree(undisturbed, folder, symlinks=True)
     command = [sys.executable, "-m", "dpmot", "measure", "--configfile", "config/smoke.yaml"]
     before = {name: (undisturbed / "results" / "smoke" / name).read_bytes() for name in STAGES["measure"]}
-    for workers in ("1", "3"):
+    for cores in ("1", "3"):
         for name in before:
             (folder / "results" / "smoke" / name).unlink()
         finished(
             subprocess.run(
-                [*command, "--workers", workers],
+                [*command, "--cores", cores],
                 cwd=folder,
                 env={**os.environ, "PYTHONPATH": str(folder)},
                 capture_output=True,

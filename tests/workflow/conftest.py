@@ -26,12 +26,12 @@ class Project:
     def environment(self) -> dict[str, str]:
         return {**os.environ, "PYTHONPATH": str(self.folder)}
 
-    def command(self, *arguments: str, cores: int = 2) -> list[str]:
+    def command(self, *arguments: str, cores: int | None = 2) -> list[str]:
         # Targets come first: --configfile and --config take all words that follow them.
-        command = [sys.executable, "-m", "snakemake", *arguments, "--cores", str(cores)]
+        command = [sys.executable, "-m", "snakemake", *arguments, *([] if cores is None else ["--cores", str(cores)])]
         return [*command, "--configfile", "config/smoke.yaml"]
 
-    def snakemake(self, *arguments: str, cores: int = 2, check: bool = True) -> subprocess.CompletedProcess:
+    def snakemake(self, *arguments: str, cores: int | None = 2, check: bool = True) -> subprocess.CompletedProcess:
         return self.run(self.command(*arguments, cores=cores), check=check)
 
     def run(self, command: list[str], *, check: bool = True) -> subprocess.CompletedProcess:

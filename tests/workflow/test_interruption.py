@@ -43,7 +43,7 @@ def test_state_of_other_code_is_refused_and_said(fresh):
     process.wait()
     unet = fresh.folder / "dpmot" / "diffusion" / "unet.py"
     unet.write_text(unet.read_text() + "\n# edited\n")
-    fresh.snakemake("--unlock")
+    fresh.snakemake("--unlock", cores=None)  # as the message has it
     fresh.snakemake("results/smoke/networks/edm.safetensors")
     log = fresh.results("logs/train_edm.log").read_text()
     assert "was made with another code; set aside as" in log and "resume: continuing" not in log

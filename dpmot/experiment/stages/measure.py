@@ -14,6 +14,7 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from dpmot import plugins, sealed
+from dpmot.device import chosen
 from dpmot.experiment.records import atomic, digest, environment, file_digest, write_json
 from dpmot.experiment.sources import code_digest
 from dpmot.experiment.stages._features import Extractors
@@ -39,10 +40,11 @@ def inputs(job: Mapping, layout) -> list[Path]:
     return [layout.data, *classifier, *(layout.samples(name) for name in job["methods"])]
 
 
-def run(job: Mapping, layout, *, workers: int = 1) -> None:
+def run(job: Mapping, layout, *, cores: int = 1) -> None:
     """Write metrics.csv, replicates.csv, audit.csv, identity.csv and fingerprint.json.
 
-    Methods are measured side by side by so many workers, which changes no number: each has ``threads`` of the job.
+    Methods are measured side by side, as many as there are cores for, which changes no number: each has ``threads`` of
+    the job. Where features are extracted on a GPU, it is one at a time.
     """
     with session(job, layout, inputs(job, layout)) as stage:
         parts, mixture, facts = read_data(layout.data)
@@ -52,7 +54,7 @@ def run(job: Mapping, layout, *, workers: int = 1) -> None:
         extract = Extractors(job, layout, mixture)
         with stage.watch.arithmetic():
             references = _references(extract, parts)
-        found = _measured(job, layout, stage, extract, references, workers=workers)
+        found = _measured(job, layout, stage, extract, references, cores=cores)
         rows, replicates = ([one for each in found for one in each[key]] for key in ("rows", "replicates"))
         unsolved = {name: one for each in found for name, one in each.get("unsolved", {}).items()}
         with stage.watch.io():
@@ -68,27 +70,40 @@ def run(job: Mapping, layout, *, workers: int = 1) -> None:
             write_json(layout.root / "fingerprint.json", {"fingerprint": digest(mark), **mark})
 
 
-def _measured(job: Mapping, layout, stage, extract: Extractors, references: Mapping, *, workers: int) -> list[dict]:
-    """Rows and replicates of the floors and of every method, in order; those that were kept are not measured again."""
+def _measured(job: Mapping, layout, stage, extract: Extractors, references: Mapping, *, cores: int) -> list[dict]:
+    """Rows and replicates of the floors and of every method, in order; those that were kept are not measured again.
 
-    def one(name: str) -> tuple[str, dict]:
-        if name.startswith("real_"):
-            return name, _real(name, references, job.get("metrics"))
-        return name, _method(job, layout, name, extract, references)
+    Where one fails, those under way are finished and kept, the others not begun.
+    """
+    failed: list[Exception] = []
+
+    def one(name: str) -> tuple[str, dict | None]:
+        try:
+            if failed:
+                return name, None
+            if name.startswith("real_"):
+                return name, _real(name, references, job.get("metrics"))
+            return name, _method(job, layout, name, extract, references)
+        except Exception as error:  # raised below
+            failed.append(error)
+            return name, None
 
     names = ["real_train", "real_test", *job["methods"]]
     kept = {name: stage.kept_json(name) for name in names}
     wanted = [name for name in names if kept[name] is None]
     progress = {"desc": "measure", "unit": "method", "mininterval": 5, "initial": len(names) - len(wanted)}
-    # A pool's threads are daemons: an interruption need not wait for them.
+    workers = max(1, cores // job["threads"]) if chosen(job["device"]).type == "cpu" else 1
     with (
         stage.watch.arithmetic(),
         threadpool_limits(job["threads"]),
-        ThreadPool(workers, torch.set_num_threads, [job["threads"]]) as pool,
+        ThreadPool(workers, torch.set_num_threads, [job["threads"]]) as pool,  # daemons: an interruption is not delayed
     ):
         for name, found in tqdm(pool.imap_unordered(one, wanted), total=len(names), **progress):
-            stage.keep_json(name, found)
-            kept[name] = json.loads(json.dumps(found))  # as it is read, when a run goes on
+            if found is not None:
+                stage.keep_json(name, found)
+                kept[name] = json.loads(json.dumps(found))  # as it is read, when a run goes on
+    if failed:
+        raise failed[0]
     return [kept[name] for name in names]
 
 
