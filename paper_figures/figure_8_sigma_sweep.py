@@ -126,9 +126,9 @@ def make(results: Results) -> Figure:
         figure = Figure(figsize=(style.WIDTH, 1.6))
         style.blank(figure.subplots(), "not run: metrics.csv holds no pooled cell of a sweep over sigma_M")
         return figure
-    figure = Figure(figsize=(style.WIDTH, 5.4))
+    figure = Figure(figsize=(style.WIDTH, 5.6))
     grid = figure.subplots(2, 2)
-    figure.subplots_adjust(left=0.08, right=0.9, top=0.955, bottom=0.155, wspace=0.5, hspace=0.28)
+    figure.subplots_adjust(left=0.08, right=0.9, top=0.955, bottom=0.185, wspace=0.5, hspace=0.28)
     for axes, panel in zip(grid.flat, panels, strict=True):
         _draw(axes, results, rows, panel)
     for axes in grid[1]:
