@@ -1,11 +1,11 @@
 """A synthetic results folder: the shape of a real one, numbers of a realistic size, the same on every run."""
 
-import csv
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+from edits import BUDGETS, write_csv
 from safetensors.numpy import save_file
 
 COLUMNS = [
@@ -13,7 +13,6 @@ COLUMNS = [
     "sigma_atoms", "training_seed", "sample_seed", "num_samples", "features", "reference", "metric", "value", "low",
     "high", "reason", "fingerprint",
 ]  # fmt: skip
-BUDGETS = {"digits": [5, 10, 20, 30, 50], "smoke": [5, 10], "toy2d": [5, 10]}
 SIGMA = {5: 0.14, 10: 3.26, 20: 8.1, 30: 14.0, 50: 24.0}
 SWEEP = (0.1, 0.3, 1.0, 2.0, 3.0, 5.0, 10.0)
 THRESHOLDS = ("0.1", "0.11", "0.115", "0.13", "0.16", "0.2", "0.3", "0.4")
@@ -45,18 +44,6 @@ METHODS = {
 STORED = {"as_code": "test"}  # the split the atoms come from, where it is not the training split
 SKIPPED = {("dpm_ot_heun_edm", "5"): "NFE 5: Heun spends 2n-1 evaluations, 5 do not fit"}
 SMOKE = ("ddim", "edm", "dpm_ot_ddim", "dpm_ot_heun_edm", "copy", "fresh_noise")
-
-
-def write_csv(path, rows):
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-def read_csv(path):
-    with open(path, newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
 
 
 def _copies(sigma):

@@ -1,9 +1,9 @@
-"""Changed results folders, and the cells of printed tables."""
+"""Results folders read, written and changed, and the cells of printed tables."""
 
+import csv
 import re
 
 import numpy as np
-from conftest import read_csv, write_csv
 
 from paper_figures import (
     _results,
@@ -11,6 +11,20 @@ from paper_figures import (
     table_1_quality,
 )
 from paper_figures._results import load
+
+BUDGETS = {"digits": [5, 10, 20, 30, 50], "smoke": [5, 10], "toy2d": [5, 10]}
+
+
+def write_csv(path, rows):
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def read_csv(path):
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
 
 
 def edited(folder, change):

@@ -3,8 +3,7 @@
 import re
 
 import pytest
-from conftest import BUDGETS, read_csv, write_csv
-from edits import section, setting, with_replicates
+from edits import BUDGETS, read_csv, section, setting, with_replicates, write_csv
 
 from paper_figures import _comparison as comparison
 from paper_figures import (

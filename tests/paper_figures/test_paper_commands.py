@@ -9,7 +9,7 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
-from conftest import read_csv, write_csv
+from edits import read_csv, write_csv
 
 import paper_figures
 

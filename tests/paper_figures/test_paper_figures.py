@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import read_csv, write_csv
+from edits import read_csv, write_csv
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 

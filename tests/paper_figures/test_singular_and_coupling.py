@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from conftest import read_csv, write_csv
+from edits import read_csv, write_csv
 from matplotlib.figure import Figure
 from safetensors.numpy import save_file
 

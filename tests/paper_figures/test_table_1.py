@@ -5,8 +5,7 @@ import dataclasses
 
 import pandas as pd
 import pytest
-from conftest import read_csv, write_csv
-from edits import FD, edited, one, printed, section, setting
+from edits import FD, edited, one, printed, read_csv, section, setting, write_csv
 
 from paper_figures import _comparison as comparison
 from paper_figures import (

@@ -4,8 +4,7 @@ import dataclasses
 import re
 
 import pytest
-from conftest import BUDGETS
-from edits import FD, section
+from edits import BUDGETS, FD, section
 
 from paper_figures import (
     _tables,
