@@ -36,7 +36,6 @@ GIVEN = f"--configfile {LAYOUT.config}"
 os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), *os.get_exec_path()]))
 
 
-
 def code(*modules):
     """The source files behind modules: an edit re-runs what uses the edited file, and nothing else."""
     return [os.path.relpath(path) for path in closure(modules)]
@@ -76,10 +75,19 @@ def sampled_from(job):
     return files + [LAYOUT.heights] * job["needs_heights"] + [LAYOUT.star] * job["needs_star"]
 
 
+def uses_gpu(device):
+    """Whether jobs use a GPU. "auto" looks for one where the workflow is started (torch takes seconds to import)."""
+    if device != "auto":
+        return device == "cuda"
+    from dpmot.device import chosen
+
+    return chosen(device).type == "cuda"
+
+
 MEASURE = jobs.measure(EXPERIMENT)
 VIT = [Path(EXPERIMENT["vit"]["weights"]) / name for name in ("config.json", "model.safetensors", "preprocessor_config.json")] if "vit" in EXPERIMENT["features"] else []
 VIT = [file for file in VIT if file.is_file()]  # the last need not be there
-GPU = int(EXPERIMENT["device"] != "cpu")  # one job at a time uses it: profiles/default has one, --resources gpu=2 two
+GPU = int(uses_gpu(EXPERIMENT["device"]))  # one job at a time uses it: profiles/default has one, --resources gpu=2 two
 CLASSIFIER = [LAYOUT.classifier] if jobs.needs_classifier(EXPERIMENT) else []
 
 

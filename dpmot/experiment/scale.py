@@ -1,21 +1,24 @@
 """The scale of a run: ``core``, as it is written, ``full``, or ``smoke``, which shows that it runs and nothing else.
 
 A smoke run goes through every stage of an experiment in minutes: stand-in images in the shape of the data, tiny
-networks, few steps, samples, seeds and levels. Of the methods it keeps those that show something new, a start, sampler,
-network or option that none before them has, and of each the smallest budget that it can meet. Its results lie in
+networks, few steps, samples, seeds and levels. Of the methods it keeps a few that together have every start, sampler,
+network and option, and of each the smallest budget that it can meet. Its results lie in
 ``results/<experiment>_smoke/``; its fingerprint, tables and figures say that its numbers mean nothing.
 """
 
 import copy
 import inspect
+import math
 from collections.abc import Mapping
 
 from dpmot import plugins
 from dpmot.experiment import grid
 
 SUFFIX = "_smoke"
-IMAGES = [100, 100, 100]  # of A, B and C: one cell of the copying test C_T, which asks for 20 samples in each
-SAMPLES = {True: 60, False: 200}  # with stand-ins, or with a data set that needs no files and keeps its own size
+SAMPLES = 200  # of a data set that needs no files and keeps its own size
+STAND_INS = 60, 100  # samples, and images of A, B and C each; C_T asks for 20 in a cell, without one of 20 groups
+LARGE = 3 * 128 * 128  # numbers of an image, from which on
+FEW = 24, 24  # suffice
 STEPS, BATCH, EPOCHS, PAIRS, CHI2 = 4, 8, 2, 8, 1.0
 UNET = {"channels": 8, "multipliers": [1, 2], "embedding": 32, "attention": False}
 LARGEST = 32  # pixels a side that the network sees; larger images come to it in patches
@@ -29,15 +32,16 @@ def smoke(config: Mapping) -> dict:
     """
     config = copy.deepcopy(dict(config))
     shape = stand_in_shape(config)
+    samples, images = FEW if math.prod(shape or ()) >= LARGE else STAND_INS
     if shape:
-        options = {"of": config["dataset"], "shape": list(shape), "num_images": IMAGES}
+        options = {"of": config["dataset"], "shape": list(shape), "num_images": [images] * 3}
         config |= {"dataset": "stand_in", "dataset_options": options, "features": ["classifier"], "download": False}
         for key in ("data_root", "inception_weights", "vit"):
             config.pop(key, None)
     config.pop("protocol", None)
     stood = config["dataset"] == "stand_in"
     config["experiment"] = config["experiment"].removesuffix(SUFFIX) + SUFFIX
-    config["num_samples"] = min(config["num_samples"], SAMPLES[stood])
+    config["num_samples"] = min(config["num_samples"], samples if stood else SAMPLES)
     config["sample_seeds"] = config["sample_seeds"][:1]
     config["transport"] |= {"chi2": max(config["transport"]["chi2"], CHI2), "noise": "plain"}  # few rows: none pays off
     config["networks"] = {name: _network(card, shape) for name, card in config["networks"].items()}
@@ -50,7 +54,7 @@ def smoke(config: Mapping) -> dict:
     if "identity" in config:
         config["identity"]["pairs"] = config["identity"]["pairs"][:1]
     if stood and config["num_atoms"]:
-        config["num_atoms"] = min(config["num_atoms"], *IMAGES)
+        config["num_atoms"] = min(config["num_atoms"], images)
     kept = telling(config)
     if "coupling" in config:
         names = [name for name in config["coupling"]["methods"] if name in kept]
@@ -62,20 +66,23 @@ def smoke(config: Mapping) -> dict:
 
 
 def telling(config: Mapping) -> dict[str, dict]:
-    """The methods that have something none before them has, and those of the identity test."""
-    paired = {name for pair in config.get("identity", {}).get("pairs", []) for name in pair}
-    seen, kept = set(), {}
-    for name, method in config["methods"].items():
-        told = {"start": "prior", **method, "level": type(method.get("level")).__name__}
-        told["label"] = told["nfe_budgets"] = told["sample_seeds"] = None
-        if method.get("level") == "star":
-            told["level"] = "star"
-        options = {key: str(value) for key, value in told.pop("options", {}).items()}
-        has = {*(told | options).items()}
-        if name in paired or not has <= seen:
-            kept[name] = method
-            seen |= has
-    return kept
+    """Those of the identity test, and a few that together show what all do: each adds the most, of equals the first."""
+    methods = config["methods"]
+    has = {name: _shown(method) for name, method in methods.items()}
+    kept = {name for pair in config.get("identity", {}).get("pairs", []) for name in pair}
+    seen = set().union(*(has[name] for name in kept))
+    while (name := max(methods, key=lambda name: len(has[name] - seen))) and not has[name] <= seen:
+        kept.add(name)
+        seen |= has[name]
+    return {name: method for name, method in methods.items() if name in kept}
+
+
+def _shown(method: Mapping) -> set[tuple[str, str]]:
+    """What a method shows: start, sampler, network, each option, and the kind of its level."""
+    level = method.get("level")
+    told = {"start": "prior", **method, "level": "star" if level == "star" else type(level).__name__}
+    told |= told.pop("options", {})
+    return {(key, str(value)) for key, value in told.items() if key not in ("label", "nfe_budgets", "sample_seeds")}
 
 
 def stand_in_shape(config: Mapping) -> tuple[int, ...] | None:

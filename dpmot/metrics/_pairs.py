@@ -1,9 +1,10 @@
 """Which pairs of rows are close? Exact answers at the price of float32 products.
 
-With h(x) = |x|^2 / 2 of centred rows, |x - y|^2 / 2 = h(x) + h(y) - <x, y>. A float32 product of length d errs by at
-most d u |x| |y| <= d u (h(x) + h(y)), u = 2^-24, in whatever order it is summed. Pairs farther from the question than
-that are decided; the few within are decided by differences in float64. So the answers depend on no tile, thread or
-library, no n x n matrix exists, and of the pairs within one set only one half is computed.
+With h(x) = |x|^2 / 2 of centred rows, |x - y|^2 / 2 = h(x) + h(y) - <x, y>. A float32 product of length l errs by at
+most l u |x| |y| <= l u (h(x) + h(y)), u = 2^-24, in whatever order it is summed; a longer one, the sum of p such
+pieces, by (l + p) u. Pairs farther from the question than that are decided; the few within are decided by differences
+in float64. So the answers depend on no tile, thread or library, no n x n matrix exists, and of the pairs within one
+set only one half is computed.
 """
 
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 TILE = 1024  # rows of each side: 4 MiB of bounds at a time
+PIECE = 1024  # numbers of a row that are multiplied at a time
 PENDING = 1 << 21  # candidates held before they are decided
 CHUNK = 1 << 20  # numbers of each side held while distances are taken in float64, 8 MiB
 
@@ -93,13 +95,16 @@ class Tile:
 def tiles(x: Rows, y: Rows) -> Iterator[Tile]:
     """All pairs of two sets; where ``y`` is ``x``, tiles with second >= first. A tile lives until the next one."""
     factor = 1 - _bound(x.values.shape[1])
-    buffer = np.empty(min(TILE, len(x)) * min(TILE, len(y)), dtype=np.float32)
+    buffer, part = np.empty((2, min(TILE, len(x)) * min(TILE, len(y))), dtype=np.float32)
     for first in range(0, len(x), TILE):
         own = x.centred[first : first + TILE]
         own_half = (factor * x.half[first : first + TILE, None]).astype(np.float32)
         for second in range(first if x is y else 0, len(y), TILE):
             other = y.centred[second : second + TILE]
-            low = np.matmul(own, other.T, out=buffer[: len(own) * len(other)].reshape(len(own), len(other)))
+            low, piece = (flat[: len(own) * len(other)].reshape(len(own), len(other)) for flat in (buffer, part))
+            np.matmul(own[:, :PIECE], other[:, :PIECE].T, out=low)
+            for k in range(PIECE, own.shape[1], PIECE):
+                low += np.matmul(own[:, k : k + PIECE], other[:, k : k + PIECE].T, out=piece)
             np.subtract(own_half, low, out=low)
             low += (factor * y.half[second : second + TILE]).astype(np.float32)
             yield Tile(x, y, first, second, low)
@@ -206,8 +211,8 @@ _TINY = 2.0**-100  # scaled; far above what products of numbers below float32's 
 
 
 def _bound(dimension: int) -> float:
-    # d for the product; 32 covers the rounding of rows and of h to float32 and the two additions, with room.
-    return (dimension + 32) * 2.0**-24
+    # A piece and the sum of pieces; 32 covers the rounding of rows and h to float32 and the two additions, with room.
+    return (min(dimension, PIECE) + dimension // PIECE + 32) * 2.0**-24
 
 
 def _float32_above(values: np.ndarray) -> np.ndarray:

@@ -29,10 +29,12 @@ SETS = {
 }
 
 
-@pytest.fixture(params=[1024, 16, 7], ids=lambda n: f"tiles of {n}", autouse=True)
+@pytest.fixture(params=[(1024, 1024), (16, 7), (7, 2)], ids="tiles of {0[0]}, pieces of {0[1]}".format, autouse=True)
 def small_tiles(request, monkeypatch):
-    monkeypatch.setattr(_pairs, "TILE", request.param)
-    monkeypatch.setattr(_pairs, "PENDING", 40 * request.param)
+    tile, piece = request.param
+    monkeypatch.setattr(_pairs, "TILE", tile)
+    monkeypatch.setattr(_pairs, "PIECE", piece)
+    monkeypatch.setattr(_pairs, "PENDING", 40 * tile)
     monkeypatch.setattr(_pairs, "CHUNK", 100)
 
 
@@ -91,3 +93,11 @@ def test_asking_for_more_neighbours_than_there_are_says_how_many():
     (rows,) = _pairs.prepare(ORDINARY)
     with pytest.raises(ValueError, match="70 nearest of 69 rows are asked for: give 1 <= k <= 69"):
         _pairs.nearest(rows, rows, 70)
+
+
+def test_of_long_rows_few_distances_are_taken_in_float64(monkeypatch):
+    monkeypatch.setattr(_pairs, "PIECE", 64)
+    asked, exact = [], _pairs.squared_distances
+    monkeypatch.setattr(_pairs, "squared_distances", lambda x, y, i, j: asked.append(len(i)) or exact(x, y, i, j))
+    _pairs.nearest(*_pairs.prepare(gaussian(50, 65536), gaussian(50, 65536)), 1)
+    assert sum(asked) < 2 * 50  # of 2500 pairs; in one piece each row would leave more open

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 from dpmot import cli
 from dpmot.plugins import ROOT
@@ -55,6 +56,13 @@ def test_the_papers_experiments_are_planned_without_their_data(fresh, name, monk
     done = fresh.run([*command, "--configfile", f"config/{name}.yaml"])
     assert f"results/{name}/samples/dpm_ot_ncsnv2.safetensors" in done.stdout + done.stderr
     assert "data: No data root is given: set DPMOT_DATA" in done.stderr
+
+
+@pytest.mark.parametrize(("device", "shared"), [("cpu", False), ("cuda", True), ("auto", torch.cuda.is_available())])
+def test_jobs_wait_for_one_another_only_where_they_share_a_gpu(fresh, device, shared):
+    done = fresh.snakemake("-n", "--workflow-profile", "none", "--config", f"device={device}")
+    shown = done.stdout + done.stderr
+    assert "rule train:" in shown and ("gpu=1" in shown) == shared
 
 
 def test_the_workflow_is_clean_under_lint():
