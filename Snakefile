@@ -281,7 +281,7 @@ rule measure:
         ROOT / "identity.csv",
         ROOT / "fingerprint.json",
         LAYOUT.timing("measure"),
-    threads: os.cpu_count()  # at most --cores: methods side by side; where memory is short, --set-threads measure=1
+    threads: min(4, os.cpu_count())  # methods side by side, each with memory of its own: --set-threads measure=1 needs the least
     resources:
         gpu=GPU,
     log:

@@ -22,6 +22,7 @@ SOLVERS = {
     "pot": ("POT", _style.GREEN, "^"),
     "authors": ("authors' Adam", _style.GREY, "x"),
 }
+INEXACT = "Of CIFAR-10's 50,000 training images 86 were JPEG copies here, not the authors' pixels."
 
 
 def bound(seconds: object) -> tuple[float, bool]:
@@ -67,7 +68,7 @@ def page(folder: Path) -> str:
         "does; the fastest peer's bound is the least of theirs. The whole fit goes on until a certificate is likely."
     ]
     if rows.case.str.startswith("cifar10").any():
-        parts += ["", "Of CIFAR-10's 50,000 training images 86 were JPEG copies here, not the authors' pixels."]
+        parts += ["", INEXACT]
     for target in sorted(rows.target.unique(), reverse=True):
         parts += [
             "",
@@ -115,6 +116,8 @@ def figure(trail: pd.DataFrame) -> Figure:
         bottom.set(xlabel="noises per atom")
     for axes in grid[:, 0]:
         axes.set_ylabel("chi2")
+    if any(case.startswith("cifar10") for case in cases):
+        canvas.suptitle(INEXACT, fontsize=7)
     canvas.legend(*grid[1, 0].get_legend_handles_labels(), loc="outside lower center", ncols=5, frameon=False)
     return canvas
 

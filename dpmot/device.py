@@ -37,7 +37,7 @@ def keep_freed_memory() -> bool:
     """Let this process keep the memory it frees, for good; whether its C library, glibc, takes that.
 
     Activations are freed and asked for at every layer, and what goes back to the system comes back as fresh pages: a
-    seventh of a small network's time (benchmarks/evaluation.py).
+    tenth to a seventh of a small network's time (benchmarks/evaluation.py). Blocks of 32 MiB and more still go back.
     """
     if platform.libc_ver()[0] != "glibc":
         return False

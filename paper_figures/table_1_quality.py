@@ -132,6 +132,7 @@ def _published_panel(table: pd.DataFrame, results: Results, family: str) -> Pane
     rows = results.metrics
     rows = rows[(rows["metric"] == f"plain_fd_{family}") & (rows["reference"] == "train")]
     rows = rows[(rows["sample_seed"] != "pooled") & rows["value"].notna()]
+    rows = rows[rows["method"].isin(comparison.main_methods(results))]
     least = rows.groupby(["method", "nfe_budget"], sort=False)["value"].agg(["min", "size"])
     sizes = ", ".join(dict.fromkeys(rows["num_samples"])) or "none"
     title = f"{quality_name('fd', family)} against train as published: with its bias, the least of the sample seeds"

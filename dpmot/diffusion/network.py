@@ -128,8 +128,15 @@ def save(path: Path, card: Mapping, weights: Mapping[int | None, Mapping[str, Te
     sealed.save(path, flat, {"card": json.dumps(card)})
 
 
-def load(path: Path, *, device: torch.device | str = "cpu") -> Network:
+def load(
+    path: Path, *, device: torch.device | str = "cpu", layout: torch.memory_format = torch.preserve_format
+) -> Network:
     """Read a network.
+
+    Args:
+        path: the file.
+        device: where its weights go.
+        layout: their memory format; a processor evaluates ``torch.channels_last`` faster (benchmarks/evaluation.py).
 
     Raises:
         ValueError: the file is missing, damaged, or holds other tensors than its card says; the message names it.
@@ -139,7 +146,7 @@ def load(path: Path, *, device: torch.device | str = "cpu") -> Network:
     try:
         flat, texts = sealed.load(path)
         card = dict(json.loads(texts["card"]))
-        denoisers = {count: _denoiser(card, flat, count, device) for count in card.get("step_counts") or [None]}
+        denoisers = {count: _denoiser(card, flat, count, device, layout) for count in card.get("step_counts") or [None]}
         return Network(card, chain_of(card), denoisers)
     except sealed.Damaged:
         raise
@@ -147,19 +154,12 @@ def load(path: Path, *, device: torch.device | str = "cpu") -> Network:
         raise ValueError(f"{path} is not a network written by this project, or is damaged: {error}") from None
 
 
-def _denoiser(card: Mapping, flat: Mapping[str, Tensor], count: int | None, device) -> NetworkDenoiser:
+def _denoiser(card: Mapping, flat: Mapping[str, Tensor], count: int | None, device, layout) -> NetworkDenoiser:
     prefix = _key(count, "")
     tensors = {name.removeprefix(prefix): t for name, t in flat.items() if name.startswith(prefix)}
     model = build(card, tensors)
-    return NetworkDenoiser(parametrisation(card), _placed(model, torch.device(device)))
-
-
-def _placed(model, device: torch.device):
-    """A model on its device; a processor convolves channels-last images faster, a CUDA device in float32 does not."""
-    if not isinstance(model, Module):
-        return model
-    layout = torch.channels_last if device.type == "cpu" else torch.preserve_format
-    return model.to(device, memory_format=layout)
+    placed = model.to(device, memory_format=layout) if isinstance(model, Module) else model
+    return NetworkDenoiser(parametrisation(card), placed)
 
 
 def _key(count: int | None, name: str) -> str:

@@ -139,10 +139,12 @@ def validate(config: Mapping) -> dict:
     config = {**copy.deepcopy(DEFAULTS), **config}
     config["networks"] = {name: _described(card, f"networks.{name}") for name, card in config["networks"].items()}
     if left_out := config.pop("metrics_except", []):
-        asked = config.get("metrics", plugins.names("metrics"))
-        if foreign := sorted({*left_out} - {*asked}):
-            raise ConfigError(f"metrics_except: {foreign} are not taken anyway; choose among {', '.join(asked)}")
-        config["metrics"] = [name for name in asked if name not in left_out]
+        known = plugins.names("metrics")
+        if foreign := sorted({*left_out} - {*known}):
+            raise ConfigError(f"metrics_except: there is no {', '.join(foreign)}; choose among {', '.join(known)}")
+        config["metrics"] = [name for name in config.get("metrics", known) if name not in left_out]
+        if not config["metrics"]:
+            raise ConfigError(f"metrics_except: {', '.join(left_out)} are all metrics that are asked for; leave one")
     if "vit" in config:
         config["vit"] = _pinned(config["vit"])
     if config["weights"] == "train":
@@ -166,6 +168,7 @@ def _pinned(vit: Mapping) -> dict:
 def _untrained(config: Mapping) -> dict:
     """Networks and classifier without the files that are loaded by default, where the configuration can train them."""
     pinned = ("weights", "sha256")
+    classifier = {k: v for k, v in config["classifier"].items() if k not in pinned}
     for name, card in config["networks"].items():
         if "weights" in card and "training" not in card:
             raise ConfigError(f"weights: networks.{name} has no `training`, it can only be loaded; choose load")
@@ -173,7 +176,7 @@ def _untrained(config: Mapping) -> dict:
         name: {k: v for k, v in card.items() if "training" not in card or k not in pinned}
         for name, card in config["networks"].items()
     }
-    return {"networks": networks, "classifier": {k: v for k, v in config["classifier"].items() if k != "weights"}}
+    return {"networks": networks, "classifier": classifier}
 
 
 def _extended(config: Mapping, seen: tuple[str, ...] = (), *, scale: str | None = None) -> dict:

@@ -16,9 +16,9 @@ from dpmot.experiment import grid
 
 SUFFIX = "_smoke"
 SAMPLES = 200  # of a data set that needs no files and keeps its own size
-STAND_INS = 60, 100  # samples, and images of A, B and C each; C_T asks for 20 in a cell, without one of 20 groups
-LARGE = 3 * 128 * 128  # numbers of an image, from which on
-FEW = 24, 24  # suffice
+STAND_INS = 60, 100  # samples, and images of each of A, B and C, in the place of others
+LARGE_STAND_INS = 24, 24  # the same of large images: C_T asks for 20 of both when one of 20 groups is left out
+LARGE = 3 * 128 * 128  # numbers of an image
 STEPS, BATCH, EPOCHS, PAIRS, CHI2 = 4, 8, 2, 8, 1.0
 UNET = {"channels": 8, "multipliers": [1, 2], "embedding": 32, "attention": False}
 LARGEST = 32  # pixels a side that the network sees; larger images come to it in patches
@@ -32,7 +32,7 @@ def smoke(config: Mapping) -> dict:
     """
     config = copy.deepcopy(dict(config))
     shape = stand_in_shape(config)
-    samples, images = FEW if math.prod(shape or ()) >= LARGE else STAND_INS
+    samples, images = LARGE_STAND_INS if math.prod(shape or ()) >= LARGE else STAND_INS
     if shape:
         options = {"of": config["dataset"], "shape": list(shape), "num_images": [images] * 3}
         config |= {"dataset": "stand_in", "dataset_options": options, "features": ["classifier"], "download": False}
@@ -59,8 +59,6 @@ def smoke(config: Mapping) -> dict:
     if "coupling" in config:
         names = [name for name in config["coupling"]["methods"] if name in kept]
         config["coupling"] |= {"methods": names, "num_noises": 200, "num_samples": 40}
-        if not names:
-            del config["coupling"]
     config["methods"] = {name: _method(config, one, one.get("nfe_budgets", budgets)) for name, one in kept.items()}
     return config
 
@@ -68,7 +66,8 @@ def smoke(config: Mapping) -> dict:
 def telling(config: Mapping) -> dict[str, dict]:
     """Those of the identity test, and a few that together show what all do: each adds the most, of equals the first."""
     methods = config["methods"]
-    has = {name: _shown(method) for name, method in methods.items()}
+    coupled = config.get("coupling", {}).get("methods", [])
+    has = {name: _shown(method, coupled=name in coupled) for name, method in methods.items()}
     kept = {name for pair in config.get("identity", {}).get("pairs", []) for name in pair}
     seen = set().union(*(has[name] for name in kept))
     while (name := max(methods, key=lambda name: len(has[name] - seen))) and not has[name] <= seen:
@@ -77,11 +76,12 @@ def telling(config: Mapping) -> dict[str, dict]:
     return {name: method for name, method in methods.items() if name in kept}
 
 
-def _shown(method: Mapping) -> set[tuple[str, str]]:
-    """What a method shows: start, sampler, network, each option, and the kind of its level."""
+def _shown(method: Mapping, *, coupled: bool) -> set[tuple[str, str]]:
+    """What a method shows: all but label, budgets and seeds; of its level the kind; whether its start is coupled."""
     level = method.get("level")
     told = {"start": "prior", **method, "level": "star" if level == "star" else type(level).__name__}
     told |= told.pop("options", {})
+    told |= {"coupled": told["start"]} if coupled else {}
     return {(key, str(value)) for key, value in told.items() if key not in ("label", "nfe_budgets", "sample_seeds")}
 
 

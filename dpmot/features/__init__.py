@@ -6,7 +6,7 @@ toy points are floats (n, d). This module itself imports numpy only, so tables a
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property, wraps
+from functools import cached_property, lru_cache, wraps
 from hashlib import sha256
 from threading import Lock
 from typing import TypeVar
@@ -139,6 +139,19 @@ def remembered(function: Callable[[Features], Result]) -> Callable[[Features], R
                 memory[features] = function(features)
             return memory[features]
 
+    return once
+
+
+def loaded_once(load: Callable[..., Result]) -> Callable[..., Result]:
+    """``load`` with its last result kept; threads that ask for it at once wait for the one that loads."""
+    kept, lock = lru_cache(maxsize=1)(load), Lock()
+
+    @wraps(load)
+    def once(*args: object, **kwargs: object) -> Result:
+        with lock:
+            return kept(*args, **kwargs)
+
+    once.cache_clear = kept.cache_clear
     return once
 
 

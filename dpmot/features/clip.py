@@ -5,14 +5,13 @@ become RGB by repeating their channel.
 """
 
 import hashlib
-from functools import lru_cache
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from dpmot._torchvision import make_importable
-from dpmot.features import Features
+from dpmot.features import Features, loaded_once
 from dpmot.features._images import as_images
 from dpmot.tiles import in_tiles
 
@@ -42,7 +41,7 @@ def resolve_weights(*, download: bool = False) -> Path:
     return path
 
 
-@lru_cache(maxsize=1)
+@loaded_once
 def load(weights: Path) -> torch.nn.Module:
     """The network of torch-fidelity with verified weights."""
     make_importable()

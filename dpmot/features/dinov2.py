@@ -4,20 +4,18 @@ torch-fidelity loads it by ``torch.hub``, which downloads *and runs* the code of
 only where ``download: true`` allows it. Grey images become RGB by repeating their channel.
 """
 
-from functools import lru_cache
-
 import torch
 from torch import Tensor
 
 from dpmot._torchvision import make_importable
-from dpmot.features import Features
+from dpmot.features import Features, loaded_once
 from dpmot.features._images import as_images
 from dpmot.tiles import in_tiles
 
 MODEL = "dinov2-vit-b-14"
 
 
-@lru_cache(maxsize=1)
+@loaded_once
 def load() -> torch.nn.Module:
     """The network of torch-fidelity, its code and weights fetched by torch.hub or taken from its cache."""
     make_importable()

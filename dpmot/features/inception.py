@@ -6,7 +6,6 @@ Numbers are FID and IS only with the canonical weights; every other file is a st
 """
 
 import os
-from functools import lru_cache
 from pathlib import Path
 from pickle import UnpicklingError
 
@@ -14,7 +13,7 @@ import torch
 from torch import Tensor
 
 from dpmot._torchvision import make_importable
-from dpmot.features import Features
+from dpmot.features import Features, loaded_once
 from dpmot.features._images import as_images
 from dpmot.tiles import in_tiles
 
@@ -47,7 +46,7 @@ def resolve_weights(weights: Path | None = None, *, download: bool = False) -> P
     return cached
 
 
-@lru_cache(maxsize=1)
+@loaded_once
 def load(weights: Path) -> torch.nn.Module:
     """The network of torch-fidelity with the weights of a file.
 

@@ -6,7 +6,6 @@ Input: RGB / 255, normalised with the ImageNet mean and standard deviation. The 
 data root) were trained on CIFAR-10's training images, all of them: what it says of these is no floor for others.
 """
 
-from functools import lru_cache
 from hashlib import file_digest
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dpmot.data import data_root
-from dpmot.features import Features
+from dpmot.features import Features, loaded_once
 from dpmot.features._images import as_images
 from dpmot.tiles import in_tiles
 
@@ -64,7 +63,7 @@ def _stage(c_in: int, c_out: int, stride: int) -> nn.Sequential:
     return nn.Sequential(first, *(Block(c_out, c_out, 1) for _ in range(BLOCKS - 1)))
 
 
-@lru_cache(maxsize=1)
+@loaded_once
 def published(root: Path | str | None = None) -> Path:
     """The published weights below the data root.
 
@@ -83,7 +82,7 @@ def published(root: Path | str | None = None) -> Path:
     return path
 
 
-@lru_cache(maxsize=1)
+@loaded_once
 def load(weights: Path) -> ResNet56:
     """The network with the weights of a file: a state dict, or a dict with one under "state_dict".
 

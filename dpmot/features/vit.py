@@ -7,7 +7,6 @@ become RGB by repeating their channel.
 
 import hashlib
 import json
-from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -15,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from dpmot._torchvision import make_importable
-from dpmot.features import Features
+from dpmot.features import Features, loaded_once
 from dpmot.features._images import as_images
 from dpmot.tiles import in_tiles
 
@@ -36,7 +35,7 @@ def files(folder: Path) -> list[Path]:
     return [path for path in found if path.is_file()]
 
 
-@lru_cache(maxsize=1)
+@loaded_once
 def load(folder: Path, sha256: str | None = None) -> tuple[torch.nn.Module, Tensor, Tensor]:
     """The classifier, and mean and standard deviation (3, 1, 1) of its input; no code of the folder is run.
 

@@ -1,4 +1,7 @@
-"""Nearest neighbours and balls of nearest neighbours in Euclidean distance, exact, computed once for each set."""
+"""Nearest neighbours and balls of nearest neighbours in Euclidean distance, exact, computed once for each set.
+
+Threads that ask for the same neighbours before there are any may each compute them.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

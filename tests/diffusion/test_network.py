@@ -36,10 +36,11 @@ def refusal(path):
     return str(caught.value)
 
 
-def test_a_network_comes_back_to_the_bit(stored):
-    loaded = network.load(stored)
+@pytest.mark.parametrize("layout", [torch.preserve_format, torch.channels_last])
+def test_a_network_comes_back_to_the_bit(stored, layout):
+    loaded = network.load(stored, layout=layout)
     x = torch.randn(4, 1, 8, 8)
-    expected = network.NetworkDenoiser(network.parametrisation(CARD), fresh().to(memory_format=torch.channels_last))
+    expected = network.NetworkDenoiser(network.parametrisation(CARD), fresh().to(memory_format=layout))
     assert loaded.card == CARD
     assert torch.equal(loaded.denoiser(7)(x, torch.tensor(0.5)), expected(x, torch.tensor(0.5)))
     assert (loaded.denoiser(7).sigma_min, loaded.denoiser(7).sigma_max) == (0.002, 80)

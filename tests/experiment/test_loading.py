@@ -8,8 +8,12 @@ from safetensors.torch import save_file
 
 from dpmot.diffusion import network
 from dpmot.diffusion.unet import UNet
-from dpmot.experiment.stages import train
+from dpmot.experiment import jobs
+from dpmot.experiment.config import ConfigError
+from dpmot.experiment.config import load as load_config
+from dpmot.experiment.stages import classify, prepare, train
 from dpmot.experiment.stages._session import Part
+from dpmot.plugins import ROOT
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 PARTS = {"A": Part(torch.zeros(4, 1, 8, 8, dtype=torch.uint8), torch.zeros(4, dtype=torch.int64))}
@@ -109,3 +113,14 @@ def test_images_of_another_shape_are_refused(weights):
         ValueError, match=r"w.pt was made for images of shape \[1, 8, 8\], the data set has \[3, 8, 8\]"
     ):
         train._check_shape(facts, [3, 8, 8], "w.pt")
+
+
+def test_a_classifier_whose_hash_is_pinned_must_have_it(tmp_path):
+    file, layout = tmp_path / "classifier.safetensors", jobs.Layout(tmp_path)
+    file.write_bytes(b"another one")
+    config = load_config([ROOT / "config" / "smoke.yaml"], [f"classifier={{weights: {file}, sha256: {'a' * 64}}}"])
+    prepare.run(jobs.prepare(config), layout)
+    with pytest.raises(ValueError, match=rf"{file} has sha256 .*, its card says a{{64}}"):
+        classify.run(jobs.classify(config), layout)
+    with pytest.raises(ConfigError, match=r"classifier.*weights"):
+        load_config([ROOT / "config" / "smoke.yaml"], [f"classifier={{sha256: {'a' * 64}}}"])

@@ -1,10 +1,12 @@
 """Which metric looks at which features, how copies of either split are seen, and intervals from replicates."""
 
 import threading
+from multiprocessing.pool import ThreadPool
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from dpmot.experiment.records import Stopwatch
 from dpmot.experiment.stages import measure as stage
@@ -126,6 +128,19 @@ def test_replicates_are_the_metric_without_each_group():
         assert held or np.isclose(whole[key].leave_out[7], full, rtol=1e-8), key
 
 
+@pytest.mark.parametrize(
+    ("device", "extractors", "workers"), [("cpu", ["vit"], 3), ("cuda", ["classifier"], 3), ("cuda", ["vit"], 1)]
+)
+def test_methods_wait_for_one_another_only_where_a_gpu_extracts_features(device, extractors, workers, monkeypatch):
+    asked = []
+    monkeypatch.setattr(stage, "chosen", torch.device)
+    monkeypatch.setattr(stage, "ThreadPool", lambda number, *_: asked.append(number) or ThreadPool(number))
+    running = SimpleNamespace(watch=Stopwatch("measure"), kept_json=lambda name: {"rows": [], "replicates": []})
+    job = {"methods": {}, "threads": 1, "device": device, "extractors": extractors}
+    stage._measured(job, None, running, None, {}, cores=3)
+    assert asked == [workers]
+
+
 def test_where_a_method_cannot_be_measured_those_beside_it_are_finished_and_kept(monkeypatch):
     begun, broken, kept = [], threading.Event(), {}
 
@@ -143,7 +158,7 @@ def test_where_a_method_cannot_be_measured_those_beside_it_are_finished_and_kept
         kept_json=lambda name: {"rows": [], "replicates": []} if name.startswith("real_") else None,
         keep_json=kept.__setitem__,
     )
-    job = {"methods": {"slow": {}, "bad": {}, "after": {}, "last": {}}, "threads": 1, "device": "cpu"}
+    job = {"methods": {"slow": {}, "bad": {}, "after": {}, "last": {}}, "threads": 1, "device": "cpu", "extractors": []}
     with pytest.raises(ArithmeticError, match="NaN in bad"):
         stage._measured(job, None, running, None, {}, cores=2)
     assert kept["slow"] == {"rows": ["slow"], "replicates": []}

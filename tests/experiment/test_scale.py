@@ -126,10 +126,22 @@ def test_some_metrics_are_left_out_of_all_or_of_those_asked_for():
     assert config["metrics"] == [name for name in named if name != "likelihood"] and validate(config) == config
     assert load(base, ["metrics=[ct, frechet]", "metrics_except=[ct]"])["metrics"] == ["frechet"]
     assert "metrics" not in load([ROOT / "config" / "fashion_mnist.yaml"], ["scale=full"])
-    with pytest.raises(
-        ConfigError, match=r"metrics_except: \['fld'\] are not taken anyway; choose among calibration, ct"
-    ):
+    with pytest.raises(ConfigError, match=r"metrics_except: there is no fld; choose among calibration, ct"):
         load(base, ["metrics_except=[fld]"])
+    # What a configuration leaves out need not be among what another asks for.
+    assert load(base, ["metrics=[ct]", "metrics_except=[likelihood]"])["metrics"] == ["ct"]
+    with pytest.raises(ConfigError, match=r"metrics_except: ct are all metrics that are asked for; leave one"):
+        load(base, ["metrics=[ct]", "metrics_except=[ct]"])
+
+
+@pytest.mark.parametrize("name", ["smoke", "singular", "singular_toy2d"])
+def test_a_smoke_run_couples_every_start_that_is_coupled(name):
+    full, few = (load([ROOT / "config" / f"{name}.yaml"], more) for more in ([], ["scale=smoke"]))
+
+    def starts(config):
+        return {config["methods"][one].get("start", "prior") for one in config["coupling"]["methods"]}
+
+    assert starts(few) == starts(full) and len(starts(full)) > 1
 
 
 def test_the_full_block_of_a_base_is_under_what_extends_it(tmp_path):

@@ -3,11 +3,13 @@
 import gc
 import subprocess
 import sys
+import time
+from multiprocessing.pool import ThreadPool
 
 import numpy as np
 import pytest
 
-from dpmot.features import Features, remembered
+from dpmot.features import Features, loaded_once, remembered
 
 
 def small(**changes):
@@ -103,6 +105,24 @@ def test_remembered_functions_run_once_per_object_and_forget_it_with_the_object(
     del features
     gc.collect()
     assert len(finalised) == 2
+
+
+def test_what_is_loaded_once_is_not_loaded_by_each_thread_that_asks_at_once():
+    calls = []
+
+    @loaded_once
+    def load(path):
+        calls.append(path)
+        time.sleep(0.05)  # others ask meanwhile
+        return object()
+
+    with ThreadPool(4) as pool:
+        found = pool.map(load, ["a"] * 8)
+    assert len(set(found)) == 1 and calls == ["a"]
+    load("b"), load("b")
+    load.cache_clear()
+    load("b")
+    assert calls == ["a", "b", "b"]
 
 
 def test_importing_the_record_and_the_statistics_imports_no_torch():

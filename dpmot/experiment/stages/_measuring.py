@@ -60,7 +60,7 @@ def measure(
             test split. The copying audit asks about these images; its rows say so in their reference.
         names: the metrics to take, files of ``dpmot/metrics/``; None for all.
     """
-    for name in names or plugins.names("metrics"):
+    for name in plugins.names("metrics") if names is None else names:
         module = plugins.find("metrics", name)
         for extractor, features in generated.items():
             if wanted(module, name, extractor, features):

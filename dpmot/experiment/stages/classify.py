@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from dpmot.diffusion import published
 from dpmot.experiment.records import atomic
 from dpmot.experiment.stages._session import read_data, session
 from dpmot.features import classifier
@@ -13,9 +14,10 @@ def run(job: Mapping, layout) -> None:
     with session(job, layout, [layout.data]) as stage:
         parts, _, _ = read_data(layout.data)
         options = dict(job["options"])
-        weights = options.pop("weights", None)
+        weights, sha256 = options.pop("weights", None), options.pop("sha256", None)
         with stage.watch.arithmetic():
             if weights:
+                published.verify(Path(weights), sha256)
                 model = classifier.load(Path(weights))[0]
             else:
                 options |= {"progress": True, "checkpoint": stage.checkpoint("classifier")}

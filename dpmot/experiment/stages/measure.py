@@ -17,7 +17,7 @@ from dpmot import plugins, sealed
 from dpmot.device import chosen
 from dpmot.experiment.records import atomic, digest, environment, file_digest, write_json
 from dpmot.experiment.sources import code_digest
-from dpmot.experiment.stages._features import Extractors
+from dpmot.experiment.stages._features import SLOW, Extractors
 from dpmot.experiment.stages._measuring import NUM_GROUPS, PLAIN, Measurement, as_seen, held_out, measure
 from dpmot.experiment.stages._session import read_data, session
 from dpmot.features import Features, joined
@@ -44,7 +44,7 @@ def run(job: Mapping, layout, *, cores: int = 1) -> None:
     """Write metrics.csv, replicates.csv, audit.csv, identity.csv and fingerprint.json.
 
     Methods are measured side by side, as many as there are cores for, which changes no number: each has ``threads`` of
-    the job. Where features are extracted on a GPU, it is one at a time.
+    the job. Where features are extracted on a GPU, it is one method at a time.
     """
     with session(job, layout, inputs(job, layout)) as stage:
         parts, mixture, facts = read_data(layout.data)
@@ -92,7 +92,8 @@ def _measured(job: Mapping, layout, stage, extract: Extractors, references: Mapp
     kept = {name: stage.kept_json(name) for name in names}
     wanted = [name for name in names if kept[name] is None]
     progress = {"desc": "measure", "unit": "method", "mininterval": 5, "initial": len(names) - len(wanted)}
-    workers = max(1, cores // job["threads"]) if chosen(job["device"]).type == "cpu" else 1
+    shared = chosen(job["device"]).type != "cpu" and {*job["extractors"]} & {*SLOW}
+    workers = 1 if shared else max(1, cores // job["threads"])
     with (
         stage.watch.arithmetic(),
         threadpool_limits(job["threads"]),
@@ -254,8 +255,8 @@ def _identity(job: Mapping, metrics: pd.DataFrame) -> pd.DataFrame:
     keys = ["nfe_counted", "reference", "sample_seed"]
     for first, second in plan["pairs"]:
         for metric in [*absolute, *relative]:
-            chosen = seeds[seeds.metric == metric]
-            one, two = (chosen[chosen.method == name].set_index(keys).value.astype(float) for name in (first, second))
+            rated = seeds[seeds.metric == metric]
+            one, two = (rated[rated.method == name].set_index(keys).value.astype(float) for name in (first, second))
             for (nfe, reference), values in (one - two).dropna().groupby(keys[:2], sort=False):
                 margin = absolute.get(metric) or relative[metric] * abs(two.loc[nfe, reference].mean())
                 test = equivalence(values.to_numpy(), margin)

@@ -83,7 +83,9 @@ class Method:
             ValueError: the network was made for other images than the data set's.
         """
         parts, _, _ = read_data(layout.data)
-        loaded = network.load(layout.network(job["network"]), device=chosen(job["device"]))
+        device = chosen(job["device"])
+        faster = torch.channels_last if device.type == "cpu" else torch.preserve_format
+        loaded = network.load(layout.network(job["network"]), device=device, layout=faster)
         shape = list(parts["A"].raw.shape[1:])
         if list(loaded.card["shape"]) != shape:
             raise ValueError(f"network {job['network']} was made for {loaded.card['shape']}, the data are {shape}")
