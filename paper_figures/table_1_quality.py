@@ -149,7 +149,9 @@ def _published_panel(table: pd.DataFrame, results: Results, family: str) -> Pane
                 marks = ("†",) if value is not None and row is not None and not row["ranked"] else ()
                 cells.append(Cell("–" if value is None else comparison.number(value, f"fd_{family}"), marks=marks))
             body.append((Cell(results.label(method)), Cell(results.attribute(method, "network") or "–"), *cells))
-    note = f"n = {sizes} samples a seed, {least['size'].max()} seeds: comparable with published numbers of that n only."
+    seeds = least["size"].max()
+    told = f"n = {sizes} samples a seed, {seeds} seed{'s' if seeds > 1 else ''}"
+    note = f"{told}: comparable with published numbers of that n only."
     return Panel(title, ("method", "network", *(f"NFE {nfe}" for nfe in results.budgets)), tuple(body), (note,))
 
 

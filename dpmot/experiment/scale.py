@@ -19,7 +19,7 @@ SAMPLES = 200  # of a data set that needs no files and keeps its own size
 STAND_INS = 60, 100  # samples, and images of each of A, B and C, in the place of others
 LARGE_STAND_INS = 24, 24  # the same of large images: C_T asks for 20 of both when one of 20 groups is left out
 LARGE = 3 * 128 * 128  # numbers of an image
-STEPS, BATCH, EPOCHS, PAIRS, CHI2 = 4, 8, 2, 8, 1.0
+STEPS, BATCH, EPOCHS, PAIRS, CHI2 = 2, 4, 2, 4, 1.0
 UNET = {"channels": 8, "multipliers": [1, 2], "embedding": 32, "attention": False}
 LARGEST = 32  # pixels a side that the network sees; larger images come to it in patches
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dpmot.features import Features
+from dpmot.features import Features, joined
 from dpmot.metrics import kernel_distance
 
 
@@ -38,3 +38,16 @@ def test_fewer_samples_than_a_subset_or_than_two_are_refused():
         kernel_distance.subsets(x, x)
     with pytest.raises(ValueError, match="needs at least two samples, got 1"):
         kernel_distance.evaluate(Features(values=x[:1], extractor="x"), {})
+
+
+def test_joined_samples_take_the_sums_of_their_parts(monkeypatch):
+    draw = np.random.default_rng(2)
+    one, two, real = (Features(values=draw.standard_normal((n, 4)), extractor="x") for n in (30, 20, 40))
+    whole = Features(values=np.concatenate([one.values, two.values]), extractor="x")
+    groups = np.arange(50) % 5
+    expected = kernel_distance.leave_out(whole, {"test": real}, groups)["kd_x", "test"]
+    for part in (one, two):
+        kernel_distance.evaluate(part, {"test": real})
+    monkeypatch.setattr(kernel_distance, "_sums_across", None)  # all is there
+    found = kernel_distance.leave_out(joined([one, two]), {"test": real}, groups)["kd_x", "test"]
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
