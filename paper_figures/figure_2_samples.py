@@ -5,6 +5,7 @@ not selected. Points are scattered over the training points.
 """
 
 import sys
+import textwrap
 from collections.abc import Sequence
 
 import numpy as np
@@ -21,6 +22,7 @@ NAME = "figure_2_samples"
 OUTPUTS = tuple(f"figures/{NAME}.{suffix}" for suffix in ("png", "pdf"))
 LEFT, COLUMN = 1.75, 5.2  # inches: names, pictures
 LINES = 24  # lines of images on a page
+CHARACTERS = 32  # of a name on a line
 POINTS = 500
 
 
@@ -106,7 +108,8 @@ def _columns(budgets: Sequence[str]) -> int:
 def _name(figure: Figure, axes: Axes, results: Results, method: str, beyond: str | None) -> None:
     box = axes.get_position()
     network = results.attribute(method, "network")
-    lines = [style.short(results, method), f"NFE {beyond}" if beyond is not None else network]
+    label = textwrap.fill(style.short(results, method), CHARACTERS)
+    lines = [label, f"NFE {beyond}" if beyond is not None else network]
     figure.text(0.01, (box.y0 + box.y1) / 2, lines[0], va="bottom", fontsize=7)
     figure.text(0.01, (box.y0 + box.y1) / 2, lines[1], va="top", fontsize=6, color=style.GREY)
 
