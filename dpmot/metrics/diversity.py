@@ -14,7 +14,17 @@ import numpy as np
 
 from dpmot.features import Features
 from dpmot.metrics import _pairs
-from dpmot.metrics._neighbours import DENSITY_K, PRECISION_K, SPARE, balls, nearest_others, radii, required
+from dpmot.metrics._neighbours import (
+    DENSITY_K,
+    PRECISION_K,
+    SPARE,
+    Balls,
+    balls,
+    keep_balls,
+    nearest_others,
+    radii,
+    required,
+)
 
 DIRECTION = {"recall": "higher", "coverage": "higher"}
 SPACE = "features"
@@ -75,21 +85,25 @@ def _radii_without(generated: Features, groups: np.ndarray) -> np.ndarray:
 def _counts(generated: Features, reference: Features, groups: np.ndarray, own: np.ndarray, without: np.ndarray):
     """How many samples outside group g recall, and cover, each reference row: two arrays (m, G)."""
     num_groups = without.shape[1]
+    theirs = {k: radii(reference, k) for k in (PRECISION_K, DENSITY_K)}
     y, x = _pairs.prepare(reference.values, generated.values)
     shape = (len(y), num_groups)
+    inside = {k: np.zeros(len(x), dtype=np.int64) for k in theirs}
     recalling, covering, grown = (np.zeros(shape, dtype=np.int64) for _ in range(3))
     largest = np.where(np.arange(num_groups) == groups[:, None], 0, without).max(axis=1)
-    ball = radii(reference, DENSITY_K)
     for tile in _pairs.tiles(x, y):
-        i, j = tile.within(ball, axis=1)
-        covering += _tally(j, groups[i], shape)
+        for k, ball in theirs.items():
+            i, j = tile.within(ball, axis=1)
+            inside[k] += np.bincount(i, minlength=len(x))
+        covering += _tally(j, groups[i], shape)  # of the last k, density's
         i, j = tile.within(largest, axis=0)
         squared = _pairs.squared_distances(generated.values, reference.values, i, j)
-        inside = squared <= own[i]
-        recalling += _tally(j[inside], groups[i[inside]], shape)
-        i, j, squared = i[~inside], j[~inside], squared[~inside]
+        near = squared <= own[i]
+        recalling += _tally(j[near], groups[i[near]], shape)
+        i, j, squared = i[~near], j[~near], squared[~near]
         pair, g = np.nonzero((squared[:, None] <= without[i]) & (groups[i][:, None] != np.arange(num_groups)))
         grown += _tally(j[pair], g, shape)
+    keep_balls(generated, reference, Balls(inside, covering.any(axis=1), recalling.any(axis=1)))
     return recalling.sum(axis=1, keepdims=True) - recalling + grown, covering.sum(axis=1, keepdims=True) - covering
 
 

@@ -104,3 +104,17 @@ def test_what_is_asked_of_each_sample_is_looked_up_once_and_joined_sets_take_it_
             np.testing.assert_array_equal(values, expected[key])
     of_parts, of_whole = [*[(40, 100)] * 2, *[(40, 300)] * 2], [(80, 100), (80, 300)]
     assert sorted(pair for pair in asked if pair[0] in (40, 80)) == of_parts + of_whole
+
+
+def test_who_leaves_groups_out_of_recall_has_seen_the_balls_of_precision(monkeypatch):
+    generated, reference = draw(60, 31), draw(90, 32)
+    asked = features(generated), {"test": features(reference)}
+    expected = [module(*asked) for module in (fidelity.pointwise, diversity.evaluate)]
+    again = features(generated), {"test": features(reference)}
+    diversity.leave_out(*again, np.arange(60) % 6)
+    monkeypatch.setattr(_pairs, "tiles", None)  # all pairs were looked at
+    for module, wanted in zip((fidelity.pointwise, diversity.evaluate), expected, strict=True):
+        found = module(*again)
+        assert found.keys() == wanted.keys()
+        for key, values in found.items():
+            np.testing.assert_array_equal(values, wanted[key])
