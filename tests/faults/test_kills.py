@@ -105,7 +105,11 @@ def test_a_second_run_at_once_is_turned_away_and_the_first_ends_well(undisturbed
     while not (folder / "results/smoke/.resume/solve").exists():
         assert first.poll() is None
         time.sleep(0.02)
-    second = snakemake(folder)
+    os.killpg(first.pid, signal.SIGSTOP)  # stays in the middle of its job, however slow the second's start is
+    try:
+        second = snakemake(folder)
+    finally:
+        os.killpg(first.pid, signal.SIGCONT)
     assert second.returncode == 1 and "cannot be locked" in second.stderr + second.stdout
     assert first.wait(timeout=300) == 0
     for name in NUMBERS:
