@@ -112,6 +112,24 @@ class Held:
         return self.values[index]
 
 
+@dataclass(frozen=True, eq=False)
+class Rounded:
+    """Rows in another type, computed anew in each pass as `Held` keeps them."""
+
+    atoms: Atoms
+    dtype: torch.dtype
+
+    @property
+    def dim(self) -> int:
+        return self.atoms.dim
+
+    def __len__(self) -> int:
+        return len(self.atoms)
+
+    def block(self, i: int, j: int) -> Tensor:
+        return self.atoms.block(i, j).to(self.dtype)
+
+
 def as_atoms(atoms: Atoms | Tensor) -> Atoms:
     """A tensor becomes `TensorAtoms`; anything that follows the protocol stays as it is.
 
@@ -160,9 +178,11 @@ def rows(atoms: Atoms, index: Tensor) -> Tensor:
 
 
 def held(atoms: Atoms, dtype: torch.dtype, most: int) -> Atoms:
-    """The atoms in that type, kept if they fit so many bytes; else the same atoms, float32, computed on demand."""
-    if isinstance(atoms, Held) or len(atoms) * atoms.dim * dtype.itemsize > most:
+    """The atoms in that type, kept if they fit so many bytes; else the same values, computed on demand."""
+    if isinstance(atoms, Held):
         return atoms
+    if len(atoms) * atoms.dim * dtype.itemsize > most:
+        return atoms if dtype == torch.float32 else Rounded(atoms, dtype)
     values = torch.empty(len(atoms), atoms.dim, dtype=dtype, device=atoms.block(0, 1).device)
     for i, j, y in blocks(atoms):
         values[i:j] = y

@@ -152,7 +152,9 @@ def test_streamed_atoms_give_the_counts_of_held_ones(noise):
         assert torch.equal(a.counts, b.counts) and torch.equal(a.together, b.together)
 
 
-def test_a_streamed_fit_ends_in_the_bits_of_a_held_one():
+@pytest.mark.parametrize("rounds", [False, True])
+def test_a_streamed_fit_ends_in_the_bits_of_a_held_one(rounds, monkeypatch):
+    monkeypatch.setattr("dpmot.transport.problem._cpu_multiplies_bfloat16", lambda: rounds)
     one, other = (SemiDiscreteSolver(chi2=0.05)(problem_of(memory), seed=0) for memory in (2**30, 0))
     assert one.converged and torch.equal(one.potential.heights, other.potential.heights)
 
