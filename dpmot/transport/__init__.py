@@ -8,6 +8,7 @@ torch, numpy and scipy only; knows no diffusion.
 """
 
 from dpmot.transport.atoms import Atoms, TensorAtoms
+from dpmot.transport.authors import AuthorsSchedule
 from dpmot.transport.certificate import Certificate, certify
 from dpmot.transport.potential import BrenierPotential
 from dpmot.transport.problem import SemiDiscreteProblem
@@ -17,6 +18,7 @@ from dpmot.transport.solver import SemiDiscreteSolver, TransportSolution
 
 __all__ = [
     "Atoms",
+    "AuthorsSchedule",
     "Barycentre",
     "BrenierPotential",
     "Certificate",

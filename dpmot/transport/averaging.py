@@ -19,6 +19,7 @@ shares inside.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -26,10 +27,10 @@ from torch import Tensor
 from dpmot.seeds import generator
 from dpmot.transport.closed_form import newton_scale, quadratic_start
 from dpmot.transport.curvature import Survey, misfit, trend_chi2, trends
-from dpmot.transport.groups import Groups, near_duplicates
+from dpmot.transport.groups import Groups, crowded, near_duplicates
 from dpmot.transport.kernel import Tally, tally
 from dpmot.transport.ledger import Ledger
-from dpmot.transport.noise import kind_for
+from dpmot.transport.noise import KINDS, kind_for
 from dpmot.transport.problem import SemiDiscreteProblem
 
 FAR = 3.0  # tau by which the quadratic start may differ from the closed form
@@ -127,7 +128,33 @@ class _Fit:
     seed: int
     ledger: Ledger
     noise: str
+    rough: bool
     shape: dict[str, int | None]
+
+    @property
+    def options(self) -> Tensor:
+        """What a state is bound to: target, seed, kind of noise, rounding; float64 (4,)."""
+        return torch.tensor([self.target, self.seed, KINDS.index(self.noise), self.rough], dtype=torch.float64)
+
+    def state(self, now: Progress) -> dict[str, Tensor]:
+        """What `restore` takes."""
+        return now.tensors() | {"options": self.options}
+
+    def restore(self, state: Mapping[str, Tensor]) -> Progress:
+        """Where an interrupted fit stood.
+
+        Raises:
+            ValueError: the state is of another fit.
+        """
+        tensors = dict(state)
+        options = tensors.pop("options", torch.zeros(0)).cpu()
+        now = Progress.restore(tensors, self.problem.masses)
+        if not torch.equal(options.double(), self.options):
+            raise ValueError(
+                f"The state is of a fit with target, seed, kind of noise and rounding {options.tolist()}, this one has "
+                f"{self.options.tolist()}; resume with the options of the interrupted fit, or begin anew"
+            )
+        return now
 
     @property
     def sharp(self) -> int:
@@ -193,8 +220,8 @@ class _Fit:
         self, problem: SemiDiscreteProblem, heights: list[Tensor], draws: int, *key, surveys: list[Survey]
     ) -> list[Tally]:
         stream, visits = generator(self.seed, "transport", "fit", *key), [survey.visit for survey in surveys]
-        rough = self.groups.merged is self.problem
-        seen = tally(problem, heights, draws, stream, noise=self.noise, visits=visits, rough=rough, **self.shape)
+        options = {"noise": self.noise, "visits": visits, "rough": self.rough, **self.shape}
+        seen = tally(problem, heights, draws, stream, **options)
         self.ledger.noises += seen[0].draws
         return seen
 
@@ -216,7 +243,7 @@ class _Fit:
         self._step(now, seen)
         missing = max(WASTE * len(now.heights) * (1 / self.enough - 1 / now.rest), 0.0)
         missing = max(missing, self.sharp) if now.seen < self.sharp else missing
-        self.ledger.record(now.last, now.heights, now.tensors, now.noises + missing)
+        self.ledger.record(now.last, now.heights, partial(self.state, now), now.noises + missing)
 
     def _step(self, now: Progress, seen: Tally) -> None:
         survey, modes = self._survey(now), len(self.problem.atoms)
@@ -286,11 +313,13 @@ def fit(
     """
     groups = near_duplicates(problem)
     kind, shape = kind_for(noise, problem.law, problem.atoms.dim), {"tile": tile, "block": block}
-    this = _Fit(problem, groups, trends(groups.merged), target, seed, ledger, kind, shape)
+    alone = groups.merged is problem
+    rough = alone and problem.rounds and kind == "recycled" and not crowded(problem)
+    this = _Fit(problem, groups, trends(groups.merged), target, seed, ledger, kind, rough, shape)
     if resume is None:
         now = this.begin(start)
     else:
-        now = Progress.restore(resume, problem.masses)
+        now = this.restore(resume)
         ledger.noises = now.noises
         ledger.history.append((now.noises, now.last))
     while now.chi2 > 1.001 * this.enough or now.seen < this.sharp or not now.settled:

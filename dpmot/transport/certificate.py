@@ -25,7 +25,7 @@ from dpmot.seeds import generator
 from dpmot.transport.clusters import clusters
 from dpmot.transport.kernel import Tally, tally
 from dpmot.transport.noise import FEW, group_size, kind_for
-from dpmot.transport.problem import SemiDiscreteProblem, checked_heights
+from dpmot.transport.problem import COLUMNS, SemiDiscreteProblem, checked_heights
 
 LEVEL, Z95 = 0.975, 1.959964  # two-sided 95 %, of the normal law
 PRECISION = 0.2  # half-width of the interval over the target, for a solution that just meets the target
@@ -78,7 +78,7 @@ def chi2_estimate(seen: Tally, masses: Tensor) -> tuple[float, float]:
     """
     c, w, total, pairs = seen.counts.double(), masses.double(), float(seen.draws), seen.pairs
     if seen.blocks is not None:
-        return seen.chi2(w), _error_between(seen.blocks.double() / (total / len(seen.blocks)), w)
+        return seen.chi2(w), _error_between(seen.blocks, w)
     apart = c * (c - 1) - seen.together
     second = float((apart / w).sum()) / pairs  # E 1[same cell] / w = 1 + chi2
     within, inflation = total * (total - 1) - pairs, max(seen.inflation(w), LEAST_INFLATION)
@@ -90,14 +90,17 @@ def chi2_estimate(seen: Tally, masses: Tensor) -> tuple[float, float]:
     return second - 1, math.sqrt(4 * inflation * first_order / total + 2 * inflation**2 * full / pairs)
 
 
-def _error_between(shares: Tensor, masses: Tensor) -> float:
-    """Standard error of the mean product <p_g, p_h>_w over pairs of G independent blocks, shares p_g (G, N).
+def _error_between(blocks: Tensor, masses: Tensor) -> float:
+    """Standard error of the mean product <p_g, p_h>_w over pairs of G independent blocks, p_g from their counts (G, N).
 
     Var = (4 (G - 2) zeta_1 + 2 zeta_2) / (G (G - 1)); zeta_2 is the variance of a product, zeta_1 the covariance of two
     that have a block in common (Hoeffding 1948).
     """
-    count = len(shares)
-    products = (shares / masses) @ shares.T
+    count, size = len(blocks), float(blocks[0].sum())
+    products = masses.new_zeros(count, count)
+    for counts, w in zip(blocks.split(COLUMNS, dim=1), masses.split(COLUMNS), strict=True):
+        shares = counts.double() / size
+        products += (shares / w) @ shares.T
     products.fill_diagonal_(0)
     rows, pairs = products.sum(1) / (count - 1), count * (count - 1)
     mean = float(rows.mean())

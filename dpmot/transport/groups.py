@@ -9,6 +9,7 @@ step_G that of the group's centre among the centres (see `curvature`), tau_i of 
 `closed_form`).
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,16 +19,15 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 from torch import Tensor
 
-from dpmot.transport.atoms import by_rows, rows
+from dpmot.transport.atoms import blocks, rows
 from dpmot.transport.closed_form import closed_form_start, newton_scale, normal_density
 from dpmot.transport.curvature import Curvature, astray, excess
 from dpmot.transport.kernel import Tally
 from dpmot.transport.problem import SemiDiscreteProblem
 
 NEAR = 0.25  # atoms of one group lie within NEAR * (median of tau) of each other, linked by single linkage
-
-
 PAIRS = 200  # neighbours of an atom along the principal directions
+SAMPLED = 128  # atoms whose neighbours tell whether products may be rounded
 LOST = 0.3  # least share of the step of cells astray: what is known of their slope comes from few wins
 
 
@@ -89,26 +89,55 @@ class Groups:
 def near_duplicates(problem: SemiDiscreteProblem) -> Groups:
     """Groups by single linkage at NEAR * (median of tau); a component wider than that stays apart."""
     number, zeros = len(problem.atoms), torch.zeros_like(problem.masses)
-    radius = NEAR * float(newton_scale(problem).median())
-    labels = _components(problem, radius).to(problem.mean.device)
+    labels = _components(problem, _radius(problem)).to(problem.mean.device)
     if int(labels.max()) == number - 1:
         return Groups(problem, torch.arange(number, device=labels.device), problem, zeros, zeros)
-    points = by_rows(problem.points, Tensor.double)
-    weights = zeros.new_zeros(int(labels.max()) + 1).index_add(0, labels, problem.masses)
-    centres = points.new_zeros(len(weights), points.shape[1])
-    centres = centres.index_add(0, labels, problem.masses[:, None] * points)
-    centres = centres / weights[:, None]
-    inside, share = points - centres[labels], problem.masses / weights[labels]
-    merged = SemiDiscreteProblem(centres.float(), masses=weights, source=problem.source)
-    single = torch.bincount(labels)[labels] == 1
+    several = torch.bincount(labels) > 1
+    index = torch.nonzero(several[labels])[:, 0]  # the others are their own centres
+    group, members = (torch.cumsum(several, 0) - 1)[labels[index]], rows(problem.points, index).double()
+    weights = zeros.new_zeros(len(several)).index_add(0, labels, problem.masses)
+    share = problem.masses[index] / weights[labels[index]]
+    middle = members.new_zeros(int(several.sum()), members.shape[1]).index_add(0, group, share[:, None] * members)
+    inside = members - middle[group]
+    merged = _merged(problem, labels, several, middle, weights)
     quantile = torch.special.ndtri(share.clamp(max=0.999))
     spread = problem.law.scale * inside.norm(dim=1)
-    tau = torch.where(single, 0.0, spread * share / normal_density(quantile))
     # the noise of cell G has its mean along the centre: scale phi(q_G) / W_G
     mean = problem.law.scale * normal_density(torch.special.ndtri(merged.masses)) / merged.masses
-    direction = centres / centres.norm(dim=1, keepdim=True).clamp(min=1e-12)
-    shift = ((mean[:, None] * direction)[labels] * inside).sum(1)
-    return Groups(problem, labels, merged, tau, torch.where(single, 0.0, spread * quantile - shift))
+    direction = middle / middle.norm(dim=1, keepdim=True).clamp(min=1e-12)
+    shift = ((mean[several][:, None] * direction)[group] * inside).sum(1)
+    tau = zeros.index_copy(0, index, spread * share / normal_density(quantile))
+    return Groups(problem, labels, merged, tau, zeros.index_copy(0, index, spread * quantile - shift))
+
+
+def _merged(
+    problem: SemiDiscreteProblem, labels: Tensor, several: Tensor, middle: Tensor, weights: Tensor
+) -> SemiDiscreteProblem:
+    """The centres with the masses of their groups: an atom alone, or a row of `middle` for each group of several."""
+    centres = torch.empty(len(several), problem.atoms.dim, device=labels.device)
+    for i, j, y in blocks(problem.points):
+        centres[labels[i:j]] = y
+    centres[several] = middle.float()
+    return SemiDiscreteProblem(centres, weights, problem.source, problem.memory)
+
+
+def crowded(problem: SemiDiscreteProblem) -> bool:
+    """Whether some of a few atoms have another within the radius of a group: products must not be rounded then.
+
+    `near_duplicates` leaves groups apart that are wide or large; their members win by leads that rounding would hide.
+    """
+    chosen = torch.linspace(0, len(problem.atoms) - 1, min(SAMPLED, len(problem.atoms))).long().to(problem.mean.device)
+    some, least, radius = rows(problem.points, chosen), math.inf, _radius(problem)
+    for i, j, y in blocks(problem.points):
+        apart = torch.cdist(some, y)
+        inside = (chosen >= i) & (chosen < j)
+        apart[inside, chosen[inside] - i] = math.inf  # itself
+        least = min(least, float(apart.min()))
+    return least < radius
+
+
+def _radius(problem: SemiDiscreteProblem) -> float:
+    return NEAR * float(newton_scale(problem).median())
 
 
 def _components(problem: SemiDiscreteProblem, radius: float) -> Tensor:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from dpmot.transport.atoms import Atoms, Held, blocks
 from dpmot.transport.noise import MOST, Rows, Scratch, draw, group_size
-from dpmot.transport.problem import SemiDiscreteProblem
+from dpmot.transport.problem import COLUMNS, SemiDiscreteProblem
 from dpmot.transport.workers import Map, side_by_side
 
 SHAPES = (512, 1024), (8192, 16_384)  # rows and atoms per product, without and with a GPU: on a processor the scores
@@ -174,7 +174,7 @@ class Tally:
         counts: c_i, float64 (N,).
         together: ordered pairs of *dependent* draws inside cell i, float64 (N,).
         pairs: ordered pairs of independent draws.
-        blocks: counts of each of the G blocks of dependent draws, float32 (G, N), where they have more than two draws.
+        blocks: counts of each of the G blocks of dependent draws, int16 (G, N), where they have more than two draws.
     """
 
     counts: Tensor
@@ -207,7 +207,8 @@ class Tally:
         """
         if self.blocks is None or not modes.numel():
             return None
-        sums, share = self.blocks.double() @ modes, self.counts / self.draws
+        parts = zip(self.blocks.split(COLUMNS, dim=1), modes.split(COLUMNS), strict=True)
+        sums, share = sum(counts.double() @ part for counts, part in parts), self.counts / self.draws
         single = float(share @ modes.square().sum(1) - (modes.T @ share).square().sum())
         return float(sums.var(0).sum()) * len(sums) / (self.draws * max(single, 1e-300))
 
@@ -231,7 +232,7 @@ class _Counter:
             seen = torch.bincount(torch.cat([group * number + cell for cell in cells]), minlength=groups * number)
             seen = seen.view(groups, number)
             self._together += (seen * (seen - 1)).sum(0)
-            self._blocks.append(seen.float())
+            self._blocks.append(seen.to(torch.int16))
 
     def tally(self) -> Tally:
         blocks = torch.cat(self._blocks) if self._blocks else None

@@ -7,16 +7,19 @@ batch. Ties go to the lowest index.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from dpmot.tiles import in_tiles, product, tiles
-from dpmot.transport.atoms import Atoms, blocks, rows
+from dpmot.transport.atoms import Atoms, blocks, held, rows
 from dpmot.transport.kernel import winners
 from dpmot.transport.noise import Plain
-from dpmot.transport.problem import EXACT, MEMORY, SemiDiscreteProblem, checked_heights
+from dpmot.transport.problem import MEMORY, SemiDiscreteProblem, checked_heights
 from dpmot.transport.workers import side_by_side
+
+HELD = MEMORY // 4  # bytes of atoms that a potential may keep
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +39,7 @@ class BrenierPotential:
     atoms: Atoms | Tensor
     heights: Tensor
     source: str = "normal"
-    memory: int = MEMORY // EXACT
+    memory: int = HELD
     problem: SemiDiscreteProblem = field(init=False, repr=False)
     _centred_heights: Tensor = field(init=False, repr=False)
 
@@ -47,6 +50,11 @@ class BrenierPotential:
         values = {"atoms": problem.atoms, "heights": heights, "problem": problem}
         for name, value in (values | {"_centred_heights": (centred - centred.mean()).float()}).items():
             object.__setattr__(self, name, value)
+
+    @cached_property
+    def points(self) -> Atoms:
+        """The centred atoms, float32, kept if they fit the memory."""
+        return held(self.problem.centred, torch.float32, self.memory)
 
     def __call__(self, x: Tensor) -> Tensor:
         """u(x): (B, d) or (B, *S) -> (B,), float64."""
@@ -63,7 +71,7 @@ class BrenierPotential:
         z = self._centred(x)
         pieces = [Plain(tile) for tile in tiles(z)]  # all at once: atoms may be computed anew for every pass
         with side_by_side(z.device) as (over, _):
-            races = winners(pieces, self.problem.points, [self._centred_heights], over=over) if pieces else []
+            races = winners(pieces, self.points, [self._centred_heights], over=over) if pieces else []
         none = torch.empty(0, dtype=torch.int64, device=z.device)
         return torch.cat([none] + [race.cell for [[race]] in races])[: len(z)]
 
@@ -87,7 +95,7 @@ class BrenierPotential:
 
     def scores(self, z: Tensor) -> Iterator[tuple[int, int, Tensor, Tensor]]:
         """Blocks of atoms (i, j, y_i..y_{j-1} - mean y, their scores at z), scores up to one constant per row of z."""
-        for i, j, y in blocks(self.problem.points):
+        for i, j, y in blocks(self.points):
             yield i, j, y, product(z, y.T) + self._centred_heights[i:j]
 
     def _ranked(self, z: Tensor, k: int) -> Tensor:

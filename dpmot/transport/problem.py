@@ -21,7 +21,6 @@ MASS_TOLERANCE = 1e-4  # a float32 vector of 10^5 masses sums to one within this
 DIRECTIONS = 16
 MEMORY = 2**30  # bytes of centred atoms that may be kept
 FEW, WIDE, COLUMNS = 512, 4, 2**16  # atoms, dimensions over atoms, for which coordinates in the span pay; read at once
-EXACT = 4  # 1 / share of them for atoms in float32 beside rounded ones
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,8 +32,8 @@ class SemiDiscreteProblem:
         masses: (N,), positive, summing to 1; None is 1/N each. Kept as float64, normalised.
         source: "normal" for N(0, I), "uniform" for U[0, 1]^d.
         memory: bytes that may go into keeping atoms as floats; those that do not fit are computed anew in each pass,
-            which at most doubles the time of a fit. Where bfloat16 is fast a fit scores rounded atoms: these may take
-            all of it, the exact ones beside them a quarter.
+            which at most doubles the time of a fit. Where bfloat16 is fast a fit scores rounded atoms: both kinds are
+            kept if both fit, else the rounded ones.
 
     Attributes:
         mean: plain mean of the atoms, float64 (d,).
@@ -80,15 +79,17 @@ class SemiDiscreteProblem:
     @cached_property
     def points(self) -> Atoms:
         """The centred atoms, float32, kept if they fit their part of the memory; otherwise computed for every pass."""
-        return held(self.centred, torch.float32, self.memory // (EXACT if self._rounds else 1))
+        room = self.memory * 2 // 3 if self.rounds else self.memory  # rounded ones, half as large, lie beside them
+        return held(self.centred, torch.float32, room)
 
     @cached_property
     def rough(self) -> Atoms:
         """The centred atoms for products that may be rounded: bfloat16 where that is fast, else float32."""
-        return held(self.centred, torch.bfloat16, self.memory) if self._rounds else self.points
+        return held(self.centred, torch.bfloat16, self.memory) if self.rounds else self.points
 
     @property
-    def _rounds(self) -> bool:
+    def rounds(self) -> bool:
+        """Whether products in bfloat16 are fast where the atoms are."""
         return self.mean.is_cuda or _cpu_multiplies_bfloat16()
 
     @cached_property

@@ -16,7 +16,7 @@ from dpmot.transport.certificate import Certificate, certify
 from dpmot.transport.ledger import Callback, Ledger
 from dpmot.transport.lines import MAX_ATOMS, MAX_DIM
 from dpmot.transport.noise import kind_for
-from dpmot.transport.potential import BrenierPotential
+from dpmot.transport.potential import HELD, BrenierPotential
 from dpmot.transport.problem import SemiDiscreteProblem, checked_heights
 from dpmot.transport.sources import NORMAL
 
@@ -31,7 +31,7 @@ class TransportSolution:
     Attributes:
         potential: its `heights` are for the atoms as given, float64 (N,), sum 0.
         certificate: one look on fresh noise.
-        noises: rows argmaxed in the fit.
+        noises: rows of noise argmaxed in the fit; one that is tried under several heights counts once.
         seconds: wall time of fit and certificate.
         converged: the upper end of the certificate's interval is below the target.
         history: (noises, chi2) along the fit.
@@ -57,6 +57,7 @@ class SemiDiscreteSolver:
             more. Checked between looks.
         method: "newton" (exact masses along lines, d <= 3), "averaging" (any d), "authors" (their Adam, for the
             reproduction), or "auto": the first where it fits, else the second.
+        schedule: of "authors": learning rate, noises, stop rule; None is theirs for CIFAR-10 and CelebA.
         noise: of "averaging": see `dpmot.transport.noise`; "auto" is the fastest unbiased kind.
         tile, block: rows and atoms per product: they change the speed, and single draws that round across a wall. None:
             as suits the device.
@@ -69,6 +70,7 @@ class SemiDiscreteSolver:
     max_noises: int | None = None
     method: str = "auto"
     noise: str = "auto"
+    schedule: authors.AuthorsSchedule | None = None
     tile: int | None = None
     block: int | None = None
 
@@ -128,7 +130,7 @@ class SemiDiscreteSolver:
         certificate = certify(narrow, solved, seed=seed, target=self.chi2)
         converged = certificate.high < self.chi2
         return TransportSolution(
-            potential=BrenierPotential(problem.atoms, solved, problem.source),
+            potential=BrenierPotential(problem.atoms, solved, problem.source, min(problem.memory, HELD)),
             certificate=certificate,
             noises=ledger.noises,
             seconds=time.perf_counter() - started,
@@ -163,7 +165,7 @@ class SemiDiscreteSolver:
             return newton.fit(problem, target=self.chi2, ledger=ledger, start=start)
         shape = {"tile": self.tile, "block": self.block}
         if method == "authors":
-            return authors.fit(problem, seed=seed, ledger=ledger, start=start, **shape)
+            return authors.fit(problem, seed=seed, ledger=ledger, start=start, schedule=self.schedule, **shape)
         options = {"target": self.chi2, "noise": self.noise, "resume": resume, **shape}
         return averaging.fit(problem, seed=seed, ledger=ledger, start=start, **options)
 

@@ -10,3 +10,10 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(params=[False, True], ids=["exact", "rounded"])
+def rounds(request, monkeypatch):
+    """On a processor without, and with, fast products in bfloat16: whatever the tests run on."""
+    monkeypatch.setattr("dpmot.transport.problem._cpu_multiplies_bfloat16", lambda: request.param)
+    return request.param

@@ -57,6 +57,8 @@ def test_the_solver_offers_it_and_says_when_the_budget_ended_it():
     assert one.noises == 3000 and not one.converged
     assert "budget of 3000 noises was spent" in one.reason
     assert torch.equal(one.potential.heights, other.potential.heights)
+    fast = SemiDiscreteSolver(method="authors", max_noises=3000, schedule=AuthorsSchedule(learning_rate=20))
+    assert fast(problem, seed=1).potential.heights.norm() > 50 * one.potential.heights.norm()
 
 
 @pytest.mark.parametrize("bad", [{"learning_rate": 0.0}, {"iterations": -1}, {"gradient": math.nan}, {"stalls": -1}])

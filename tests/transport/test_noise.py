@@ -14,6 +14,7 @@ from dpmot.transport import noise as noise_module
 from dpmot.transport.certificate import chi2_estimate
 from dpmot.transport.closed_form import closed_form_start, newton_scale
 from dpmot.transport.curvature import trends
+from dpmot.transport.groups import crowded, near_duplicates
 from dpmot.transport.kernel import tally
 from dpmot.transport.noise import BASE, KINDS, Scratch, _on_device, draw, group_size, kind_for, turns
 from dpmot.transport.sources import NORMAL, UNIFORM
@@ -175,15 +176,28 @@ def test_near_duplicates_in_many_dimensions_are_judged_and_mapped_in_float32():
     assert solution.converged and chi2 < 0.01 + 3 * 0.0011
 
 
+def test_a_clump_too_large_for_a_group_is_fitted_in_float32_everywhere(monkeypatch):
+    close = torch.cat([draws(300, 256, seed=2), draws(1, 256) + 0.003 * draws(400, 256, seed=1)])
+    found = []
+    for fast in (False, True):
+        monkeypatch.setattr("dpmot.transport.problem._cpu_multiplies_bfloat16", lambda fast=fast: fast)
+        problems = SemiDiscreteProblem(close), problem_of(700, 256)
+        assert near_duplicates(problems[0]).merged is problems[0] and [crowded(p) for p in problems] == [True, False]
+        found.append([SemiDiscreteSolver(chi2=0.2, max_noises=100_000)(p, seed=0).potential.heights for p in problems])
+    (one, exact), (other, rounded) = found
+    assert torch.equal(one, other) and not torch.equal(exact, rounded)
+
+
 def test_a_look_holds_at_least_two_blocks_of_dependent_draws():
     seen = tally(problem_of(20, 784), [torch.zeros(20)], 10, generator(0), noise="structured")[0]
     assert seen.draws == 2 * group_size("structured", 784, 20) and math.isfinite(seen.chi2(torch.full((20,), 0.05)))
 
 
-@pytest.mark.parametrize("hard", [False, True])
-def test_an_interrupted_fit_ends_in_the_same_bits(hard):
+@pytest.mark.parametrize("kind", ["plain", "lognormal", "wide"])
+def test_an_interrupted_fit_ends_in_the_same_bits(kind, rounds):
     # outliers of a lognormal norm make the fit give its trends up on the way
-    problem = SemiDiscreteProblem(draws(150, 20) * draws(150, 1, seed=1).exp()) if hard else problem_of(150, 20)
+    problem = problem_of(150, 300 if kind == "wide" else 20)
+    problem = SemiDiscreteProblem(draws(150, 20) * draws(150, 1, seed=1).exp()) if kind == "lognormal" else problem
     states, solve = [], SemiDiscreteSolver(chi2=0.02)
     whole = solve(problem, seed=0, callback=lambda seen: states.append(seen["state"]()))
     for state in states:
@@ -194,6 +208,13 @@ def test_an_interrupted_fit_ends_in_the_same_bits(hard):
     for other in ({"heights": torch.zeros(150)}, {**states[0], "heights": torch.zeros(7)}):
         with pytest.raises(ValueError, match="give one that this solver handed out for 150 atoms"):
             solve(problem, seed=0, resume=other)
+    for other, seed in (
+        (solve, 1),
+        (SemiDiscreteSolver(chi2=0.03), 0),
+        (SemiDiscreteSolver(chi2=0.02, noise="plain"), 0),
+    ):
+        with pytest.raises(ValueError, match="resume with the options of the interrupted fit, or begin anew"):
+            other(problem, seed=seed, resume=states[0])
     with pytest.raises(ValueError, match="cannot be resumed"):
         SemiDiscreteSolver(method="authors")(problem, seed=0, resume=states[0])
 

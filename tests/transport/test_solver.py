@@ -113,8 +113,8 @@ def test_the_closed_form_start_gives_a_lone_gaussian_score_its_mass():
     torch.testing.assert_close(torch.special.ndtr(closed_form_start(problem) / problem.norms), problem.masses)
 
 
-@pytest.mark.parametrize("dim", [2, 16])
-def test_the_same_problem_and_seed_give_the_same_bits(dim):
+@pytest.mark.parametrize("dim", [2, 16, 300])
+def test_the_same_problem_and_seed_give_the_same_bits(dim, rounds):
     problem = SemiDiscreteProblem(draws(100, dim))
     first, second = (SemiDiscreteSolver(chi2=0.02)(problem, seed=5) for _ in range(2))
     assert torch.equal(first.potential.heights, second.potential.heights)
@@ -127,8 +127,9 @@ def test_another_seed_gives_other_noise():
     assert not torch.equal(first.potential.heights, second.potential.heights)
 
 
-def test_block_sizes_do_not_matter():
-    problem = SemiDiscreteProblem(draws(150, 16))
+@pytest.mark.parametrize("dim", [16, 300])
+def test_block_sizes_do_not_matter(dim, rounds):
+    problem = SemiDiscreteProblem(draws(150, dim))
     whole = SemiDiscreteSolver(chi2=0.02)(problem, seed=0)
     parts = SemiDiscreteSolver(chi2=0.02, tile=100, block=64)(problem, seed=0)
     # same draws; products may round differently in another tile shape and move a draw at a boundary

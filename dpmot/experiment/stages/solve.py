@@ -57,8 +57,8 @@ def _solve(
         callback=_watch(progress, problem["name"], checkpoint, solver.chi2),
         resume=None if before is None else before[0],
     )
-    if not isinstance(target.points, Held):
-        floats = 4 * len(atoms) * atoms.dim
+    if not isinstance(target.rough, Held):
+        floats = (2 if target.rounds else 4) * len(atoms) * atoms.dim
         told = f"{floats} bytes of floats are more than transport.memory = {memory} allows"
         print(f"{problem['name']}: atoms streamed, {told}")
     look = asdict(solution.certificate)
