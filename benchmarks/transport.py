@@ -6,10 +6,13 @@ one common certificate judges them all outside the timing. A solver's result at 
 is at most the target.
 
 Ours and the authors': the looks along one fit. POT and OTT-JAX need the length of their schedule beforehand: fits of
-several lengths (`lengths`, noises per atom), until the smallest target is met or the next length would pass the cap.
+several lengths (`lengths`, noises per atom; doubled after the last that is given), until the smallest target is met or
+the next length would pass the cap.
 A target that was not reached says ">= seconds of the longest fit". A peer's time is that of the shortest length tried
 that reaches the target. `whole_fit` is our own fit to .01 to its end, past the first heights under the target, because
-a certificate shall confirm them. `memory` is the peak of the process in MB.
+a certificate shall confirm them; a median where that of the fits is one. `memory` is the peak of the process in MB.
+`products`: what the fit multiplies in; ours rounds where the processor has bfloat16 (see `dpmot.transport.noise`).
+`empty_cells` and `empty_expected` are those of the last heights, on the noise of their certificate.
 
 POT and OTT-JAX come with the extra: pip install -e '.[bench]' (measured: POT 0.9.7.post1, ott-jax 0.6.0, jax 0.10.2).
 
@@ -27,7 +30,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,6 +42,7 @@ from tqdm import tqdm
 from dpmot.plugins import find
 from dpmot.seeds import generator
 from dpmot.transport import SemiDiscreteProblem, SemiDiscreteSolver, certify
+from dpmot.transport.noise import kind_for
 
 TARGETS = (0.05, 0.01, 0.005)
 CASES = (
@@ -48,12 +52,13 @@ CASES = (
     "cifar10_50000-0.9",
 )
 ATOMS = 10_000  # of the larger sets, unless the case says otherwise
-LENGTHS = (8, 16, 32, 64, 128, 256, 512, 1024, 2048)  # noises per atom of one fit of a peer
+ENDLESS = 10**15  # noises: only the cap ends the authors' fit
 MANY = 20_000  # atoms: solved to the first target only
 SHORT = 60.0  # seconds: fits of ours that take longer run once
 COLUMNS = (
     "case", "atoms", "dim", "solver", "settings", "target", "seconds", "noises_per_atom", "chi2", "ratio", "fits",
-    "lengths", "cap", "whole_fit", "memory", "certificate_seconds", "threads",
+    "lengths", "cap", "whole_fit", "memory", "certificate_seconds", "threads", "products", "empty_cells",
+    "empty_expected",
 )  # fmt: skip
 
 
@@ -92,12 +97,12 @@ def latents_of(images: np.ndarray, abar: float, case: str) -> Tensor:
     return atoms
 
 
-def ours(atoms: Tensor, targets: list[float], cap: float, lengths: list[int], seed: int) -> Iterator[Snapshot]:
+def ours(atoms: Tensor, targets: list[float], cap: float, lengths: Iterable[int], seed: int) -> Iterator[Snapshot]:
     """Defaults; the looks of one fit to the smallest target."""
     yield from _watched(atoms, targets, cap, "auto", seed)
 
 
-def authors(atoms: Tensor, targets: list[float], cap: float, lengths: list[int], seed: int) -> Iterator[Snapshot]:
+def authors(atoms: Tensor, targets: list[float], cap: float, lengths: Iterable[int], seed: int) -> Iterator[Snapshot]:
     """Adam, lr 0.1, 10 N noises an iteration; the looks of one fit."""
     yield from _watched(atoms, targets, cap, "authors", seed)
 
@@ -117,7 +122,8 @@ def _watched(atoms: Tensor, targets: list[float], cap: float, method: str, seed:
         if seen["seconds"] > cap:
             raise _Enough
 
-    solver = SemiDiscreteSolver(chi2=min(targets), method=method)
+    budget = ENDLESS if method == "authors" else None
+    solver = SemiDiscreteSolver(chi2=min(targets), method=method, max_noises=budget)
     with contextlib.suppress(_Enough):
         solver(problem, seed=seed, callback=watch)
     return trail
@@ -132,7 +138,7 @@ def _heights(potential: Tensor, atoms: Tensor) -> Tensor:
     return (potential - _not_shifted(atoms)).double() / 2
 
 
-def pot(atoms: Tensor, targets: list[float], cap: float, lengths: list[int], seed: int) -> Iterator[Snapshot]:
+def pot(atoms: Tensor, targets: list[float], cap: float, lengths: Iterable[int], seed: int) -> Iterator[Snapshot]:
     """DRAG from h = 0, batch 512, three times its default rate; its g is for |x - y|^2, so h = (g - |y|^2) / 2."""
     import ot
 
@@ -153,7 +159,7 @@ def pot(atoms: Tensor, targets: list[float], cap: float, lengths: list[int], see
         yield Snapshot(seconds, length * number, _heights(potential, atoms))
 
 
-def ott(atoms: Tensor, targets: list[float], cap: float, lengths: list[int], seed: int) -> Iterator[Snapshot]:
+def ott(atoms: Tensor, targets: list[float], cap: float, lengths: Iterable[int], seed: int) -> Iterator[Snapshot]:
     """Adam from h = 0, cosine from rms |y - mean| max(.02, 2.56 / length), batch 1024 or 2500 from 5,000 atoms.
 
     Its g is for |x - y|^2, so h = (g - |y|^2) / 2. Of the rates and batches tried on digits and Fashion-MNIST (abar .9)
@@ -197,11 +203,27 @@ SOLVERS: dict[str, Callable[..., Iterator[Snapshot]]] = {"ours": ours, "authors"
 PEERS = ("pot", "ott")
 
 
-def whole_fit(atoms: Tensor, target: float) -> float:
-    """Seconds of our own fit to that target, which goes on until a certificate is likely to confirm it."""
-    started = time.perf_counter()
-    solution = SemiDiscreteSolver(chi2=target)(SemiDiscreteProblem(atoms), seed=0)
-    return time.perf_counter() - started - solution.certificate.seconds
+def whole_fit(atoms: Tensor, target: float, fits: int) -> float:
+    """Seconds of our own fit to that target, which goes on until a certificate is likely to confirm it, a median."""
+    seconds = []
+    for seed in range(fits):
+        started = time.perf_counter()
+        solution = SemiDiscreteSolver(chi2=target)(SemiDiscreteProblem(atoms), seed=seed)
+        seconds.append(time.perf_counter() - started - solution.certificate.seconds)
+    return statistics.median(seconds)
+
+
+def longer(lengths: Sequence[int], length: int) -> int:
+    """The length to try after this one: the next of those given, or twice as long."""
+    return min((one for one in lengths if one > length), default=2 * length)
+
+
+def growing(lengths: Sequence[int]) -> Iterator[int]:
+    """From the shortest of those given to ever longer ones."""
+    length = min(lengths)
+    while True:
+        yield length
+        length = longer(lengths, length)
 
 
 def first_below(judge: Callable[[int], float], number: int, target: float) -> int | None:
@@ -221,8 +243,9 @@ def measure(case: str, name: str, options: argparse.Namespace) -> list[dict]:
     atoms = atoms_of(case)
     problem = SemiDiscreteProblem(atoms)
     targets = list(TARGETS[:1] if len(atoms) > MANY else options.targets)
-    lengths = options.lengths or list(LENGTHS)
     about = {"case": case, "atoms": len(atoms), "dim": atoms.shape[1], "solver": name, "threads": options.threads}
+    rounded = name == "ours" and problem.rounds and kind_for("auto", problem.law, problem.atoms.dim) == "recycled"
+    about["products"] = "bfloat16" if rounded else "float32"
     about |= {"settings": SOLVERS[name].__doc__.splitlines()[0].split(";")[0].rstrip("."), "cap": options.cap}
     fits, tried = [], []
     for seed in range(options.repeats if name == "ours" else 1):
@@ -234,18 +257,19 @@ def measure(case: str, name: str, options: argparse.Namespace) -> list[dict]:
                 seen[k] = certify(problem, trail[k].heights, seed=99, target=min(targets)).chi2
             return seen[k]
 
-        for snapshot in SOLVERS[name](atoms, targets, options.cap, lengths, seed):
+        for snapshot in SOLVERS[name](atoms, targets, options.cap, growing(options.lengths), seed):
             trail.append(snapshot)
             if name in PEERS:
                 tried.append(snapshot.noises // len(atoms))
-                if judge(len(trail) - 1) <= min(targets) or 2 * snapshot.seconds > options.cap:
+                next_one = snapshot.seconds * longer(options.lengths, tried[-1]) / tried[-1]
+                if judge(len(trail) - 1) <= min(targets) or next_one > options.cap:
                     break
         fits.append((trail, judge))
         if trail[-1].seconds > SHORT:
             break
     about |= {"fits": len(fits), "lengths": " ".join(map(str, tried))}
     if name == "ours":
-        about["whole_fit"] = f"{whole_fit(atoms, 0.01):.3g}" if 0.01 in targets else ""
+        about["whole_fit"] = f"{whole_fit(atoms, 0.01, len(fits)):.3g}" if 0.01 in targets else ""
     rows = []
     for target in targets:
         hits = []
@@ -267,7 +291,9 @@ def measure(case: str, name: str, options: argparse.Namespace) -> list[dict]:
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
     if options.trail:
         _write_trail(options.trail, about, fits[0], options.snapshots)
-    return [row | {"memory": f"{memory:.0f}", "certificate_seconds": f"{last.seconds:.2f}"} for row in rows]
+    also = {"memory": f"{memory:.0f}", "certificate_seconds": f"{last.seconds:.2f}"}
+    also |= {"empty_cells": last.empty_cells, "empty_expected": f"{last.empty_expected:.2f}"}
+    return [row | also for row in rows]
 
 
 def _write_trail(path: Path, about: dict, fit: tuple[list[Snapshot], Callable[[int], float]], most: int) -> None:
@@ -288,7 +314,8 @@ def main() -> None:
     parser.add_argument("--solvers", nargs="+", default=list(SOLVERS), choices=list(SOLVERS))
     parser.add_argument("--cap", type=float, default=60, help="seconds after which a peer is stopped (default 60)")
     parser.add_argument("--repeats", type=int, default=5, help="fits of ours, of which the median counts (default 5)")
-    parser.add_argument("--lengths", type=int, nargs="+", help="noises per atom of the peers' fits (default: doubling)")
+    help_ = "noises per atom of the peers' fits (default: %(default)s), then doubling"
+    parser.add_argument("--lengths", type=int, nargs="+", default=[8], help=help_)
     parser.add_argument("--targets", type=float, nargs="+", default=list(TARGETS), help="of chi2; default: %(default)s")
     parser.add_argument("--snapshots", type=int, default=12, help="of a fit in the figure, each certified (default 12)")
     parser.add_argument("--threads", type=int, default=2)

@@ -76,12 +76,14 @@ def page(folder: Path) -> str:
             "",
             comparison(rows, target).to_markdown(index=False, disable_numparse=True),
         ]
-    details = ["case", "solver", "fits", "lengths", "cap", "memory", "certificate_seconds"]
+    details = ["case", "solver", "fits", "lengths", "cap", "memory", "certificate_seconds", "products"]
+    details += ["empty_cells", "empty_expected"]
     parts += [
         "",
         "## What was run",
         "",
-        "Lengths are noises per atom of a peer's fits; memory is the process's peak in MB.",
+        "Lengths are noises per atom of a peer's fits; memory is the process's peak in MB; empty cells (and how",
+        "many right masses would leave empty) are those of the last heights, on the noise of the certificate.",
     ]
     once = rows.drop_duplicates(["case", "solver"])[details].fillna("-")
     parts += ["", once.to_markdown(index=False, disable_numparse=True)]
