@@ -9,7 +9,7 @@ run: venv
 	$(BIN)/snakemake --cores all
 
 smoke: venv
-	$(BIN)/snakemake --cores all --configfile config/smoke.yaml
+	$(BIN)/snakemake --cores all --configfile config/mnist.yaml --config scale=smoke
 
 gate: venv
 	$(BIN)/snakemake --cores all --configfile config/gate.yaml

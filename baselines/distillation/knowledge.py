@@ -23,7 +23,7 @@ from dpmot.diffusion.network import NetworkDenoiser, given
 from dpmot.diffusion.sigmas import Chain, Grid, karras
 from dpmot.diffusion.training import Losses, Schedule, fit
 
-BLOCK = 512  # trajectories computed between two checkpoints
+BLOCK = 512  # trajectories computed at once, and kept in a checkpoint of their own
 LEAST = {"pairs": 1, "teacher_steps": 1}
 
 
@@ -67,21 +67,22 @@ def train(
             f"got pairs {pairs}, teacher_steps {teacher_steps}"
         )
     whose = None if labels is None else labels.cpu()[torch.arange(pairs) % len(labels)]
-    state = checkpoint("trajectories") if checkpoint else None
     coarse = replace(chain, step_counts=tuple(sorted(step_counts))).grid(most, chain.sigma_max)
     levels = refined(coarse, teacher_steps // most, chain.sigma_min)
-    trajectories = record(teacher, chain, images.shape[1:], levels, pairs, seed=seed, labels=whose, checkpoint=state)
+    trajectories = record(
+        teacher, chain, images.shape[1:], levels, pairs, seed=seed, labels=whose, checkpoint=checkpoint
+    )
     students = {}
     for count in step_counts:
         student = copy.deepcopy(teacher)
         rows = torch.arange(0, teacher_steps + 1, teacher_steps // count)
-        at, grid = trajectories[rows], trajectories.new_tensor(levels)[rows]
+        grid = trajectories.new_tensor(levels)[rows]
 
-        def loss_at(step: int, *, count=count, at=at, grid=grid, student=student) -> Losses:
+        def loss_at(step: int, *, count=count, rows=rows, grid=grid, student=student) -> Losses:
             stream = seeds.generator(seed, "knowledge", count, step)
             chosen = torch.from_numpy(stream.integers(pairs, size=schedule.batch))
             i = torch.from_numpy(stream.integers(count, size=schedule.batch))
-            pair = {"x": at[i, chosen], "to": at[i + 1, chosen]}
+            pair = {"x": trajectories[rows[i], chosen], "to": trajectories[rows[i + 1], chosen]}
             values = pair_loss(given(student, whose, chosen), grid, pair["x"], pair["to"], i)
             return Losses(values, grid[i], pair)
 
@@ -100,19 +101,22 @@ def record(
     teacher: NetworkDenoiser, chain: Chain, shape, levels, pairs: int, *, seed: int, labels=None, checkpoint=None
 ) -> Tensor:
     """The teacher's Heun trajectories at every level, float32 (n + 1, pairs, *S); row 0 is the prior draw."""
-    stored = checkpoint.load() if checkpoint else None
-    done = [] if stored is None else [stored[0]["trajectories"]]
-    first = sum(block.shape[1] for block in done)
-    for k in tqdm(range(first, pairs, BLOCK), desc="teacher's trajectories", unit="block", mininterval=5):
-        rows = [seeds.MAX_SAMPLES * seed + j for j in range(k, min(k + BLOCK, pairs))]
-        x = chain.prior_std * seeds.normal(rows, shape, "knowledge").double()
+    trajectories = torch.empty(len(levels), pairs, *shape)
+    for k in tqdm(range(0, pairs, BLOCK), desc="teacher's trajectories", unit="block", mininterval=5):
+        rows = range(k, min(k + BLOCK, pairs))
+        state = checkpoint(f"trajectories_{k}") if checkpoint else None
+        stored = state.load() if state else None
+        if stored is not None:
+            trajectories[:, k : rows.stop] = stored[0]["trajectories"]
+            continue
+        x = chain.prior_std * seeds.normal([seeds.MAX_SAMPLES * seed + j for j in rows], shape, "knowledge").double()
         path: list[Tensor] = []
-        tiled = TiledDenoiser(teacher, labels=None if labels is None else labels[k : k + len(rows)])
+        tiled = TiledDenoiser(teacher, labels=None if labels is None else labels[k : rows.stop])
         end = edm.sample(tiled, x, torch.from_numpy(levels.copy()), callback=lambda i, x, _, path=path: path.append(x))
-        done.append(torch.stack([*path, end]).float())
-        if checkpoint:
-            checkpoint.save({"trajectories": torch.cat(done, 1)}, {})
-    return torch.cat(done, 1)
+        trajectories[:, k : rows.stop] = torch.stack([*path, end]).float()
+        if state:
+            state.save({"trajectories": trajectories[:, k : rows.stop].contiguous()}, {})
+    return trajectories
 
 
 def pair_loss(student, grid: Tensor, x: Tensor, there: Tensor, i: Tensor) -> Tensor:

@@ -1,6 +1,8 @@
 """Knowledge and consistency distillation, where the perfect student is known in closed form."""
 
 from dataclasses import replace
+from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -23,16 +25,16 @@ GAUSSIAN = MixtureDenoiser(torch.full((1, 3), MEAN, dtype=torch.float64), S)
 
 
 class Memory:
-    """A checkpoint that is kept here; ``stop`` of its saves end the run."""
+    """Checkpoints by name that are kept here; ``stop`` saves end the run."""
 
     def __init__(self, *, stop=None):
-        self.state, self.stop, self.saves = None, stop, 0
+        self.states, self.stop, self.saves = {}, stop, 0
 
-    def load(self):
-        return self.state
+    def __call__(self, name):
+        return SimpleNamespace(load=lambda: self.states.get(name), save=partial(self.save, name))
 
-    def save(self, tensors, facts):
-        self.state, self.saves = ({k: v.clone() for k, v in tensors.items()}, facts), self.saves + 1
+    def save(self, name, tensors, facts):
+        self.states[name], self.saves = ({k: v.clone() for k, v in tensors.items()}, facts), self.saves + 1
         if self.saves == self.stop:
             raise KeyboardInterrupt
 

@@ -324,6 +324,19 @@ def test_pictures_of_another_size_are_named(celeba_root, monkeypatch):
         celeba.load(root=root)
 
 
+@pytest.mark.parametrize("share", [0.3, 0.9])
+def test_a_picture_of_the_folder_that_is_cut_off_is_named_and_nothing_is_kept(celeba_root, share):
+    root, pictures = celeba_root
+    (root / "celeba" / celeba.ARCHIVE).unlink()
+    whole = pictures["000007.jpg"]
+    write_all(root / "celeba" / celeba.FOLDER, {**pictures, "000007.jpg": whole[: int(share * len(whole))]})
+    with pytest.raises(ValueError, match=r"000007\.jpg: (no image|damaged|cut off|.*truncated)"):
+        celeba.load(root=root)
+    assert not list(root.rglob("*.npy"))
+    write_all(root / "celeba" / celeba.FOLDER, {"000007.jpg": whole})
+    assert len(celeba.load(root=root).images) == COUNT
+
+
 def test_a_missing_picture_of_the_folder_is_named(celeba_root):
     root, pictures = celeba_root
     (root / "celeba" / celeba.ARCHIVE).unlink()

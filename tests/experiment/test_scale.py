@@ -1,11 +1,13 @@
 """scale: smoke, and the paper's own experiments: they are planned without data files, and shrink to stand-ins."""
 
 import json
+from hashlib import sha256
 
 import pytest
 
 from dpmot import cli, plugins
 from dpmot.data import stand_in
+from dpmot.diffusion import network
 from dpmot.experiment import grid, jobs
 from dpmot.experiment.config import ConfigError, load, missing_data, missing_weights, validate
 from dpmot.experiment.scale import patch
@@ -43,6 +45,55 @@ def test_it_has_the_papers_budgets_every_rival_the_controls_and_each_departure_o
     assert starts == set(plugins.names("starts"))
     coded = [{key for key in AS_CODE if method.get(key) == "as_code"} for method in methods.values()]
     assert all({key} in coded for key in AS_CODE) and AS_CODE in coded
+    assert any(method.get("singular") == "as_code" for method in methods.values())
+
+
+CORE = {  # what issue and README call the core of Fashion-MNIST: (network, start, sampler, level)
+    ("ddpm", "prior", "ddpm", None), ("ddpm", "prior", "ddim", None), ("edm", "prior", "edm", None),
+    ("student", "prior", "ddim", None), ("edm", "prior", "ipndm", None), ("ddpm", "transport", "ddim", None),
+    ("edm", "transport", "ddim", "star"), ("ddpm", "copy", "ddim", None), ("ddpm", "fresh_noise", "ddim", None),
+    ("edm", "gaussian", "ddim", 3),
+}  # fmt: skip
+
+
+def test_the_core_of_fashion_mnist_has_each_kind_of_method_at_every_budget_on_two_seeds():
+    config = planned("fashion_mnist")
+    found = {
+        (one["network"], one.get("start", "prior"), one["sampler"], one.get("level")): name
+        for name, one in config["methods"].items()
+        if "nfe_budgets" not in one and "source_measure" not in one
+    }
+    assert set(found) >= CORE and (config["num_samples"], config["sample_seeds"]) == (2000, [0, 1])
+    for kind in CORE:
+        cells = list(grid.cells(config, found[kind]))
+        run = {(cell["nfe_budget"], cell["sample_seed"]) for cell in cells if not cell["reason"]}
+        budgets = [5, 10, 20] if kind[0] == "student" else [5, 10, 20, 30, 50]  # it was distilled to 20 steps and fewer
+        assert run == {(budget, seed) for budget in budgets for seed in (0, 1)}
+
+
+def test_the_weights_of_fashion_mnist_are_small_pinned_and_of_the_network_that_is_planned():
+    config = planned("fashion_mnist")
+    for name, card in {**config["networks"], "classifier": config["classifier"]}.items():
+        path = ROOT / card["weights"]
+        assert path.stat().st_size <= 4_000_000 and sha256(path.read_bytes()).hexdigest() == card["sha256"], name
+        if name != "classifier":
+            planned_card, made = card.get("unet"), network.load(path).card
+            assert made["shape"] == [1, 28, 28] and made["name"] == name
+            assert planned_card is None or made["unet"] == planned_card
+
+
+def test_fashion_mnist_loads_its_networks_trains_them_when_asked_and_in_full_has_every_rival(capsys):
+    for more, loads in (((), True), (("weights=train",), False)):
+        config = planned("fashion_mnist", *more)
+        assert all(("weights" in jobs.train(config, name)["card"]) == loads for name in config["networks"])
+    full = planned("fashion_mnist", "scale=full")
+    rivals = {one["sampler"] for one in full["methods"].values() if one["group"] == "rivals"}
+    assert rivals == set(plugins.names("baselines")) and full["sample_seeds"] == [0, 1, 2]
+    assert full["num_samples"] == 5000 and full["experiment"] == "fashion_mnist_full"
+    assert any(method.get("singular") == "as_code" for method in full["methods"].values())
+    arguments = ["plan", "--configfile", str(ROOT / "config" / "fashion_mnist.yaml"), "--config", "scale=full"]
+    assert cli.main(arguments) == 0
+    assert "fashion_mnist_full: 3 networks see 2,304,000 images in training" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("name", "levels", "largest", "steps", "step"), [
@@ -55,6 +106,7 @@ def test_the_authors_chain_has_their_numbers_in_our_units(name, levels, largest,
     config = planned(name)
     options = config["networks"]["ncsnv2"]["options"]
     assert (options["num_levels"], options["sigma_max"], options["sigma_min"]) == (levels, 2 * largest, 2 * 0.01)
+    assert config["networks"]["ncsnv2"]["training"]["ema"] == 0.999
     for method in config["methods"].values():
         if method["sampler"] == "ncsnv2":
             assert method["options"]["step"] == pytest.approx(step / 0.01**2)

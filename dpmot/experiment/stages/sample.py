@@ -19,8 +19,9 @@ from dpmot.experiment import grid
 from dpmot.experiment.records import read_json
 from dpmot.experiment.stages._session import Fault, Part, encode, read, read_data, session
 from dpmot.starts import Points, Setting, Start, prior_noise
-from dpmot.tiles import in_halves
+from dpmot.tiles import TILE, in_halves
 
+AT_ONCE = 2**30  # bytes of points in float64 on which a sampler works
 SHOWN = 16  # start points and prior noises kept for the figures
 
 
@@ -115,7 +116,7 @@ class Method:
         return plugins.find("starts", self.job["start"]).Start(setting, **self.job["start_options"])
 
     def draw(self, cell: Mapping) -> tuple[dict[str, Tensor], int]:
-        """All samples of a cell, and the network evaluations spent on each; by halves where memory is short.
+        """All samples of a cell, and the network evaluations spent on each; in blocks, by halves where memory is short.
 
         Returns:
             "images" (n, *S) as stored, "source" (n,) where images stand behind the start, "redraws" (n,) where noise
@@ -125,7 +126,9 @@ class Method:
             OverBudget: more evaluations than predicted for the cell.
         """
         rows = seeds.sample_seeds(cell["sample_seed"], self.job["num_samples"])
-        parts = in_halves(lambda some: self._drawn(cell, some), rows)
+        at_once = max(TILE, AT_ONCE // (8 * self.part.raw[0].numel()) // TILE * TILE)
+        blocks = (rows[i : i + at_once] for i in range(0, len(rows), at_once))
+        parts = [part for block in blocks for part in in_halves(lambda some: self._drawn(cell, some), block)]
         first, counted = parts[0]
         joined = {name: torch.cat([drawn[name] for drawn, _ in parts]) for name in first}
         return {name: one[:SHOWN] if name in ("start", "prior") else one for name, one in joined.items()}, counted
