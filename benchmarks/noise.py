@@ -3,9 +3,9 @@
 All kinds take turns on the same problem in one process. `rate` is rows times atoms per second of a look (noise,
 products, argmax, counts); "gemm" is the plain product with a row maximum alone, without drawing or counting.
 `inflation` is I, the variance of the masses over that of independent rows, from pairs of rows inside blocks and across
-them; `adjusted` is rate / I. Recycled rows are rounded as in a fit. `bias` is the squared bias of the masses in chi2
-against plain noise, an inner product of deviations in two independent pairs of looks, so unbiased itself; `bias_error`
-is its standard error.
+them; `adjusted` is rate / I. Where the processor multiplies bfloat16 fast, recycled rows are timed in it too, as in a
+fit ("recycled, rounded"). `bias` is the squared bias of the masses in chi2 against plain noise, an inner product of
+deviations in two independent pairs of looks, so unbiased itself; `bias_error` is its standard error.
 
 example: python -m benchmarks.noise --rounds 5
          python -m benchmarks.noise --shapes 10000x784
@@ -27,7 +27,8 @@ from dpmot.transport.kernel import Tally, tally
 from dpmot.transport.noise import KINDS
 
 SHAPES = ("1797x64", "10000x784", "10000x3072")
-BIAS_ROWS = 10  # rows per atom of a look that measures the bias
+BIAS_ROWS = 30  # rows per atom of a look that measures the bias
+ROUNDED = "recycled, rounded"
 COLUMNS = ("atoms", "dim", "kind", "rate", "inflation", "adjusted", "over_gemm", "bias", "bias_error")
 
 
@@ -43,7 +44,7 @@ def look(problem: SemiDiscreteProblem, kind: str, rows: int, key: str) -> tuple[
     """Noise-atoms per second, and the counts."""
     heights, stream = closed_form_start(problem), generator(0, "benchmark", kind, key)
     started = time.perf_counter()
-    seen = tally(problem, [heights], rows, stream, noise=kind, rough=True)[0]
+    seen = tally(problem, [heights], rows, stream, noise=kind.split(",")[0], rough=kind == ROUNDED)[0]
     return seen.draws * len(problem.atoms) / (time.perf_counter() - started), seen
 
 
@@ -54,23 +55,24 @@ def bias(problem: SemiDiscreteProblem, kind: str, against: list[Tally], rows: in
     return float((gaps[0] * gaps[1] / problem.masses).sum())
 
 
-def measure(shape: str, rounds: int, seconds: float) -> list[dict]:
+def measure(shape: str, rounds: int, seconds: float, per_atom: int) -> list[dict]:
     """One row for each kind."""
     number, dim = map(int, shape.split("x"))
     atoms = generator(0, "benchmark", shape).standard_normal((number, dim), dtype=np.float32)
     problem = SemiDiscreteProblem(torch.from_numpy(atoms))
-    plain = {kind: look(problem, kind, 512, "warm")[0] for kind in KINDS}
-    rates: dict[str, list[float]] = {kind: [] for kind in ("gemm", *KINDS)}
+    kinds = (*KINDS, ROUNDED) if problem.rounds else KINDS
+    plain = {kind: look(problem, kind, 512, "warm")[0] for kind in kinds}
+    rates: dict[str, list[float]] = {kind: [] for kind in ("gemm", *kinds)}
     gemm(problem)
     for k in range(rounds):
         rates["gemm"].append(gemm(problem))
-        for kind in KINDS:
+        for kind in kinds:
             rates[kind].append(look(problem, kind, max(512, int(seconds * plain[kind] / number)), str(k))[0])
     floor, rows = statistics.median(rates["gemm"]), []
     rows.append({"atoms": number, "dim": dim, "kind": "gemm", "rate": f"{floor:.3g}", "over_gemm": "1.00"})
-    draws = BIAS_ROWS * number
+    draws = per_atom * number
     reference = [look(problem, "plain", draws, f"reference {k}")[1] for k in range(2)]
-    for kind in KINDS:
+    for kind in kinds:
         rate = statistics.median(rates[kind])
         inflation = look(problem, kind, draws, "inflation")[1].inflation(problem.masses)
         row = {"atoms": number, "dim": dim, "kind": kind, "rate": f"{rate:.3g}", "inflation": f"{inflation:.2f}"}
@@ -88,16 +90,20 @@ def main() -> None:
     parser.add_argument("--shapes", nargs="+", default=list(SHAPES), metavar="NxD", help="default: %(default)s")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=1.0, help="of one look (default 1)")
+    parser.add_argument("--bias-rows", type=int, default=BIAS_ROWS, help="per atom (default %(default)s)")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--append", action="store_true", help="add to the file instead of writing it anew")
     parser.add_argument("--out", type=Path, default=Path("results/transport/noise.csv"))
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    with options.out.open("w", newline="") as file:
+    begun = options.append and options.out.exists()
+    with options.out.open("a" if begun else "w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS)
-        writer.writeheader()
+        if not begun:
+            writer.writeheader()
         for shape in options.shapes:
-            for row in measure(shape, options.rounds, options.seconds):
+            for row in measure(shape, options.rounds, options.seconds, options.bias_rows):
                 writer.writerow(row)
                 print(" ".join(f"{column}={row[column]}" for column in COLUMNS if column in row), flush=True)
 
