@@ -29,8 +29,13 @@ SAVE_SECONDS = 20
 def fit(atoms: Tensor, options: argparse.Namespace) -> None:
     """Solve, certify and print."""
     spent, before, began, saved = 0.0, None, time.monotonic(), time.monotonic()
+    about = f"{options.dataset}, abar {options.abar}, {options.source}"
     if options.state and options.state.exists():
         before, texts = sealed.load(options.state)
+        if texts["about"] != about:
+            raise SystemExit(
+                f"full_map: {options.state} is of {texts['about']}, not of {about}; choose another --state"
+            )
         spent = float(texts["seconds"])
         print(f"going on after {spent:.0f} s", flush=True)
 
@@ -39,7 +44,7 @@ def fit(atoms: Tensor, options: argparse.Namespace) -> None:
         if options.state and seen["state"] is not None and time.monotonic() - saved > SAVE_SECONDS:
             saved = time.monotonic()
             with atomic(options.state) as file:
-                sealed.save(file, seen["state"](), {"seconds": str(spent + saved - began)})
+                sealed.save(file, seen["state"](), {"seconds": str(spent + saved - began), "about": about})
             print(
                 f"  {spent + saved - began:.0f} s: {seen['noises'] / len(atoms):.1f} N noises, chi2 {seen['chi2']:.3f}"
             )

@@ -42,7 +42,7 @@ from tqdm import tqdm
 from dpmot.plugins import find
 from dpmot.seeds import generator
 from dpmot.transport import SemiDiscreteProblem, SemiDiscreteSolver, certify
-from dpmot.transport.noise import kind_for
+from dpmot.transport.groups import near_duplicates
 
 TARGETS = (0.05, 0.01, 0.005)
 CASES = (
@@ -244,8 +244,7 @@ def measure(case: str, name: str, options: argparse.Namespace) -> list[dict]:
     problem = SemiDiscreteProblem(atoms)
     targets = list(TARGETS[:1] if len(atoms) > MANY else options.targets)
     about = {"case": case, "atoms": len(atoms), "dim": atoms.shape[1], "solver": name, "threads": options.threads}
-    rounded = name == "ours" and problem.rounds and kind_for("auto", problem.law, problem.atoms.dim) == "recycled"
-    about["products"] = "bfloat16" if rounded else "float32"
+    about["products"] = "bfloat16" if name == "ours" and near_duplicates(problem).rounds else "float32"
     about |= {"settings": SOLVERS[name].__doc__.splitlines()[0].split(";")[0].rstrip("."), "cap": options.cap}
     fits, tried = [], []
     for seed in range(options.repeats if name == "ours" else 1):
@@ -332,6 +331,9 @@ def main() -> None:
     for path, columns in ((options.out, COLUMNS), (options.trail, ("case", "solver", "seconds", "noises", "chi2"))):
         if not path.exists():
             path.write_text(",".join(columns) + "\n")
+        with path.open() as file:
+            if next(csv.reader(file)) != list(columns):
+                raise SystemExit(f"{path} has other columns than {', '.join(columns)}: move it away, or choose --out")
     with options.out.open() as file:
         done = {(row["case"], row["solver"]) for row in csv.DictReader(file)}
     wanted = [(case, name) for case in options.cases for name in options.solvers if (case, name) not in done]

@@ -110,10 +110,12 @@ def record(
             trajectories[:, k : rows.stop] = stored[0]["trajectories"]
             continue
         x = chain.prior_std * seeds.normal([seeds.MAX_SAMPLES * seed + j for j in rows], shape, "knowledge").double()
-        path: list[Tensor] = []
         tiled = TiledDenoiser(teacher, labels=None if labels is None else labels[k : rows.stop])
-        end = edm.sample(tiled, x, torch.from_numpy(levels.copy()), callback=lambda i, x, _, path=path: path.append(x))
-        trajectories[:, k : rows.stop] = torch.stack([*path, end]).float()
+
+        def keep(i: int, x: Tensor, _, part=trajectories[:, k : rows.stop]) -> None:
+            part[i] = x
+
+        trajectories[-1, k : rows.stop] = edm.sample(tiled, x, torch.from_numpy(levels.copy()), callback=keep)
         if state:
             state.save({"trajectories": trajectories[:, k : rows.stop].contiguous()}, {})
     return trajectories

@@ -37,6 +37,7 @@ def environment(threads: int, device: str = "cpu") -> dict[str, str]:
     import torch
 
     from dpmot.device import chosen, described
+    from dpmot.transport.problem import cpu_multiplies_bfloat16
 
     def installed(package: str) -> str:
         try:
@@ -44,9 +45,10 @@ def environment(threads: int, device: str = "cpu") -> dict[str, str]:
         except PackageNotFoundError:
             return "not installed"
 
+    rounds = " bfloat16" if cpu_multiplies_bfloat16() else ""  # a fit rounds there
     return {
         "python": platform.python_version(),
-        "machine": f"{platform.system()} {platform.machine()} {torch.backends.cpu.get_cpu_capability()}",
+        "machine": f"{platform.system()} {platform.machine()} {torch.backends.cpu.get_cpu_capability()}{rounds}",
         "threads": str(threads),
         **({} if chosen(device).type == "cpu" else {"device": described(chosen(device))}),
         **{package: installed(package) for package in PACKAGES},

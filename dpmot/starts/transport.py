@@ -10,8 +10,9 @@ z is the prior draw, y_i the noisy latents at sigma_M, one or K an image, h the 
                    creases lose mass, so the map no longer transports the noise onto the uniform measure;
         "treat"    the barycentre of the top_k planes, weights softmax((<z, y_j> + h_j) / tau);
         "smooth"   the barycentre of all planes, for every draw: the gradient of tau logsumexp;
-        "as_code"  discard, with the angle min-max normalised over the samples drawn together, as the authors' code
-                   has it: ``angle`` is no angle, and the same sample may be kept in one batch and not in another.
+        "as_code"  discard, with the angle min-max normalised over the samples drawn together (a cell, or a block of it
+                   where images are large), as the authors' code has it: ``angle`` is no angle, and the same sample may
+                   be kept in one batch and not in another.
 A barycentre also averages the atoms' noises, to less than the sigma that the network is told. By the law of total
 variance what is missing is how much they differ among themselves,
     sum_i p_i |eps_i|^2 = |sum_i p_i eps_i|^2 + d c^2,    and    x = sum_i p_i y_i + sigma c eps

@@ -145,8 +145,9 @@ def as_atoms(atoms: Atoms | Tensor) -> Atoms:
 
 
 def blocks(atoms: Atoms, size: int = BLOCK):
-    """Yield (i, j, rows i..j-1) over all atoms, at most `size` of them and BYTES at a time, whether held or not."""
-    size = max(1, min(size, BYTES // (4 * atoms.dim)))
+    """Yield (i, j, rows i..j-1) over all atoms, at most `size` of them, and BYTES unless they are held on a GPU."""
+    if not (isinstance(atoms, Held) and atoms.values.is_cuda):
+        size = max(1, min(size, BYTES // (4 * atoms.dim)))
     for i in range(0, len(atoms), size):
         j = min(i + size, len(atoms))
         yield i, j, atoms.block(i, j)

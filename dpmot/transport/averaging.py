@@ -27,7 +27,7 @@ from torch import Tensor
 from dpmot.seeds import generator
 from dpmot.transport.closed_form import newton_scale, quadratic_start
 from dpmot.transport.curvature import Survey, misfit, trend_chi2, trends
-from dpmot.transport.groups import Groups, crowded, near_duplicates
+from dpmot.transport.groups import Groups, near_duplicates
 from dpmot.transport.kernel import Tally, tally
 from dpmot.transport.ledger import Ledger
 from dpmot.transport.noise import KINDS, kind_for
@@ -313,8 +313,7 @@ def fit(
     """
     groups = near_duplicates(problem)
     kind, shape = kind_for(noise, problem.law, problem.atoms.dim), {"tile": tile, "block": block}
-    alone = groups.merged is problem
-    rough = alone and problem.rounds and kind == "recycled" and not crowded(problem)
+    rough = groups.rounds and kind == "recycled"
     this = _Fit(problem, groups, trends(groups.merged), target, seed, ledger, kind, rough, shape)
     if resume is None:
         now = this.begin(start)

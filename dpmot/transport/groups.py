@@ -41,6 +41,7 @@ class Groups:
         merged: the problem of the centres with masses W (G,); the problem itself where no two atoms are near.
         tau: tau_i inside the group, float64 (N,); 0 for an atom alone.
         offset: heights inside the group in closed form, float64 (N,).
+        rounds: whether products of a fit may be rounded: that pays, and no two atoms are near each other.
     """
 
     problem: SemiDiscreteProblem
@@ -48,6 +49,7 @@ class Groups:
     merged: SemiDiscreteProblem
     tau: Tensor
     offset: Tensor
+    rounds: bool = False
 
     @property
     def masses(self) -> Tensor:
@@ -89,9 +91,12 @@ class Groups:
 def near_duplicates(problem: SemiDiscreteProblem) -> Groups:
     """Groups by single linkage at NEAR * (median of tau); a component wider than that stays apart."""
     number, zeros = len(problem.atoms), torch.zeros_like(problem.masses)
-    labels = _components(problem, _radius(problem)).to(problem.mean.device)
+    labels, left = _components(problem, _radius(problem))
+    labels = labels.to(problem.mean.device)
     if int(labels.max()) == number - 1:
-        return Groups(problem, torch.arange(number, device=labels.device), problem, zeros, zeros)
+        near = problem.rounds and (crowded(problem) if left is None else left)
+        order = torch.arange(number, device=labels.device)
+        return Groups(problem, order, problem, zeros, zeros, rounds=problem.rounds and not near)
     several = torch.bincount(labels) > 1
     index = torch.nonzero(several[labels])[:, 0]  # the others are their own centres
     group, members = (torch.cumsum(several, 0) - 1)[labels[index]], rows(problem.points, index).double()
@@ -122,10 +127,7 @@ def _merged(
 
 
 def crowded(problem: SemiDiscreteProblem) -> bool:
-    """Whether some of a few atoms have another within the radius of a group: products must not be rounded then.
-
-    `near_duplicates` leaves groups apart that are wide or large; their members win by leads that rounding would hide.
-    """
+    """Whether some of a few atoms have another within the radius of a group, whose leads rounding would hide."""
     chosen = torch.linspace(0, len(problem.atoms) - 1, min(SAMPLED, len(problem.atoms))).long().to(problem.mean.device)
     some, least, radius = rows(problem.points, chosen), math.inf, _radius(problem)
     for i, j, y in blocks(problem.points):
@@ -140,19 +142,20 @@ def _radius(problem: SemiDiscreteProblem) -> float:
     return NEAR * float(newton_scale(problem).median())
 
 
-def _components(problem: SemiDiscreteProblem, radius: float) -> Tensor:
-    """Label of each atom, int64 (N,).
+def _components(problem: SemiDiscreteProblem, radius: float) -> tuple[Tensor, bool | None]:
+    """Label of each atom, int64 (N,), and whether some were left apart that are near each other; None: not looked at.
 
     Atoms that are not told apart by their principal directions, because noise rules them, have no duplicates.
     """
     number, tree = len(problem.atoms), cKDTree(problem.principal.cpu().numpy())
     if tree.count_neighbors(tree, radius) > PAIRS * number:
-        return torch.arange(number)
+        return torch.arange(number), None
     pairs = tree.query_pairs(radius, output_type="ndarray")
     near = np.concatenate([_close(problem, part, radius) for part in np.array_split(pairs, len(pairs) // 4096 + 1)])
     graph = coo_array((np.ones(len(near)), (near[:, 0], near[:, 1])), shape=(number, number))
-    labels = connected_components(graph, directed=False)[1]
-    return torch.from_numpy(_wide_apart(problem, labels, radius).astype(np.int64))
+    found = connected_components(graph, directed=False)[1]
+    labels = _wide_apart(problem, found, radius)
+    return torch.from_numpy(labels.astype(np.int64)), labels.max() > found.max()
 
 
 def _close(problem: SemiDiscreteProblem, pairs: np.ndarray, radius: float) -> np.ndarray:

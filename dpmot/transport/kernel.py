@@ -174,7 +174,7 @@ class Tally:
         counts: c_i, float64 (N,).
         together: ordered pairs of *dependent* draws inside cell i, float64 (N,).
         pairs: ordered pairs of independent draws.
-        blocks: counts of each of the G blocks of dependent draws, int16 (G, N), where they have more than two draws.
+        blocks: counts of each of the G blocks of dependent draws, int16 or int32 (G, N), where they have more than two.
     """
 
     counts: Tensor
@@ -232,7 +232,7 @@ class _Counter:
             seen = torch.bincount(torch.cat([group * number + cell for cell in cells]), minlength=groups * number)
             seen = seen.view(groups, number)
             self._together += (seen * (seen - 1)).sum(0)
-            self._blocks.append(seen.to(torch.int16))
+            self._blocks.append(seen.to(torch.int16 if self._size < 2**15 else torch.int32))
 
     def tally(self) -> Tally:
         blocks = torch.cat(self._blocks) if self._blocks else None

@@ -83,7 +83,16 @@ class BrenierPotential:
         """
         if not 1 <= k <= len(self.atoms):
             raise ValueError(f"k = {k} planes were asked for; choose 1..{len(self.atoms)}, the number of atoms")
-        return self.tiled(x, lambda z: self._ranked(z, k))
+        pieces = list(tiles(self._centred(x)))
+        best = [(z.new_empty(len(z), 0), z.new_empty(len(z), 0, dtype=torch.int64)) for z in pieces]
+        for i, j, y in blocks(self.points):  # all pieces at once: atoms may be computed anew for every pass
+            for place, (z, (scores, index)) in enumerate(zip(pieces, best, strict=True)):
+                scores = torch.cat([scores, self._scored(z, i, j, y)], 1)
+                index = torch.cat([index, torch.arange(i, j, device=z.device).expand(len(z), -1)], 1)
+                order = torch.sort(scores, dim=1, descending=True, stable=True).indices[:, :k]
+                best[place] = scores.gather(1, order), index.gather(1, order)
+        none = torch.empty(0, k, dtype=torch.int64, device=self.problem.mean.device)
+        return torch.cat([none] + [index for _, index in best])[: len(x)]
 
     def transport(self, x: Tensor) -> Tensor:
         """T(x) = y_cell(x), the atoms unchanged: (B, d) or (B, *S) -> float32 (B, d)."""
@@ -96,16 +105,10 @@ class BrenierPotential:
     def scores(self, z: Tensor) -> Iterator[tuple[int, int, Tensor, Tensor]]:
         """Blocks of atoms (i, j, y_i..y_{j-1} - mean y, their scores at z), scores up to one constant per row of z."""
         for i, j, y in blocks(self.points):
-            yield i, j, y, product(z, y.T) + self._centred_heights[i:j]
+            yield i, j, y, self._scored(z, i, j, y)
 
-    def _ranked(self, z: Tensor, k: int) -> Tensor:
-        scores, index = z.new_empty(len(z), 0), torch.empty(len(z), 0, dtype=torch.int64, device=z.device)
-        for i, j, _, block in self.scores(z):
-            scores = torch.cat([scores, block], 1)
-            index = torch.cat([index, torch.arange(i, j, device=z.device).expand(len(z), -1)], 1)
-            order = torch.sort(scores, dim=1, descending=True, stable=True).indices[:, :k]
-            scores, index = scores.gather(1, order), index.gather(1, order)
-        return index
+    def _scored(self, z: Tensor, i: int, j: int, y: Tensor) -> Tensor:
+        return product(z, y.T) + self._centred_heights[i:j]
 
     def tiled(self, x: Tensor, evaluate: Callable):
         """``evaluate`` of z = x - centre, float32 (tile, d), in fixed tiles: a tensor, or a tuple of them.

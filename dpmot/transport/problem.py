@@ -15,6 +15,7 @@ from torch import Tensor
 
 from dpmot.seeds import generator
 from dpmot.transport.atoms import Atoms, Centred, Held, as_atoms, blocks, by_rows, held
+from dpmot.transport.noise import kind_for
 from dpmot.transport.sources import NORMAL, Source, source_named
 
 MASS_TOLERANCE = 1e-4  # a float32 vector of 10^5 masses sums to one within this
@@ -33,7 +34,7 @@ class SemiDiscreteProblem:
         source: "normal" for N(0, I), "uniform" for U[0, 1]^d.
         memory: bytes that may go into keeping atoms as floats; those that do not fit are computed anew in each pass,
             which at most doubles the time of a fit. Where bfloat16 is fast a fit scores rounded atoms: both kinds are
-            kept if both fit, else the rounded ones.
+            kept if both fit, else the rounded ones. Centres of near duplicates come on top.
 
     Attributes:
         mean: plain mean of the atoms, float64 (d,).
@@ -84,13 +85,14 @@ class SemiDiscreteProblem:
 
     @cached_property
     def rough(self) -> Atoms:
-        """The centred atoms for products that may be rounded: bfloat16 where that is fast, else float32."""
+        """The centred atoms for products that may be rounded: bfloat16 where that pays, else float32."""
         return held(self.centred, torch.bfloat16, self.memory) if self.rounds else self.points
 
     @property
     def rounds(self) -> bool:
-        """Whether products in bfloat16 are fast where the atoms are."""
-        return self.mean.is_cuda or _cpu_multiplies_bfloat16()
+        """Whether rounded products pay: for recycled noise where bfloat16 is fast."""
+        recycled = kind_for("auto", self.law, self.atoms.dim) == "recycled"
+        return recycled and (self.mean.is_cuda or cpu_multiplies_bfloat16())
 
     @cached_property
     def principal(self) -> Tensor:
@@ -129,7 +131,8 @@ class SemiDiscreteProblem:
         return heights - heights.mean()
 
 
-def _cpu_multiplies_bfloat16() -> bool:
+def cpu_multiplies_bfloat16() -> bool:
+    """Whether the processor has instructions for it."""
     capabilities = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 

@@ -10,6 +10,7 @@ from dpmot import plugins, seeds
 from dpmot.diffusion.network import Network
 from dpmot.diffusion.sigmas import edm_chain
 from dpmot.experiment import grid
+from dpmot.experiment.stages import sample
 from dpmot.experiment.stages._session import Fault, Part
 from dpmot.experiment.stages.sample import Method, OverBudget
 
@@ -102,6 +103,18 @@ def test_where_memory_is_short_half_the_samples_go_at_a_time_with_the_same_bits(
     assert asked == [700, 384, 256, 128, 128, 128, 316, 256, 128, 128, 60] and counted == again
     assert set(whole) == set(parts) and all(torch.equal(whole[name], parts[name]) for name in whole)
     assert "out of memory with 700 samples at a time: going on with 384" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("start", ["copy", "prior"])
+def test_large_images_are_drawn_in_blocks_with_the_same_bits(monkeypatch, start):
+    one = method(Denoiser(), sampler="ddpm", start=start, num_samples=700)
+    whole, counted = one.draw(cell(sampler="ddpm", start=start))
+    monkeypatch.setattr(sample, "AT_ONCE", 300 * 8 * 16)  # 300 images of 4x4: blocks of 256
+    original, asked = one._drawn, []
+    monkeypatch.setattr(Method, "_drawn", lambda _, cell, rows: asked.append(len(rows)) or original(cell, rows))
+    parts, again = one.draw(cell(sampler="ddpm", start=start))
+    assert asked == [256, 256, 188] and counted == again and set(whole) == set(parts)
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
 
 
 def test_errors_that_are_not_of_memory_and_single_tiles_are_not_halved(monkeypatch):

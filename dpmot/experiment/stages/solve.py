@@ -11,7 +11,6 @@ from tqdm import tqdm
 from dpmot.device import chosen
 from dpmot.experiment.stages._session import Checkpoint, read_data, session
 from dpmot.transport import NoisyImages, SemiDiscreteProblem, SemiDiscreteSolver
-from dpmot.transport.atoms import Held
 from dpmot.transport.problem import MEMORY
 
 CHECKPOINT_SECONDS = 20
@@ -57,9 +56,9 @@ def _solve(
         callback=_watch(progress, problem["name"], checkpoint, solver.chi2),
         resume=None if before is None else before[0],
     )
-    if not isinstance(target.rough, Held):
-        floats = (2 if target.rounds else 4) * len(atoms) * atoms.dim
-        told = f"{floats} bytes of floats are more than transport.memory = {memory} allows"
+    floats = (2 if target.rounds else 4) * len(atoms) * atoms.dim
+    if floats > memory:
+        told = f"{floats} bytes of them as floats are more than transport.memory = {memory} allows"
         print(f"{problem['name']}: atoms streamed, {told}")
     look = asdict(solution.certificate)
     seconds = solution.seconds, look.pop("seconds")  # printed, not stored: the file is the same bits on every run
