@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from importlib.util import find_spec
+from itertools import chain
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ from dpmot.transport.noise import MOST, Rows, Scratch, draw, group_size
 from dpmot.transport.problem import COLUMNS, SemiDiscreteProblem
 from dpmot.transport.workers import Map, side_by_side
 
-SHAPES = (512, 1024), (8192, 16_384)  # rows and atoms per product, without and with a GPU: on a processor the scores
+SHAPES = (1024, 2048), (8192, 16_384)  # rows and atoms per product, without and with a GPU: on a processor the scores
 # stay in the last cache (measured on two cores); on a GPU a product fills it (not measured: benchmarks.transport_cuda)
 NOISE = 2**28  # bytes of noise that meet atoms which are not held, at once
 
@@ -282,14 +283,18 @@ def tally(
     shape, rows = {"tile": tile, "device": device, "most": most}, -(-rows // (1 + mirror))
     drawn = draw(noise, problem.law, (number, dim), rows, generator, **shape)
     with side_by_side(device) as (over, workers):
-        for pieces in gathered(drawn, 0 if isinstance(atoms, Held) else NOISE, workers):
-            for piece, races in zip(pieces, winners(pieces, atoms, heights, over=over, **options), strict=True):
-                cells = [[race.cell for race in pair] for pair in races]
-                if groups is not None:
-                    cells.append([groups[cell] for cell in cells[-1]])
-                for counter, both in zip(counters, cells, strict=True):
-                    counter.add(both, piece.groups)
-                for visit, pair in zip(visits, races, strict=False):
-                    for race in pair:
-                        visit(race)
+        if isinstance(atoms, Held):  # a piece is a thread's from its first atom to the last
+            raced = over(lambda piece: (piece, winners([piece], atoms, heights, **options)[0]), drawn)
+        else:
+            every = ((b, winners(b, atoms, heights, over=over, **options)) for b in gathered(drawn, NOISE, workers))
+            raced = chain.from_iterable(zip(*one, strict=True) for one in every)
+        for piece, races in raced:
+            cells = [[race.cell for race in pair] for pair in races]
+            if groups is not None:
+                cells.append([groups[cell] for cell in cells[-1]])
+            for counter, both in zip(counters, cells, strict=True):
+                counter.add(both, piece.groups)
+            for visit, pair in zip(visits, races, strict=False):
+                for race in pair:
+                    visit(race)
     return [counter.tally() for counter in counters]

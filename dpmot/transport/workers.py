@@ -4,10 +4,11 @@ Several libraries that each split one small product over all cores wait for each
 work on each core does not, and its products have the same bits however many there are.
 """
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 
 import torch
 from threadpoolctl import ThreadpoolController
@@ -19,7 +20,8 @@ Map = Callable[..., Iterator]
 def side_by_side(device: torch.device) -> Iterator[tuple[Map, int]]:
     """A `map` that calls its function in so many threads, as torch has; with one, and on a GPU, the plain one.
 
-    Inside, numpy multiplies on one core. For one thread of a program at a time: settings of libraries are of all.
+    It takes its arguments a few calls ahead, while the threads work. Inside, numpy multiplies on one core. For one
+    thread of a program at a time: settings of libraries are of all.
     """
     if device.type == "cuda":
         yield map, 1
@@ -31,9 +33,20 @@ def side_by_side(device: torch.device) -> Iterator[tuple[Map, int]]:
             return
         try:
             with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-                yield _same_mode(pool.map), threads
+                yield _same_mode(partial(_ahead, pool, threads)), threads
         finally:
             torch.set_num_threads(threads)  # a worker's setting may be that of all
+
+
+def _ahead(pool: ThreadPoolExecutor, threads: int, function: Callable, *iterables: Iterable) -> Iterator:
+    """Results in order; one call more than there are threads has been asked for whenever one is waited for."""
+    asked: deque[Future] = deque()
+    for arguments in zip(*iterables, strict=False):
+        asked.append(pool.submit(function, *arguments))
+        if len(asked) > threads:
+            yield asked.popleft().result()
+    while asked:
+        yield asked.popleft().result()
 
 
 def _same_mode(over: Map) -> Map:
