@@ -83,7 +83,7 @@ def page(folder: Path) -> str:
         "Lengths are noises per atom of a peer's fits; memory is the process's peak in MB; empty cells (and how",
         "many right masses would leave empty) are those of the last heights, on the noise of the certificate.",
     ]
-    once = rows.drop_duplicates(["case", "solver"]).reindex(columns=details).fillna("-")
+    once = rows.drop_duplicates(["case", "solver"]).reindex(columns=details).astype(object).fillna("-")
     parts += ["", once.to_markdown(index=False, disable_numparse=True)]
     for name, title in (("hard", "Hard problems"), ("noise", "Kinds of noise")):
         if (folder / f"{name}.csv").exists():
