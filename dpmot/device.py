@@ -33,6 +33,12 @@ def described(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
 
 
+def cpu_multiplies_bfloat16() -> bool:
+    """Whether the processor has instructions for it."""
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+
+
 def keep_freed_memory() -> bool:
     """Let this process keep the memory it frees, for good; whether its C library, glibc, takes that.
 

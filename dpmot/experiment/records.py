@@ -36,8 +36,7 @@ def environment(threads: int, device: str = "cpu") -> dict[str, str]:
     """Everything about the machine that may change the last bit: packages, processor features, threads, device."""
     import torch
 
-    from dpmot.device import chosen, described
-    from dpmot.transport.problem import cpu_multiplies_bfloat16
+    from dpmot.device import chosen, cpu_multiplies_bfloat16, described
 
     def installed(package: str) -> str:
         try:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dpmot import device
 from dpmot.seeds import generator
 from dpmot.transport.atoms import Atoms, Centred, Held, as_atoms, blocks, by_rows, held
 from dpmot.transport.noise import kind_for
@@ -92,7 +93,7 @@ class SemiDiscreteProblem:
     def rounds(self) -> bool:
         """Whether rounded products pay: for recycled noise where bfloat16 is fast."""
         recycled = kind_for("auto", self.law, self.atoms.dim) == "recycled"
-        return recycled and (self.mean.is_cuda or cpu_multiplies_bfloat16())
+        return recycled and (self.mean.is_cuda or device.cpu_multiplies_bfloat16())
 
     @cached_property
     def principal(self) -> Tensor:
@@ -129,12 +130,6 @@ class SemiDiscreteProblem:
         """The inverse of `centred_heights`, in the gauge sum h = 0, float64 (N,)."""
         heights = centred.double() - self.law.centre * self.sums
         return heights - heights.mean()
-
-
-def cpu_multiplies_bfloat16() -> bool:
-    """Whether the processor has instructions for it."""
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
-    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
 def moments(atoms: Atoms) -> tuple[Tensor, Tensor]:

@@ -15,5 +15,5 @@ def one_thread():
 @pytest.fixture(params=[False, True], ids=["exact", "rounded"])
 def rounds(request, monkeypatch):
     """On a processor without, and with, fast products in bfloat16: whatever the tests run on."""
-    monkeypatch.setattr("dpmot.transport.problem.cpu_multiplies_bfloat16", lambda: request.param)
+    monkeypatch.setattr("dpmot.device.cpu_multiplies_bfloat16", lambda: request.param)
     return request.param

@@ -180,7 +180,7 @@ def test_a_clump_too_large_for_a_group_is_fitted_in_float32_everywhere(monkeypat
     close = torch.cat([draws(300, 256, seed=2), draws(1, 256) + 0.003 * draws(400, 256, seed=1)])
     found = []
     for fast in (False, True):
-        monkeypatch.setattr("dpmot.transport.problem.cpu_multiplies_bfloat16", lambda fast=fast: fast)
+        monkeypatch.setattr("dpmot.device.cpu_multiplies_bfloat16", lambda fast=fast: fast)
         problems = SemiDiscreteProblem(close), problem_of(700, 256)
         assert near_duplicates(problems[0]).merged is problems[0] and [crowded(p) for p in problems] == [True, False]
         found.append([SemiDiscreteSolver(chi2=0.2, max_noises=100_000)(p, seed=0).potential.heights for p in problems])
