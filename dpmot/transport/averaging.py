@@ -28,7 +28,7 @@ from dpmot.seeds import generator
 from dpmot.transport.closed_form import newton_scale, quadratic_start
 from dpmot.transport.curvature import Survey, misfit, trend_chi2, trends
 from dpmot.transport.groups import Groups, near_duplicates
-from dpmot.transport.kernel import Tally, tally
+from dpmot.transport.kernel import Race, Tally, tally
 from dpmot.transport.ledger import Ledger
 from dpmot.transport.noise import KINDS, kind_for
 from dpmot.transport.problem import SemiDiscreteProblem
@@ -43,7 +43,8 @@ SURPRISE = 2.0  # chi2 of a look over the expected one, from which on it is a su
 TRUST = 0.5  # relative standard deviation of chi2 as expected, against which a look's own chi2 is weighed
 ENOUGH = 0.65  # the fit ends when chi2 is expected below this share of the target,
 SHARP = 0.15  # in a look that sees chi2 to this share of it
-LENGTHS = (1.0, 0.5, 0.25, 0.0)  # far from the solution the next look tries these lengths of the step on common noise
+LENGTHS = (1.0, 0.5, 0.25, 0.0)  # far from the solution a look tries these lengths of the step on common noise,
+TRIAL = 2  # with so many draws per atom
 LEADS = 12  # runners-up are looked for in so many draws per atom, and again when chi2 has fallen by the factor
 STALE = 8.0
 
@@ -176,7 +177,7 @@ class _Fit:
         draws = max(FIRST_LOOK * len(form), LEAST_DRAWS)
         survey = Survey.empty(self.groups.merged, self.trends)
         now = Progress(form, *survey.sums, math.inf, math.inf, form, math.inf)
-        self._try(now, starts, draws)
+        self._observe(now, draws, self._trial(now, starts))
         return now
 
     def advance(self, now: Progress) -> None:
@@ -184,43 +185,44 @@ class _Fit:
         if now.chi2 * STALE < now.then:
             now.wins, now.leads, now.flow = (torch.zeros_like(values) for values in self._survey(now).sums)
             now.then = now.chi2
-        lengths = LENGTHS if now.last > POOR else (1.0,)
-        self._try(now, [now.before + t * (now.heights - now.before) for t in lengths], self._draws(now))
+        draws, now.due, seen = self._draws(now), now.chi2, None
+        if now.last > POOR:
+            seen = self._trial(now, [now.before + t * (now.heights - now.before) for t in LENGTHS])
+        self._observe(now, draws, seen)
 
-    def _try(self, now: Progress, heights: list[Tensor], draws: int) -> None:
-        """One look at several heights on common noise, and a step from the best ones."""
-        surveys, alone = [], self.groups.merged is self.problem
-        now.due = now.chi2
-        if float(now.wins.sum()) < LEADS * len(now.wins):
-            if alone:
-                surveys = [self._survey(now).copy() for _ in heights]
-            else:
-                now.heights = heights[0]
-                self._ask_centres(now)
-        looks = self._look(self.problem, heights, draws, now.looks, surveys=surveys)
+    def _trial(self, now: Progress, heights: list[Tensor]) -> Tally:
+        """Go to the heights that fit best on common noise: a look there."""
+        looks = self._look(self.problem, heights, max(TRIAL * len(now.heights), LEAST_DRAWS), now.looks, "trial")
         due = looks[0].draws * self.problem.masses
         misfits = [misfit(one.counts, due) for one in looks]
         best = min(range(len(heights)), key=misfits.__getitem__)
-        if surveys:
-            now.wins, now.leads, now.flow = surveys[best].sums
-        now.heights = heights[best]
         if now.looks and best:
             now.trend = now.rest = math.inf  # not where it was expected: as before the first look
             if best == len(LENGTHS) - 1:  # no step at all: the trends mislead
                 now.flow = now.flow[:0, :0]
-        self._take(now, looks[best])
+        now.heights = heights[best]
+        return looks[best]
 
-    def _ask_centres(self, now: Progress) -> None:
+    def _observe(self, now: Progress, draws: int, seen: Tally | None) -> None:
+        """A look at the heights of so many draws, less those of one that has been, and a step."""
+        left = max(draws - seen.draws, LEAST_LOOK * len(now.heights), LEAST_DRAWS) if seen else draws
+        lacking, alone = float(now.wins.sum()) < LEADS * len(now.wins), self.groups.merged is self.problem
+        look = self._look(self.problem, [now.heights], left, now.looks, runners_up=lacking and alone)[0]
+        if lacking:
+            self._survey(now).add(look.races if alone else self._ask_centres(now))
+        self._take(now, seen + look if seen else look)
+
+    def _ask_centres(self, now: Progress) -> tuple[Race, ...]:
         """A runner-up of the same group tells nothing about the group: survey the centres."""
         merged, centres = self.groups.merged, self.groups.centres(now.heights)
         draws = max(FIRST_LOOK * len(centres), LEAST_DRAWS)
-        self._look(merged, [centres], draws, now.looks, "centres", surveys=[self._survey(now)])
+        return self._look(merged, [centres], draws, now.looks, "centres", runners_up=True)[0].races
 
     def _look(
-        self, problem: SemiDiscreteProblem, heights: list[Tensor], draws: int, *key, surveys: list[Survey]
+        self, problem: SemiDiscreteProblem, heights: list[Tensor], draws: int, *key, runners_up: bool = False
     ) -> list[Tally]:
-        stream, visits = generator(self.seed, "transport", "fit", *key), [survey.visit for survey in surveys]
-        options = {"noise": self.noise, "visits": visits, "rough": self.rough, **self.shape}
+        stream = generator(self.seed, "transport", "fit", *key)
+        options = {"noise": self.noise, "runners_up": runners_up, "rough": self.rough, **self.shape}
         seen = tally(problem, heights, draws, stream, **options)
         self.ledger.noises += seen[0].draws
         return seen
@@ -265,7 +267,7 @@ class _Fit:
 
 def least_noises(number: int, target: float) -> int:
     """Draws without which no fit of that many atoms ends: the first look, and looks that grow until one is sharp."""
-    seen = total = max(FIRST_LOOK * number, LEAST_DRAWS)
+    seen = total = max(FIRST_LOOK * number, 2 * LEAST_DRAWS)
     while seen < _sharp(number, target):
         seen = min(math.ceil(RISE * seen), _sharp(number, target))
         total += seen

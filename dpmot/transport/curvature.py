@@ -14,6 +14,7 @@ start in closed form gets wrong, and to see them takes k draws where the rest ta
 and the diagonal step tau_i e_i takes what they leave, e = p / w - 1 - F F^T (p - w).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -52,9 +53,10 @@ def trends(problem: SemiDiscreteProblem) -> Tensor:
     columns = columns - w @ columns
     spread = (w @ columns**2).sqrt()
     columns = columns[:, spread > 1e-6 * columns.abs().amax(0).clamp(min=1e-300)]
-    columns = columns / (w @ columns**2).sqrt() * w.sqrt()[:, None]
-    basis, values, _ = torch.linalg.svd(columns, full_matrices=False)
-    return basis[:, values > 1e-4 * values.max()] / w.sqrt()[:, None] if values.numel() else columns
+    columns = columns / (w @ columns**2).sqrt()
+    values, vectors = torch.linalg.eigh((w[:, None] * columns).T @ columns)
+    told = values > 1e-8 * values.max() if values.numel() else values > 0
+    return columns @ (vectors[:, told] / values[told].sqrt())
 
 
 @dataclass(eq=False)
@@ -81,10 +83,6 @@ class Survey:
         zeros = torch.zeros_like(problem.masses)
         return cls(problem, trends, zeros, zeros.clone(), trends.new_zeros(trends.shape[1], trends.shape[1]))
 
-    def copy(self) -> "Survey":
-        """The same draws, to be added to apart."""
-        return Survey(self.problem, self.trends, *(values.clone() for values in self.sums))
-
     @property
     def sums(self) -> tuple[Tensor, Tensor, Tensor]:
         """wins, leads, flow."""
@@ -95,12 +93,16 @@ class Survey:
         """tau in closed form, (N,)."""
         return newton_scale(self.problem)
 
-    def visit(self, race: Race) -> None:
+    def add(self, races: Sequence[Race]) -> None:
         """Draws under the heights in question."""
-        self.wins += torch.bincount(race.cell, minlength=len(self.wins))
-        self.leads.index_add_(0, race.cell, race.lead.double())
-        step = self.trends[race.cell] - self.trends[race.second]
-        self.flow += step.T @ (step / (2 * self.scale[race.cell])[:, None])
+        cell, second = torch.cat([race.cell for race in races]), torch.cat([race.second for race in races])
+        self.wins += torch.bincount(cell, minlength=len(self.wins))
+        self.leads.index_add_(0, cell, torch.cat([race.lead for race in races]).double())
+        weight, number = 1 / (2 * self.scale[cell]), len(self.wins)
+        at_atom = torch.zeros_like(self.wins).index_add_(0, cell, weight).index_add_(0, second, weight)
+        between = torch.sparse_coo_tensor(torch.stack([cell, second]), weight, (number, number), check_invariants=False)
+        across = self.trends.T @ (between @ self.trends)
+        self.flow += self.trends.T @ (at_atom[:, None] * self.trends) - across - across.T
 
     def curvature(self) -> "Curvature":
         """Without draws, tau is the closed form and no trend moves."""

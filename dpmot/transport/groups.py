@@ -26,8 +26,8 @@ from dpmot.transport.kernel import Tally
 from dpmot.transport.problem import SemiDiscreteProblem
 
 NEAR = 0.25  # atoms of one group lie within NEAR * (median of tau) of each other, linked by single linkage
-PAIRS = 200  # neighbours of an atom along the principal directions
-SAMPLED = 128  # atoms whose neighbours tell whether products may be rounded
+PAIRS = 200  # mean neighbours of an atom along the principal directions
+SAMPLED = 128  # atoms that are asked for their neighbours
 LOST = 0.3  # least share of the step of cells astray: what is known of their slope comes from few wins
 
 
@@ -147,8 +147,9 @@ def _components(problem: SemiDiscreteProblem, radius: float) -> tuple[Tensor, bo
 
     Atoms that are not told apart by their principal directions, because noise rules them, have no duplicates.
     """
-    number, tree = len(problem.atoms), cKDTree(problem.principal.cpu().numpy())
-    if tree.count_neighbors(tree, radius) > PAIRS * number:
+    places = problem.principal.cpu().numpy()
+    number, tree = len(places), cKDTree(places)
+    if tree.query_ball_point(places[:: -(-number // SAMPLED)], radius, return_length=True).mean() > PAIRS:
         return torch.arange(number), None
     pairs = tree.query_pairs(radius, output_type="ndarray")
     near = np.concatenate([_close(problem, part, radius) for part in np.array_split(pairs, len(pairs) // 4096 + 1)])

@@ -5,20 +5,20 @@ cache, and keep only the best score so far. Atoms that are not held in memory ar
 All draws here are centred (z) and so are the atoms.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from importlib.util import find_spec
-from itertools import chain
+from itertools import chain, starmap, zip_longest
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from dpmot.transport.atoms import Atoms, Held, blocks
-from dpmot.transport.noise import MOST, Rows, Scratch, draw, group_size
+from dpmot.transport.noise import MOST, Rows, draw, group_size
 from dpmot.transport.problem import COLUMNS, SemiDiscreteProblem
-from dpmot.transport.workers import Map, side_by_side
+from dpmot.transport.workers import Map, Scratch, side_by_side
 
 SHAPES = (1024, 2048), (8192, 16_384)  # rows and atoms per product, without and with a GPU: on a processor the scores
 # stay in the last cache (measured on two cores); on a GPU a product fills it (not measured: benchmarks.transport_cuda)
@@ -34,7 +34,7 @@ def row_argmax(scores: Tensor) -> Tensor:
 
 
 class Race:
-    """Which atom has the best score, and which comes second? Blocks of atoms come one by one.
+    """Which atom has the best score, and which comes second? Blocks of atoms come one by one, the first of all first.
 
     Attributes:
         cell: index of the best score so far, the lowest on ties, int64 (R,).
@@ -43,34 +43,42 @@ class Race:
     """
 
     def __init__(self, rows: int, device: torch.device, *, runners_up: bool = False) -> None:
-        def indices() -> Tensor:
-            return torch.zeros(rows, dtype=torch.int64, device=device)
+        def blank() -> tuple[Tensor, Tensor]:
+            return torch.empty(rows, device=device), torch.empty(rows, dtype=torch.int64, device=device)
 
-        self._best, self.cell = torch.full((rows,), -torch.inf, device=device), indices()
-        self._next, self.second = (self._best.clone(), indices()) if runners_up else (None, None)
+        self._best, self.cell = blank()
+        self._next, self.second = blank() if runners_up else (None, None)
 
     @property
     def lead(self) -> Tensor:
         return self._best - self._next
 
     def meet(self, scores: Tensor, offset: int, first: int = 0) -> None:
-        """Scores (B, n) of rows first, ... for the atoms offset, ..., offset + n - 1; overwritten for runners-up."""
+        """Scores (B, n) of rows first, ... for the atoms offset, ..., offset + n - 1."""
         rows = slice(first, first + len(scores))
         index, value = _largest(scores)
-        index += offset
         if self.second is not None:
-            scores.scatter_(1, index[:, None] - offset, -torch.inf)
+            scores.scatter_(1, index[:, None], -torch.inf)
             second, runner = _largest(scores)
-            self._rank_second(rows, value, index, runner, second + offset)
-        self.enter(value, index, rows)
+            scores.scatter_(1, index[:, None], value[:, None])
+            self._rank_second(rows, value, index + offset, runner, second + offset, offset)
+        self.enter(value, index, offset, rows)
 
-    def enter(self, value: Tensor, index: Tensor, rows: slice = slice(None)) -> None:
-        """The best scores of more atoms for some rows, and which atoms they are; without runners-up."""
-        self.cell[rows] = torch.where(value > self._best[rows], index, self.cell[rows])
+    def enter(self, value: Tensor, index: Tensor, offset: int, rows: slice = slice(None)) -> None:
+        """The best scores of the atoms offset, ... for some rows, and which of them have it; without runners-up."""
+        if not offset:
+            self._best[rows], self.cell[rows] = value, index
+            return
+        self.cell[rows] = torch.where(value > self._best[rows], index + offset, self.cell[rows])
         self._best[rows] = torch.maximum(self._best[rows], value)
 
-    def _rank_second(self, rows: slice, value: Tensor, index: Tensor, runner: Tensor, second: Tensor) -> None:
+    def _rank_second(
+        self, rows: slice, value: Tensor, index: Tensor, runner: Tensor, second: Tensor, offset: int
+    ) -> None:
         """The second best is the loser of the two winners, or a runner-up."""
+        if not offset:
+            self._next[rows], self.second[rows] = runner, second
+            return
         behind = value > self._best[rows]  # the winner so far falls behind
         loser, lost = torch.where(behind, self._best[rows], value), torch.where(behind, self.cell[rows], index)
         for rival, name in ((runner, second), (self._next[rows], self.second[rows])):
@@ -126,14 +134,16 @@ def winners(
 
 def _meet(rows: Rows, run: list[list[Race]], *, y: Tensor, i: int, heights: list[Tensor], scratch: Scratch) -> None:
     """Rows of noise meet the atoms y = y_i, ...: each of the heights has one race, or two for both signs."""
-    first = 0
-    for products in rows.products(y, scratch):
-        scores = scratch("scores", *products.shape)
-        for h, pair in zip(heights, run, strict=True):
-            for side, race in zip((1, -1), pair, strict=False):
-                torch.add(h, products, alpha=side, out=scores)
-                race.meet(scores, i, first)
-        first += len(products)
+    first, given = 0, heights[0]
+    (plain, *others), sides = chain.from_iterable(run), (1, -1)[: len(run[0])]
+    shifts = [(side, h - side * given) for h in heights for side in sides][1:]
+    for scores in rows.scores(y, given, scratch):
+        plain.meet(scores, i, first)
+        for k, (race, (side, shift)) in enumerate(zip(others, shifts, strict=True), 1):
+            last = k == len(others)  # in place takes half the time
+            out = scores if last else scratch("shifted", *scores.shape)
+            race.meet(torch.add(shift, scores, alpha=side, out=out), i, first)
+        first += len(scores)
 
 
 def _meet_fused(
@@ -146,7 +156,7 @@ def _meet_fused(
     for h, pair in zip(heights, run, strict=True):
         found = leaders(mixing, factor, h, mirror=len(pair) == 2, exact=y.dtype == torch.float32)
         for race, (value, cell) in zip(pair, found, strict=True):
-            race.enter(value, cell + i)
+            race.enter(value, cell, i)
 
 
 @cache
@@ -176,12 +186,25 @@ class Tally:
         together: ordered pairs of *dependent* draws inside cell i, float64 (N,).
         pairs: ordered pairs of independent draws.
         blocks: counts of each of the G blocks of dependent draws, int16 or int32 (G, N), where they have more than two.
+        races: the draws themselves, if runners-up were asked for.
     """
 
     counts: Tensor
     together: Tensor
     pairs: float
     blocks: Tensor | None = None
+    races: tuple[Race, ...] = ()
+
+    def __add__(self, other: "Tally") -> "Tally":
+        """Of these and other, independent draws."""
+        blocks = None if self.blocks is None else torch.cat([self.blocks, other.blocks])
+        return Tally(
+            self.counts + other.counts,
+            self.together + other.together,
+            self.pairs + other.pairs + 2.0 * self.draws * other.draws,
+            blocks,
+            self.races + other.races,
+        )
 
     @property
     def draws(self) -> int:
@@ -215,29 +238,37 @@ class Tally:
 
 
 class _Counter:
-    """Builds a `Tally` over `number` cells from draws in blocks of `size` dependent ones."""
+    """Builds a `Tally` over `number` cells, or labels of them, from draws in blocks of `size` dependent ones."""
 
-    def __init__(self, number: int, size: int, device: torch.device) -> None:
-        self._size, self._draws, self._blocks = size, 0, []
-        self._counts, self._together = torch.zeros(2, number, dtype=torch.float64, device=device)
+    def __init__(self, number: int, size: int, labels: Tensor | None = None) -> None:
+        self._number, self._size, self._labels = number, size, labels
+        self._counts = self._together = torch.zeros(number, dtype=torch.int64)
+        self._blocks, self._races = [], []
 
-    def add(self, cells: list[Tensor], groups: int) -> None:
-        """Cells of a piece with so many groups of dependent rows, and of its mirror images if there are two."""
-        number = len(self._counts)
-        self._draws += len(cells) * len(cells[0])
-        self._counts += torch.bincount(torch.cat(cells), minlength=number)
+    def count(self, races: list[Race], groups: int) -> tuple[Tensor, Tensor, list[Tensor], list[Race]]:
+        """What `add` takes, of a piece with so many groups of dependent rows and of its mirror images, if any."""
+        cells = [race.cell if self._labels is None else self._labels[race.cell] for race in races]
+        counts, blocks = torch.bincount(torch.cat(cells), minlength=self._number), []
+        together = torch.zeros_like(counts)
         if self._size == 2:
-            self._together += 2 * torch.bincount(cells[0][cells[0] == cells[1]], minlength=number)
+            together = 2 * torch.bincount(cells[0][cells[0] == cells[1]], minlength=self._number)
         elif self._size > 2:
-            group = torch.arange(len(cells[0]), device=cells[0].device) % groups
-            seen = torch.bincount(torch.cat([group * number + cell for cell in cells]), minlength=groups * number)
-            seen = seen.view(groups, number)
-            self._together += (seen * (seen - 1)).sum(0)
-            self._blocks.append(seen.to(torch.int16 if self._size < 2**15 else torch.int32))
+            group = torch.arange(len(cells[0]), device=counts.device) % groups
+            cells = torch.cat([group * self._number + cell for cell in cells])
+            seen = torch.bincount(cells, minlength=groups * self._number).view(groups, self._number)
+            together = (seen * (seen - 1)).sum(0)
+            blocks = [seen.to(torch.int16 if self._size < 2**15 else torch.int32)]
+        return counts, together, blocks, [race for race in races if race.second is not None]
+
+    def add(self, counts: Tensor, together: Tensor, blocks: list[Tensor], races: list[Race]) -> None:
+        self._counts, self._together = counts + self._counts.to(counts), together + self._together.to(counts)
+        self._blocks += blocks
+        self._races += races
 
     def tally(self) -> Tally:
-        blocks = torch.cat(self._blocks) if self._blocks else None
-        return Tally(self._counts, self._together, float(self._draws) * (self._draws - self._size), blocks)
+        blocks, draws = torch.cat(self._blocks) if self._blocks else None, float(self._counts.sum())
+        pairs = draws * (draws - self._size)
+        return Tally(self._counts.double(), self._together.double(), pairs, blocks, tuple(self._races))
 
 
 def tally(
@@ -248,7 +279,7 @@ def tally(
     *,
     noise: str,
     groups: Tensor | None = None,
-    visits: Sequence[Callable[[Race], None]] = (),
+    runners_up: bool = False,
     rough: bool = False,
     most: int = MOST,
     tile: int | None = None,
@@ -264,7 +295,7 @@ def tally(
         generator: the noise stream; its draws do not depend on `tile` or `block`.
         noise: one of `noise.KINDS`.
         groups: labels 0..G-1 of the atoms (N,): a last tally counts groups instead of cells, under the last heights.
-        visits: one for each of the heights, called with every race under them, which then has its runners-up.
+        runners_up: keep the races, with who comes second in them.
         rough: products may be rounded to bfloat16 ("recycled" only), which near duplicates would not bear.
         most: turns of a block of "recycled" noise, at most: the fewer, the less draws depend on each other.
         tile, block: rows and atoms per product; they change the speed, and single draws that round across a wall. None:
@@ -275,26 +306,28 @@ def tally(
     size, mirror = group_size(noise, dim, number, most), noise != "plain"
     atoms = problem.rough if rough and noise == "recycled" else problem.points
     rows = max(rows, 2 * size)  # chi2 needs independent pairs
-    heights, scratch = [h.float() for h in heights], Scratch(device)
-    parts = [] if groups is None else [int(groups.max()) + 1]
-    counters = [_Counter(n, size, device) for n in [number] * len(heights) + parts]
-    options = {"mirror": mirror, "runners_up": bool(visits), "block": block, "scratch": scratch, "fused": fused}
+    heights = [h.float() for h in heights]
+    counters = [_Counter(number, size) for _ in heights]
+    if groups is not None:
+        counters.append(_Counter(int(groups.max()) + 1, size, groups))
+    options = {"mirror": mirror, "runners_up": runners_up, "block": block, "fused": fused}
     tile = tile or SHAPES[device.type == "cuda"][0]
     shape, rows = {"tile": tile, "device": device, "most": most}, -(-rows // (1 + mirror))
     drawn = draw(noise, problem.law, (number, dim), rows, generator, **shape)
-    with side_by_side(device) as (over, workers):
-        if isinstance(atoms, Held):  # a piece is a thread's from its first atom to the last
-            raced = over(lambda piece: (piece, winners([piece], atoms, heights, **options)[0]), drawn)
+
+    def counted(piece: Rows, races: list[list[Race]]) -> list:
+        pairs = zip_longest(counters, races, fillvalue=races[-1])
+        return [counter.count(pair, piece.groups) for counter, pair in pairs]
+
+    with side_by_side(device) as team:
+        options["scratch"] = team.scratch
+        if isinstance(atoms, Held):  # a piece is a thread's, from its draws to their counts
+            found = team.over(lambda piece: counted(piece, winners([piece], atoms, heights, **options)[0]), drawn)
         else:
-            every = ((b, winners(b, atoms, heights, over=over, **options)) for b in gathered(drawn, NOISE, workers))
-            raced = chain.from_iterable(zip(*one, strict=True) for one in every)
-        for piece, races in raced:
-            cells = [[race.cell for race in pair] for pair in races]
-            if groups is not None:
-                cells.append([groups[cell] for cell in cells[-1]])
-            for counter, both in zip(counters, cells, strict=True):
-                counter.add(both, piece.groups)
-            for visit, pair in zip(visits, races, strict=False):
-                for race in pair:
-                    visit(race)
+            batches = gathered(drawn, NOISE, team.threads)
+            raced = ((batch, winners(batch, atoms, heights, over=team.over, **options)) for batch in batches)
+            found = starmap(counted, chain.from_iterable(zip(*one, strict=True) for one in raced))
+        for piece in found:
+            for counter, one in zip(counters, piece, strict=True):
+                counter.add(*one)
     return [counter.tally() for counter in counters]

@@ -11,13 +11,13 @@ structured  D = m^2 >= d rows at once, r_k e_k^T V_3 V_2 V_1 with V = (signs, m 
             transpose) and r_k ~ chi_D, mirrored: 3 m operations. The directions are not exactly
             uniform: a bias that falls with d (chi2 .0013 at d = 64).
 
-Only a rotation-invariant source can be recycled or structured.
+Only a rotation-invariant source can be recycled or structured. Heights are one more coordinate in the last product: to
+add them to scores would take longer.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from threading import get_ident
 from typing import Protocol
 
 import numpy as np
@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from dpmot.transport.sources import NORMAL, Source
+from dpmot.transport.workers import Scratch
 
 KINDS = ("plain", "mirrored", "recycled", "structured")
 BASE, POOL = 32, 8  # recycled: rows of a block, blocks a product
@@ -34,6 +35,7 @@ SOON = 50_000  # one turn for so many N sqrt(d) up to FEW,
 A_TURN = 100_000  # and for so many from there on: masses vary more with each
 RECYCLE_FROM = 256  # dimensions from which recycling is faster than mirrored rows at equal variance
 LAYERS = 3
+WHOLE = 16  # rows: on a processor torch makes normal numbers out of so many at once
 
 
 class Rows(Protocol):
@@ -50,25 +52,11 @@ class Rows(Protocol):
     def __len__(self) -> int:
         """R."""
 
-    def products(self, y: Tensor, scratch: "Scratch") -> Iterator[Tensor]:
-        """<z_r, y_i>: atoms (n, d) -> float32 (R, n), a few rows after the other in the same scratch."""
+    def scores(self, y: Tensor, h: Tensor, scratch: Scratch) -> Iterator[Tensor]:
+        """<z_r, y_i> + h_i: atoms (n, d), heights (n,) -> float32 (R, n), a few rows after the other in one scratch."""
 
-    def factors(self, y: Tensor, scratch: "Scratch") -> tuple[Tensor | None, Tensor]:
-        """The same before its last product: Q (M, BASE) and S (BASE, G, n), products Q S; or None and the products."""
-
-
-class Scratch:
-    """Named buffers, a thread's own, used again and again: fresh memory costs as much as the product in it."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._device, self._buffers = device, {}
-
-    def __call__(self, name: str, *shape: int) -> Tensor:
-        """An uninitialised float32 tensor of that shape."""
-        size, key = math.prod(shape), (get_ident(), name)
-        if key not in self._buffers or self._buffers[key].numel() < size:
-            self._buffers[key] = torch.empty(size, device=self._device)
-        return self._buffers[key][:size].view(shape)
+    def factors(self, y: Tensor, scratch: Scratch) -> tuple[Tensor | None, Tensor]:
+        """<z_r, y_i> before the last product: Q (M, BASE), S (BASE, G, n), products Q S; or None and the products."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,11 +76,17 @@ class Plain:
     def __len__(self) -> int:
         return len(self.z)
 
-    def products(self, y: Tensor, scratch: Scratch) -> Iterator[Tensor]:
-        yield self.factors(y, scratch)[1]
+    def scores(self, y: Tensor, h: Tensor, scratch: Scratch) -> Iterator[Tensor]:
+        number, wide = len(self.z), y.shape[1] + 1
+        if wide > number:  # to copy the atoms would take longer than to add the heights
+            yield self.factors(y, scratch)[1].add_(h)
+            return
+        atoms = torch.cat([y, h[:, None]], 1, out=scratch("atoms", len(y), wide))
+        rows = torch.cat([self.z, torch.ones_like(self.z[:, :1])], 1, out=scratch("rows", number, wide))
+        yield torch.mm(rows, atoms.T, out=scratch("scores", number, len(y)))
 
     def factors(self, y: Tensor, scratch: Scratch) -> tuple[None, Tensor]:
-        return None, torch.mm(self.z, y.T, out=scratch("products", len(self.z), len(y)))
+        return None, torch.mm(self.z, y.T, out=scratch("scores", len(self.z), len(y)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,11 +107,12 @@ class Recycled:
     def __len__(self) -> int:
         return len(self.mixing) * self.groups
 
-    def products(self, y: Tensor, scratch: Scratch) -> Iterator[Tensor]:
-        mixing, base = self.factors(y, scratch)
+    def scores(self, y: Tensor, h: Tensor, scratch: Scratch) -> Iterator[Tensor]:
+        base = self._base(y, scratch)
+        base[BASE] = h
         base = base.flatten(1)
-        for part in mixing.split(AT_ONCE):
-            out = scratch("products", len(part), base.shape[1])
+        for part in torch.nn.functional.pad(self.mixing, (0, 1), value=1.0).split(AT_ONCE):
+            out = scratch("scores", len(part), base.shape[1])
             if out.device.type == "cpu":  # numpy's BLAS is twice as fast as torch's where the inner dimension is small
                 np.matmul(part.numpy(), base.numpy(), out=out.numpy())
             else:
@@ -125,8 +120,13 @@ class Recycled:
             yield out.view(-1, len(y))
 
     def factors(self, y: Tensor, scratch: Scratch) -> tuple[Tensor, Tensor]:
-        z = self.z.flatten(0, 1).to(y.dtype)
-        return self.mixing, scratch("base", len(z), len(y)).copy_(z @ y.T).view(*self.z.shape[:2], len(y))
+        return self.mixing, self._base(y, scratch)[:BASE]
+
+    def _base(self, y: Tensor, scratch: Scratch) -> Tensor:
+        """Z Y^T (BASE, blocks, n), and room for one more row of heights."""
+        base = scratch("base", BASE + 1, self.groups, len(y))
+        base[:BASE] = (self.z.flatten(0, 1).to(y.dtype) @ y.T).view(BASE, self.groups, len(y))
+        return base
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,8 +145,8 @@ class Structured:
     def __len__(self) -> int:
         return len(self.radii)
 
-    def products(self, y: Tensor, scratch: Scratch) -> Iterator[Tensor]:
-        yield self.factors(y, scratch)[1]
+    def scores(self, y: Tensor, h: Tensor, scratch: Scratch) -> Iterator[Tensor]:
+        yield self.factors(y, scratch)[1].add_(h)
 
     def factors(self, y: Tensor, scratch: Scratch) -> tuple[None, Tensor]:
         side = self.signs.shape[-1]
@@ -198,12 +198,22 @@ def draw(
 
     A recycled block is turned as often as suits the shape, and at most so many times.
 
-    The stream's draws do not depend on `tile`. A GPU draws its own, from a generator that the stream seeds: other draws
-    than the processor's, of the same law.
+    The device draws them by a generator of its own that the stream seeds (torch's is four times faster than numpy's). A
+    processor's draws do not depend on `tile`; a GPU's are others, of the same law.
     """
     number, dim = shape
-    drawn, rotations = (_on_device if device.type == "cuda" else _on_host)(law, generator, device)
+    own = torch.Generator(device).manual_seed(int(generator.integers(1 << 63)))
+    options = {"generator": own, "device": device}
+
+    def drawn(rows: int, dim: int) -> Tensor:
+        return law.draw(-(-rows // WHOLE) * WHOLE, dim, **options)[:rows]
+
+    def rotations(number: int, side: int) -> Tensor:
+        """Random orthogonal matrices (number, side, side), Haar up to signs."""
+        return torch.linalg.qr(torch.randn(number, side, side, dtype=torch.float64, **options))[0].float()
+
     if kind in ("plain", "mirrored"):
+        tile = -(-tile // WHOLE) * WHOLE
         for start in range(0, rows, tile):
             yield Plain(drawn(min(tile, rows - start), dim))
     elif kind == "recycled":
@@ -219,27 +229,3 @@ def draw(
             layers = rotations(LAYERS * side, side).view(LAYERS, side, side, side)
             radii = np.sqrt(generator.chisquare(side * side, side * side)).astype(np.float32)
             yield Structured(torch.from_numpy(signs).to(device), layers, torch.from_numpy(radii).to(device))
-
-
-Drawn = tuple[Callable[[int, int], Tensor], Callable[[int, int], Tensor]]
-
-
-def _on_host(law: Source, generator: np.random.Generator, device: torch.device) -> Drawn:
-    """Draws (rows, dim) of the centred law; random orthogonal matrices (number, side, side), Haar up to signs."""
-
-    def rotations(number: int, side: int) -> Tensor:
-        gaussian = torch.from_numpy(generator.standard_normal((number, side, side)))
-        return torch.linalg.qr(gaussian)[0].float().to(device)
-
-    return lambda rows, dim: torch.from_numpy(law.draw(generator, rows, dim)).to(device), rotations
-
-
-def _on_device(law: Source, generator: np.random.Generator, device: torch.device) -> Drawn:
-    """The same by the device's own generator, which the stream seeds."""
-    own = torch.Generator(device).manual_seed(int(generator.integers(1 << 63)))
-    options = {"generator": own, "device": device}
-    draw = torch.randn if law is NORMAL else lambda *shape, **options: torch.rand(*shape, **options) - law.centre
-    return (
-        lambda rows, dim: draw(rows, dim, **options),
-        lambda number, side: torch.linalg.qr(torch.randn(number, side, side, **options))[0],
-    )

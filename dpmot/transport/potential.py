@@ -70,8 +70,9 @@ class BrenierPotential:
         """Index of the atom that x is sent to: (B, d) or (B, *S) -> int64 (B,)."""
         z = self._centred(x)
         pieces = [Plain(tile) for tile in tiles(z)]  # all at once: atoms may be computed anew for every pass
-        with side_by_side(z.device) as (over, _):
-            races = winners(pieces, self.points, [self._centred_heights], over=over) if pieces else []
+        with side_by_side(z.device) as team:
+            options = {"over": team.over, "scratch": team.scratch}
+            races = winners(pieces, self.points, [self._centred_heights], **options) if pieces else []
         none = torch.empty(0, dtype=torch.int64, device=z.device)
         return torch.cat([none] + [race.cell for [[race]] in races])[: len(z)]
 

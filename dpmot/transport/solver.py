@@ -19,6 +19,7 @@ from dpmot.transport.noise import kind_for
 from dpmot.transport.potential import HELD, BrenierPotential
 from dpmot.transport.problem import SemiDiscreteProblem, checked_heights
 from dpmot.transport.sources import NORMAL
+from dpmot.transport.workers import side_by_side
 
 METHODS = ("auto", "newton", "averaging", "authors")
 NOISES_PER_ATOM, FEW_ATOMS, MANY_FITS = 2048, 128, 4  # default budget: 2048 max(N, 128), at least 4 shortest fits
@@ -125,9 +126,10 @@ class SemiDiscreteSolver:
 
         spent = 0 if resume is None else int(resume.get("noises", 0))
         ledger = Ledger(self._budget(narrow), callback and report)
-        centred, reason = self._fit(narrow, seed, heights, ledger, resume)
-        solved = problem.original_heights(centred.to(problem.mean.device))
-        certificate = certify(narrow, solved, seed=seed, target=self.chi2)
+        with side_by_side(problem.mean.device):
+            centred, reason = self._fit(narrow, seed, heights, ledger, resume)
+            solved = problem.original_heights(centred.to(problem.mean.device))
+            certificate = certify(narrow, solved, seed=seed, target=self.chi2)
         converged = certificate.high < self.chi2
         return TransportSolution(
             potential=BrenierPotential(problem.atoms, solved, problem.source, min(problem.memory, HELD)),

@@ -8,7 +8,6 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,7 +22,7 @@ class Source:
     centre: float
     scale: float
     bound: float
-    draw: Callable[[np.random.Generator, int, int], np.ndarray]
+    draw: Callable[..., Tensor]  # z, by torch's arguments: a shape, a generator, a device
     density: Callable[[Tensor], Tensor]
     cdf: Callable[[Tensor], Tensor]
     quantile: Callable[[Tensor], Tensor]
@@ -38,7 +37,7 @@ NORMAL = Source(
     centre=0.0,
     scale=1.0,
     bound=9.0,
-    draw=lambda generator, rows, dim: generator.standard_normal((rows, dim), dtype=np.float32),
+    draw=torch.randn,
     density=_normal_density,
     cdf=torch.special.ndtr,
     quantile=torch.special.ndtri,
@@ -49,7 +48,7 @@ UNIFORM = Source(
     centre=0.5,
     scale=1 / math.sqrt(12),
     bound=0.5,
-    draw=lambda generator, rows, dim: generator.random((rows, dim), dtype=np.float32) - np.float32(0.5),
+    draw=lambda *shape, **options: torch.rand(*shape, **options) - 0.5,
     density=torch.ones_like,
     cdf=lambda t: t + 0.5,
     quantile=lambda p: p - 0.5,

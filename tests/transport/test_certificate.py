@@ -140,8 +140,8 @@ def test_clusters_are_found_without_being_given_and_unseen_cells_are_put_in_prop
     noise = torch.randn(300, 16, generator=torch.Generator().manual_seed(1))
     problem = SemiDiscreteProblem(centres.repeat(50, 1) + noise)
     look = certify(problem, torch.zeros(300), seed=0, target=0.5)
-    # zero heights: the centres that stick out take far more than their share
-    assert look.group_chi2 > 0.1 and look.group_high > look.group_chi2
+    # zero heights: the centres that stick out take far more than their share; .117, with a standard error of .02
+    assert look.group_chi2 > 0.04 and look.group_high > look.group_chi2
     assert look.empty_expected == pytest.approx(300 * (1 - 1 / 300) ** look.noises, rel=1e-6)
     assert look.empty_cells > look.empty_expected + 10
 

@@ -16,8 +16,9 @@ from dpmot.transport.closed_form import closed_form_start, newton_scale
 from dpmot.transport.curvature import trends
 from dpmot.transport.groups import crowded, near_duplicates
 from dpmot.transport.kernel import tally
-from dpmot.transport.noise import BASE, KINDS, Scratch, _on_device, draw, group_size, kind_for, turns
+from dpmot.transport.noise import BASE, KINDS, draw, group_size, kind_for, turns
 from dpmot.transport.sources import NORMAL, UNIFORM
+from dpmot.transport.workers import Scratch
 
 
 def draws(*shape, seed=0):
@@ -32,8 +33,9 @@ def pieces(kind: str, number: int, dim: int, rows: int, tile: int = 64):
     return draw(kind, NORMAL, (number, dim), rows, generator(1, kind), tile=tile, device=torch.device("cpu"))
 
 
-def products(piece, atoms: torch.Tensor) -> torch.Tensor:
-    return torch.cat([part.clone() for part in piece.products(atoms, Scratch(atoms.device))])
+def products(piece, atoms: torch.Tensor, heights: torch.Tensor | None = None) -> torch.Tensor:
+    heights = torch.zeros(len(atoms)) if heights is None else heights
+    return torch.cat([part.clone() for part in piece.scores(atoms, heights, Scratch(atoms.device))])
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -46,7 +48,10 @@ def test_products_are_those_of_rows_with_the_law_of_the_source(kind):
     first, again = (next(iter(pieces(kind, 40, 30, 64))) for _ in range(2))
     rows = products(first, torch.eye(30))
     assert len(rows) == len(first)
-    torch.testing.assert_close(products(again, atoms), rows @ atoms.T, rtol=1e-5, atol=1e-4)  # float32
+    heights = draws(7, seed=4)
+    torch.testing.assert_close(
+        products(again, atoms, heights), rows @ atoms.T + heights, rtol=1e-5, atol=1e-4
+    )  # float32
 
 
 @pytest.mark.parametrize("kind", ["mirrored", "recycled"])
@@ -138,7 +143,8 @@ def test_two_heights_share_the_noise_of_one_look():
     low, high = closed_form_start(problem), closed_form_start(problem) + draws(50, seed=2)
     together = tally(problem, [low, high], 2000, generator(0), noise="mirrored")
     for heights, seen in zip((low, high), together, strict=True):
-        assert torch.equal(seen.counts, tally(problem, [heights], 2000, generator(0), noise="mirrored")[0].counts)
+        alone = tally(problem, [heights], 2000, generator(0), noise="mirrored")[0]
+        assert (seen.counts - alone.counts).abs().sum() <= 4  # sums are rounded in another order
 
 
 def test_the_fast_kinds_are_refused_where_the_source_is_no_gaussian():
@@ -231,18 +237,23 @@ def test_a_fit_interrupted_after_its_budget_was_spent_tells_the_same():
 
 
 @pytest.mark.parametrize("law", [NORMAL, UNIFORM])
-def test_a_device_draws_the_law_of_the_source_from_a_generator_that_the_stream_seeds(law):
-    cpu = torch.device("cpu")  # stands in for a GPU: the generator is torch's on both
-    drawn, rotations = _on_device(law, generator(0, "device"), cpu)
-    z = drawn(4000, 10)
+def test_draws_have_the_law_of_the_source_and_do_not_depend_on_the_tile(law):
+    def drawn(*key, tile: int = 4000) -> torch.Tensor:
+        parts = draw("plain", law, (9, 10), 4000, generator(*key), tile=tile, device=torch.device("cpu"))
+        return torch.cat([part.z for part in parts])
+
+    z = drawn(0)
     # five standard errors of 40,000 numbers, 6e-7 false alarms each
     assert abs(float(z.mean())) < 5 * law.scale / 200
     assert abs(float(z.square().mean()) / law.scale**2 - 1) < 5 * math.sqrt(2 / 40_000)
     assert float(z.abs().max()) <= law.bound
-    again, _ = _on_device(law, generator(0, "device"), cpu)
-    assert torch.equal(again(4000, 10), z) and not torch.equal(drawn(4000, 10), z)
-    turned = rotations(3, 8)
-    torch.testing.assert_close(turned @ turned.mT, torch.eye(8).expand(3, 8, 8), rtol=0, atol=1e-5)  # float32
+    assert torch.equal(drawn(0, tile=100), z) and not torch.equal(drawn(1), z)
+
+
+def test_turns_of_recycled_rows_are_rotations():
+    piece = next(draw("recycled", NORMAL, (900, 784), 1, generator(0), tile=1, device=torch.device("cpu")))
+    turned = piece.mixing.view(-1, BASE, BASE)
+    torch.testing.assert_close(turned @ turned.mT, torch.eye(BASE).expand_as(turned), rtol=0, atol=1e-5)  # float32
 
 
 @pytest.mark.parametrize("noise", KINDS)

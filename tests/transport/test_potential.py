@@ -6,6 +6,7 @@ import torch
 
 from dpmot.transport import BrenierPotential, SemiDiscreteProblem
 from dpmot.transport.kernel import tally
+from dpmot.transport.noise import draw
 
 
 def draws(*shape, seed=0):
@@ -74,7 +75,8 @@ def test_mirrored_counts_are_the_counts_of_both_signs(source):
     problem = SemiDiscreteProblem(draws(30, 3) + 2, source=source)
     heights = draws(30, seed=1).double()
     seen = tally(problem, [heights], 6000, np.random.default_rng(5), noise="mirrored")[0]
-    z = torch.from_numpy(problem.law.draw(np.random.default_rng(5), 3000, 3))
+    where = {"tile": 1024, "device": torch.device("cpu")}
+    z = torch.cat([part.z for part in draw("mirrored", problem.law, (30, 3), 3000, np.random.default_rng(5), **where)])
     potential = BrenierPotential(problem.atoms, problem.original_heights(heights), source)
     one, other = potential.cell(problem.law.centre + z), potential.cell(problem.law.centre - z)
     expected = torch.bincount(torch.cat([one, other]), minlength=30)

@@ -39,16 +39,16 @@ def test_counts_do_not_depend_on_the_number_of_threads(threads, rounds, noise):
 def test_products_run_on_one_core_each_and_the_settings_come_back(threads, number):
     threads(number)
     before = blas_threads()
-    with side_by_side(CPU) as (over, workers):
-        assert workers == number and blas_threads() == {1}
-        assert list(over(lambda a, b: (a + b, torch.get_num_threads()), [1, 2, 3], [4, 5, 6])) == [
+    with side_by_side(CPU) as team, side_by_side(CPU) as inner:
+        assert inner is team and team.threads == number and blas_threads() == {1}
+        assert list(team.over(lambda a, b: (a + b, torch.get_num_threads()), [1, 2, 3], [4, 5, 6])) == [
             (5, 1),
             (7, 1),
             (9, 1),
         ]
     assert torch.get_num_threads() == number and blas_threads() == before
-    with pytest.raises(ZeroDivisionError), side_by_side(CPU) as (over, _):
-        list(over(lambda a: 1 // a, [1, 0]))
+    with pytest.raises(ZeroDivisionError), side_by_side(CPU) as team:
+        list(team.over(lambda a: 1 // a, [1, 0]))
     assert torch.get_num_threads() == number and blas_threads() == before
 
 
