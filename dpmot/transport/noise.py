@@ -113,7 +113,9 @@ class Recycled:
         base = base.flatten(1)
         for part in torch.nn.functional.pad(self.mixing, (0, 1), value=1.0).split(AT_ONCE):
             out = scratch("scores", len(part), base.shape[1])
-            if out.device.type == "cpu":  # numpy's BLAS is twice as fast as torch's where the inner dimension is small
+            # On processors without bfloat16 numpy's BLAS was twice as fast as torch's where the inner dimension is so
+            # small; on one with it torch's is 1.3 times faster (measured on two cores of each).
+            if out.device.type == "cpu" and y.dtype == torch.float32:
                 np.matmul(part.numpy(), base.numpy(), out=out.numpy())
             else:
                 torch.mm(part, base, out=out)
