@@ -1,6 +1,7 @@
 """One random generator per *sample* and purpose.
 
-Every random number comes from a Philox counter whose key is a hash of (seed, purpose, ...). So sample k is
+Every random number comes from a Philox counter whose key is a hash of (seed, purpose, ...), or from a generator of
+torch's that such a stream seeds (noise of the transport's fit). So sample k is
 the same whatever its batch, its order, its worker or the moment a run was resumed, and training needs no
 generator state in its checkpoints.
 """

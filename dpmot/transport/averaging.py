@@ -34,7 +34,7 @@ from dpmot.transport.noise import KINDS, kind_for
 from dpmot.transport.problem import SemiDiscreteProblem
 
 FAR = 3.0  # tau by which the quadratic start may differ from the closed form
-FIRST_LOOK, LEAST_LOOK = 4, 2  # draws per atom: the look that compares the starts, and the smallest later one
+FIRST_LOOK, LEAST_LOOK = 4, 2  # draws per atom: the first look, and the smallest later one
 LEAST_DRAWS = 1024  # draws in the smallest look
 GROWTH, RISE = 0.25, 2.0  # draws of a look over n; and at most, over those of the look before
 WASTE = 1.1  # chi2 n / N of independent draws, as expected
@@ -43,8 +43,8 @@ SURPRISE = 2.0  # chi2 of a look over the expected one, from which on it is a su
 TRUST = 0.5  # relative standard deviation of chi2 as expected, against which a look's own chi2 is weighed
 ENOUGH = 0.65  # the fit ends when chi2 is expected below this share of the target,
 SHARP = 0.15  # in a look that sees chi2 to this share of it
-LENGTHS = (1.0, 0.5, 0.25, 0.0)  # far from the solution a look tries these lengths of the step on common noise,
-TRIAL = 2  # with so many draws per atom
+LENGTHS = (1.0, 0.5, 0.25, 0.0)  # far from the solution a look begins with these lengths of the step on common noise,
+TRIAL = 2  # so many draws per atom; the first look does so with the starts
 LEADS = 12  # runners-up are looked for in so many draws per atom, and again when chi2 has fallen by the factor
 STALE = 8.0
 
@@ -204,7 +204,10 @@ class _Fit:
         return looks[best]
 
     def _observe(self, now: Progress, draws: int, seen: Tally | None) -> None:
-        """A look at the heights of so many draws, less those of one that has been, and a step."""
+        """A look at the heights, of so many draws together with what a trial has seen, and a step.
+
+        A trial alone may have been too few: LEAST_LOOK draws per atom follow it.
+        """
         left = max(draws - seen.draws, LEAST_LOOK * len(now.heights), LEAST_DRAWS) if seen else draws
         lacking, alone = float(now.wins.sum()) < LEADS * len(now.wins), self.groups.merged is self.problem
         look = self._look(self.problem, [now.heights], left, now.looks, runners_up=lacking and alone)[0]

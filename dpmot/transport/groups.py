@@ -19,6 +19,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 from torch import Tensor
 
+from dpmot.seeds import generator
 from dpmot.transport.atoms import blocks, rows
 from dpmot.transport.closed_form import closed_form_start, newton_scale, normal_density
 from dpmot.transport.curvature import Curvature, astray, excess
@@ -27,7 +28,7 @@ from dpmot.transport.problem import SemiDiscreteProblem
 
 NEAR = 0.25  # atoms of one group lie within NEAR * (median of tau) of each other, linked by single linkage
 PAIRS = 200  # mean neighbours of an atom along the principal directions
-SAMPLED = 128  # atoms that are asked for their neighbours
+SAMPLED = 128  # atoms that are asked for their neighbours, so that a clump of a twentieth of all is seen
 LOST = 0.3  # least share of the step of cells astray: what is known of their slope comes from few wins
 
 
@@ -149,7 +150,8 @@ def _components(problem: SemiDiscreteProblem, radius: float) -> tuple[Tensor, bo
     """
     places = problem.principal.cpu().numpy()
     number, tree = len(places), cKDTree(places)
-    if tree.query_ball_point(places[:: -(-number // SAMPLED)], radius, return_length=True).mean() > PAIRS:
+    some = generator(0, "transport", "neighbours").choice(number, min(SAMPLED, number), replace=False)
+    if tree.query_ball_point(places[some], radius, return_length=True).mean() > PAIRS:
         return torch.arange(number), None
     pairs = tree.query_pairs(radius, output_type="ndarray")
     near = np.concatenate([_close(problem, part, radius) for part in np.array_split(pairs, len(pairs) // 4096 + 1)])

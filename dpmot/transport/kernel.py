@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from importlib.util import find_spec
-from itertools import chain, starmap, zip_longest
+from itertools import chain, starmap
 
 import numpy as np
 import torch
@@ -135,10 +135,10 @@ def winners(
 def _meet(rows: Rows, run: list[list[Race]], *, y: Tensor, i: int, heights: list[Tensor], scratch: Scratch) -> None:
     """Rows of noise meet the atoms y = y_i, ...: each of the heights has one race, or two for both signs."""
     first, given = 0, heights[0]
-    (plain, *others), sides = chain.from_iterable(run), (1, -1)[: len(run[0])]
+    (front, *others), sides = chain.from_iterable(run), (1, -1)[: len(run[0])]
     shifts = [(side, h - side * given) for h in heights for side in sides][1:]
     for scores in rows.scores(y, given, scratch):
-        plain.meet(scores, i, first)
+        front.meet(scores, i, first)
         for k, (race, (side, shift)) in enumerate(zip(others, shifts, strict=True), 1):
             last = k == len(others)  # in place takes half the time
             out = scores if last else scratch("shifted", *scores.shape)
@@ -242,7 +242,7 @@ class _Counter:
 
     def __init__(self, number: int, size: int, labels: Tensor | None = None) -> None:
         self._number, self._size, self._labels = number, size, labels
-        self._counts = self._together = torch.zeros(number, dtype=torch.int64)
+        self._counts, self._together = torch.zeros(2, number, dtype=torch.int64)
         self._blocks, self._races = [], []
 
     def count(self, races: list[Race], groups: int) -> tuple[Tensor, Tensor, list[Tensor], list[Race]]:
@@ -316,8 +316,8 @@ def tally(
     drawn = draw(noise, problem.law, (number, dim), rows, generator, **shape)
 
     def counted(piece: Rows, races: list[list[Race]]) -> list:
-        pairs = zip_longest(counters, races, fillvalue=races[-1])
-        return [counter.count(pair, piece.groups) for counter, pair in pairs]
+        pairs = races if groups is None else [*races, races[-1]]  # groups are of the last heights
+        return [counter.count(pair, piece.groups) for counter, pair in zip(counters, pairs, strict=True)]
 
     with side_by_side(device) as team:
         options["scratch"] = team.scratch

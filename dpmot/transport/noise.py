@@ -11,8 +11,9 @@ structured  D = m^2 >= d rows at once, r_k e_k^T V_3 V_2 V_1 with V = (signs, m 
             transpose) and r_k ~ chi_D, mirrored: 3 m operations. The directions are not exactly
             uniform: a bias that falls with d (chi2 .0013 at d = 64).
 
-Only a rotation-invariant source can be recycled or structured. Heights are one more coordinate in the last product: to
-add them to scores would take longer.
+Only a rotation-invariant source can be recycled or structured. Where a row serves many atoms, heights are one more
+coordinate in the last product: to add them to scores would take longer. Products are as precise as torch's
+`set_float32_matmul_precision` says, heights with them.
 """
 
 import math
@@ -24,6 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dpmot import device
 from dpmot.transport.sources import NORMAL, Source
 from dpmot.transport.workers import Scratch
 
@@ -35,7 +37,7 @@ SOON = 50_000  # one turn for so many N sqrt(d) up to FEW,
 A_TURN = 100_000  # and for so many from there on: masses vary more with each
 RECYCLE_FROM = 256  # dimensions from which recycling is faster than mirrored rows at equal variance
 LAYERS = 3
-WHOLE = 16  # rows: on a processor torch makes normal numbers out of so many at once
+WHOLE = 16  # on a processor torch makes normal numbers out of so many at once: rows are drawn by this many
 
 
 class Rows(Protocol):
@@ -78,7 +80,7 @@ class Plain:
 
     def scores(self, y: Tensor, h: Tensor, scratch: Scratch) -> Iterator[Tensor]:
         number, wide = len(self.z), y.shape[1] + 1
-        if wide > number:  # to copy the atoms would take longer than to add the heights
+        if 2 * wide > number:  # to copy the atoms would take longer than to add the heights
             yield self.factors(y, scratch)[1].add_(h)
             return
         atoms = torch.cat([y, h[:, None]], 1, out=scratch("atoms", len(y), wide))
@@ -114,8 +116,8 @@ class Recycled:
         for part in torch.nn.functional.pad(self.mixing, (0, 1), value=1.0).split(AT_ONCE):
             out = scratch("scores", len(part), base.shape[1])
             # On processors without bfloat16 numpy's BLAS was twice as fast as torch's where the inner dimension is so
-            # small; on one with it torch's is 1.3 times faster (measured on two cores of each).
-            if out.device.type == "cpu" and y.dtype == torch.float32:
+            # small; on one with it torch's is 1.3 times as fast (measured on two cores of each).
+            if out.device.type == "cpu" and not device.cpu_multiplies_bfloat16():
                 np.matmul(part.numpy(), base.numpy(), out=out.numpy())
             else:
                 torch.mm(part, base, out=out)
@@ -200,8 +202,9 @@ def draw(
 
     A recycled block is turned as often as suits the shape, and at most so many times.
 
-    The device draws them by a generator of its own that the stream seeds (torch's is four times faster than numpy's). A
-    processor's draws do not depend on `tile`; a GPU's are others, of the same law.
+    The device draws them by a generator of its own that the stream seeds: torch's is four times as fast as numpy's. (On
+    a processor it takes 32 bits of the seed, so two looks in 2^32 would be the same, and no normal number lies beyond
+    5.8.) A processor's draws do not depend on `tile`; a GPU's are others, of the same law.
     """
     number, dim = shape
     own = torch.Generator(device).manual_seed(int(generator.integers(1 << 63)))

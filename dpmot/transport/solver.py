@@ -105,7 +105,7 @@ class SemiDiscreteSolver:
             callback: called after every look of the fit with dict(noises=, chi2=, seconds=, left=, heights=, state=):
                 rows so far, what the look saw, seconds so far and seconds until the fit will probably end (or None),
                 the heights that would be returned now (None with "newton"), and a function that returns what `resume`
-                takes (None where the method cannot be resumed).
+                takes (None where the method cannot be resumed). numpy multiplies on one core meanwhile.
             resume: state of an interrupted fit with the same problem, seed and options; it ends in the same bits.
 
         Raises:

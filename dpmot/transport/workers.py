@@ -5,6 +5,7 @@ work on each core does not, and its products have the same bits however many the
 """
 
 import math
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -31,7 +32,8 @@ class Scratch:
         """An uninitialised float32 tensor of that shape."""
         size, key = math.prod(shape), (get_ident(), name)
         if key not in self._buffers or self._buffers[key].numel() < size:
-            self._buffers[key] = torch.empty(size, device=self.device)
+            with torch.inference_mode(False):  # it will be written to outside that mode too
+                self._buffers[key] = torch.empty(size, device=self.device)
         return self._buffers[key][:size].view(shape)
 
 
@@ -44,6 +46,7 @@ class Team(NamedTuple):
 
 
 _at_work: ContextVar[Team | None] = ContextVar("_at_work", default=None)
+os.register_at_fork(after_in_child=lambda: _at_work.set(None))  # no thread of a team lives on in a forked process
 
 
 @contextmanager
@@ -83,7 +86,10 @@ def _shared(pool: ThreadPoolExecutor, threads: int, function: Callable, *iterabl
         with torch.inference_mode(inference):
             with lock:
                 taken = next(calls, None)
-            return taken and (taken[0], function(*taken[1]))
+            if taken is None:
+                return None
+            place, arguments = taken
+            return place, function(*arguments)
 
     asked, early, due = deque(pool.submit(call) for _ in range(threads + 1)), {}, 0
     while asked:
@@ -91,7 +97,8 @@ def _shared(pool: ThreadPoolExecutor, threads: int, function: Callable, *iterabl
         if done is None:  # all are taken
             continue
         asked.append(pool.submit(call))
-        early.update([done])
+        place, result = done
+        early[place] = result
         while due in early:
             yield early.pop(due)
             due += 1

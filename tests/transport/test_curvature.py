@@ -118,6 +118,15 @@ def test_atoms_far_apart_form_no_groups():
     assert groups.merged is problem and groups.tau.abs().max() == 0
 
 
+@pytest.mark.parametrize("place", [0, 1, 5])
+def test_a_clump_is_seen_wherever_it_stands_in_the_order_of_the_atoms(place):
+    # every eighth atom of 6,400 lies in it: 800 neighbours for each of them, 100 on average
+    atoms = draws(6400, 16)
+    atoms[place::8] = 3 + 1e-3 * draws(800, 16, seed=1)
+    groups = near_duplicates(SemiDiscreteProblem(torch.cat([atoms, atoms[place::8] + 1e-4])))
+    assert len(groups.merged.atoms) == 7200  # too many pairs: given up
+
+
 def test_a_chain_of_neighbours_that_is_taken_apart_keeps_its_order():
     # far too long for one group: every atom stays alone, in its own place
     chain = torch.zeros(60, 8)

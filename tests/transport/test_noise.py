@@ -138,6 +138,22 @@ def test_draws_come_in_whole_groups_and_do_not_depend_on_the_tile():
         assert (one.counts - other.counts).abs().sum() <= 4
 
 
+@pytest.mark.parametrize("kind", ["mirrored", "recycled"])
+def test_two_looks_together_are_one_of_all_their_draws(kind):
+    problem, w = problem_of(40, 300), torch.full((40,), 1 / 40, dtype=torch.float64)
+    start = closed_form_start(problem)
+    one, other = (tally(problem, [start], 4000, generator(k, "two"), noise=kind)[0] for k in range(2))
+    both = one + other
+    assert torch.equal(both.counts, one.counts + other.counts) and both.draws == one.draws + other.draws
+    # pairs across the two are independent: with them all, what is left of all pairs are those inside blocks
+    assert both.draws * (both.draws - 1) - both.pairs == sum(t.draws * (t.draws - 1) - t.pairs for t in (one, other))
+    across = 2 * float((one.counts * other.counts / w).sum())
+    inside = sum((1 + t.chi2(w)) * t.pairs for t in (one, other))
+    assert both.chi2(w) == pytest.approx((across + inside) / both.pairs - 1, rel=1e-9)
+    assert (both.blocks is None) == (kind == "mirrored")
+    assert kind == "mirrored" or len(both.blocks) == len(one.blocks) + len(other.blocks)
+
+
 def test_two_heights_share_the_noise_of_one_look():
     problem = problem_of(50, 40)
     low, high = closed_form_start(problem), closed_form_start(problem) + draws(50, seed=2)

@@ -1,5 +1,8 @@
 """Threads side by side: the same counts as one after the other, and the process as it was."""
 
+import os
+import time
+
 import numpy as np
 import pytest
 import torch
@@ -50,6 +53,62 @@ def test_products_run_on_one_core_each_and_the_settings_come_back(threads, numbe
     with pytest.raises(ZeroDivisionError), side_by_side(CPU) as team:
         list(team.over(lambda a: 1 // a, [1, 0]))
     assert torch.get_num_threads() == number and blas_threads() == before
+
+
+def test_results_come_in_order_and_an_error_of_the_arguments_is_the_callers(threads):
+    threads(2)
+
+    def late(k: int) -> int:
+        time.sleep(0.05 * (k == 0))
+        return k
+
+    def broken():
+        yield 1
+        raise OSError("no disk")
+
+    with side_by_side(CPU) as team:
+        assert list(team.over(late, range(9))) == list(range(9))
+        with pytest.raises(OSError, match="no disk"):
+            list(team.over(late, broken()))
+
+
+def test_another_device_has_a_team_of_its_own():
+    with side_by_side(CPU) as team, side_by_side(torch.device("meta")) as other, side_by_side(CPU) as again:
+        assert other is not team and again.scratch.device == CPU
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_callback_may_map_in_a_fit_in_whatever_mode_and_break_it_off(threads, number):
+    threads(number)
+    problem = SemiDiscreteProblem(torch.randn(300, 8, generator=torch.Generator().manual_seed(1)))
+    x, potential = torch.randn(700, 8), BrenierPotential(problem.atoms, torch.zeros(300))
+    expected, alone = potential.cell(x), SemiDiscreteSolver(chi2=0.1)(problem, seed=0)
+
+    def maps(seen: dict) -> None:
+        with torch.inference_mode():
+            assert torch.equal(potential.cell(x), expected)
+        assert torch.equal(potential.cell(x), expected)
+
+    def breaks(seen: dict) -> None:
+        raise KeyboardInterrupt
+
+    solution = SemiDiscreteSolver(chi2=0.1)(problem, seed=0, callback=maps)
+    assert torch.equal(solution.potential.heights, alone.potential.heights)
+    before = blas_threads()
+    with pytest.raises(KeyboardInterrupt):
+        SemiDiscreteSolver(chi2=0.1)(problem, seed=0, callback=breaks)
+    assert torch.get_num_threads() == number and blas_threads() == before
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_process_forked_inside_has_a_team_of_its_own(threads):
+    threads(2)
+    with side_by_side(CPU) as team:
+        child = os.fork()
+        if not child:
+            with side_by_side(CPU) as other:
+                os._exit(0 if other is not team else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def test_a_map_and_a_fit_work_in_inference_mode_too(threads):
