@@ -19,7 +19,7 @@ from dpmot.transport.noise import Plain
 from dpmot.transport.problem import MEMORY, SemiDiscreteProblem, checked_heights
 from dpmot.transport.workers import side_by_side
 
-HELD = MEMORY // 4  # bytes of atoms that a potential may keep
+HELD = MEMORY // 3  # bytes of atoms that a potential may keep
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,7 +21,7 @@ from dpmot.transport.sources import NORMAL, Source, source_named
 
 MASS_TOLERANCE = 1e-4  # a float32 vector of 10^5 masses sums to one within this
 DIRECTIONS = 16
-MEMORY = 2**30  # bytes of centred atoms that may be kept
+MEMORY = 3 * 2**28  # bytes of centred atoms that may be kept: the float32 ones of CIFAR-10, or the rounded ones
 FEW, WIDE, COLUMNS = 512, 4, 2**16  # atoms, dimensions over atoms, for which coordinates in the span pay; read at once
 
 
