@@ -10,11 +10,11 @@ import os
 import sys
 from pathlib import Path
 
-from dpmot.diffusion.published import weights_file
+from dpmot.diffusion.weights import weights_file
 from dpmot.experiment import jobs
 from dpmot.experiment.config import ConfigError, combined, missing_data, missing_weights, typed, validate
 from dpmot.experiment.cost import cost
-from dpmot.experiment.sources import closure
+from dpmot.runtime.closure import closure
 
 if not workflow.configfiles:
 

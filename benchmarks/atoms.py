@@ -24,8 +24,8 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 
-from dpmot import sealed
 from dpmot.data import MissingData, cifar10
+from dpmot.runtime import seals
 from dpmot.seeds import generator, normal, sample_seeds
 from dpmot.transport import BrenierPotential, MappedImages, NoisyImages, SemiDiscreteProblem, SemiDiscreteSolver
 from dpmot.transport.atoms import blocks
@@ -133,7 +133,7 @@ def stored(path: Path, folder: Path) -> str:
     """Bytes on disk."""
     images = np.load(path, mmap_mode="r")
     heights = folder / "transport.safetensors"
-    sealed.save(heights, {"cifar10": torch.zeros(len(images), dtype=torch.float64)}, {})
+    seals.save(heights, {"cifar10": torch.zeros(len(images), dtype=torch.float64)}, {})
     total = path.stat().st_size + heights.stat().st_size
     return f"{total / 1e6:.1f} MB with heights, {total / images.size:.4f} times the uint8 images {images.shape}"
 

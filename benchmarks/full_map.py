@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 
 from benchmarks.transport import latents_of
-from dpmot import sealed
 from dpmot.data import MissingData
-from dpmot.experiment.records import atomic
 from dpmot.plugins import find
+from dpmot.runtime import seals
+from dpmot.runtime.files import atomic
 from dpmot.transport import SemiDiscreteProblem, SemiDiscreteSolver
 
 SAVE_SECONDS = 20
@@ -31,7 +31,7 @@ def fit(atoms: Tensor, options: argparse.Namespace) -> None:
     spent, before, began, saved = 0.0, None, time.monotonic(), time.monotonic()
     about = f"{options.dataset}, abar {options.abar}, {options.source}"
     if options.state and options.state.exists():
-        before, texts = sealed.load(options.state)
+        before, texts = seals.load(options.state)
         if texts["about"] != about:
             raise SystemExit(
                 f"full_map: {options.state} is of {texts['about']}, not of {about}; choose another --state"
@@ -44,7 +44,7 @@ def fit(atoms: Tensor, options: argparse.Namespace) -> None:
         if options.state and seen["state"] is not None and time.monotonic() - saved > SAVE_SECONDS:
             saved = time.monotonic()
             with atomic(options.state) as file:
-                sealed.save(file, seen["state"](), {"seconds": str(spent + saved - began), "about": about})
+                seals.save(file, seen["state"](), {"seconds": str(spent + saved - began), "about": about})
             print(
                 f"  {spent + saved - began:.0f} s: {seen['noises'] / len(atoms):.1f} N noises, chi2 {seen['chi2']:.3f}"
             )

@@ -36,10 +36,10 @@ from dpmot.diffusion.denoiser import CountingDenoiser
 from dpmot.experiment import grid, jobs
 from dpmot.experiment.config import load
 from dpmot.experiment.stages import measure, sample, train
-from dpmot.experiment.stages._features import Extractors
-from dpmot.experiment.stages._measuring import NUM_GROUPS
-from dpmot.experiment.stages._measuring import measure as measured
-from dpmot.experiment.stages._session import read_data
+from dpmot.experiment.stages._estimates import NUM_GROUPS
+from dpmot.experiment.stages._estimates import measure as measured
+from dpmot.experiment.stages._feature_cache import Extractors
+from dpmot.experiment.stages._prepared import read_data
 from dpmot.features import classifier
 from dpmot.gate.compare import compare
 from dpmot.gate.runs import Run

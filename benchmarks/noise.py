@@ -23,8 +23,8 @@ import torch
 from dpmot.seeds import generator
 from dpmot.transport import SemiDiscreteProblem
 from dpmot.transport.closed_form import closed_form_start
-from dpmot.transport.kernel import Tally, tally
 from dpmot.transport.noise import KINDS
+from dpmot.transport.tally import Tally, tally
 
 SHAPES = ("1797x64", "10000x784", "10000x3072")
 BIAS_ROWS = 30  # rows per atom of a look that measures the bias

@@ -42,7 +42,7 @@ from tqdm import tqdm
 from dpmot.plugins import find
 from dpmot.seeds import generator
 from dpmot.transport import SemiDiscreteProblem, SemiDiscreteSolver, certify
-from dpmot.transport.groups import near_duplicates
+from dpmot.transport.near_duplicates import near_duplicates
 
 TARGETS = (0.05, 0.01, 0.005)
 CASES = (

@@ -22,8 +22,8 @@ from dpmot.data import MissingData, cifar10
 from dpmot.seeds import generator
 from dpmot.transport import NoisyImages, SemiDiscreteProblem, SemiDiscreteSolver
 from dpmot.transport.closed_form import closed_form_start
-from dpmot.transport.kernel import Tally, tally
 from dpmot.transport.noise import KINDS
+from dpmot.transport.tally import Tally, tally
 
 ROWS = 8192  # of the product
 ROUNDS = 5

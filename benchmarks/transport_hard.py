@@ -25,7 +25,7 @@ from tqdm import tqdm
 from dpmot.seeds import generator
 from dpmot.transport import SemiDiscreteProblem, SemiDiscreteSolver
 from dpmot.transport.certificate import look_size
-from dpmot.transport.kernel import tally
+from dpmot.transport.tally import tally
 
 TARGET = 0.01
 COLUMNS = (

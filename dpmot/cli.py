@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from dpmot import __version__
-from dpmot.diffusion import published
+from dpmot.diffusion import weights
 from dpmot.experiment import jobs
 from dpmot.experiment.config import describe, load, missing_data
 from dpmot.experiment.cost import cost, training_cost
@@ -140,7 +140,7 @@ def main(arguments: list[str] | None = None) -> int:
         return _gate(options)
     try:
         if options.verb == "cards":
-            print(published.describe())
+            print(weights.describe())
             return 0
         config = load(options.configfile or [DEFAULT], [text for group in options.config for text in group])
         if options.verb == "plan":

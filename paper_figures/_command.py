@@ -9,7 +9,8 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from dpmot.experiment.records import Stopwatch, atomic
+from dpmot.runtime.files import atomic
+from dpmot.runtime.stopwatch import Stopwatch
 from paper_figures._results import Results, load
 
 

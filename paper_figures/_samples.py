@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from dpmot.sealed import texts_of
+from dpmot.runtime.seals import texts_of
 from paper_figures._results import Results
 
 SPACE = 225  # grey between pictures: a failed sampler's white ones stay visible

@@ -9,9 +9,10 @@ import pytest
 
 from dpmot.plugins import ROOT
 
-BASE = {"plugins", "seeds", "images", "tiles", "sealed", "files", "device"}
+BASE = {"plugins", "seeds", "images", "tiles", "runtime", "device"}
 ALLOWED = {  # part -> the other parts it may import
     **{part: set() for part in BASE},
+    "runtime": {"plugins", "device"},
     "data": BASE,
     "_torchvision": set(),
     "diffusion": BASE | {"_torchvision"},
@@ -22,7 +23,7 @@ ALLOWED = {  # part -> the other parts it may import
     "metrics": BASE | {"features"},
     "statistics": set(),
     "experiment": BASE | {"data", "diffusion", "transport", "starts", "features", "metrics", "statistics"},
-    "gate": {"plugins", "experiment", "statistics"},
+    "gate": {"plugins", "runtime", "experiment", "statistics"},
     "cli": BASE | {"diffusion", "experiment"},
     "__main__": {"cli"},
     "paper_figures": BASE | {"experiment", "statistics"},
@@ -51,8 +52,8 @@ WITHOUT_TORCH = [
         "dpmot/cli.py",
         "dpmot/plugins.py",
         "dpmot/seeds.py",
-        "dpmot/sealed.py",
-        "dpmot/files.py",
+        "dpmot/runtime/seals.py",
+        "dpmot/runtime/files.py",
         "dpmot/diffusion/sigmas.py",
     )
     or (name.startswith("dpmot/experiment/") and "/stages/" not in name)

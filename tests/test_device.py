@@ -11,7 +11,7 @@ from dpmot import device
 from dpmot.diffusion.network import NetworkDenoiser
 from dpmot.diffusion.networks import edm
 from dpmot.diffusion.unet import UNet
-from dpmot.experiment.records import environment
+from dpmot.runtime.fingerprint import environment
 
 
 def test_a_device_is_chosen_by_name(monkeypatch):

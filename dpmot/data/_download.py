@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from hashlib import file_digest
 from pathlib import Path
 
-from dpmot.files import exclusive
+from dpmot.runtime.files import exclusive
 
 ATTEMPTS = 5  # in one call, each from where the last one stopped
 BLOCK = 1 << 20

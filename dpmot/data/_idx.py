@@ -20,7 +20,7 @@ import numpy as np
 from dpmot.data import DataSet, data_root, require
 from dpmot.data._download import Remote
 from dpmot.data._download import download as fetch
-from dpmot.data._train_test import TrainTest, assemble
+from dpmot.data._splits import TrainTest, assemble
 
 FILES = (
     "train-images-idx3-ubyte.gz",

@@ -22,7 +22,7 @@ from typing import Protocol
 import numpy as np
 from tqdm import tqdm
 
-from dpmot.files import atomic, exclusive, read_json, write_json
+from dpmot.runtime.files import atomic, exclusive, read_json, write_json
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 LARGEST = 1 << 26  # bytes of one image file; a forged archive cannot fill the memory

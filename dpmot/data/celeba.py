@@ -19,7 +19,7 @@ import numpy as np
 
 from dpmot.data import DataSet, data_root, require
 from dpmot.data._pictures import Archive, Folder, Picture, decoded
-from dpmot.data._train_test import kept
+from dpmot.data._splits import kept
 
 SHAPE = (3, 64, 64)
 FOLDER, ARCHIVE = "img_align_celeba", "img_align_celeba.zip"

@@ -34,7 +34,7 @@ import numpy as np
 from dpmot.data import DataSet, data_root, require
 from dpmot.data._download import Remote
 from dpmot.data._download import download as fetch
-from dpmot.data._train_test import TrainTest, assemble
+from dpmot.data._splits import TrainTest, assemble
 
 SHAPE = (3, 32, 32)
 PIXELS = 3 * 32 * 32

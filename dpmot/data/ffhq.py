@@ -18,7 +18,7 @@ import numpy as np
 
 from dpmot.data import SPLIT_SEED, DataSet, data_root, require, stratified_choice
 from dpmot.data._pictures import Archive, Folder, Npz, Picture, Source, decoded, files_of, in_order, opened
-from dpmot.data._train_test import kept
+from dpmot.data._splits import kept
 
 SHAPE = (3, 256, 256)
 COUNT = 70_000

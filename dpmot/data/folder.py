@@ -10,7 +10,7 @@ import numpy as np
 
 from dpmot.data import DataSet, data_root, require, stratified_split
 from dpmot.data._pictures import FILTERS, Archive, Folder, Picture, decoded, files_of, in_order, opened
-from dpmot.data._train_test import kept
+from dpmot.data._splits import kept
 
 LEAST = 3  # one image a part
 

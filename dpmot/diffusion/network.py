@@ -16,12 +16,13 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from torch.nn import Module
 
-from dpmot import plugins, sealed
-from dpmot.diffusion import published
+from dpmot import plugins
+from dpmot.diffusion import weights
 from dpmot.diffusion.denoiser import Denoiser, per_sample
 from dpmot.diffusion.sigmas import Chain
 from dpmot.diffusion.training import Batch, Losses
 from dpmot.diffusion.unet import UNet
+from dpmot.runtime import seals
 
 
 class NetworkDenoiser:
@@ -83,7 +84,7 @@ def parametrisation(card: Mapping):
 def classes(card: Mapping) -> int:
     """Classes whose labels the network of a card takes; 0 for none."""
     foreign = card.get("diffusers")
-    return published.classes(foreign) if foreign else card.get("unet", {}).get("classes", 0)
+    return weights.classes(foreign) if foreign else card.get("unet", {}).get("classes", 0)
 
 
 def chain_of(card: Mapping) -> Chain:
@@ -102,7 +103,7 @@ def build(card: Mapping, tensors: Mapping[str, Tensor] | None = None):
     exact = getattr(parametrisation(card), "model", None)
     if exact is not None:
         return exact(tensors)
-    model = published.build(card["diffusers"]) if "diffusers" in card else UNet(card["shape"][0], **card["unet"])
+    model = weights.build(card["diffusers"]) if "diffusers" in card else UNet(card["shape"][0], **card["unet"])
     if tensors is not None:
         try:
             model.load_state_dict(tensors)
@@ -117,7 +118,7 @@ def is_own(path: Path) -> bool:
     """Whether the file is a safetensors file with a card of this project."""
     try:
         with safe_open(path, framework="pt") as file:
-            return "card" in sealed.texts_of(file.metadata())
+            return "card" in seals.texts_of(file.metadata())
     except (SafetensorError, OSError, ValueError, TypeError, AttributeError):
         return False
 
@@ -125,7 +126,7 @@ def is_own(path: Path) -> bool:
 def save(path: Path, card: Mapping, weights: Mapping[int | None, Mapping[str, Tensor]]) -> None:
     """Write weights (one set, or one per step count) and card as safetensors."""
     flat = {_key(count, name): t for count, tensors in weights.items() for name, t in tensors.items()}
-    sealed.save(path, flat, {"card": json.dumps(card)})
+    seals.save(path, flat, {"card": json.dumps(card)})
 
 
 def load(
@@ -144,11 +145,11 @@ def load(
     if not Path(path).is_file():
         raise ValueError(f"No network at {path}: train it with `dpmot train`, or correct `weights:` in the config")
     try:
-        flat, texts = sealed.load(path)
+        flat, texts = seals.load(path)
         card = dict(json.loads(texts["card"]))
         denoisers = {count: _denoiser(card, flat, count, device, layout) for count in card.get("step_counts") or [None]}
         return Network(card, chain_of(card), denoisers)
-    except sealed.Damaged:
+    except seals.Damaged:
         raise
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is not a network written by this project, or is damaged: {error}") from None

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from dpmot import seeds
 from dpmot.images import to_float
-from dpmot.sealed import Checkpoint
+from dpmot.runtime.seals import Checkpoint
 
 
 class Diverged(ArithmeticError):

@@ -16,9 +16,9 @@ import jsonschema
 import yaml
 
 from dpmot import plugins
-from dpmot.diffusion import published
+from dpmot.diffusion import weights
 from dpmot.experiment import grid
-from dpmot.experiment.scale import stand_in_shape
+from dpmot.experiment.smoke import stand_in_shape
 
 SCHEMA = Path(__file__).with_name("schema.yaml")
 FITS = "points of a mixture have kind mixture, images have the kinds that are trained"
@@ -158,7 +158,7 @@ def _check_networks(config: Mapping) -> None:
         _check_training(network, where)
         if "weights" in network:
             try:
-                published.weights_file(Path(network["weights"]))
+                weights.weights_file(Path(network["weights"]))
             except ValueError as error:
                 raise ConfigError(f"{where}.weights: {error}{_address(network)}") from None
     if "inception_weights" in config and not Path(config["inception_weights"]).is_file():
@@ -178,12 +178,12 @@ def _check_vit(config: Mapping) -> None:
         plugins.find("features", "vit").files(Path(config["vit"]["weights"]))
     except OSError as error:
         card = config["vit"].get("card")
-        where = f"; download {published.card(card, published.CLASSIFIERS)['address']}" if card else ""
+        where = f"; download {weights.card(card, weights.CLASSIFIERS)['address']}" if card else ""
         raise ConfigError(f"vit.weights: {error}{where}") from None
 
 
 def _address(network: Mapping) -> str:
-    return f"; download {published.card(network['card'])['address']}" if "card" in network else ""
+    return f"; download {weights.card(network['card'])['address']}" if "card" in network else ""
 
 
 def _check_training(network: Mapping, where: str) -> None:

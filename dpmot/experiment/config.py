@@ -13,10 +13,10 @@ import yaml
 
 from dpmot import plugins
 from dpmot.data import MissingData, data_root, require
-from dpmot.diffusion import published
+from dpmot.diffusion import weights
 from dpmot.experiment import checks, grid
 from dpmot.experiment.checks import ConfigError
-from dpmot.experiment.scale import smoke
+from dpmot.experiment.smoke import smoke
 
 DEFAULTS = {
     "scale": "core",
@@ -159,7 +159,7 @@ def validate(config: Mapping) -> dict:
 def _pinned(vit: Mapping) -> dict:
     """The classifier with the hash of its card, where that is known."""
     try:
-        known = published.card(vit["card"], published.CLASSIFIERS)["sha256"] if "card" in vit else None
+        known = weights.card(vit["card"], weights.CLASSIFIERS)["sha256"] if "card" in vit else None
     except ValueError as error:
         raise ConfigError(f"vit.card: {error}") from None
     return {**({"sha256": known} if known else {}), **vit}
@@ -244,7 +244,7 @@ def _described(network: Mapping, where: str) -> dict:
     if "card" not in network:
         return dict(network)
     try:
-        card = published.card(network["card"])
+        card = weights.card(network["card"])
     except ValueError as error:
         raise ConfigError(f"{where}.card: {error}") from None
     if "needs" in card and "kind" not in network:

@@ -8,8 +8,8 @@ from dpmot import plugins
 from dpmot.experiment import grid
 from dpmot.experiment.config import DEFAULTS
 from dpmot.experiment.jobs import couple, scientific, select
-from dpmot.experiment.scale import stand_in_shape
-from dpmot.files import read_json
+from dpmot.experiment.smoke import stand_in_shape
+from dpmot.runtime.files import read_json
 
 RATE = 6e10  # operations a second of two cores: 19.8 billion a step of Fashion-MNIST's network, .66 s on each of them
 ASKED = " (students ask their teachers besides)"

@@ -11,7 +11,7 @@ from pathlib import Path
 from dpmot import plugins
 from dpmot.experiment import grid
 from dpmot.experiment.config import ConfigError
-from dpmot.experiment.records import read_json, write_json
+from dpmot.runtime.files import read_json, write_json
 
 STAGES = "dpmot.experiment.stages"
 

@@ -18,12 +18,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from dpmot import sealed, seeds
+from dpmot import seeds
 from dpmot.features import Features
 from dpmot.features._calibration import Calibration, calibration
 from dpmot.features._images import as_images
 from dpmot.images import to_float
-from dpmot.sealed import Checkpoint
+from dpmot.runtime import seals
+from dpmot.runtime.seals import Checkpoint
 from dpmot.tiles import in_tiles
 
 NUM_FEATURES = 64
@@ -168,7 +169,7 @@ def save(path: Path, classifier: Classifier, metadata: Mapping[str, str]) -> Non
     architecture = {"num_classes": classifier.num_classes, "shape": list(classifier.shape)}
     # One sorted JSON entry: the file format does not keep an order of entries, and equal runs must give equal bytes.
     entry = json.dumps({**metadata, "architecture": json.dumps(architecture)}, sort_keys=True)
-    sealed.save(partial, classifier.state_dict(), {METADATA_KEY: entry})
+    seals.save(partial, classifier.state_dict(), {METADATA_KEY: entry})
     os.replace(partial, path)
 
 
@@ -183,7 +184,7 @@ def load(path: Path) -> tuple[Classifier, dict[str, str]]:
     if not path.is_file():
         raise FileNotFoundError(f"No classifier weights at {path}: train the classifier first or correct the path")
     try:
-        tensors, texts = sealed.load(path)
+        tensors, texts = seals.load(path)
         metadata = json.loads(texts[METADATA_KEY])
         architecture = json.loads(metadata["architecture"])
         classifier = Classifier(architecture["num_classes"], tuple(architecture["shape"]))

@@ -8,7 +8,7 @@ from dpmot.gate.findings import Finding, Report
 from dpmot.gate.invariants import invariants
 from dpmot.gate.margins import margin_of, worse
 from dpmot.gate.runs import KEY, PLAIN, CannotCompare, Run, cell_name, metric_name
-from dpmot.statistics.gate import Change, least_half_widths, paired, unpaired
+from dpmot.statistics.equivalence import Change, least_half_widths, paired, unpaired
 from dpmot.statistics.jackknife import Estimate
 from dpmot.statistics.paired import holm
 

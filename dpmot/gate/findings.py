@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dpmot.gate.runs import Run
-from dpmot.statistics.gate import Change
+from dpmot.statistics.equivalence import Change
 
 PASSED, REGRESSED, INCOMPARABLE = 0, 1, 2
 

@@ -4,10 +4,10 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterable
 from pathlib import Path
 
-from dpmot.experiment.records import atomic
 from dpmot.gate.compare import ALPHA, compare
 from dpmot.gate.findings import INCOMPARABLE, PASSED, Finding, Report
 from dpmot.gate.runs import Run
+from dpmot.runtime.files import atomic
 
 WORST = 15
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-from dpmot.experiment.records import atomic
 from dpmot.gate.compare import compare
 from dpmot.gate.runs import KEY, PLAIN, CannotCompare, Run
+from dpmot.runtime.files import atomic
 
 FILES = ("metrics.csv", "replicates.csv", "audit.csv", "identity.csv", "experiment.json", "fingerprint.json")
 LOG = "updates.csv"

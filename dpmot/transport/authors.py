@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from dpmot.seeds import generator
-from dpmot.transport.kernel import tally
 from dpmot.transport.ledger import Ledger
 from dpmot.transport.problem import SemiDiscreteProblem
+from dpmot.transport.tally import tally
 
 FIRST, SECOND, TINY = 0.9, 0.999, 1e-8  # Adam
 

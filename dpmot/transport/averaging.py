@@ -27,11 +27,11 @@ from torch import Tensor
 from dpmot.seeds import generator
 from dpmot.transport.closed_form import newton_scale, quadratic_start
 from dpmot.transport.curvature import Survey, misfit, trend_chi2, trends
-from dpmot.transport.groups import Groups, near_duplicates
-from dpmot.transport.kernel import Race, Tally, tally
 from dpmot.transport.ledger import Ledger
+from dpmot.transport.near_duplicates import Groups, near_duplicates
 from dpmot.transport.noise import KINDS, kind_for
 from dpmot.transport.problem import SemiDiscreteProblem
+from dpmot.transport.tally import Race, Tally, tally
 
 FAR = 3.0  # tau by which the quadratic start may differ from the closed form
 FIRST_LOOK, LEAST_LOOK = 4, 2  # draws per atom: the first look, and the smallest later one

@@ -23,9 +23,9 @@ from torch import Tensor
 
 from dpmot.seeds import generator
 from dpmot.transport.clusters import clusters
-from dpmot.transport.kernel import Tally, tally
 from dpmot.transport.noise import FEW, group_size, kind_for
 from dpmot.transport.problem import COLUMNS, SemiDiscreteProblem, checked_heights
+from dpmot.transport.tally import Tally, tally
 
 LEVEL, Z95 = 0.975, 1.959964  # two-sided 95 %, of the normal law
 PRECISION = 0.2  # half-width of the interval over the target, for a solution that just meets the target

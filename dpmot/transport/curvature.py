@@ -23,8 +23,8 @@ from torch import Tensor
 
 from dpmot.transport.closed_form import newton_scale
 from dpmot.transport.clusters import clusters
-from dpmot.transport.kernel import Race, Tally
 from dpmot.transport.problem import SemiDiscreteProblem
+from dpmot.transport.tally import Race, Tally
 
 CLUSTERS = 40
 SCARCE = 10  # atoms a trend, at least

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dpmot.transport.sources import Source
+from dpmot.transport.measures import Source
 
 MAX_DIM = 3
 MAX_ATOMS = 2000  # the Hessian is dense

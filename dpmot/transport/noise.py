@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from dpmot import device
-from dpmot.transport.sources import NORMAL, Source
+from dpmot.transport.measures import NORMAL, Source
 from dpmot.transport.workers import Scratch
 
 KINDS = ("plain", "mirrored", "recycled", "structured")

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from dpmot.tiles import in_tiles, product, tiles
 from dpmot.transport.atoms import Atoms, blocks, held, rows
-from dpmot.transport.kernel import winners
 from dpmot.transport.noise import Plain
 from dpmot.transport.problem import MEMORY, SemiDiscreteProblem, checked_heights
+from dpmot.transport.tally import winners
 from dpmot.transport.workers import side_by_side
 
 HELD = MEMORY // 3  # bytes of atoms that a potential may keep

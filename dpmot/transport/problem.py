@@ -16,8 +16,8 @@ from torch import Tensor
 from dpmot import device
 from dpmot.seeds import generator
 from dpmot.transport.atoms import Atoms, Centred, Held, as_atoms, blocks, by_rows, held
+from dpmot.transport.measures import NORMAL, Source, source_named
 from dpmot.transport.noise import kind_for
-from dpmot.transport.sources import NORMAL, Source, source_named
 
 MASS_TOLERANCE = 1e-4  # a float32 vector of 10^5 masses sums to one within this
 DIRECTIONS = 16

@@ -15,10 +15,10 @@ from dpmot.transport import authors, averaging, newton
 from dpmot.transport.certificate import Certificate, certify
 from dpmot.transport.ledger import Callback, Ledger
 from dpmot.transport.lines import MAX_ATOMS, MAX_DIM
+from dpmot.transport.measures import NORMAL
 from dpmot.transport.noise import kind_for
 from dpmot.transport.potential import HELD, BrenierPotential
 from dpmot.transport.problem import SemiDiscreteProblem, checked_heights
-from dpmot.transport.sources import NORMAL
 from dpmot.transport.workers import side_by_side
 
 METHODS = ("auto", "newton", "averaging", "authors")

@@ -10,7 +10,7 @@ import pytest
 
 from dpmot.data import fashion_mnist
 from dpmot.data._idx import FILES, read_idx, read_train_test
-from dpmot.data._train_test import TrainTest, assemble
+from dpmot.data._splits import TrainTest, assemble
 
 
 def idx(array, magic=None):

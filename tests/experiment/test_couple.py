@@ -12,7 +12,7 @@ from dpmot.diffusion.network import Network
 from dpmot.diffusion.sigmas import edm_chain
 from dpmot.experiment import grid, jobs
 from dpmot.experiment.config import ConfigError
-from dpmot.experiment.stages._session import Part
+from dpmot.experiment.stages._prepared import Part
 from dpmot.experiment.stages.couple import Coupling, distance, mass_chi2, moved, on_arc
 from dpmot.experiment.stages.sample import Method
 from dpmot.starts import prior_noise

@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from dpmot.diffusion import network
-from dpmot.experiment import jobs, sources
+from dpmot.experiment import jobs
 from dpmot.experiment.config import ConfigError, load, missing_data
 from dpmot.experiment.stages import prepare, sample, train
 from dpmot.experiment.stages.sample import Method
+from dpmot.runtime import closure
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 NETWORKS = {"held_out": {"kind": "ideal", "options": {"split": "C"}}, "training": {"kind": "ideal"}}
@@ -89,5 +90,5 @@ def test_latents_of_held_out_images_come_back_exactly_or_as_training_images(tmp_
 def test_its_code_is_what_sampling_depends_on():
     code = jobs.sample(configured(), "held_out")["code"]
     assert "dpmot.diffusion.networks.ideal" in code
-    assert any(path.name == "ideal.py" for path in sources.closure(code))
+    assert any(path.name == "ideal.py" for path in closure.closure(code))
     assert sample.__name__ in code

@@ -12,7 +12,7 @@ from dpmot.experiment import jobs
 from dpmot.experiment.config import ConfigError
 from dpmot.experiment.config import load as load_config
 from dpmot.experiment.stages import classify, prepare, train
-from dpmot.experiment.stages._session import Part
+from dpmot.experiment.stages._prepared import Part
 from dpmot.plugins import ROOT
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from dpmot.experiment.records import Stopwatch
 from dpmot.experiment.stages import measure as stage
-from dpmot.experiment.stages._measuring import measure
+from dpmot.experiment.stages._estimates import measure
 from dpmot.features import Features
+from dpmot.runtime.stopwatch import Stopwatch
 
 N, K, D = 200, 4, 3
 

@@ -11,8 +11,9 @@ from dpmot.diffusion.network import Network
 from dpmot.diffusion.sigmas import edm_chain
 from dpmot.experiment import grid
 from dpmot.experiment.stages import sample
-from dpmot.experiment.stages._session import Fault, Part
+from dpmot.experiment.stages._prepared import Part
 from dpmot.experiment.stages.sample import Method, OverBudget
+from dpmot.runtime.session import Fault
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 CHAIN = edm_chain()

@@ -7,8 +7,8 @@ import torch
 
 from dpmot import cli
 from dpmot.experiment import jobs
-from dpmot.experiment.stages._session import Fault, session
 from dpmot.plugins import ROOT
+from dpmot.runtime.session import Fault, session
 
 SMOKE = ["--configfile", str(ROOT / "config" / "smoke.yaml")]
 JOB = {"name": "train_x", "code": [], "threads": 1}

@@ -7,8 +7,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from dpmot import cli, sealed
+from dpmot import cli
 from dpmot.plugins import ROOT
+from dpmot.runtime import seals
 
 SMOKE = ["--configfile", str(ROOT / "config" / "smoke.yaml")]
 
@@ -69,10 +70,10 @@ def test_features_that_are_not_finite_name_their_samples(tmp_path, capsys):
         assert cli.main([*stage, *words]) == 0
     capsys.readouterr()
     file = tmp_path / "tiny" / "networks" / "classifier.safetensors"
-    tensors, texts = sealed.load(file)
+    tensors, texts = seals.load(file)
     name = next(key for key in tensors if key.endswith("weight"))
     tensors[name][:] = float("nan")
-    sealed.save(file, tensors, texts)
+    seals.save(file, tensors, texts)
     line, batch = failed(capsys, "measure", *words)
     assert "classifier: Feature values of" in line and "are NaN or infinite" in line
     assert batch["samples"].dtype == torch.uint8 and len(batch["row"]) == len(batch["samples"])

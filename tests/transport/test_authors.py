@@ -9,8 +9,8 @@ import torch
 from dpmot.seeds import generator
 from dpmot.transport import SemiDiscreteProblem, SemiDiscreteSolver
 from dpmot.transport.authors import AuthorsSchedule, fit
-from dpmot.transport.kernel import tally
 from dpmot.transport.ledger import Ledger
+from dpmot.transport.tally import tally
 
 TWO = torch.tensor([[1.0, 0.0], [-1.0, 0.5]])
 

@@ -11,8 +11,8 @@ from dpmot.seeds import generator
 from dpmot.transport import SemiDiscreteProblem, SemiDiscreteSolver, certify
 from dpmot.transport.certificate import FEWEST_BLOCKS, PRECISION, Z95, chi2_estimate, interval, look_size
 from dpmot.transport.closed_form import closed_form_start, newton_scale
-from dpmot.transport.kernel import Tally, tally
 from dpmot.transport.noise import group_size
+from dpmot.transport.tally import Tally, tally
 
 TWO = torch.tensor([[1.0, 2.0, 2.0], [-1.0, -2.0, -2.0]])  # |y_1 - y_2| = 6
 

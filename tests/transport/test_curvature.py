@@ -9,8 +9,8 @@ from dpmot.seeds import generator
 from dpmot.transport import SemiDiscreteProblem, SemiDiscreteSolver
 from dpmot.transport.closed_form import closed_form_start, newton_scale
 from dpmot.transport.curvature import MOST, Survey, astray, excess, trend_chi2, trends
-from dpmot.transport.groups import near_duplicates
-from dpmot.transport.kernel import Race, Tally, tally
+from dpmot.transport.near_duplicates import near_duplicates
+from dpmot.transport.tally import Race, Tally, tally
 
 
 def draws(*shape, seed=0):

@@ -8,7 +8,7 @@ import torch
 from dpmot.transport import SemiDiscreteProblem, newton
 from dpmot.transport.ledger import Ledger
 from dpmot.transport.lines import cut, lattice
-from dpmot.transport.sources import NORMAL, UNIFORM
+from dpmot.transport.measures import NORMAL, UNIFORM
 
 CORNERS = torch.tensor([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]], dtype=torch.float64)
 

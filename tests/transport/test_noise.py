@@ -9,15 +9,16 @@ import pytest
 import torch
 
 from dpmot.seeds import generator
-from dpmot.transport import SemiDiscreteProblem, SemiDiscreteSolver, kernel
+from dpmot.transport import SemiDiscreteProblem, SemiDiscreteSolver
 from dpmot.transport import noise as noise_module
+from dpmot.transport import tally as tallying
 from dpmot.transport.certificate import chi2_estimate
 from dpmot.transport.closed_form import closed_form_start, newton_scale
 from dpmot.transport.curvature import trends
-from dpmot.transport.groups import crowded, near_duplicates
-from dpmot.transport.kernel import tally
+from dpmot.transport.measures import NORMAL, UNIFORM
+from dpmot.transport.near_duplicates import crowded, near_duplicates
 from dpmot.transport.noise import BASE, KINDS, draw, group_size, kind_for, turns
-from dpmot.transport.sources import NORMAL, UNIFORM
+from dpmot.transport.tally import tally
 from dpmot.transport.workers import Scratch
 
 
@@ -207,7 +208,9 @@ def test_a_clump_too_large_for_a_group_is_fitted_in_float32_everywhere(monkeypat
         assert near_duplicates(problems[0]).merged is problems[0] and [crowded(p) for p in problems] == [True, False]
         found.append([SemiDiscreteSolver(chi2=0.2, max_noises=100_000)(p, seed=0).potential.heights for p in problems])
     (one, exact), (other, rounded) = found
-    assert torch.equal(one, other) and not torch.equal(exact, rounded)
+    # float32 on both paths, by two libraries: a product of 30 has an ulp of 2e-6; bfloat16 has one of .1
+    assert (one - other).abs().max() < 1e-4
+    assert (exact - rounded).abs().max() > 1e-2
 
 
 def test_a_look_holds_at_least_two_blocks_of_dependent_draws():
@@ -274,12 +277,12 @@ def test_turns_of_recycled_rows_are_rotations():
 
 @pytest.mark.parametrize("noise", KINDS)
 def test_what_a_gpu_multiplies_and_compares_at_once_counts_the_same(noise, monkeypatch):
-    # in place of the Triton kernel (test_leaders.py), which gets the factors of the products and says who leads
+    # in place of the Triton kernel (test_triton.py), which gets the factors of the products and says who leads
     def leaders(mixing, factor, heights, *, mirror, exact):
         scores = factor if mixing is None else torch.einsum("mb,bgn->mgn", mixing, factor).flatten(0, 1)
         return [(heights + side * scores).max(1) for side in ((1, -1) if mirror else (1,))]
 
-    monkeypatch.setitem(sys.modules, "dpmot.transport.leaders", SimpleNamespace(leaders=leaders))
+    monkeypatch.setitem(sys.modules, "dpmot.transport._triton", SimpleNamespace(leaders=leaders))
     problem = problem_of(150, 40)
     heights = [closed_form_start(problem), torch.zeros(150)]
     one, other = (tally(problem, heights, 2000, generator(0), noise=noise, block=64, fused=by) for by in (True, False))
@@ -289,8 +292,8 @@ def test_what_a_gpu_multiplies_and_compares_at_once_counts_the_same(noise, monke
 
 def test_the_kernel_is_asked_for_on_a_gpu_with_triton_only(monkeypatch):
     for spec in (None, "found"):
-        monkeypatch.setattr(kernel, "find_spec", lambda name, spec=spec: spec)
-        kernel._fusing.cache_clear()
-        assert not kernel._fusing(torch.device("cpu"))
-        assert kernel._fusing(torch.device("cuda", 0)) == (spec is not None)
-    kernel._fusing.cache_clear()
+        monkeypatch.setattr(tallying, "find_spec", lambda name, spec=spec: spec)
+        tallying._fusing.cache_clear()
+        assert not tallying._fusing(torch.device("cpu"))
+        assert tallying._fusing(torch.device("cuda", 0)) == (spec is not None)
+    tallying._fusing.cache_clear()

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from dpmot.transport import BrenierPotential, SemiDiscreteProblem
-from dpmot.transport.kernel import tally
 from dpmot.transport.noise import draw
+from dpmot.transport.tally import tally
 
 
 def draws(*shape, seed=0):

@@ -15,8 +15,8 @@ from dpmot.images import to_float
 from dpmot.transport import BrenierPotential, MappedImages, NoisyImages, SemiDiscreteProblem, SemiDiscreteSolver
 from dpmot.transport.atoms import BYTES, Held, blocks, rows
 from dpmot.transport.closed_form import closed_form_start
-from dpmot.transport.kernel import gathered, tally
 from dpmot.transport.noise import KINDS, Plain
+from dpmot.transport.tally import gathered, tally
 
 
 def pixels(*shape, seed=0):

@@ -6,7 +6,7 @@ import torch
 
 from dpmot.transport import SemiDiscreteProblem, SemiDiscreteSolver
 from dpmot.transport.certificate import certify
-from dpmot.transport.kernel import tally
+from dpmot.transport.tally import tally
 
 
 def problem_of(number=40, dim=900, **options):

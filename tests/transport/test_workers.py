@@ -9,8 +9,8 @@ import torch
 from threadpoolctl import threadpool_info
 
 from dpmot.transport import BrenierPotential, SemiDiscreteProblem, SemiDiscreteSolver
-from dpmot.transport.kernel import tally
 from dpmot.transport.noise import KINDS
+from dpmot.transport.tally import tally
 from dpmot.transport.workers import side_by_side
 
 CPU = torch.device("cpu")

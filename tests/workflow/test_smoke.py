@@ -7,7 +7,7 @@ import pytest
 from safetensors import safe_open
 
 from dpmot.experiment.stages.measure import COLUMNS
-from dpmot.sealed import texts_of
+from dpmot.runtime.seals import texts_of
 
 pytestmark = pytest.mark.workflow
 

@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from dpmot.diffusion import published
-from dpmot.experiment.records import atomic
-from dpmot.experiment.stages._session import read_data, session
+from dpmot.diffusion.weights import verify
+from dpmot.experiment.stages._prepared import read_data
 from dpmot.features import classifier
+from dpmot.runtime.files import atomic
+from dpmot.runtime.session import session
 
 
 def run(job: Mapping, layout) -> None:
@@ -17,7 +18,7 @@ def run(job: Mapping, layout) -> None:
         weights, sha256 = options.pop("weights", None), options.pop("sha256", None)
         with stage.watch.arithmetic():
             if weights:
-                published.verify(Path(weights), sha256)
+                verify(Path(weights), sha256)
                 model = classifier.load(Path(weights))[0]
             else:
                 options |= {"progress": True, "checkpoint": stage.checkpoint("classifier")}

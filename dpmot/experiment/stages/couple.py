@@ -27,10 +27,12 @@ from torch import Tensor
 from tqdm import tqdm
 
 from dpmot import seeds as streams
-from dpmot.experiment.records import atomic, digest, environment, file_digest
-from dpmot.experiment.sources import code_digest
 from dpmot.experiment.stages import sample
-from dpmot.experiment.stages._session import encode, session
+from dpmot.experiment.stages._prepared import encode
+from dpmot.runtime.closure import code_digest
+from dpmot.runtime.files import atomic
+from dpmot.runtime.fingerprint import digest, environment, file_digest
+from dpmot.runtime.session import session
 from dpmot.starts import Points, Start, prior_noise
 from dpmot.statistics.jackknife import Estimate, groups, interval, mean_interval
 

@@ -13,14 +13,17 @@ import torch
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from dpmot import plugins, sealed
+from dpmot import plugins
 from dpmot.device import chosen
-from dpmot.experiment.records import atomic, digest, environment, file_digest, write_json
-from dpmot.experiment.sources import code_digest
-from dpmot.experiment.stages._features import SLOW, Extractors
-from dpmot.experiment.stages._measuring import NUM_GROUPS, PLAIN, Measurement, as_seen, held_out, measure
-from dpmot.experiment.stages._session import read_data, session
+from dpmot.experiment.stages._estimates import NUM_GROUPS, PLAIN, Measurement, as_seen, held_out, measure
+from dpmot.experiment.stages._feature_cache import SLOW, Extractors
+from dpmot.experiment.stages._prepared import read_data
 from dpmot.features import Features, joined
+from dpmot.runtime import seals
+from dpmot.runtime.closure import code_digest
+from dpmot.runtime.files import atomic, write_json
+from dpmot.runtime.fingerprint import digest, environment, file_digest
+from dpmot.runtime.session import session
 from dpmot.statistics.audit import audit
 from dpmot.statistics.jackknife import Estimate
 from dpmot.statistics.paired import equivalence, holm
@@ -178,7 +181,7 @@ def _method(job: Mapping, layout, name: str, extract: Extractors, references: Ma
 
 
 def _read_samples(path: Path) -> tuple[list[dict], dict[str, torch.Tensor]]:
-    tensors, texts = sealed.load(path, name=path.name)
+    tensors, texts = seals.load(path, name=path.name)
     wanted = {name: one for name, one in tensors.items() if name.endswith(("/images", "/source"))}
     return json.loads(texts["cells"]), wanted
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from dpmot import plugins
-from dpmot.experiment.stages._session import session
+from dpmot.runtime.session import session
 
 NO_NUMBER = "SMOKE RUN: no number means anything"  # in the note of the data, which tables and figures print
 

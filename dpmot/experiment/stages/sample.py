@@ -16,8 +16,9 @@ from dpmot.diffusion import network
 from dpmot.diffusion.denoiser import CountingDenoiser, NonFiniteOutput, TiledDenoiser
 from dpmot.diffusion.sigmas import BadGrid, Chain, current_step
 from dpmot.experiment import grid
-from dpmot.experiment.records import read_json
-from dpmot.experiment.stages._session import Fault, Part, encode, read, read_data, session
+from dpmot.experiment.stages._prepared import Part, encode, read, read_data
+from dpmot.runtime.files import read_json
+from dpmot.runtime.session import Fault, session
 from dpmot.starts import Points, Setting, Start, prior_noise
 from dpmot.tiles import TILE, in_halves
 

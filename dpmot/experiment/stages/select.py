@@ -11,12 +11,13 @@ from collections.abc import Mapping
 import numpy as np
 from tqdm import tqdm
 
-from dpmot.experiment.records import write_json
-from dpmot.experiment.stages._measuring import held_out, units
-from dpmot.experiment.stages._session import Part, read_data, session
+from dpmot.experiment.stages._estimates import held_out, units
+from dpmot.experiment.stages._prepared import Part, read_data
 from dpmot.experiment.stages.sample import Method, inputs
 from dpmot.features import Features, pixels
 from dpmot.metrics import ct, novelty, recovery
+from dpmot.runtime.files import write_json
+from dpmot.runtime.session import session
 from dpmot.statistics import jackknife
 from dpmot.statistics.audit import audit
 

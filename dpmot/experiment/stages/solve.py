@@ -9,7 +9,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from dpmot.device import chosen
-from dpmot.experiment.stages._session import Checkpoint, read_data, session
+from dpmot.experiment.stages._prepared import read_data
+from dpmot.runtime.session import Checkpoint, session
 from dpmot.transport import NoisyImages, SemiDiscreteProblem, SemiDiscreteSolver
 from dpmot.transport.problem import MEMORY
 

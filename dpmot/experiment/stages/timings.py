@@ -3,7 +3,7 @@
 import csv
 from collections.abc import Mapping
 
-from dpmot.experiment.records import atomic, read_json
+from dpmot.runtime.files import atomic, read_json
 
 FIELDS = ["job", "startup_s", "arithmetic_s", "io_s", "wall_s", "peak_mb", "images_per_s"]
 

@@ -8,11 +8,13 @@ import torch
 
 from dpmot import plugins, seeds
 from dpmot.device import chosen
-from dpmot.diffusion import network, published
+from dpmot.diffusion import network
 from dpmot.diffusion.acceleration import Acceleration
 from dpmot.diffusion.training import Diverged, Losses, Schedule, batch_of, fit
-from dpmot.experiment.records import atomic
-from dpmot.experiment.stages._session import Fault, Part, read_data, session
+from dpmot.diffusion.weights import read_folder, read_tensors, verify, weights_file
+from dpmot.experiment.stages._prepared import Part, read_data
+from dpmot.runtime.files import atomic
+from dpmot.runtime.session import Fault, session
 
 
 def run(job: Mapping, layout) -> None:
@@ -55,8 +57,8 @@ def _facts(job: Mapping, parts: Mapping, *, unet: Mapping) -> dict:
 def _load(job: Mapping, parts: Mapping) -> tuple[dict, dict]:
     card = job["card"]
     path = Path(card["weights"])
-    file = published.weights_file(path)
-    found_hash = published.verify(file, card.get("sha256"))
+    file = weights_file(path)
+    found_hash = verify(file, card.get("sha256"))
     if network.is_own(file):
         loaded = network.load(file)
         _check_same(loaded, card, file)
@@ -65,10 +67,10 @@ def _load(job: Mapping, parts: Mapping) -> tuple[dict, dict]:
         raise ValueError(f"{file} does not say what it is: give network {job['network']} a kind, or a card")
     facts = _facts(job, parts, unet=card.get("unet", {}))
     if path.is_dir():
-        found, tensors = published.read_folder(path, card["kind"], facts["options"])
+        found, tensors = read_folder(path, card["kind"], facts["options"])
         facts |= found
     else:
-        tensors = published.read_tensors(file)
+        tensors = read_tensors(file)
     try:
         network.build(facts, tensors)
     except ValueError as error:

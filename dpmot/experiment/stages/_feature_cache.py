@@ -13,12 +13,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dpmot import plugins, sealed
+from dpmot import plugins
 from dpmot.device import chosen
-from dpmot.experiment.records import atomic, digest, environment, file_digest
-from dpmot.experiment.sources import code_digest
-from dpmot.experiment.stages._session import Fault
 from dpmot.features import Features, NonFiniteFeatures
+from dpmot.runtime import seals
+from dpmot.runtime.closure import code_digest
+from dpmot.runtime.files import atomic
+from dpmot.runtime.fingerprint import digest, environment, file_digest
+from dpmot.runtime.session import Fault
 
 SLOW = ("inception", "clip", "dinov2", "resnet56", "vit")
 REPEATED = ("resnet56",)  # small vectors: those of every image fit into memory
@@ -75,16 +77,16 @@ class Extractors:
     def _kept(self, name: str, raw: torch.Tensor) -> Features:
         file = self.layout.features / f"{self._key(name, raw)}.safetensors"
         try:
-            tensors, _ = sealed.load(file, name=file.name)
+            tensors, _ = seals.load(file, name=file.name)
             features = Features(extractor=name, **{key: one.numpy() for key, one in tensors.items()})
             self._remember(name, raw, features)
             return features
-        except (FileNotFoundError, sealed.Damaged):
+        except (FileNotFoundError, seals.Damaged):
             features = self._extracted(name, raw)
         arrays = {"values": features.values, "probabilities": features.probabilities}
         kept = {key: torch.from_numpy(np.array(one)) for key, one in arrays.items() if one is not None}
         with atomic(file) as temporary:
-            sealed.save(temporary, kept, {}, name=file.name)
+            seals.save(temporary, kept, {}, name=file.name)
         return features
 
     def _key(self, name: str, raw: torch.Tensor) -> str:

@@ -14,10 +14,10 @@ from safetensors.torch import save_file
 
 from dpmot import plugins
 from dpmot._torchvision import make_importable
-from dpmot.diffusion import network, published
+from dpmot.diffusion import network, weights
 from dpmot.experiment.config import ConfigError, load, validate
 
-CARDS = published.cards()
+CARDS = weights.cards()
 
 
 @pytest.mark.parametrize("name", CARDS)
@@ -40,17 +40,17 @@ def test_an_architecture_that_is_not_here_is_named_and_only_that():
 
 def test_an_unknown_card_lists_those_that_exist():
     with pytest.raises(ValueError, match=r'No card "edm" in baselines/cards.yaml: found ddpm_cifar10, edm_cifar10'):
-        published.card("edm")
+        weights.card("edm")
 
 
 def test_another_hash_stops_and_names_the_file_and_both(tmp_path):
     file = tmp_path / "w.safetensors"
     file.write_bytes(b"weights")
     right = hashlib.sha256(b"weights").hexdigest()
-    published.verify(file, right.upper())
-    published.verify(file, None)
+    weights.verify(file, right.upper())
+    weights.verify(file, None)
     with pytest.raises(ValueError, match=rf"w.safetensors has sha256 {right}, its card says {'0' * 64}: download it"):
-        published.verify(file, "0" * 64)
+        weights.verify(file, "0" * 64)
 
 
 class Code:
@@ -70,7 +70,7 @@ def test_a_pickle_that_needs_code_is_refused_unread_with_what_to_run(tmp_path, s
     with pytest.raises(
         ValueError, match=rf"network.{suffix} .*is refused.*where you trust its code run: import pickle"
     ):
-        published.read_tensors(file)
+        weights.read_tensors(file)
     assert "code was run" not in capsys.readouterr().out
 
 
@@ -78,7 +78,7 @@ def test_a_pickle_that_needs_code_is_refused_unread_with_what_to_run(tmp_path, s
 def test_a_file_of_something_else_than_tensors_says_what_it_holds(tmp_path, content):
     torch.save(content, tmp_path / "c.pth")
     with pytest.raises(ValueError, match=r"must hold named tensors and nothing else, found (list|model, step|;)"):
-        published.read_tensors(tmp_path / "c.pth")
+        weights.read_tensors(tmp_path / "c.pth")
 
 
 def test_tensors_are_read_from_both_forms(tmp_path):
@@ -86,10 +86,10 @@ def test_tensors_are_read_from_both_forms(tmp_path):
     save_file(tensors, tmp_path / "t.safetensors")
     torch.save(tensors, tmp_path / "t.pt")
     for name in ("t.safetensors", "t.pt"):
-        assert torch.equal(published.read_tensors(tmp_path / name)["a"], tensors["a"])
+        assert torch.equal(weights.read_tensors(tmp_path / name)["a"], tensors["a"])
     (tmp_path / "bad.safetensors").write_bytes(b"not")
     with pytest.raises(ValueError, match=r"bad.safetensors is no safetensors file, or is damaged"):
-        published.read_tensors(tmp_path / "bad.safetensors")
+        weights.read_tensors(tmp_path / "bad.safetensors")
 
 
 @pytest.fixture
@@ -115,7 +115,7 @@ def folder(tmp_path):
 
 
 def denoiser_of(folder, kind, **options):
-    facts, tensors = published.read_folder(folder, kind, options)
+    facts, tensors = weights.read_folder(folder, kind, options)
     card = {"kind": kind, "options": options, "unet": {}, **facts}
     return network.NetworkDenoiser(network.parametrisation(card), network.build(card, tensors)), card, tensors
 
@@ -177,16 +177,16 @@ def change(path, **values):
 def test_a_folder_that_is_something_else_is_refused(folder):
     path, _ = folder
     with pytest.raises(ValueError, match="is read as kind ddpm or edm, not ncsnv2"):
-        published.read_folder(path, "ncsnv2", {})
+        weights.read_folder(path, "ncsnv2", {})
     change(path / "unet" / "config.json", out_channels=2)
     with pytest.raises(ValueError, match="1 channels in, 2 out: a learned variance is not read"):
-        published.read_folder(path, "ddpm", {})
+        weights.read_folder(path, "ddpm", {})
     change(path / "unet" / "config.json", _class_name="UNet2DConditionModel")
     with pytest.raises(ValueError, match=r"config.json describes a UNet2DConditionModel, only UNet2DModel is read"):
-        published.read_folder(path, "ddpm", {})
+        weights.read_folder(path, "ddpm", {})
     (path / "unet" / "config.json").write_text("{")
     with pytest.raises(ValueError, match=r"config.json is no JSON"):
-        published.read_folder(path, "ddpm", {})
+        weights.read_folder(path, "ddpm", {})
 
 
 @pytest.mark.parametrize(
@@ -206,18 +206,18 @@ def test_weights_that_are_not_the_architectures_are_refused(folder, damage, said
     save = save_file if suffix == "safetensors" else torch.save
     save(tensors, path / "unet" / f"diffusion_pytorch_model.{suffix}")
     with pytest.raises(ValueError, match=rf"model.{suffix} does not fit .*config.json: .*{said}"):
-        published.read_folder(path, "ddpm", {})
+        weights.read_folder(path, "ddpm", {})
 
 
 def test_damaged_weights_and_code_in_a_folder_are_refused(folder, capsys):
     place = folder[0] / "unet"
     (place / "diffusion_pytorch_model.safetensors").write_bytes(b"not")
     with pytest.raises(ValueError, match=r"safetensors is no safetensors file, or is damaged"):
-        published.read_folder(place, "ddpm", {})
+        weights.read_folder(place, "ddpm", {})
     (place / "diffusion_pytorch_model.safetensors").unlink()
     torch.save({"conv_in.weight": Code()}, place / "diffusion_pytorch_model.bin")
     with pytest.raises(ValueError, match=r"model.bin cannot be read without running code, and is refused"):
-        published.read_folder(place, "ddpm", {})
+        weights.read_folder(place, "ddpm", {})
     assert "code was run" not in capsys.readouterr().out
 
 
@@ -236,23 +236,23 @@ def test_a_config_that_says_too_little_or_nothing_readable_is_refused(folder):
     config = path / "unet" / "config.json"
     change(config, time_embedding_type="fourier")
     with pytest.raises(ValueError, match="time_embedding_type fourier: only positional is read"):
-        published.read_folder(path, "edm", {})
+        weights.read_folder(path, "edm", {})
     change(config, time_embedding_type="positional", down_block_types=["NoBlock", "DownBlock2D"])
     with pytest.raises(ValueError, match=r"model.safetensors does not fit .*config.json: NoBlock"):
-        published.read_folder(path, "edm", {})
+        weights.read_folder(path, "edm", {})
     change(config, in_channels=None)
     with pytest.raises(ValueError, match=r"config.json does not say in_channels: add what"):
-        published.read_folder(path, "edm", {})
+        weights.read_folder(path, "edm", {})
     config.write_text("[]")
     with pytest.raises(ValueError, match=r"config.json must hold one JSON object, found list"):
-        published.read_folder(path, "edm", {})
+        weights.read_folder(path, "edm", {})
 
 
 @pytest.mark.parametrize("content", [b"", b"<html>not found</html>", b"PK\x03\x04 cut off"])
 def test_a_broken_download_is_called_that_and_no_advice_to_unpickle_it_is_given(tmp_path, content):
     (tmp_path / "w.pt").write_bytes(content)
     with pytest.raises(ValueError, match=r"w.pt is (no file of torch.save|damaged) .*: download it again"):
-        published.read_tensors(tmp_path / "w.pt")
+        weights.read_tensors(tmp_path / "w.pt")
 
 
 def test_a_damaged_archive_never_escapes_as_another_error(tmp_path):
@@ -263,7 +263,7 @@ def test_a_damaged_archive_never_escapes_as_another_error(tmp_path):
         flipped[draw.randrange(2, len(whole))] ^= 1 << draw.randrange(8)
         (tmp_path / "w.pt").write_bytes(flipped[: draw.choice([len(whole), draw.randrange(2, len(whole))])])
         try:
-            published.read_tensors(tmp_path / "w.pt")
+            weights.read_tensors(tmp_path / "w.pt")
         except ValueError as error:
             assert "w.pt" in str(error)
 
@@ -272,16 +272,16 @@ def test_a_scheduler_that_contradicts_the_options_is_said(folder):
     path, _ = folder
     (path / "scheduler").mkdir()
     (path / "scheduler" / "scheduler_config.json").write_text(json.dumps({"beta_end": 0.02, "beta_schedule": "linear"}))
-    published.read_folder(path, "ddpm", {})
+    weights.read_folder(path, "ddpm", {})
     change(path / "scheduler" / "scheduler_config.json", prediction_type="v_prediction")
     with pytest.raises(ValueError, match="prediction_type is v_prediction, the network's options say epsilon"):
-        published.read_folder(path, "ddpm", {})
+        weights.read_folder(path, "ddpm", {})
 
 
 def test_without_diffusers_the_extra_is_named(folder, monkeypatch):
     monkeypatch.setitem(sys.modules, "diffusers", None)
     with pytest.raises(ValueError, match=r"needs diffusers: pip install -e '.\[diffusers\]'"):
-        published.read_folder(folder[0], "ddpm", {})
+        weights.read_folder(folder[0], "ddpm", {})
 
 
 def config_with(**networks):

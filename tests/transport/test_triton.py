@@ -10,14 +10,14 @@ import pytest
 import torch
 
 from dpmot.transport import SemiDiscreteProblem
-from dpmot.transport.kernel import tally
 from dpmot.transport.noise import KINDS
+from dpmot.transport.tally import tally
 
 pytest.importorskip("triton", reason="triton is not installed: pip install triton")
 if os.environ.get("TRITON_INTERPRET") != "1" and not torch.cuda.is_available():
     pytest.skip("there is no GPU: TRITON_INTERPRET=1 runs the kernel on the processor", allow_module_level=True)
 
-from dpmot.transport import leaders as gpu
+from dpmot.transport import _triton as gpu
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 

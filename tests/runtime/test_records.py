@@ -8,7 +8,10 @@ import time
 
 import pytest
 
-from dpmot.experiment.records import ResumePoint, Stopwatch, atomic, digest, read_json, write_json
+from dpmot.runtime.files import atomic, read_json, write_json
+from dpmot.runtime.fingerprint import digest
+from dpmot.runtime.resume import ResumePoint
+from dpmot.runtime.stopwatch import Stopwatch
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_temporary(tmp_path):
@@ -25,7 +28,7 @@ def test_a_process_killed_while_writing_leaves_the_old_file(tmp_path):
     path = tmp_path / "a.json"
     write_json(path, {"x": 1})
     code = (
-        "import os, pathlib, sys\nfrom dpmot.experiment.records import atomic\n"
+        "import os, pathlib, sys\nfrom dpmot.runtime.files import atomic\n"
         "with atomic(pathlib.Path(sys.argv[1])) as temporary:\n    temporary.write_text('half')\n"
         "    os.kill(os.getpid(), 9)\n"
     )

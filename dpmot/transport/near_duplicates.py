@@ -23,8 +23,8 @@ from dpmot.seeds import generator
 from dpmot.transport.atoms import blocks, rows
 from dpmot.transport.closed_form import closed_form_start, newton_scale, normal_density
 from dpmot.transport.curvature import Curvature, astray, excess
-from dpmot.transport.kernel import Tally
 from dpmot.transport.problem import SemiDiscreteProblem
+from dpmot.transport.tally import Tally
 
 NEAR = 0.25  # atoms of one group lie within NEAR * (median of tau) of each other, linked by single linkage
 PAIRS = 200  # mean neighbours of an atom along the principal directions

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from dpmot.experiment.jobs import Layout
-from dpmot.experiment.stages import _features
-from dpmot.experiment.stages._features import Extractors
+from dpmot.experiment.stages import _feature_cache
+from dpmot.experiment.stages._feature_cache import Extractors
 from dpmot.features import Features
 
 IMAGES = torch.arange(4 * 64, dtype=torch.uint8).reshape(4, 1, 8, 8)
@@ -26,9 +26,9 @@ def extract(tmp_path, monkeypatch):
         return Features(values=raw.flatten(1).double().numpy(), extractor="inception", probabilities=p)
 
     module = SimpleNamespace(extract=extractor, resolve_weights=lambda weights, download: weights)
-    find = _features.plugins.find
+    find = _feature_cache.plugins.find
     monkeypatch.setattr(
-        _features.plugins, "find", lambda kind, name: module if name == "inception" else find(kind, name)
+        _feature_cache.plugins, "find", lambda kind, name: module if name == "inception" else find(kind, name)
     )
     job = {
         "extractors": ["pixels", "inception"],
@@ -54,7 +54,7 @@ def test_the_same_images_are_extracted_once_and_come_back_the_same(extract):
 def resnet56(tmp_path, monkeypatch):
     """The real ResNet-56 with weights drawn at random, which counts the images it is asked for."""
     torch.manual_seed(0)
-    module = _features.plugins.find("features", "resnet56")
+    module = _feature_cache.plugins.find("features", "resnet56")
     file, asked, extract = tmp_path / "drawn.pt", [], module.extract
     torch.save(module.ResNet56().state_dict(), file)
     monkeypatch.setattr(module, "published", lambda root: file)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dpmot.statistics import gate, jackknife
+from dpmot.statistics import equivalence, jackknife
 
 DRAW = np.random.default_rng(0)
 N, REALISATIONS = 200, 2000
@@ -20,8 +20,8 @@ def change(shift, margin, *, common):
     groups = jackknife.groups(N)
     if common:
         parts = tuple(jackknife.leave_out_of_means(x, groups) for x in (one, two))
-        return gate.paired((one.mean(), two.mean()), parts, margin=margin, debias=False)
-    return gate.unpaired(jackknife.mean_interval(one), jackknife.mean_interval(two), margin=margin)
+        return equivalence.paired((one.mean(), two.mean()), parts, margin=margin, debias=False)
+    return equivalence.unpaired(jackknife.mean_interval(one), jackknife.mean_interval(two), margin=margin)
 
 
 @pytest.mark.parametrize("common", [True, False])
@@ -45,9 +45,15 @@ def test_equivalence_is_shown_within_the_margin_only():
 def test_without_noise_the_values_decide():
     same = jackknife.Estimate(1.0, 1.0, 1.0)
     off = jackknife.Estimate(0.98, 0.98, 0.98)
-    assert (gate.unpaired(off, same, margin=0.01).p_beyond, gate.unpaired(off, same, margin=0.03).p_beyond) == (0, 1)
-    assert (gate.unpaired(off, same, margin=0.01).p_within, gate.unpaired(off, same, margin=0.03).p_within) == (1, 0)
-    found = gate.unpaired(off, same, margin=0.01)
+    assert (
+        equivalence.unpaired(off, same, margin=0.01).p_beyond,
+        equivalence.unpaired(off, same, margin=0.03).p_beyond,
+    ) == (0, 1)
+    assert (
+        equivalence.unpaired(off, same, margin=0.01).p_within,
+        equivalence.unpaired(off, same, margin=0.03).p_within,
+    ) == (1, 0)
+    found = equivalence.unpaired(off, same, margin=0.01)
     assert found.difference == found.low == found.high == pytest.approx(-0.02)
     with pytest.raises(ValueError, match="A margin is not negative, got -1"):
-        gate.unpaired(off, same, margin=-1)
+        equivalence.unpaired(off, same, margin=-1)

@@ -10,7 +10,7 @@ from dpmot.data import stand_in
 from dpmot.diffusion import network
 from dpmot.experiment import grid, jobs
 from dpmot.experiment.config import ConfigError, load, missing_data, missing_weights, validate
-from dpmot.experiment.scale import patch
+from dpmot.experiment.smoke import patch
 from dpmot.experiment.stages import prepare
 from dpmot.plugins import ROOT
 
@@ -310,7 +310,7 @@ def test_the_prepared_stand_ins_carry_their_note(tmp_path):
     config = planned("mnist", "scale=smoke")
     layout = jobs.Layout(tmp_path)
     prepare.run(jobs.prepare(config), layout)
-    from dpmot.experiment.stages._session import read_data
+    from dpmot.experiment.stages._prepared import read_data
 
     parts, _, facts = read_data(layout.data)
     assert facts["note"] == f"{prepare.NO_NUMBER}; in the place of mnist: {stand_in.NOTE}"  # captions print it

@@ -150,7 +150,7 @@ def _meet_fused(
     rows: Rows, run: list[list[Race]], *, y: Tensor, i: int, heights: list[Tensor], scratch: Scratch
 ) -> None:
     """The same by one kernel; TF32 where atoms are rounded already."""
-    from dpmot.transport.leaders import leaders
+    from dpmot.transport._triton import leaders
 
     mixing, factor = rows.factors(y, scratch)
     for h, pair in zip(heights, run, strict=True):

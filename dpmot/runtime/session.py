@@ -1,4 +1,4 @@
-"""What every stage shares: threads, timings, the prepared data, and a resume point bound to config, code and inputs."""
+"""A running stage: its threads, its timings, and a resume point that is bound to config, code and inputs."""
 
 import json
 import os
@@ -10,20 +10,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from dpmot import images as pixels
-from dpmot import sealed
 from dpmot.device import keep_freed_memory
-from dpmot.experiment.records import (
-    ResumePoint,
-    Stopwatch,
-    atomic,
-    digest,
-    environment,
-    file_digest,
-    read_json,
-    write_json,
-)
-from dpmot.experiment.sources import code_digest
+from dpmot.runtime import seals
+from dpmot.runtime.closure import code_digest
+from dpmot.runtime.files import atomic, read_json, write_json
+from dpmot.runtime.fingerprint import digest, environment, file_digest
+from dpmot.runtime.resume import ResumePoint
+from dpmot.runtime.stopwatch import Stopwatch
 
 SPENT = ".spent"  # seconds of the parts of an interrupted job; no piece has such a name
 
@@ -76,7 +69,7 @@ class Session:
     def save(self, path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
         """Write a safetensors file whole or not at all."""
         with self.watch.io(), atomic(path) as temporary:
-            sealed.save(temporary, tensors, metadata, name=path.name)
+            seals.save(temporary, tensors, metadata, name=path.name)
 
     def keep(self, name: str, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
         """Put a piece under the resume point; the one before it stays until the next."""
@@ -91,10 +84,10 @@ class Session:
         path = self.resume.path(f"{name}.safetensors")
         for one in (path, _previous(path)):
             try:
-                return sealed.load(one, name=path.name)
+                return seals.load(one, name=path.name)
             except FileNotFoundError:
                 continue
-            except sealed.Damaged as error:
+            except seals.Damaged as error:
                 print(f"resume: {error}; going back", flush=True)
                 one.unlink()  # lest it replace the whole one before it
         return None
@@ -128,7 +121,7 @@ class Session:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Training state in one safetensors file; see :class:`dpmot.sealed.Checkpoint`."""
+    """Training state in one safetensors file; see :class:`dpmot.runtime.seals.Checkpoint`."""
 
     session: Session
     name: str
@@ -149,59 +142,3 @@ class Checkpoint:
 
 def _previous(path: Path) -> Path:
     return path.with_name(f"{path.name}.1")
-
-
-def read(path: Path) -> tuple[dict[str, Tensor], dict]:
-    """Tensors and facts of a file that a stage has written.
-
-    Raises:
-        FileNotFoundError, Damaged: see :func:`dpmot.sealed.load`.
-    """
-    tensors, texts = sealed.load(path, name=path.name)
-    return tensors, json.loads(texts.get("facts", "{}"))
-
-
-@dataclass(frozen=True)
-class Part:
-    """One split of the prepared data.
-
-    Attributes:
-        raw: as stored: uint8 (n, C, H, W), or float32 points (n, d).
-        labels: (n,) int64.
-    """
-
-    raw: Tensor
-    labels: Tensor
-
-    @property
-    def floats(self) -> Tensor:
-        """In the units of networks and samplers: [-1, 1] for images."""
-        return decode(self.raw)
-
-    def first(self, number: int | None) -> Tensor:
-        """The first so many as stored, all for None.
-
-        Raises:
-            ValueError: there are fewer.
-        """
-        if number is not None and number > len(self.raw):
-            raise ValueError(f"num_atoms = {number}, but the split holds {len(self.raw)} images; give at most that")
-        return self.raw[:number]
-
-
-def decode(raw: Tensor) -> Tensor:
-    """Stored images or points as floats; points are left as they are."""
-    return pixels.to_float(raw) if raw.dtype == torch.uint8 else raw
-
-
-def encode(x: Tensor, like: Tensor) -> Tensor:
-    """Floats as they are stored: rounded to uint8 where the data are images."""
-    return pixels.to_uint8(x) if like.dtype == torch.uint8 else x.to(like.dtype)
-
-
-def read_data(path: Path) -> tuple[dict[str, Part], dict[str, Tensor], dict]:
-    """The prepared data: parts A, B, C; the mixture's tensors where the data are one; facts."""
-    tensors, facts = read(path)
-    parts = {name: Part(tensors[f"{name}/images"], tensors[f"{name}/labels"]) for name in "ABC"}
-    mixture = {name.removeprefix("mixture/"): t for name, t in tensors.items() if name.startswith("mixture/")}
-    return parts, mixture, facts

@@ -1,11 +1,11 @@
 """The import closure decides what re-runs: it must reach everything a stage uses and nothing else."""
 
-from dpmot.experiment import sources
 from dpmot.plugins import ROOT
+from dpmot.runtime import closure
 
 
 def _names(*modules: str) -> set[str]:
-    return {path.relative_to(ROOT).as_posix() for path in sources.closure(modules)}
+    return {path.relative_to(ROOT).as_posix() for path in closure.closure(modules)}
 
 
 def test_a_sampler_depends_on_the_noise_levels_and_not_on_metrics():
@@ -32,7 +32,7 @@ def test_the_code_digest_changes_with_one_byte_of_an_imported_file(tmp_path, mon
     (package / "__init__.py").write_text("")
     (package / "a.py").write_text("from dpmot import b\n")
     (package / "b.py").write_text("x = 1\n")
-    monkeypatch.setattr(sources, "ROOT", tmp_path)
-    before = sources.code_digest(["dpmot.a"])
+    monkeypatch.setattr(closure, "ROOT", tmp_path)
+    before = closure.code_digest(["dpmot.a"])
     (package / "b.py").write_text("x = 2\n")
-    assert sources.code_digest(["dpmot.a"]) != before
+    assert closure.code_digest(["dpmot.a"]) != before

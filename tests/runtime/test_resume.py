@@ -1,6 +1,6 @@
 """A resume point without its manifest is nobody's."""
 
-from dpmot.experiment.records import MANIFEST, ResumePoint
+from dpmot.runtime.resume import MANIFEST, ResumePoint
 
 
 def test_pieces_whose_manifest_is_gone_are_not_adopted(tmp_path):

@@ -5,7 +5,7 @@ kernel multiplies, adds the heights, and keeps the best of z and of its mirror i
 from cuBLAS, where the many operations of a score hide its way through memory; the kernel reads it once for both signs.
 Atoms are divided among several programs, whose winners meet at the end; ties go to the lowest index.
 
-Needs triton, which torch for CUDA brings along. Without it, and on a processor, :mod:`dpmot.transport.kernel` does the
+Needs triton, which torch for CUDA brings along. Without it, and on a processor, :mod:`dpmot.transport.tally` does the
 same by blocked torch products: the same cells, but for draws that round across a wall.
 """
 
