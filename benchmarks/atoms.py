@@ -1,12 +1,12 @@
 """Atoms as recipes: bytes stored, the same bits everywhere, memory and time of a fit and of a map.
 
-stored   bytes of the recipe and of solved heights over those of the uint8 images.
-bits     SHA-256 of all atoms from three processes: two sizes of blocks, one and two threads.
-speed    normals a second of the recipe's generator, and of reading a recipe's rows.
-held     CIFAR-10, all training images, sqrt(abar) x0 + sqrt(1 - abar) eps: a fit with its certificate, atoms held as
-         floats as far as the default memory goes; seconds, and peak memory of the whole process.
-streamed the same with no atom held: computed anew in every pass.
-mapped   synthetic images on disk: the cells of a few noises under zero heights; seconds and peak memory.
+stored     bytes of the recipe and of solved heights over those of the uint8 images.
+bits       SHA-256 of all atoms from three processes: two sizes of blocks, one and two threads.
+speed      normals a second of the recipe's generator, and of reading a recipe's rows.
+in_memory  CIFAR-10, all training images, sqrt(abar) x0 + sqrt(1 - abar) eps: a fit with its certificate, atoms kept as
+           floats as far as the default memory goes; seconds, and peak memory of the whole process.
+streamed   the same with no atom in memory: computed anew in every pass.
+mapped     synthetic images on disk: the cells of a few noises under zero heights; seconds and peak memory.
 
 Each part runs in its own process; its peak is the kernel's high-water mark (Linux), Python and torch included.
 
@@ -17,9 +17,11 @@ example: DPMOT_DATA=data python -m benchmarks.atoms
 import argparse
 import multiprocessing
 import time
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import torch
@@ -43,10 +45,10 @@ def recipe(images: np.ndarray | MappedImages, abar: float) -> NoisyImages:
 def digest(path: Path, options: argparse.Namespace, size: int, threads: int) -> str:
     """SHA-256 of all atoms, read in blocks of a size."""
     torch.set_num_threads(threads)
-    found = sha256()
+    bits = sha256()
     for _, _, y in blocks(recipe(np.load(path), options.abar), size):
-        found.update(y.numpy())
-    return found.hexdigest()
+        bits.update(y.numpy().tobytes())
+    return bits.hexdigest()
 
 
 def fit(path: Path, options: argparse.Namespace, memory: int) -> str:
@@ -89,7 +91,7 @@ def speed(options: argparse.Namespace) -> str:
     return f"rows of a recipe: {', '.join(told)} threads"
 
 
-def apart(function, *arguments) -> tuple[object, int]:
+def apart(function: Callable[..., Any], *arguments: object) -> tuple[Any, int]:
     """The result in a process of its own, and its peak memory in MiB."""
     context = multiprocessing.get_context("spawn")
     queue = context.Queue()
@@ -99,9 +101,9 @@ def apart(function, *arguments) -> tuple[object, int]:
         time.sleep(0.05)
     if queue.empty():
         raise SystemExit(f"atoms: {function.__name__} ended without a result, status {child.exitcode}")
-    found = queue.get()
+    result = queue.get()
     child.join()
-    return found
+    return result
 
 
 def _told(queue, function, *arguments) -> None:
@@ -141,7 +143,7 @@ def stored(path: Path, folder: Path) -> str:
 def main() -> None:
     """Print the parts."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    names = ("stored", "bits", "speed", "held", "streamed", "mapped")
+    names = ("stored", "bits", "speed", "in_memory", "streamed", "mapped")
     parser.add_argument("--parts", nargs="+", choices=names, default=list(names))
     parser.add_argument("--abar", type=float, default=0.9)
     parser.add_argument("--chi2", type=float, default=0.05)
@@ -173,10 +175,10 @@ def report(part: str, path: Path, folder: Path, options: argparse.Namespace) -> 
     if part == "speed":
         return apart(speed, options)[0]
     if part == "bits":
-        found = [apart(digest, path, options, size, threads)[0] for size, threads in SIZES]
-        if len(set(found)) > 1:
-            raise SystemExit(f"atoms: three processes gave other bits: {found}")
-        return f"three processes, blocks of {SIZES[0][0]} and {SIZES[1][0]}: {found[0][:16]} each time"
+        digests = [apart(digest, path, options, size, threads)[0] for size, threads in SIZES]
+        if len(set(digests)) > 1:
+            raise SystemExit(f"atoms: three processes gave other bits: {digests}")
+        return f"three processes, blocks of {SIZES[0][0]} and {SIZES[1][0]}: {digests[0][:16]} each time"
     if part == "mapped":
         large = folder / "mapped.npy"
         written(large, options.images, options.side)

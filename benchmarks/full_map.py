@@ -49,7 +49,7 @@ def fit(atoms: Tensor, options: argparse.Namespace) -> None:
                 f"  {spent + saved - began:.0f} s: {seen['noises'] / len(atoms):.1f} N noises, chi2 {seen['chi2']:.3f}"
             )
 
-    problem = SemiDiscreteProblem(atoms, source=options.source)
+    problem = SemiDiscreteProblem(atoms, source_measure=options.source)
     solution = SemiDiscreteSolver(chi2=options.chi2)(problem, seed=0, callback=watch, resume=before)
     look = solution.certificate
     print(f"converged {solution.converged}{f': {solution.reason}' if solution.reason else ''}")

@@ -8,7 +8,7 @@ False alarms: a pool of samples from other seeds is drawn once; each honest run 
 a run, and compared with the reference from the intervals.
 
 example: python -m benchmarks.gate_power
-         python -m benchmarks.gate_power --bugs truncation nfe_miscounted --redraws 0     # the short form of CI
+         python -m benchmarks.gate_power --bugs truncation nfe_miscounted --redraws 0 --reference results/gate   # CI
 """
 
 import argparse
@@ -20,6 +20,7 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import replace
 from functools import partial
 from io import StringIO
 from multiprocessing import get_context
@@ -33,8 +34,11 @@ from tqdm import tqdm
 from dpmot import plugins, seeds
 from dpmot.diffusion import network
 from dpmot.diffusion.denoiser import CountingDenoiser
-from dpmot.experiment import grid, jobs
+from dpmot.experiment import grid
 from dpmot.experiment.config import load
+from dpmot.experiment.jobs import STAGES, Job, Jobs
+from dpmot.experiment.layout import Layout
+from dpmot.experiment.plan import Classifier
 from dpmot.experiment.stages import measure, sample, train
 from dpmot.experiment.stages._estimates import NUM_GROUPS
 from dpmot.experiment.stages._estimates import measure as measured
@@ -58,14 +62,14 @@ def grid_off_by_one() -> None:
     original = grid.sigmas
 
     def late(chain, cell):
-        return original(chain, {**cell, "steps": cell["steps"] + 1})[1:]
+        return original(chain, replace(cell, steps=cell.steps + 1))[1:]
 
     grid.sigmas = lambda chain, cell: (original if chain.step_counts else late)(chain, cell)
 
 
 def missing_final_step() -> None:
     """The last step, from sigma_min to 0, is left out: the last call of the network hands back its input."""
-    original = sample.Method._sample
+    original = sample.LoadedMethod._sample
 
     class Unfinished:
         def __init__(self, denoiser, last):
@@ -80,7 +84,7 @@ def missing_final_step() -> None:
         last = float(grid.sigmas(self.network.chain, cell)[-2]) * (1 + 1e-9)
         return original(self, Unfinished(denoiser, last), x, cell, rows)
 
-    sample.Method._sample = unfinished
+    sample.LoadedMethod._sample = unfinished
 
 
 def _encoded(function: Callable) -> None:
@@ -110,7 +114,7 @@ def wrong_layer() -> None:
 
 def duplicates() -> None:
     """Two samples in a hundred are copies of others."""
-    original = sample.Method.draw
+    original = sample.LoadedMethod.draw
 
     def repeated(self, cell):
         drawn, counted = original(self, cell)
@@ -120,7 +124,7 @@ def duplicates() -> None:
                 drawn[name][n - n // 50 :] = drawn[name][: n // 50].clone()
         return drawn, counted
 
-    sample.Method.draw = repeated
+    sample.LoadedMethod.draw = repeated
 
 
 def heights_zero() -> None:
@@ -136,8 +140,13 @@ def heights_zero() -> None:
 
 def uniform_source() -> None:
     """The map for a normal source is fed U[0, 1)."""
-    original = transport.prior_noise
-    transport.prior_noise = lambda rows, shape, *, source: original(rows, shape, source="uniform")
+    original = transport.Start.__init__
+
+    def fed_uniform(self, setting, **options):
+        original(self, setting, **options)
+        self.source_measure = "uniform"
+
+    transport.Start.__init__ = fed_uniform
 
 
 def ddim_noise() -> None:
@@ -183,44 +192,43 @@ BUGS = {
 NO_AVERAGE = "no_average"  # last weights instead of their average; it trains its own reference, in a minute or two
 
 
-def run_stage(job: dict, layout: jobs.Layout) -> None:
+def run_stage(job: Job, layout: Layout) -> None:
     """Run one job in this process, in silence."""
     with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
-        importlib.import_module(f"{jobs.STAGES}.{job['stage']}").run(job, layout)
+        importlib.import_module(f"{STAGES}.{job.stage}").run(job, layout)
 
 
-def finish(config: dict, layout: jobs.Layout) -> None:
+def finish(jobs: Jobs) -> None:
     """Sample every method and measure."""
-    jobs.record(config, layout)
-    for name in config["methods"]:
-        run_stage(jobs.sample(config, name), layout)
-    run_stage(jobs.measure(config), layout)
+    jobs.record()
+    for name in jobs.experiment.methods:
+        run_stage(jobs.sample(name), jobs.layout)
+    run_stage(jobs.measure(), jobs.layout)
 
 
-def reference_run(folder: Path) -> jobs.Layout:
+def reference_run(folder: Path) -> None:
     """The honest run: everything of config/gate.yaml but its tables."""
-    config, layout = load([CONFIG]), jobs.Layout(folder)
-    for job in jobs.compute(config):
-        if job["stage"] != "sample":
-            run_stage(job, layout)
-    finish(config, layout)
-    return layout
+    jobs = Jobs(load([CONFIG]), Layout(folder))
+    for job in jobs.compute():
+        if job.stage != "sample":
+            run_stage(job, jobs.layout)
+    finish(jobs)
 
 
 def candidate_run(reference: Path, folder: Path, bug: str) -> Path:
     """The same with a bug, in a process of its own; its fingerprint is made to differ."""
-    config, layout = load([CONFIG]), jobs.Layout(folder)
+    jobs = Jobs(load([CONFIG]), Layout(folder))
     folder.mkdir(parents=True)
     for name in SHARED:
         (shutil.copytree if (reference / name).is_dir() else shutil.copy2)(reference / name, folder / name)
     if bug == NO_AVERAGE:
-        shutil.copy2(reference / "last.safetensors", layout.network("edm"))
+        shutil.copy2(reference / "last.safetensors", jobs.layout.network("edm"))
     else:
         {**BUGS, "no_bug": no_bug}[bug]()
     if bug == "other_labels":
-        config["classifier"] = {}
-        run_stage(jobs.classify(config), layout)
-    finish(config, layout)
+        jobs = Jobs(jobs.experiment.but(classifier=Classifier()), jobs.layout)
+        run_stage(jobs.classify(), jobs.layout)
+    finish(jobs)
     metrics = pd.read_csv(folder / "metrics.csv", dtype=str, keep_default_na=False).assign(fingerprint=f"bug: {bug}")
     metrics.to_csv(folder / "metrics.csv", index=False)
     return folder
@@ -228,7 +236,7 @@ def candidate_run(reference: Path, folder: Path, bug: str) -> Path:
 
 def averaged_reference(reference: Path, folder: Path) -> Path:
     """A reference whose EDM network is trained here, with its last weights beside it."""
-    config, layout = load([CONFIG]), jobs.Layout(folder)
+    jobs = Jobs(load([CONFIG]), Layout(folder))
     shutil.copytree(reference, folder, ignore=shutil.ignore_patterns("samples", "*.csv", ".resume"))
     original = train.fit
 
@@ -239,10 +247,10 @@ def averaged_reference(reference: Path, folder: Path) -> Path:
 
     train.fit = fit
     digits = load([str(plugins.ROOT / "config" / "digits.yaml")])
-    run_stage(jobs.train(digits, "edm"), layout)
+    run_stage(Jobs(digits, jobs.layout).train("edm"), jobs.layout)
     train.fit = original
-    network.save(folder / "last.safetensors", network.load(layout.network("edm")).card, {None: fit.last})
-    finish(config, layout)
+    network.save(folder / "last.safetensors", network.load(jobs.layout.network("edm")).card, {None: fit.last})
+    finish(jobs)
     return folder
 
 
@@ -261,25 +269,31 @@ def verdict(reference: Path, folder: Path, bug: str) -> tuple[str, str]:
 class Pool:
     """Samples of every cell from seeds that the reference does not use, with their features."""
 
-    def __init__(self, layout: jobs.Layout, size: int) -> None:
-        self.config, self.layout = load([CONFIG]), layout
+    def __init__(self, layout: Layout, size: int) -> None:
+        self.experiment, self.layout = load([CONFIG]), layout
         self.parts, mixture, _ = read_data(layout.data)
-        self.extract = Extractors(jobs.measure(self.config), layout, mixture)
+        job = Jobs(self.experiment, layout).measure()
+        extractors = measure._extractors(job.task, layout, mixture)
+        self.extract = Extractors(extractors, layout.features, threads=job.threads, device=job.device)
         train_, test = (self.extract(self.parts[p].raw, labels=self.parts[p].labels.numpy()) for p in "AC")
         self.references = {name: {"train": train_[name], "test": test[name]} for name in train_}
         self.size, self.cells = size, []
 
     def draw(self, name: str) -> list[tuple[dict, dict]]:
         """(cell, features) of one method."""
-        job = jobs.sample({**self.config, "sample_seeds": [1], "num_samples": self.size}, name)
-        method, found = sample.Method.load(job, self.layout), []
-        for cell in job["cells"]:
+        method_with_seed = self.experiment.methods[name].but(sample_seeds=(1,))
+        few = self.experiment.but(methods={name: method_with_seed}, num_samples=self.size)
+        job = Jobs(few, self.layout).sample(name)
+        method, found = sample.LoadedMethod.load(job, self.layout), []
+        for cell in job.task.cells:
             drawn, counted = method.draw(cell)
             source = drawn.get("source")
             features = self.extract(drawn["images"], source=None if source is None else source.numpy())
-            described = {key: job[key] for key in ("network", "start", "sampler")} | {"method": name}
-            described |= {key: self.config[key] for key in ("dataset", "training_seed")}
-            levels = {key: cell[key] for key in ("nfe_budget", "sigma_start", "sigma_atoms")}
+            described = {key: getattr(job.task.method, key) for key in ("network", "start", "sampler")} | {
+                "method": name
+            }
+            described |= {key: getattr(self.experiment, key) for key in ("dataset", "training_seed")}
+            levels = {key: getattr(cell, key) for key in ("nfe_budget", "sigma_start", "sigma_atoms")}
             found.append(({**described, **levels, "nfe_counted": counted}, features))
         return found
 
@@ -307,7 +321,7 @@ def redrawn(pool: Pool, reference: Run, n: int, k: int) -> Counter:
 _SHARED: dict = {}
 
 
-def _share(layout: jobs.Layout, pool_cells: list, size: int, reference: Path) -> None:
+def _share(layout: Layout, pool_cells: list, size: int, reference: Path) -> None:
     pool = Pool(layout, size)
     pool.cells = pool_cells
     _SHARED.update(pool=pool, reference=Run.read(reference))
@@ -325,10 +339,11 @@ def main() -> None:
     parser.add_argument("--redraws", type=int, default=300)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--folder", type=Path, help="keep the runs here (default: a folder that is removed)")
+    parser.add_argument("--reference", type=Path, help="the honest run, as `make gate` leaves it (default: run here)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary)
-        reference = folder / "reference"
+        reference = options.reference or folder / "reference"
         if not (reference / "metrics.csv").exists():
             reference_run(reference)
         missed = (bugs(folder, reference, options) if options.bugs else 0) + honest(reference, options)
@@ -359,10 +374,10 @@ def honest(reference: Path, options: argparse.Namespace) -> int:
     """The false alarms; returns 1 where they are more than one in a hundred."""
     if not options.redraws:
         return 0
-    layout, config = jobs.Layout(reference), load([CONFIG])
-    n = config["num_samples"]
+    layout, experiment = Layout(reference), load([CONFIG])
+    n = experiment.num_samples
     pool = Pool(layout, POOL * n)
-    for name in tqdm(config["methods"], desc="pool", mininterval=5):
+    for name in tqdm(experiment.methods, desc="pool", mininterval=5):
         pool.cells += pool.draw(name)
     alarms, seen = 0, Counter()
     shared = (layout, pool.cells, pool.size, reference)

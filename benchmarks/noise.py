@@ -2,7 +2,7 @@
 
 All kinds take turns on the same problem in one process. `rate` is rows times atoms per second of a look (noise,
 products, argmax, counts); "gemm" is the plain product with a row maximum alone, without drawing or counting.
-`inflation` is I, the variance of the masses over that of independent rows, from pairs of rows inside blocks and across
+`inflation` is I, the variance of the masses over that of independent rows, from pairs of rows inside bundles and across
 them; `adjusted` is rate / I. Where the processor multiplies bfloat16 fast, recycled rows are timed in it too, as in a
 fit ("recycled, rounded"). `bias` is the squared bias of the masses in chi2 against plain noise, an inner product of
 deviations in two independent pairs of looks, so unbiased itself; `bias_error` is its standard error.

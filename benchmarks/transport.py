@@ -43,6 +43,7 @@ from dpmot.plugins import find
 from dpmot.seeds import generator
 from dpmot.transport import SemiDiscreteProblem, SemiDiscreteSolver, certify
 from dpmot.transport.near_duplicates import near_duplicates
+from dpmot.transport.solver import Report
 
 TARGETS = (0.05, 0.01, 0.005)
 CASES = (
@@ -117,8 +118,9 @@ def _watched(atoms: Tensor, targets: list[float], cap: float, method: str, seed:
     problem = SemiDiscreteProblem(atoms)
     before = time.perf_counter() - started
 
-    def watch(seen: dict) -> None:
-        trail.append(Snapshot(before + seen["seconds"], seen["noises"], seen["heights"]))
+    def watch(seen: Report) -> None:
+        if seen["heights"] is not None:
+            trail.append(Snapshot(before + seen["seconds"], seen["noises"], seen["heights"]))
         if seen["seconds"] > cap:
             raise _Enough
 
@@ -245,7 +247,7 @@ def measure(case: str, name: str, options: argparse.Namespace) -> list[dict]:
     targets = list(TARGETS[:1] if len(atoms) > MANY else options.targets)
     about = {"case": case, "atoms": len(atoms), "dim": atoms.shape[1], "solver": name, "threads": options.threads}
     about["products"] = "bfloat16" if name == "ours" and near_duplicates(problem).rounds else "float32"
-    about |= {"settings": SOLVERS[name].__doc__.splitlines()[0].split(";")[0].rstrip("."), "cap": options.cap}
+    about |= {"settings": str(SOLVERS[name].__doc__).splitlines()[0].split(";")[0].rstrip("."), "cap": options.cap}
     fits, tried = [], []
     for seed in range(options.repeats if name == "ours" else 1):
         trail: list[Snapshot] = []
@@ -277,8 +279,9 @@ def measure(case: str, name: str, options: argparse.Namespace) -> list[dict]:
                 k = next((k for k in range(len(trail)) if judge(k) <= target), None)
             else:
                 k = first_below(judge, len(trail), target)
-            hits.append(None if k is None else (trail[k].seconds, trail[k].noises / len(atoms), judge(k)))
-        if None in hits:
+            if k is not None:
+                hits.append((trail[k].seconds, trail[k].noises / len(atoms), judge(k)))
+        if len(hits) < len(fits):
             longest = max(trail[-1].seconds for trail, _ in fits)
             rows.append(about | {"target": target, "seconds": f">= {longest:.3g}"})
             continue
@@ -291,7 +294,7 @@ def measure(case: str, name: str, options: argparse.Namespace) -> list[dict]:
     if options.trail:
         _write_trail(options.trail, about, fits[0], options.snapshots)
     also = {"memory": f"{memory:.0f}", "certificate_seconds": f"{last.seconds:.2f}"}
-    also |= {"empty_cells": last.empty_cells, "empty_expected": f"{last.empty_expected:.2f}"}
+    also |= {"empty_cells": str(last.empty_cells), "empty_expected": f"{last.empty_expected:.2f}"}
     return [row | also for row in rows]
 
 

@@ -2,6 +2,17 @@
 
 A file exports ``Start``, built from a :class:`Setting` and its own options; called with one seed per sample it draws
 the points at noise level ``sigma``, in units x = x0 + sigma eps. Sample k sees the same prior noise under every start.
+Beside it the file says, as literals that are read without importing it:
+
+    LOOKS_AT_NOISE   whether the points are a function of the prior noise;
+    HAS_LEVEL        whether it begins at the level sigma_M of its setting, from its images; else at sigma_max;
+    STORES_IMAGES    whether each point comes from one stored image, which ``Points.source`` names;
+    NEEDS_HEIGHTS    whether it needs solved heights, unless its option ``heights`` is "zero";
+    OPTIONS          the options of ``Start`` that a method of an experiment may give.
+
+Optional are TAKES_NOISES = True, where a method may ask for K latents an image (``noises``); SHAPE, the image shape S
+of a start that is made for one; and ``check``, which takes options of ``Start`` as keywords, as far as they are given,
+and raises a ValueError "<option>: <what is wrong>".
 """
 
 from collections.abc import Callable, Sequence
@@ -43,25 +54,22 @@ def prior_noise(
     seeds: Sequence[int],
     shape: Sequence[int],
     *,
-    source: str = "normal",
+    source_measure: str = "normal",
     redraws: Tensor | None = None,
     stream: str = "prior",
 ) -> Tensor:
-    """The prior draw of each sample, (B, *S): N(0, 1), or U[0, 1) for the authors' uniform source.
+    """The prior draw of each sample, (B, *S): N(0, 1), or U[0, 1) for the authors' uniform source measure.
 
     Args:
-        seeds: one per sample.
-        shape: S.
-        source: "normal" or "uniform".
+        source_measure: "normal" or "uniform".
         redraws: how often each sample's noise was drawn anew, (B,); the r-th is from the stream (seed, stream, r).
         stream: name of the draws.
     """
-    draw = streams.normal if source == "normal" else streams.uniform
+    draw = streams.normal if source_measure == "normal" else streams.uniform
     noise = draw(seeds, shape, stream)
-    for r in [] if redraws is None else redraws.unique().tolist():
+    for r in [] if redraws is None else redraws[redraws > 0].unique().tolist():
         rows = (redraws == r).nonzero()[:, 0]
-        if r:
-            noise[rows] = draw([seeds[k] for k in rows], shape, stream, r)
+        noise[rows] = draw([seeds[k] for k in rows], shape, stream, r)
     return noise
 
 

@@ -5,6 +5,12 @@ from collections.abc import Sequence
 from dpmot import seeds as streams
 from dpmot.starts import Points, Setting
 
+LOOKS_AT_NOISE = False
+HAS_LEVEL = True
+STORES_IMAGES = True
+NEEDS_HEIGHTS = False
+OPTIONS = ()
+
 
 class Start:
     """Random stored latent; see :mod:`dpmot.starts`."""
@@ -15,5 +21,4 @@ class Start:
         self.sigma, self.setting = setting.sigma, setting
 
     def __call__(self, seeds: Sequence[int]) -> Points:
-        """One point per seed."""
         return self.setting.points(streams.integers(seeds, len(self.setting.atoms), "copy"))

@@ -9,6 +9,12 @@ from collections.abc import Sequence
 from dpmot import seeds as streams
 from dpmot.starts import Points, Setting
 
+LOOKS_AT_NOISE = False
+HAS_LEVEL = True
+STORES_IMAGES = True
+NEEDS_HEIGHTS = False
+OPTIONS = ()
+
 
 class Start:
     """Random image, new noise; see :mod:`dpmot.starts`."""
@@ -19,7 +25,6 @@ class Start:
         self.sigma, self.setting = setting.sigma, setting
 
     def __call__(self, seeds: Sequence[int]) -> Points:
-        """One point per seed."""
         source = streams.integers(seeds, len(self.setting.images), "copy")
         noise = streams.normal(seeds, self.setting.images.shape[1:], "fresh")
         return Points(self.setting.atoms.clean(source) + self.sigma * noise, source)

@@ -13,6 +13,12 @@ from torch import Tensor
 from dpmot.starts import Points, Setting
 from dpmot.tiles import in_tiles
 
+LOOKS_AT_NOISE = True
+HAS_LEVEL = True
+STORES_IMAGES = False
+NEEDS_HEIGHTS = False
+OPTIONS = ()
+
 
 class Start:
     """Gaussian of the data at noise level sigma; see :mod:`dpmot.starts`."""
@@ -27,7 +33,6 @@ class Start:
         self.stretch = (values + self.sigma**2).sqrt() - self.sigma
 
     def __call__(self, seeds: Sequence[int]) -> Points:
-        """One point per seed."""
         z = self.noise(seeds, self.shape).flatten(1)
         moved = in_tiles(lambda rows: (rows @ self.vectors * self.stretch) @ self.vectors.T, z.double())
         x = self.mean + self.sigma * z.double() + moved
@@ -42,6 +47,6 @@ def spectrum(centred: Tensor) -> tuple[Tensor, Tensor]:
     number, dim = centred.shape
     tall = number >= dim
     values, vectors = torch.linalg.eigh((centred.T @ centred if tall else centred @ centred.T) / number)
-    kept = values > values.max().clamp(min=0) * max(number, dim) * torch.finfo(values.dtype).eps
-    values, vectors = values[kept], vectors[:, kept]
+    above = values > values.max().clamp(min=0) * max(number, dim) * torch.finfo(values.dtype).eps
+    values, vectors = values[above], vectors[:, above]
     return values, vectors if tall else centred.T @ vectors / (number * values).sqrt()

@@ -7,6 +7,12 @@ from collections.abc import Sequence
 
 from dpmot.starts import Points, Setting
 
+LOOKS_AT_NOISE = True
+HAS_LEVEL = False
+STORES_IMAGES = False
+NEEDS_HEIGHTS = False
+OPTIONS = ()  # law is the sampler's
+
 
 class Start:
     """Prior noise; see :mod:`dpmot.starts`.
@@ -21,6 +27,5 @@ class Start:
         self.sigma, self.setting, self.law = setting.chain.sigma_max, setting, law
 
     def __call__(self, seeds: Sequence[int]) -> Points:
-        """One point per seed."""
-        noise = self.setting.noise(seeds, self.setting.images.shape[1:], source=self.law)
+        noise = self.setting.noise(seeds, self.setting.images.shape[1:], source_measure=self.law)
         return Points(2 * noise - 1 if self.law == "uniform" else self.setting.chain.prior_std * noise, None)

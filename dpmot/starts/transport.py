@@ -1,7 +1,7 @@
 r"""DPM-OT's start (Li et al. 2023): the semi-discrete OT map T(z) = y_{i*}, i* = argmax_i <z, y_i> + h_i.
 
 z is the prior draw, y_i the noisy latents at sigma_M, one or K an image, h the solved heights. Options:
-    source: "normal" (as in the paper's text) or "uniform" (U[0,1]^d, as in the authors' code);
+    source_measure: "normal" (as in the paper's text) or "uniform" (U[0,1]^d, as in the authors' code);
     heights: "solved", or "zero" (the control without optimal transport: plain maximum inner product);
     singular: what becomes of draws near the singular set, where the best plane makes more than ``angle`` radians with
         one of the next ``top_k`` - 1 (:mod:`dpmot.transport.singular`):
@@ -33,16 +33,47 @@ from dpmot.starts import Points, Setting
 from dpmot.tiles import in_tiles
 from dpmot.transport import BrenierPotential, SmoothedPotential, angles
 
-SINGULAR = ("plain", "discard", "treat", "as_code", "smooth")
+LOOKS_AT_NOISE = True
+HAS_LEVEL = True
+STORES_IMAGES = True
+NEEDS_HEIGHTS = True
+TAKES_NOISES = True
+OPTIONS = ("source_measure", "heights", "singular", "angle", "top_k", "tau")
+SINGULAR = {  # and the options that each takes
+    "plain": (),
+    "discard": ("angle", "top_k"),
+    "treat": ("angle", "top_k", "tau"),
+    "as_code": ("angle", "top_k"),
+    "smooth": ("tau",),
+}
 MOST_REDRAWS = 1000  # where one draw in a hundred lies elsewhere, 4e-5 of the samples need more
+
+
+def check(
+    *, singular: str = "plain", angle: float | None = None, top_k: int | None = None, tau: float | None = None
+) -> None:
+    """Check the options of the singular set, as far as they are given.
+
+    Raises:
+        ValueError: an unknown treatment, an option that it does not take, or none that it needs.
+    """
+    if singular not in SINGULAR:
+        raise ValueError(f"singular: {singular!r} is not one of them; allowed: {', '.join(SINGULAR)}")
+    for name, value in (("angle", angle), ("top_k", top_k), ("tau", tau)):
+        if value is not None and name not in SINGULAR[singular]:
+            takers = ", ".join(kind for kind, taken in SINGULAR.items() if name in taken)
+            raise ValueError(f"{name}: singular {singular} takes none; only {takers} do")
+    if "tau" in SINGULAR[singular] and tau is None:
+        raise ValueError(f"tau: singular {singular} needs it: the width of the smoothing in units of <x, y>, e.g. 0.5")
+    if singular == "as_code" and angle is not None and angle > 1:
+        raise ValueError(f"angle: {angle} is no share of the range of angles, which as_code takes: 0..1")
 
 
 class Start:
     """Optimal-transport start; see :mod:`dpmot.starts`.
 
     Raises:
-        ValueError: solved heights are asked for and none are given; an unknown option, or "treat" or "smooth" without
-            tau.
+        ValueError: solved heights are asked for and none are given; an option that :func:`check` refuses.
     """
 
     nfe = 0
@@ -51,49 +82,42 @@ class Start:
         self,
         setting: Setting,
         *,
-        source: str = "normal",
+        source_measure: str = "normal",
         heights: str = "solved",
         singular: str = "plain",
         angle: float = 0.7,
         tau: float | None = None,
         top_k: int = 2,
     ) -> None:
-        if heights == "solved" and setting.heights is None:
-            raise ValueError(f"No heights were solved for sigma_M = {setting.sigma:g}: run `dpmot solve` first")
-        if singular not in SINGULAR:
-            raise ValueError(f'Singular set: "{singular}" is unknown; choose one of {", ".join(SINGULAR)}')
-        h = setting.heights if heights == "solved" else torch.zeros(len(setting.atoms))
-        self.sigma, self.setting, self.kind = setting.sigma, setting, source
+        check(singular=singular, tau=tau)
+        self.sigma, self.setting, self.source_measure = setting.sigma, setting, source_measure
         self.singular, self.angle, self.top_k = singular, angle, top_k
-        self.potential = BrenierPotential(setting.atoms, h, source=source)
-        self.smoothed = None
-        if singular in ("treat", "smooth"):
-            if tau is None:
-                raise ValueError(f'Singular set: "{singular}" needs tau, the width of the smoothing in units of <x, y>')
-            self.smoothed = SmoothedPotential(self.potential, tau, top_k if singular == "treat" else None)
+        h = setting.heights if heights == "solved" else torch.zeros(len(setting.atoms))
+        if h is None:
+            raise ValueError(f"No heights were solved for sigma_M = {setting.sigma:g}: run `dpmot solve` first")
+        self.potential = BrenierPotential(setting.atoms, h, source_measure)
+        self.smoothed = (
+            None if tau is None else SmoothedPotential(self.potential, tau, top_k if singular == "treat" else None)
+        )
 
     def __call__(self, seeds: Sequence[int]) -> Points:
-        """One point per seed.
-
-        Raises:
-            ValueError: a noise was drawn anew too often.
-        """
         noise, redraws = self.draw(seeds)
         cell = self.potential.cell(noise.flatten(1))
         points = self.setting.points(cell)
         if self.smoothed is not None:
             near = self.averaged(noise)
             if near.any():
-                points.x[near] = self.barycentres(noise[near], [seeds[k] for k in near.nonzero()[:, 0]])
+                chosen = [seeds[k] for k in near.nonzero()[:, 0].tolist()]
+                points.x[near] = self._barycentres(self.smoothed, noise[near], chosen)
         return points._replace(redraws=redraws)
 
-    def barycentres(self, noise: Tensor, seeds: Sequence[int]) -> Tensor:
+    def _barycentres(self, smoothed: SmoothedPotential, noise: Tensor, seeds: Sequence[int]) -> Tensor:
         """The smoothed map of noises (B, *S), topped up to the noise level sigma."""
         flat, dim = noise.flatten(1), self.potential.atoms.dim
-        averages = self.smoothed.average(flat, self.eps_and_squares).double()
-        missing = in_tiles(lambda one: one[:, -1] - one[:, :-1].square().sum(1), averages).clamp(min=0) / dim
+        averages = smoothed.average(flat, self.eps_and_squares).double()
+        missing = in_tiles(lambda mean: mean[:, -1] - mean[:, :-1].square().sum(1), averages).clamp(min=0) / dim
         top_up = streams.normal(seeds, (dim,), "top_up")
-        x = self.smoothed.transport(flat).x + self.sigma * missing.sqrt().float()[:, None] * top_up
+        x = smoothed.transport(flat).x + self.sigma * missing.sqrt().float()[:, None] * top_up
         return x.reshape(noise.shape)
 
     def clean(self, noise: Tensor) -> Tensor:
@@ -116,33 +140,38 @@ class Start:
         """Which noises (B, *S) are sent to a barycentre, (B,)."""
         return torch.full((len(noise),), True) if self.singular == "smooth" else self.near(noise)
 
-    def near(self, noise: Tensor, angle: float | None = None) -> Tensor:
+    def near(self, noise: Tensor) -> Tensor:
         """Which noises (B, *S) lie near the singular set, (B,)."""
-        return self.sharpest(noise) > (self.angle if angle is None else angle)
+        return self.sharpest(noise) > self.angle
 
     def sharpest(self, noise: Tensor) -> Tensor:
         """The largest angle between the best and the next top_k - 1 planes at noises (B, *S), (B,)."""
-        found = angles(self.potential, noise.flatten(1), self.top_k)
-        return found.amax(1)
+        return angles(self.potential, noise.flatten(1), self.top_k).amax(1)
 
     def draw(self, seeds: Sequence[int]) -> tuple[Tensor, Tensor | None]:
-        """The prior noises that the map is given, (B, *S), and how often each was drawn anew."""
+        """The prior noises that the map is given, (B, *S), and how often each was drawn anew.
+
+        Raises:
+            ValueError: one was drawn anew too often.
+        """
         shape = self.setting.images.shape[1:]
-        noise = self.setting.noise(seeds, shape, source=self.kind)
+        noise = self.setting.noise(seeds, shape, source_measure=self.source_measure)
         if self.singular not in ("discard", "as_code"):
             return noise, None
-        found, angle = self.sharpest(noise), self.angle
-        if self.singular == "as_code" and len(found):  # (angle - min) / (max - min) > threshold
-            angle = float(found.min() + self.angle * (found.max() - found.min()))
-        redraws, waiting = torch.zeros(len(seeds), dtype=torch.int64), (found > angle).nonzero()[:, 0]
+        sharpest, angle = self.sharpest(noise), self.angle
+        if self.singular == "as_code" and len(sharpest):  # (angle - min) / (max - min) > threshold
+            angle = float(sharpest.min() + self.angle * (sharpest.max() - sharpest.min()))
+        redraws, waiting = torch.zeros(len(seeds), dtype=torch.int64), (sharpest > angle).nonzero()[:, 0]
         while len(waiting):
             redraws[waiting] += 1
-            if int(redraws[waiting[0]]) > MOST_REDRAWS:
+            first = int(waiting[0])
+            if int(redraws[first]) > MOST_REDRAWS:
                 raise ValueError(
-                    f"Sample seed {seeds[waiting[0]]}: {MOST_REDRAWS} noises in a row lie near the singular set, where "
+                    f"Sample seed {seeds[first]}: {MOST_REDRAWS} noises in a row lie near the singular set, where "
                     f"planes meet at more than {angle:.4g} radians; raise angle, or choose singular: treat or smooth"
                 )
-            anew = self.setting.noise([seeds[k] for k in waiting], shape, source=self.kind, redraws=redraws[waiting])
+            again = [seeds[k] for k in waiting.tolist()]
+            anew = self.setting.noise(again, shape, source_measure=self.source_measure, redraws=redraws[waiting])
             noise[waiting] = anew
-            waiting = waiting[self.near(anew, angle)]
+            waiting = waiting[self.sharpest(anew) > angle]
         return noise, redraws

@@ -1,6 +1,6 @@
 """Semi-discrete optimal transport from a source measure to atoms: problem -> solver -> solution with a certificate.
 
-    problem = SemiDiscreteProblem(atoms, source="normal")
+    problem = SemiDiscreteProblem(atoms, source_measure="normal")
     solution = SemiDiscreteSolver(chi2=0.01)(problem, seed=0)
     cell = solution.potential.cell(noise)
 
@@ -14,7 +14,7 @@ from dpmot.transport.potential import BrenierPotential
 from dpmot.transport.problem import SemiDiscreteProblem
 from dpmot.transport.recipe import MappedImages, NoisyImages
 from dpmot.transport.singular import Barycentre, SmoothedPotential, angles
-from dpmot.transport.solver import SemiDiscreteSolver, TransportSolution
+from dpmot.transport.solver import Report, SemiDiscreteSolver, TransportSolution
 
 __all__ = [
     "Atoms",
@@ -24,6 +24,7 @@ __all__ = [
     "Certificate",
     "MappedImages",
     "NoisyImages",
+    "Report",
     "SemiDiscreteProblem",
     "SemiDiscreteSolver",
     "SmoothedPotential",

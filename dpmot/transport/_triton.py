@@ -1,11 +1,11 @@
 """Score, maximum and argmax in one kernel on a GPU: leader_r = argmax_i h_i +- s_ri, the scores never in memory.
 
-With recycled noise the scores s = Q S of a turned block cost 2 BASE operations each, less than writing one down: the
+With recycled noise the scores s = Q S of a turned bundle cost 2 BASE operations each, less than writing one down: the
 kernel multiplies, adds the heights, and keeps the best of z and of its mirror image -z. Other noise has its product
 from cuBLAS, where the many operations of a score hide its way through memory; the kernel reads it once for both signs.
 Atoms are divided among several programs, whose winners meet at the end; ties go to the lowest index.
 
-Needs triton, which torch for CUDA brings along. Without it, and on a processor, :mod:`dpmot.transport.tally` does the
+Needs triton, which torch for CUDA brings along. Without it, and on a processor, :mod:`dpmot.transport.race` does the
 same by blocked torch products: the same cells, but for draws that round across a wall.
 """
 
@@ -30,20 +30,20 @@ def _keep(scores, start, best, at):
 def _lead(
     mixing, factor, heights, values, cells,
     rows, number, share,
-    row_stride, group_stride, atom_stride,
+    row_stride, bundle_stride, atom_stride,
     BASE: tl.constexpr, MIRROR: tl.constexpr, PRECISION: tl.constexpr, ROWS: tl.constexpr, ATOMS: tl.constexpr,
 ):  # fmt: skip
-    """Leaders of ROWS rows of one group among `share` atoms.
+    """Leaders of ROWS rows of one bundle among `share` atoms.
 
-    mixing (rows, BASE) and factor (BASE, groups, number), or BASE = 0 and factor the scores (rows, groups, number);
-    values, cells (splits, signs, rows, groups).
+    mixing (rows, BASE) and factor (BASE, bundles, number), or BASE = 0 and factor the scores (rows, bundles, number);
+    values, cells (splits, signs, rows, bundles).
     """
-    group, groups, split = tl.program_id(1), tl.num_programs(1), tl.program_id(2)
+    bundle, bundles, split = tl.program_id(1), tl.num_programs(1), tl.program_id(2)
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     inside = row < rows
     best, least = tl.full((ROWS,), -float("inf"), tl.float32), tl.full((ROWS,), -float("inf"), tl.float32)
     best_at, least_at = tl.zeros((ROWS,), tl.int32), tl.zeros((ROWS,), tl.int32)
-    factor += group.to(tl.int64) * group_stride
+    factor += bundle.to(tl.int64) * bundle_stride
     if BASE > 0:
         inner = tl.arange(0, BASE)
         left = tl.load(mixing + row[:, None] * BASE + inner[None, :], mask=inside[:, None], other=0.0)
@@ -61,11 +61,11 @@ def _lead(
         best, best_at = _keep(h[None, :] + scores, start, best, best_at)
         if MIRROR:
             least, least_at = _keep(h[None, :] - scores, start, least, least_at)
-    out = (split * (1 + MIRROR)).to(tl.int64) * rows * groups + row * groups + group
+    out = (split * (1 + MIRROR)).to(tl.int64) * rows * bundles + row * bundles + bundle
     tl.store(values + out, best, mask=inside)
     tl.store(cells + out, best_at, mask=inside)
     if MIRROR:
-        out += rows * groups
+        out += rows * bundles
         tl.store(values + out, least, mask=inside)
         tl.store(cells + out, least_at, mask=inside)
 
@@ -83,18 +83,18 @@ def leaders(
         exact: multiply in float32; else in TF32.
 
     Returns:
-        For z, and for -z if asked: values float32 (R,) and indices int64 (R,); R = M G, r G + g is row r of group g.
+        For z, and for -z if asked: values float32 (R,) and indices int64 (R,); R = M G, r G + g is row r of bundle g.
     """
     factor = factor if mixing is not None else factor[:, None]
-    rows, groups, number = len(factor if mixing is None else mixing), factor.shape[1], factor.shape[2]
+    rows, bundles, number = len(factor if mixing is None else mixing), factor.shape[1], factor.shape[2]
     height = READ if mixing is None else ROWS
     tiles = triton.cdiv(rows, height)
-    splits = min(triton.cdiv(PROGRAMS, tiles * groups), triton.cdiv(number, ATOMS))
+    splits = min(triton.cdiv(PROGRAMS, tiles * bundles), triton.cdiv(number, ATOMS))
     share = triton.cdiv(triton.cdiv(number, splits), ATOMS) * ATOMS
     splits, signs = triton.cdiv(number, share), 1 + mirror
-    values = torch.empty(splits, signs, rows * groups, device=factor.device)
-    cells = torch.empty(splits, signs, rows * groups, dtype=torch.int32, device=factor.device)
-    _lead[(tiles, groups, splits)](
+    values = torch.empty(splits, signs, rows * bundles, device=factor.device)
+    cells = torch.empty(splits, signs, rows * bundles, dtype=torch.int32, device=factor.device)
+    _lead[(tiles, bundles, splits)](
         factor if mixing is None else mixing.contiguous(), factor, heights.contiguous(), values, cells,
         rows, number, share, *factor.stride(),
         BASE=0 if mixing is None else mixing.shape[1], MIRROR=mirror, PRECISION="ieee" if exact else "tf32",

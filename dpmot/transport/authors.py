@@ -1,11 +1,11 @@
 """The DPM-OT authors' solver, for the reproduction: Adam on the heights with Monte-Carlo masses.
 
-g = p - w from fresh noise each iteration, m = .9 m + .1 g, v = .999 v + .001 g^2 without bias correction,
-h -= lr m / (sqrt v + 1e-8). The number of noises doubles and lr shrinks by 0.8 on a stall, three times at most. It
-stops when |g| < 8e-4 and no cell is empty. |g| of n noises is at least about 1 / sqrt(n), so with 10 N noises the
-rule can fire only for N > 150,000, or N > 20,000 after three doublings: elsewhere the budget ends the fit.
+Each iteration draws fresh noise for g = p - w and sets m = .9 m + .1 g, v = .999 v + .001 g^2, without bias correction,
+and h -= lr m / (sqrt v + 1e-8). A stall doubles the noises and multiplies lr by .8, three times at most. The fit stops
+when |g| < 8e-4 and no cell is empty. |g| of n noises is at least about 1 / sqrt(n), so with 10 N noises this rule can
+fire only for N > 150,000, or N > 20,000 after three doublings: elsewhere the budget ends the fit.
 
-The schedule is that of the authors' code (Li et al. 2023); what a stall is it leaves to the reader: here `patience`
+The schedule is that of the authors' code (Li et al. 2023), which does not define a stall; here it is `patience`
 iterations without a new least |g|.
 """
 
@@ -30,10 +30,10 @@ class AuthorsSchedule:
     Args:
         learning_rate: lr.
         noises_per_atom: noises of one iteration over N.
-        iterations: at most so many.
-        stalls: at most so many times are the noises doubled and lr shortened by `shrink`,
-        patience: after so many iterations without a new least |g|.
-        gradient: |g| to stop at.
+        iterations: the most iterations of a fit.
+        stalls, shrink: how often at most a stall doubles the noises and multiplies lr by `shrink`.
+        patience: iterations without a new least |g| that make a stall.
+        gradient: |g| at which the fit stops, if no cell is empty.
 
     Raises:
         ValueError: a value that is not positive.
@@ -63,15 +63,11 @@ def fit(
     tile: int | None,
     block: int | None,
 ) -> tuple[Tensor, str | None]:
-    """Centred heights (N,) float64, and the reason why the fit gave up, if it did.
+    """Centred heights (N,) float64, and the reason why the fit gave up, if it did; see `SemiDiscreteSolver`.
 
     Args:
-        problem: source, atoms, masses.
-        seed: of the noise.
-        ledger: records what is spent.
         start: centred heights; zero as theirs if None.
         schedule: `AuthorsSchedule()` if None.
-        tile, block: see `tally`.
     """
     plan = schedule or AuthorsSchedule()
     rate, noises = plan.learning_rate, plan.noises_per_atom * len(problem.atoms)
@@ -98,7 +94,5 @@ def fit(
             noises, rate, since, stalls = 2 * noises, plan.shrink * rate, 0, stalls + 1
         if reason := ledger.spent():
             return heights, reason
-    return (
-        heights,
-        f"|g| was {least:.2g} at best in {plan.iterations} iterations, their rule asks for {plan.gradient:g}",
-    )
+    reason = f"|g| was {least:.2g} at best in {plan.iterations} iterations, their rule asks for {plan.gradient:g}"
+    return heights, reason

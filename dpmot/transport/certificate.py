@@ -2,12 +2,12 @@
 
 For w = 1/N it is N sum p_i^2 - 1; plain counting of n noises would leave N/n. The mean of 1[cell(x) = cell(x')] / w
 over the pairs of *independent* draws, minus 1, is unbiased: a U-statistic, whose variance gives the interval (Hoeffding
-1948). Draws may come in blocks of M that depend on each other (mirrored, recycled). Pairs inside a block are left out
-of the mean; they tell by how much the counts vary more than independent draws would,
+1948). Draws may come in bundles of M that depend on each other (mirrored, recycled). Pairs inside a bundle are left
+out of the mean; they tell by how much the counts vary more than independent draws would,
 
-    I = 1 + (M - 1) (E[1[cell = cell'] / w | same block] - E[the same | independent]) / (N - 1).
+    I = 1 + (M - 1) (E[1[cell = cell'] / w | same bundle] - E[the same | independent]) / (N - 1).
 
-With blocks of more than two draws the blocks themselves are the units of the U-statistic, and its variance is read
+With bundles of more than two draws the bundles themselves are the units of the U-statistic, and its variance is read
 off the products of their counts: dependence is stronger for some modes than for others, and I is only its mean.
 
 One look of a size fixed beforehand: looking until it passes would be optional stopping.
@@ -23,7 +23,7 @@ from torch import Tensor
 
 from dpmot.seeds import generator
 from dpmot.transport.clusters import clusters
-from dpmot.transport.noise import FEW, group_size, kind_for
+from dpmot.transport.noise import FEW, bundle_size, kind_for
 from dpmot.transport.problem import COLUMNS, SemiDiscreteProblem, checked_heights
 from dpmot.transport.tally import Tally, tally
 
@@ -31,8 +31,8 @@ LEVEL, Z95 = 0.975, 1.959964  # two-sided 95 %, of the normal law
 PRECISION = 0.2  # half-width of the interval over the target, for a solution that just meets the target
 MANY = 1000  # atoms from which the noise of a look may be mirrored or recycled: the interval is tested for those
 LEAST_INFLATION = 0.25  # of I: mirrored draws of two atoms would have none
-FEWEST, FEWEST_BLOCKS = 100, 20  # draws of a look, and blocks of dependent ones
-GROUPS = 20  # k-means groups
+FEWEST, FEWEST_BUNDLES = 100, 20  # draws of a look, and bundles
+GROUPS = 20  # k-means clusters over which a certificate reports chi2
 
 
 @dataclass(frozen=True)
@@ -70,15 +70,10 @@ class Certificate:
 
 
 def chi2_estimate(seen: Tally, masses: Tensor) -> tuple[float, float]:
-    """Unbiased chi2 and its standard error.
-
-    Args:
-        seen: counts of B draws in blocks.
-        masses: targets w (N,), summing to 1.
-    """
+    """Unbiased chi2 and its standard error, for targets w (N,) that sum to 1."""
     c, w, total, pairs = seen.counts.double(), masses.double(), float(seen.draws), seen.pairs
-    if seen.blocks is not None:
-        return seen.chi2(w), _error_between(seen.blocks, w)
+    if seen.bundles is not None:
+        return seen.chi2(w), _error_between(seen.bundles, w)
     apart = c * (c - 1) - seen.together
     second = float((apart / w).sum()) / pairs  # E 1[same cell] / w = 1 + chi2
     within, inflation = total * (total - 1) - pairs, max(seen.inflation(w), LEAST_INFLATION)
@@ -90,15 +85,15 @@ def chi2_estimate(seen: Tally, masses: Tensor) -> tuple[float, float]:
     return second - 1, math.sqrt(4 * inflation * first_order / total + 2 * inflation**2 * full / pairs)
 
 
-def _error_between(blocks: Tensor, masses: Tensor) -> float:
-    """Standard error of the mean product <p_g, p_h>_w over pairs of G independent blocks, p_g from their counts (G, N).
+def _error_between(bundles: Tensor, masses: Tensor) -> float:
+    """Standard error of the mean product <p_g, p_h>_w over pairs of G bundles, p_g from their counts (G, N).
 
     Var = (4 (G - 2) zeta_1 + 2 zeta_2) / (G (G - 1)); zeta_2 is the variance of a product, zeta_1 the covariance of two
     that have a block in common (Hoeffding 1948).
     """
-    count, size = len(blocks), float(blocks[0].sum())
+    count, size = len(bundles), float(bundles[0].sum())
     products = masses.new_zeros(count, count)
-    for counts, w in zip(blocks.split(COLUMNS, dim=1), masses.split(COLUMNS), strict=True):
+    for counts, w in zip(bundles.split(COLUMNS, dim=1), masses.split(COLUMNS), strict=True):
         shares = counts.double() / size
         products += (shares / w) @ shares.T
     products.fill_diagonal_(0)
@@ -110,9 +105,9 @@ def _error_between(blocks: Tensor, masses: Tensor) -> float:
 
 
 def interval(seen: Tally, masses: Tensor) -> tuple[float, float, float]:
-    """chi2, low and high; from few blocks by Student's law."""
+    """chi2, low and high; from few bundles by Student's law."""
     chi2, error = chi2_estimate(seen, masses)
-    half = error * (Z95 if seen.blocks is None else float(stdtrit(len(seen.blocks) - 1, LEVEL)))
+    half = error * (Z95 if seen.bundles is None else float(stdtrit(len(seen.bundles) - 1, LEVEL)))
     return chi2, max(chi2 - half, 0.0), max(chi2 + half, 0.0)
 
 
@@ -136,9 +131,7 @@ def certify(
     """Measure chi2 of heights on `look_size` draws from a stream that no fit uses.
 
     Args:
-        problem: source, atoms, masses.
         heights: (N,), any gauge.
-        seed: of the stream.
         target: sets the number of draws.
         groups: int64 (N,), any labels: also report chi2 of their masses; None takes k-means clusters.
 
@@ -153,18 +146,20 @@ def certify(
         return Certificate(0.0, 0.0, 0.0, 0.0, 0, 0, time.perf_counter() - started)
     heights = heights - heights.mean()
     stream = generator(seed, "transport", "certificate")
-    noise = kind_for("auto", problem.law, problem.atoms.dim) if number >= MANY else "plain"
-    labels = clusters(problem, GROUPS) if groups is None else torch.unique(groups, return_inverse=True)[1]
-    labels = labels.to(heights.device) if groups is not None or int(labels.max()) else None
-    size = group_size(noise, problem.atoms.dim, number, FEW)  # more turns save time, but widen the interval
-    draws = max(look_size(number, target), FEWEST_BLOCKS * size if size > 2 else 0)
-    seen, *merged = tally(problem, [heights], draws, stream, noise=noise, groups=labels, most=FEW)
+    noise = kind_for("auto", problem.measure, problem.atoms.dim) if number >= MANY else "plain"
+    labels = (clusters(problem, GROUPS) if groups is None else torch.unique(groups, return_inverse=True)[1]).to(
+        heights.device
+    )
+    grouped = labels if groups is not None or int(labels.max()) else None
+    size = bundle_size(noise, problem.atoms.dim, number, FEW)  # more turns save time, but widen the interval
+    draws = max(look_size(number, target), FEWEST_BUNDLES * size if size > 2 else 0)
+    seen, *of_groups = tally(problem, [heights], draws, stream, noise=noise, labels=grouped, most=FEW)
     chi2, low, high = interval(seen, problem.masses)
     group_chi2 = group_high = None
-    if merged:
-        weights = torch.zeros_like(merged[0].counts).index_add(0, labels, problem.masses)
-        group_chi2, _, group_high = interval(merged[0], weights)
-    spread = problem.law.scale * float(problem.norms.square().mean().sqrt())
+    if of_groups:
+        weights = torch.zeros_like(of_groups[0].counts).index_add(0, labels, problem.masses)
+        group_chi2, _, group_high = interval(of_groups[0], weights)
+    spread = problem.measure.scale * float(problem.norms.square().mean().sqrt())
     return Certificate(
         chi2=chi2,
         low=low,

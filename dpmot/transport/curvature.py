@@ -24,7 +24,8 @@ from torch import Tensor
 from dpmot.transport.closed_form import newton_scale
 from dpmot.transport.clusters import clusters
 from dpmot.transport.problem import SemiDiscreteProblem
-from dpmot.transport.tally import Race, Tally
+from dpmot.transport.race import Race
+from dpmot.transport.tally import Tally
 
 CLUSTERS = 40
 SCARCE = 10  # atoms a trend, at least
@@ -55,16 +56,15 @@ def trends(problem: SemiDiscreteProblem) -> Tensor:
     columns = columns[:, spread > 1e-6 * columns.abs().amax(0).clamp(min=1e-300)]
     columns = columns / (w @ columns**2).sqrt()
     values, vectors = torch.linalg.eigh((w[:, None] * columns).T @ columns)
-    told = values > 1e-8 * values.max() if values.numel() else values > 0
-    return columns @ (vectors[:, told] / values[told].sqrt())
+    apart = values > 1e-8 * values.max() if values.numel() else values > 0
+    return columns @ (vectors[:, apart] / values[apart].sqrt())
 
 
 @dataclass(eq=False)
 class Survey:
-    """What draws tell whose runners-up were looked for.
+    """Sums over all draws whose runners-up are known.
 
     Attributes:
-        problem: atoms, masses.
         trends: F (N, k).
         wins: draws by cell, float64 (N,).
         leads: sum of their leads, float64 (N,).
@@ -85,7 +85,6 @@ class Survey:
 
     @property
     def sums(self) -> tuple[Tensor, Tensor, Tensor]:
-        """wins, leads, flow."""
         return self.wins, self.leads, self.flow
 
     @cached_property
@@ -94,7 +93,7 @@ class Survey:
         return newton_scale(self.problem)
 
     def add(self, races: Sequence[Race]) -> None:
-        """Draws under the heights in question."""
+        """Add draws under heights close to those of the earlier ones."""
         cell, second = torch.cat([race.cell for race in races]), torch.cat([race.second for race in races])
         self.wins += torch.bincount(cell, minlength=len(self.wins))
         self.leads.index_add_(0, cell, torch.cat([race.lead for race in races]).double())
@@ -104,18 +103,30 @@ class Survey:
         across = self.trends.T @ (between @ self.trends)
         self.flow += self.trends.T @ (at_atom[:, None] * self.trends) - across - across.T
 
-    def curvature(self) -> "Curvature":
-        """Without draws, tau is the closed form and no trend moves."""
-        draws = float(self.wins.sum())
+    def step(self, excess: Tensor, trend_share: float, share: Tensor | float) -> Tensor:
+        """Shares of the Newton step, to be subtracted from the heights, (N,).
+
+        Without draws, tau is the closed form and no trend moves.
+
+        Args:
+            excess: p / w - 1, or its like (N,).
+            trend_share, share: of the step in the trends, and of that in the rest, one for all or (N,).
+        """
+        draws, masses = float(self.wins.sum()), self.problem.masses
         expected, inverse = self.scale, torch.zeros_like(self.flow)
         if draws:
             expected = self.scale * self._ratios
             common = float(self.leads.sum() / (self.wins @ self.scale))
             least = torch.eye(len(self.flow), dtype=expected.dtype, device=expected.device)
-            least *= SLOWEST / float(self.problem.masses @ expected)  # what no draw has seen to flow still moves
+            least *= SLOWEST / float(masses @ expected)  # what no draw has seen to flow still moves
             inverse = torch.linalg.inv(self.flow / (common * draws) + least)
         tau = (self.leads + LENT * expected) / (self.wins + LENT)
-        return Curvature(self.problem.masses, self.trends, tau, inverse)
+        trend = self.trends.T @ (masses * excess)
+        smooth = self.trends @ (inverse @ trend)
+        rest = tau * (excess - self.trends @ trend).clamp(-MOST, MOST)
+        smooth = smooth - smooth.median()
+        reach = float(torch.quantile((smooth.abs() / tau)[:: -(-len(smooth) // 10**6)], OFTEN))
+        return trend_share * min(1.0, FAR / max(reach, 1e-9)) * smooth + share * rest
 
     @property
     def _ratios(self) -> Tensor:
@@ -128,37 +139,6 @@ class Survey:
         least = SHARED * seen.mean(1, keepdim=True)  # what a class borrows from all
         leads, expected = seen + least
         return (leads / expected.clamp(min=1e-300)).clamp(SHORTEST, 1.0)[labels]
-
-
-@dataclass(frozen=True, eq=False)
-class Curvature:
-    """What a step needs.
-
-    Attributes:
-        masses: w (N,).
-        trends: F (N, k).
-        tau: float64 (N,).
-        inverse: of F^T L F, float64 (k, k).
-    """
-
-    masses: Tensor
-    trends: Tensor
-    tau: Tensor
-    inverse: Tensor
-
-    def step(self, excess: Tensor, trend_share: float, share: Tensor | float) -> Tensor:
-        """Shares of the Newton step, to be subtracted from the heights, (N,).
-
-        Args:
-            excess: p / w - 1, or its like (N,).
-            trend_share, share: of the step in the trends, and of that in the rest, one for all or (N,).
-        """
-        trend = self.trends.T @ (self.masses * excess)
-        smooth = self.trends @ (self.inverse @ trend)
-        rest = self.tau * (excess - self.trends @ trend).clamp(-MOST, MOST)
-        smooth = smooth - smooth.median()
-        reach = float(torch.quantile((smooth.abs() / self.tau)[:: -(-len(smooth) // 10**6)], OFTEN))
-        return trend_share * min(1.0, FAR / max(reach, 1e-9)) * smooth + share * rest
 
 
 def astray(counts: Tensor, expected: Tensor) -> Tensor:

@@ -1,11 +1,34 @@
-"""What a fit has spent and seen: noises, chi2 along the way, the budget, the caller's callback."""
+"""What a fit has spent and seen: noises, chi2 along the way, and the budget. After every look it tells the caller."""
 
+import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TypedDict
 
 from torch import Tensor
 
-Callback = Callable[[dict], None]
+State = dict[str, Tensor]
+
+
+class Report(TypedDict):
+    """What a callback is told after every look of a fit.
+
+    Attributes:
+        noises: rows of noise argmaxed so far.
+        chi2: what the look saw.
+        seconds: so far.
+        left: seconds until the fit will probably end, or None.
+        heights: those that would be returned now, (N,); None with "newton".
+        state: returns what `resume` takes; None where the method cannot be resumed.
+    """
+
+    noises: int
+    chi2: float
+    seconds: float
+    left: float | None
+    heights: Tensor | None
+    state: Callable[[], State] | None
 
 
 @dataclass
@@ -14,35 +37,33 @@ class Ledger:
 
     Attributes:
         budget: rows that may be argmaxed.
-        callback: called after every look, or None: see `record`.
-        noises: rows argmaxed so far.
+        watch: called with every look, whose heights are centred, or None.
+        started: the time of `time.perf_counter` at which the fit began.
+        noises: rows argmaxed so far; `resumed`, by the fit that this one continues.
         history: (noises, chi2) of every look; chi2 is of the heights before that look's update.
     """
 
     budget: int
-    callback: Callback | None = None
+    watch: Callable[[Report], None] | None = None
+    started: float = field(default_factory=time.perf_counter)
     noises: int = 0
+    resumed: int = 0
     history: list[tuple[int, float]] = field(default_factory=list)
 
     def record(
         self,
         chi2: float,
         heights: Tensor | None = None,
-        state: Callable[[], dict] | None = None,
-        expected: float | None = None,
+        state: Callable[[], State] | None = None,
+        expected: float = math.inf,
     ) -> None:
-        """Note one look.
-
-        Args:
-            chi2: of the heights seen.
-            heights: centred heights after it.
-            state: returns what a resumed fit needs.
-            expected: noises at which the fit will probably end.
-        """
+        """Note one look; ``expected`` are the noises at which the fit will probably end."""
         self.history.append((self.noises, chi2))
-        if self.callback is not None:
-            seen = {"noises": self.noises, "chi2": chi2, "heights": heights, "state": state, "expected": expected}
-            self.callback(seen)
+        if self.watch is not None:
+            seconds, left = time.perf_counter() - self.started, None
+            if math.isfinite(expected):
+                left = seconds * (expected - self.noises) / (self.noises - self.resumed)
+            self.watch(Report(noises=self.noises, chi2=chi2, seconds=seconds, left=left, heights=heights, state=state))
 
     def spent(self) -> str | None:
         """The reason to stop, once the budget is used up."""

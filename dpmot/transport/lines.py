@@ -9,12 +9,13 @@ of walls parallel to it. The Laplacian diag(W 1) - W is the Hessian of the energ
 (Kitagawa, Merigot, Thibert 2019).
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from dpmot.transport.measures import Source
+from dpmot.transport.measures import Measure
 
 MAX_DIM = 3
 MAX_ATOMS = 2000  # the Hessian is dense
@@ -48,52 +49,51 @@ def lattice(number: int, dim: int) -> Tensor:
     return (0.5 + k * root ** -torch.arange(1, dim + 1, dtype=torch.float64)) % 1
 
 
-def cut(atoms: Tensor, heights: Tensor, law: Source, *, lines: int) -> Slice:
+def cut(atoms: Tensor, heights: Tensor, measure: Measure, *, lines: int) -> Slice:
     """Masses, walls and energy of all cells.
 
     Args:
         atoms: centred, float64 (N, d), d <= 3.
         heights: centred, float64 (N,).
-        law: the source.
         lines: per axis; one suffices for d = 1.
     """
     number, dim = atoms.shape
     lines = 1 if dim == 1 else lines
-    across = law.quantile(lattice(lines, dim - 1))
+    across = measure.quantile(lattice(lines, dim - 1))
     masses, walls = torch.zeros(number, dtype=torch.float64), torch.zeros(number * number, dtype=torch.float64)
     energy, rows, share = 0.0, 0, 1 / (lines * dim)
     for axis in range(dim):
         slopes = atoms[:, axis]
         offsets = heights + across @ torch.cat([atoms[:, :axis], atoms[:, axis + 1 :]], 1).T
-        for line, cell, after, start, end in _walk(offsets, slopes, law):
+        for line, cell, after, start, end in _walk(offsets, slopes, measure):
             rows += len(cell)
-            mass = law.cdf(end) - law.cdf(start)
+            mass = measure.cdf(end) - measure.cdf(start)
             masses.index_add_(0, cell, share * mass)
-            moment = law.moment(end) - law.moment(start)
+            moment = measure.moment(end) - measure.moment(start)
             energy += share * float((offsets[line, cell] * mass + slopes[cell] * moment).sum())
-            inner = end < law.bound
+            inner = end < measure.bound
             i, j = cell[inner], after[inner]
             step = atoms[j] - atoms[i]
-            flux = law.density(end[inner]) * step[:, axis] / (step * step).sum(1)  # n_a^2 / |slope difference|
+            flux = measure.density(end[inner]) * step[:, axis] / (step * step).sum(1)  # n_a^2 / |slope difference|
             walls.index_add_(0, i * number + j, share * dim * flux)
     walls = walls.view(number, number)
     return Slice(masses, walls + walls.T, energy, rows)
 
 
-def _walk(offsets: Tensor, slopes: Tensor, law: Source):
+def _walk(offsets: Tensor, slopes: Tensor, measure: Measure) -> Iterator[tuple[Tensor, ...]]:
     """Follow the upper envelopes of all lines from -bound to bound, one interval of each at a time.
 
     Yields:
         line, cell, next cell, interval start, interval end; all (A,), A lines still under way.
     """
     line = torch.arange(len(offsets))
-    start = torch.full((len(offsets),), -law.bound, dtype=torch.float64)
-    cell = (offsets - law.bound * slopes).argmax(1)
+    start = torch.full((len(offsets),), -measure.bound, dtype=torch.float64)
+    cell = (offsets - measure.bound * slopes).argmax(1)
     while len(line):
         rise = slopes - slopes[cell][:, None]
         drop = offsets.gather(1, cell[:, None]) - offsets
         end, after = torch.where(rise > 0, drop / rise, torch.inf).min(1)
-        end = end.clamp(max=law.bound).maximum(start)
+        end = end.clamp(max=measure.bound).maximum(start)
         yield line, cell, after, start, end
-        on = end < law.bound
+        on = end < measure.bound
         line, cell, start, offsets = line[on], after[on], end[on], offsets[on]

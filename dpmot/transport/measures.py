@@ -13,8 +13,8 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Source:
-    """One coordinate: x = centre + z, z symmetric with standard deviation `scale` and support [-bound, bound].
+class Measure:
+    """One coordinate x = centre + z, z symmetric with standard deviation `scale` and support [-bound, bound].
 
     `moment` is an antiderivative of t * density(t); `bound` is where 1 - cdf falls below float64's resolution.
     """
@@ -22,48 +22,49 @@ class Source:
     centre: float
     scale: float
     bound: float
-    draw: Callable[..., Tensor]  # z, by torch's arguments: a shape, a generator, a device
+    draw: Callable[[tuple[int, int], torch.Generator], Tensor]  # z of that shape, on the generator's device
     density: Callable[[Tensor], Tensor]
     cdf: Callable[[Tensor], Tensor]
     quantile: Callable[[Tensor], Tensor]
     moment: Callable[[Tensor], Tensor]
 
 
-def _normal_density(t: Tensor) -> Tensor:
+def normal_density(t: Tensor) -> Tensor:
+    """phi(t)."""
     return torch.exp(-0.5 * t * t) / math.sqrt(2 * math.pi)
 
 
-NORMAL = Source(
+NORMAL = Measure(
     centre=0.0,
     scale=1.0,
     bound=9.0,
-    draw=torch.randn,
-    density=_normal_density,
+    draw=lambda shape, own: torch.randn(shape, generator=own, device=own.device),
+    density=normal_density,
     cdf=torch.special.ndtr,
     quantile=torch.special.ndtri,
-    moment=lambda t: -_normal_density(t),
+    moment=lambda t: -normal_density(t),
 )
 
-UNIFORM = Source(
+UNIFORM = Measure(
     centre=0.5,
     scale=1 / math.sqrt(12),
     bound=0.5,
-    draw=lambda *shape, **options: torch.rand(*shape, **options) - 0.5,
+    draw=lambda shape, own: torch.rand(shape, generator=own, device=own.device) - 0.5,
     density=torch.ones_like,
     cdf=lambda t: t + 0.5,
     quantile=lambda p: p - 0.5,
     moment=lambda t: 0.5 * t * t,
 )
 
-SOURCES = {"normal": NORMAL, "uniform": UNIFORM}
+MEASURES = {"normal": NORMAL, "uniform": UNIFORM}
 
 
-def source_named(name: str) -> Source:
-    """The source of that name.
+def measure_named(name: str) -> Measure:
+    """The source measure of that name.
 
     Raises:
         ValueError: there is none.
     """
-    if name not in SOURCES:
-        raise ValueError(f'Source "{name}" is unknown; choose "normal" (N(0, I)) or "uniform" (U[0, 1]^d)')
-    return SOURCES[name]
+    if name not in MEASURES:
+        raise ValueError(f'Source measure "{name}" is unknown; choose "normal" (N(0, I)) or "uniform" (U[0, 1]^d)')
+    return MEASURES[name]

@@ -29,22 +29,20 @@ PRECISION = 0.01  # chi2 on the lines over the target
 def fit(
     problem: SemiDiscreteProblem, *, target: float, ledger: Ledger, start: Tensor | None = None
 ) -> tuple[Tensor, str | None]:
-    """Centred heights (N,) float64, and the reason why the fit gave up, if it did.
+    """Centred heights (N,) float64, and the reason why the fit gave up, if it did; see `SemiDiscreteSolver`.
 
     Args:
-        problem: source, atoms, masses; d <= 3, N >= 2, not all atoms equal.
-        target: chi2 to reach.
-        ledger: records what is spent.
+        problem: d <= 3, N >= 2, not all atoms equal.
         start: centred heights to try beside the annealed ones.
     """
     atoms = problem.centred.block(0, len(problem.atoms)).double().cpu()
-    masses, law = problem.masses.cpu(), problem.law
+    masses, measure = problem.masses.cpu(), problem.measure
     number, dim = atoms.shape
     lines = max(256, math.ceil(LINES * number ** (1 - 1 / dim)))
 
     def see(heights: Tensor) -> tuple[Slice, float, float]:
         """Slice, chi2 and energy."""
-        slice_ = cut(atoms, heights, law, lines=lines)
+        slice_ = cut(atoms, heights, measure, lines=lines)
         ledger.noises += slice_.rows
         chi2 = float(((slice_.masses - masses).square() / masses).sum())
         return slice_, chi2, slice_.energy - float(masses @ heights)
@@ -91,8 +89,8 @@ def _direction(seen: Slice, masses: Tensor, scale: float) -> Tensor:
 
 def _annealed(problem: SemiDiscreteProblem, atoms: Tensor, ledger: Ledger) -> Tensor:
     points = _points(len(atoms))
-    scores = (problem.law.quantile(lattice(points, atoms.shape[1])) @ atoms.T).float()
-    spread = problem.law.scale * float(problem.norms.square().mean() / atoms.shape[1]) ** 0.5
+    scores = (problem.measure.quantile(lattice(points, atoms.shape[1])) @ atoms.T).float()
+    spread = problem.measure.scale * float(problem.norms.square().mean() / atoms.shape[1]) ** 0.5
     heights, target, eps = quadratic_start(problem).cpu().float(), problem.masses.cpu().log().float(), spread
     while eps > COLDEST * spread:
         masses = torch.softmax((scores + heights) / eps, 1).mean(0).clamp(min=1e-30)

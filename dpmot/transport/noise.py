@@ -4,8 +4,8 @@ plain       z ~ N(0, I) (or the centred uniform law), independent rows: 2 d oper
 mirrored    z and -z: the products of -z are those of z negated, so each serves twice. The source is symmetric.
 recycled    Q Z with Z of BASE independent N(0, I) rows and Q orthogonal, independent of Z: given Q every row is exactly
             N(0, I), and products are Q (Z Y^T). R matrices Q serve one Z, all rows mirrored: d / R + BASE operations.
-            Masses stay unbiased; rows of one Z depend on each other a little. POOL blocks Z share one product with
-            the atoms; for a fit in bfloat16 where the processor has it and no atoms are near duplicates: rounding
+            Masses stay unbiased; rows of one Z, a bundle, depend on each other a little. POOL bundles share one product
+            with the atoms; for a fit in bfloat16 where the processor has it and no atoms are near duplicates: rounding
             moves a score by .001 of its deviation, while the leads of winners are some .2 of it.
 structured  D = m^2 >= d rows at once, r_k e_k^T V_3 V_2 V_1 with V = (signs, m random orthogonal m x m blocks,
             transpose) and r_k ~ chi_D, mirrored: 3 m operations. The directions are not exactly
@@ -26,13 +26,13 @@ import torch
 from torch import Tensor
 
 from dpmot import device
-from dpmot.transport.measures import NORMAL, Source
+from dpmot.transport.measures import NORMAL, Measure
 from dpmot.transport.workers import Scratch
 
 KINDS = ("plain", "mirrored", "recycled", "structured")
-BASE, POOL = 32, 8  # recycled: rows of a block, blocks a product
+BASE, POOL = 32, 8  # recycled: rows of Z, bundles a product
 AT_ONCE = 64  # rows of Q: POOL times so many rows of products stay in the cache of a processor until they are counted
-FEW, MOST = 6, 32  # turns of a block that cost little, and the most
+FEW, MOST = 6, 32  # turns of a bundle that cost little, and the most
 SOON = 50_000  # one turn for so many N sqrt(d) up to FEW,
 A_TURN = 100_000  # and for so many from there on: masses vary more with each
 RECYCLE_FROM = 256  # dimensions from which recycling is faster than mirrored rows at equal variance
@@ -44,8 +44,8 @@ class Rows(Protocol):
     """A few rows of noise z_1, ..., z_R."""
 
     @property
-    def groups(self) -> int:
-        """G: rows r and s depend on each other iff r = s (mod G)."""
+    def bundles(self) -> int:
+        """G: rows r and s belong to one bundle, and so depend on each other, iff r = s (mod G)."""
 
     @property
     def nbytes(self) -> int:
@@ -68,7 +68,7 @@ class Plain:
     z: Tensor
 
     @property
-    def groups(self) -> int:
+    def bundles(self) -> int:
         return len(self.z)
 
     @property
@@ -93,13 +93,13 @@ class Plain:
 
 @dataclass(frozen=True, eq=False)
 class Recycled:
-    """mixing (R, BASE) times each of the blocks of z (BASE, blocks, d); the rows of `mixing` have norm 1."""
+    """mixing (R, BASE) times each of the bundles of z (BASE, G, d); the rows of `mixing` have norm 1."""
 
     z: Tensor
     mixing: Tensor
 
     @property
-    def groups(self) -> int:
+    def bundles(self) -> int:
         return self.z.shape[1]
 
     @property
@@ -107,7 +107,7 @@ class Recycled:
         return self.z.nbytes
 
     def __len__(self) -> int:
-        return len(self.mixing) * self.groups
+        return len(self.mixing) * self.bundles
 
     def scores(self, y: Tensor, h: Tensor, scratch: Scratch) -> Iterator[Tensor]:
         base = self._base(y, scratch)
@@ -127,9 +127,9 @@ class Recycled:
         return self.mixing, self._base(y, scratch)[:BASE]
 
     def _base(self, y: Tensor, scratch: Scratch) -> Tensor:
-        """Z Y^T (BASE, blocks, n), and room for one more row of heights."""
-        base = scratch("base", BASE + 1, self.groups, len(y))
-        base[:BASE] = (self.z.flatten(0, 1).to(y.dtype) @ y.T).view(BASE, self.groups, len(y))
+        """Z Y^T (BASE, G, n), and room for one more row of heights."""
+        base = scratch("base", BASE + 1, self.bundles, len(y))
+        base[:BASE] = (self.z.flatten(0, 1).to(y.dtype) @ y.T).view(BASE, self.bundles, len(y))
         return base
 
 
@@ -140,7 +140,7 @@ class Structured:
     signs: Tensor
     rotations: Tensor
     radii: Tensor
-    groups: int = 1
+    bundles: int = 1
 
     @property
     def nbytes(self) -> int:
@@ -160,36 +160,36 @@ class Structured:
         return None, x.reshape(len(y), -1).T * self.radii[:, None]
 
 
-def kind_for(kind: str, law: Source, dim: int) -> str:
+def kind_for(kind: str, measure: Measure, dim: int) -> str:
     """The kind itself, or for "auto" the fastest unbiased one.
 
     Raises:
-        ValueError: an unknown kind, or one that the source's law does not allow.
+        ValueError: an unknown kind, or one that the source measure does not allow.
     """
     if kind == "auto":
-        return "recycled" if law is NORMAL and dim >= RECYCLE_FROM else "mirrored"
+        return "recycled" if measure is NORMAL and dim >= RECYCLE_FROM else "mirrored"
     if kind not in KINDS:
         raise ValueError(f'Noise "{kind}" is unknown; choose "auto", {", ".join(map(repr, KINDS))}')
-    if kind in ("recycled", "structured") and law is not NORMAL:
-        raise ValueError(f'Noise "{kind}" needs the normal source; choose "auto", "plain" or "mirrored" for another')
+    if kind in ("recycled", "structured") and measure is not NORMAL:
+        raise ValueError(f'Noise "{kind}" needs the normal source measure; else choose "auto", "plain" or "mirrored"')
     return kind
 
 
 def turns(number: int, dim: int) -> int:
-    """How often a block of recycled rows is turned for so many atoms: the more dimensions, the more a turn saves."""
+    """How often Z is turned, R, for so many atoms: the more dimensions, the more a turn saves."""
     saved = number * math.sqrt(dim)
     return min(MOST, max(1, min(FEW, round(saved / SOON)), round(saved / A_TURN)))
 
 
-def group_size(kind: str, dim: int, number: int, most: int = MOST) -> int:
-    """Draws that depend on each other for N = number atoms: rows of one block and their mirror images."""
+def bundle_size(kind: str, dim: int, number: int, most: int = MOST) -> int:
+    """Draws of one bundle for N = number atoms: the rows that depend on each other, and their mirror images."""
     side, turned = math.isqrt(dim - 1) + 1, min(most, turns(number, dim))
     return {"plain": 1, "mirrored": 2, "recycled": 2 * BASE * turned, "structured": 2 * side * side}[kind]
 
 
 def draw(
     kind: str,
-    law: Source,
+    measure: Measure,
     shape: tuple[int, int],
     rows: int,
     generator: np.random.Generator,
@@ -198,9 +198,9 @@ def draw(
     device: torch.device,
     most: int = MOST,
 ) -> Iterator[Rows]:
-    """At least `rows` rows for atoms of that shape (N, d); "recycled" and "structured" come in whole blocks.
+    """At least `rows` rows for atoms of that shape (N, d); "recycled" and "structured" come in whole bundles.
 
-    A recycled block is turned as often as suits the shape, and at most so many times.
+    A recycled Z is turned as often as suits the shape, and at most `most` times.
 
     The device draws them by a generator of its own that the stream seeds: torch's is four times as fast as numpy's. (On
     a processor it takes 32 bits of the seed, so two looks in 2^32 would be the same, and no normal number lies beyond
@@ -208,14 +208,14 @@ def draw(
     """
     number, dim = shape
     own = torch.Generator(device).manual_seed(int(generator.integers(1 << 63)))
-    options = {"generator": own, "device": device}
 
     def drawn(rows: int, dim: int) -> Tensor:
-        return law.draw(-(-rows // WHOLE) * WHOLE, dim, **options)[:rows]
+        return measure.draw((-(-rows // WHOLE) * WHOLE, dim), own)[:rows]
 
     def rotations(number: int, side: int) -> Tensor:
         """Random orthogonal matrices (number, side, side), Haar up to signs."""
-        return torch.linalg.qr(torch.randn(number, side, side, dtype=torch.float64, **options))[0].float()
+        gaussian = torch.randn(number, side, side, dtype=torch.float64, generator=own, device=device)
+        return torch.linalg.qr(gaussian)[0].float()
 
     if kind in ("plain", "mirrored"):
         tile = -(-tile // WHOLE) * WHOLE

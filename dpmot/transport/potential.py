@@ -6,55 +6,47 @@ batch. Ties go to the lowest index.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from dpmot.tiles import in_tiles, product, tiles
-from dpmot.transport.atoms import Atoms, blocks, held, rows
+from dpmot.transport.atoms import Atoms, blocks, rows
 from dpmot.transport.noise import Plain
 from dpmot.transport.problem import MEMORY, SemiDiscreteProblem, checked_heights
-from dpmot.transport.tally import winners
+from dpmot.transport.race import winners
 from dpmot.transport.workers import side_by_side
 
-HELD = MEMORY // 3  # bytes of atoms that a potential may keep
+IN_MEMORY = MEMORY // 3  # bytes that the atoms of a potential may take
 
 
-@dataclass(frozen=True, eq=False)
 class BrenierPotential:
     """u_h for atoms y and heights h.
 
     Args:
         atoms: `Atoms`, or a tensor (N, d) or (N, *S).
         heights: (N,), kept as float64; every gauge gives the same cells.
-        source: "normal" or "uniform": what x is drawn from.
-        memory: bytes of atoms that may be held as floats; the others are computed once for all noises of a call.
+        source_measure: "normal" or "uniform": what x is drawn from.
+        memory: bytes that atoms as floats may take; what does not fit is computed once for all noises of a call.
 
     Raises:
-        ValueError: a shape, a NaN, an unknown source.
+        ValueError: a shape, a NaN, an unknown source measure.
     """
 
-    atoms: Atoms | Tensor
-    heights: Tensor
-    source: str = "normal"
-    memory: int = HELD
-    problem: SemiDiscreteProblem = field(init=False, repr=False)
-    _centred_heights: Tensor = field(init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        problem = SemiDiscreteProblem(self.atoms, source=self.source, memory=self.memory)
-        heights = checked_heights(self.heights, len(problem.atoms)).to(problem.mean.device)
-        centred = problem.centred_heights(heights)
-        values = {"atoms": problem.atoms, "heights": heights, "problem": problem}
-        for name, value in (values | {"_centred_heights": (centred - centred.mean()).float()}).items():
-            object.__setattr__(self, name, value)
+    def __init__(
+        self, atoms: Atoms | Tensor, heights: Tensor, source_measure: str = "normal", memory: int = IN_MEMORY
+    ) -> None:
+        self.problem = SemiDiscreteProblem(atoms, source_measure=source_measure, memory=memory)
+        self.atoms, self.memory = self.problem.atoms, memory
+        self.heights = checked_heights(heights, len(self.atoms)).to(self.problem.mean.device)
+        centred = self.problem.centred_heights(self.heights)
+        self._centred_heights = (centred - centred.mean()).float()
 
     @cached_property
     def points(self) -> Atoms:
-        """The centred atoms, float32, kept if they fit the memory."""
-        return held(self.problem.centred, torch.float32, self.memory)
+        """The centred atoms, float32, in memory if they fit."""
+        return self.problem.centred.in_memory(self.memory)
 
     def __call__(self, x: Tensor) -> Tensor:
         """u(x): (B, d) or (B, *S) -> (B,), float64."""
@@ -71,8 +63,8 @@ class BrenierPotential:
         z = self._centred(x)
         pieces = [Plain(tile) for tile in tiles(z)]  # all at once: atoms may be computed anew for every pass
         with side_by_side(z.device) as team:
-            options = {"over": team.over, "scratch": team.scratch}
-            races = winners(pieces, self.points, [self._centred_heights], **options) if pieces else []
+            heights = [self._centred_heights]
+            races = winners(pieces, self.points, heights, over=team.over, scratch=team.scratch) if pieces else []
         none = torch.empty(0, dtype=torch.int64, device=z.device)
         return torch.cat([none] + [race.cell for [[race]] in races])[: len(z)]
 
@@ -111,22 +103,20 @@ class BrenierPotential:
     def _scored(self, z: Tensor, i: int, j: int, y: Tensor) -> Tensor:
         return product(z, y.T) + self._centred_heights[i:j]
 
-    def tiled(self, x: Tensor, evaluate: Callable):
-        """``evaluate`` of z = x - centre, float32 (tile, d), in fixed tiles: a tensor, or a tuple of them.
+    def tiled(self, x: Tensor, evaluate: Callable[[Tensor], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+        """``evaluate`` of z = x - centre, float32 (tile, d), in fixed tiles: tensors (tile, ...) -> (B, ...).
 
         Raises:
             ValueError: x has another shape, or is not finite.
         """
         z = self._centred(x)
-        # An empty batch still passes one tile, which gives the result its type and shape.
-        if len(z):
-            return in_tiles(evaluate, z)
-        found = in_tiles(evaluate, z.new_zeros(1, z.shape[1]))
-        return tuple(one[:0] for one in found) if isinstance(found, tuple) else found[:0]
+        # An empty batch still passes one tile, which gives the results their types and shapes.
+        results = in_tiles(evaluate, z if len(z) else z.new_zeros(1, z.shape[1]))
+        return tuple(values[: len(z)] for values in results)
 
     def _centred(self, x: Tensor) -> Tensor:
         if x.ndim < 2 or x[0:1].numel() not in (0, self.atoms.dim) or not torch.isfinite(x).all():
             raise ValueError(
                 f"x has shape {tuple(x.shape)}; give finite numbers of shape (B, {self.atoms.dim}) or (B, *S)"
             )
-        return x.detach().flatten(1).float() - self.problem.law.centre
+        return x.detach().flatten(1).float() - self.problem.measure.centre

@@ -6,7 +6,6 @@ sum h = 0 (Aurenhammer, Hoffmann, Aronov 1998; Gu, Luo, Sun, Yau 2013). They min
 E(h) = integral u_h - <w, h>, whose gradient is p(h) - w.
 """
 
-from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -15,58 +14,50 @@ from torch import Tensor
 
 from dpmot import device
 from dpmot.seeds import generator
-from dpmot.transport.atoms import Atoms, Centred, Held, as_atoms, blocks, by_rows, held
-from dpmot.transport.measures import NORMAL, Source, source_named
+from dpmot.transport.atoms import Atoms, Centred, TensorAtoms, as_atoms, blocks, by_rows
+from dpmot.transport.measures import NORMAL, measure_named
 from dpmot.transport.noise import kind_for
 
 MASS_TOLERANCE = 1e-4  # a float32 vector of 10^5 masses sums to one within this
 DIRECTIONS = 16
-MEMORY = 3 * 2**28  # bytes of centred atoms that may be kept: the float32 ones of CIFAR-10, or the rounded ones
+MEMORY = 3 * 2**28  # bytes that centred atoms may take: the float32 ones of CIFAR-10, or the rounded ones
 FEW, WIDE, COLUMNS = 512, 4, 2**16  # atoms, dimensions over atoms, for which coordinates in the span pay; read at once
 
 
-@dataclass(frozen=True, eq=False)
 class SemiDiscreteProblem:
-    """Source -> atoms with masses.
+    """Source measure -> atoms with masses.
 
     Args:
         atoms: `Atoms`, or a tensor (N, d) or (N, *S).
         masses: (N,), positive, summing to 1; None is 1/N each. Kept as float64, normalised.
-        source: "normal" for N(0, I), "uniform" for U[0, 1]^d.
-        memory: bytes that may go into keeping atoms as floats; those that do not fit are computed anew in each pass,
-            which at most doubles the time of a fit. Where bfloat16 is fast a fit scores rounded atoms: both kinds are
-            kept if both fit, else the rounded ones. Centres of near duplicates come on top.
+        source_measure: "normal" for N(0, I), "uniform" for U[0, 1]^d.
+        memory: bytes that atoms as floats may take; those that do not fit are computed anew in each pass, which at most
+            doubles the time of a fit. Where bfloat16 is fast a fit scores rounded atoms: both kinds stay in memory if
+            both fit, else the rounded ones. Centres of clumps come on top.
 
     Attributes:
+        measure: the source measure.
         mean: plain mean of the atoms, float64 (d,).
         sums: sum_j y_ij, float64 (N,).
 
     Raises:
-        ValueError: no atoms, a shape, a NaN or infinity, a mass that is not positive, an unknown source, memory < 0.
+        ValueError: no atoms, a shape, a NaN or infinity, a mass that is not positive, an unknown source measure, memory
+            < 0.
     """
 
-    atoms: Atoms | Tensor
-    masses: Tensor | None = None
-    source: str = "normal"
-    memory: int = MEMORY
-    mean: Tensor = field(init=False, repr=False)
-    sums: Tensor = field(init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        source_named(self.source)
-        if self.memory < 0:
-            raise ValueError(f"memory = {self.memory} bytes; give 0 to keep no atoms, or more")
-        atoms = as_atoms(self.atoms)
-        mean, sums = moments(atoms)
-        masses = _checked_masses(self.masses, len(atoms)).to(mean.device)
-        values = {"atoms": atoms, "masses": masses, "mean": mean, "sums": sums}
-        for name, value in values.items():
-            object.__setattr__(self, name, value)
-
-    @property
-    def law(self) -> Source:
-        """The source measure."""
-        return source_named(self.source)
+    def __init__(
+        self,
+        atoms: Atoms | Tensor,
+        masses: Tensor | None = None,
+        source_measure: str = "normal",
+        memory: int = MEMORY,
+    ) -> None:
+        self.source_measure, self.measure, self.memory = source_measure, measure_named(source_measure), memory
+        if memory < 0:
+            raise ValueError(f"memory = {memory} bytes; give 0 to keep no atoms, or more")
+        self.atoms = as_atoms(atoms)
+        self.mean, self.sums = moments(self.atoms)
+        self.masses = _checked_masses(masses, len(self.atoms)).to(self.mean.device)
 
     @property
     def centred(self) -> Centred:
@@ -80,33 +71,37 @@ class SemiDiscreteProblem:
 
     @cached_property
     def points(self) -> Atoms:
-        """The centred atoms, float32, kept if they fit their part of the memory; otherwise computed for every pass."""
+        """The centred atoms, float32, in memory if they fit their part of it; else computed in each pass."""
         room = self.memory * 2 // 3 if self.rounds else self.memory  # rounded ones, half as large, lie beside them
-        return held(self.centred, torch.float32, room)
+        return self.centred.in_memory(room)
 
     @cached_property
     def rough(self) -> Atoms:
         """The centred atoms for products that may be rounded: bfloat16 where that pays, else float32."""
-        return held(self.centred, torch.bfloat16, self.memory) if self.rounds else self.points
+        return Centred(self.atoms, self.mean, torch.bfloat16).in_memory(self.memory) if self.rounds else self.points
 
     @property
     def rounds(self) -> bool:
         """Whether rounded products pay: for recycled noise where bfloat16 is fast."""
-        recycled = kind_for("auto", self.law, self.atoms.dim) == "recycled"
+        recycled = kind_for("auto", self.measure, self.atoms.dim) == "recycled"
         return recycled and (self.mean.is_cuda or device.cpu_multiplies_bfloat16())
 
     @cached_property
     def principal(self) -> Tensor:
-        """The centred atoms along some DIRECTIONS orthonormal directions near the principal ones, float64 (N, k).
+        """The centred atoms along DIRECTIONS orthonormal directions near the principal ones, float64 (N, k).
 
-        Distances only shorten. Randomised range finder with one power iteration (Halko, Martinsson, Tropp 2011).
+        No two atoms are farther apart there. Randomised range finder with one power iteration (Halko, Martinsson, Tropp
+        2011).
         """
         basis = torch.eye(self.atoms.dim, min(self.atoms.dim, DIRECTIONS), device=self.mean.device)
         if self.atoms.dim > DIRECTIONS:
             gaussian = generator(0, "transport", "directions").standard_normal(tuple(basis.shape), dtype=np.float32)
             basis = torch.from_numpy(gaussian).to(basis.device)
             for _ in range(2):  # one pass, and one more to sharpen it
-                basis = torch.linalg.qr(sum(y.T @ (y @ basis) for _, _, y in blocks(self.points)))[0]
+                spread = torch.zeros(self.atoms.dim, DIRECTIONS, device=basis.device)
+                for _, _, y in blocks(self.points):
+                    spread += y.T @ (y @ basis)
+                basis = torch.linalg.qr(spread)[0]
         return by_rows(self.points, lambda y: y @ basis).double()
 
     def in_span(self) -> "SemiDiscreteProblem":
@@ -115,20 +110,23 @@ class SemiDiscreteProblem:
         N(0, I) knows no directions, so scores have the same law there, and a row of noise has N numbers instead of d.
         """
         number, dim = len(self.atoms), self.atoms.dim
-        if self.law is not NORMAL or number > FEW or dim < WIDE * number or not isinstance(self.points, Held):
+        narrow = self.measure is NORMAL and number <= FEW and dim >= WIDE * number
+        if not (narrow and isinstance(self.points, TensorAtoms)):
             return self
-        gram = sum(part.double() @ part.double().T for part in self.points.values.split(COLUMNS, dim=1))
+        gram = torch.zeros(number, number, dtype=torch.float64, device=self.mean.device)
+        for part in self.points.values.split(COLUMNS, dim=1):
+            gram += part.double() @ part.double().T
         values, vectors = torch.linalg.eigh(gram)
         coordinates = vectors * values.clamp(min=0).sqrt()
-        return SemiDiscreteProblem(coordinates.float(), self.masses, self.source, self.memory)
+        return SemiDiscreteProblem(coordinates.float(), self.masses, self.source_measure, self.memory)
 
     def centred_heights(self, heights: Tensor) -> Tensor:
         """Heights h for x -> heights for z = x - centre, up to a constant: h_i + centre * sum_j y_ij, float64."""
-        return heights.double() + self.law.centre * self.sums
+        return heights.double() + self.measure.centre * self.sums
 
     def original_heights(self, centred: Tensor) -> Tensor:
         """The inverse of `centred_heights`, in the gauge sum h = 0, float64 (N,)."""
-        heights = centred.double() - self.law.centre * self.sums
+        heights = centred.double() - self.measure.centre * self.sums
         return heights - heights.mean()
 
 
@@ -138,7 +136,9 @@ def moments(atoms: Atoms) -> tuple[Tensor, Tensor]:
     Raises:
         ValueError: a block of the wrong shape, a NaN or an infinity.
     """
-    total, sums = 0.0, None
+    device = atoms.block(0, 1).device
+    total = torch.zeros(atoms.dim, dtype=torch.float64, device=device)
+    sums = torch.empty(len(atoms), dtype=torch.float64, device=device)
     for i, j, y in blocks(atoms):
         if y.shape != (j - i, atoms.dim):
             raise ValueError(f"Atoms {i}..{j - 1} came as {tuple(y.shape)}; expected {(j - i, atoms.dim)}")
@@ -146,8 +146,7 @@ def moments(atoms: Atoms) -> tuple[Tensor, Tensor]:
             bad = int((~torch.isfinite(y).all(1)).sum())
             raise ValueError(f"{bad} of the atoms {i}..{j - 1} hold NaN or infinite values; remove or repair them")
         y = y.double()
-        total = total + y.sum(0)
-        sums = y.new_empty(len(atoms)) if sums is None else sums
+        total += y.sum(0)
         sums[i:j] = y.sum(1)
     return total / len(atoms), sums
 

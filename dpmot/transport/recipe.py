@@ -27,7 +27,7 @@ NUMBERS = 1 << 18  # drawn by one thread at a time: a few milliseconds
 class MappedImages:
     """uint8 images (n, *S) in a .npy file that may be larger than memory.
 
-    What is asked for is mapped, copied and let go: pages of a map that stays open would count as memory used.
+    Each access maps the file, copies its images and closes the map: pages of an open map count as memory used.
 
     Args:
         path: the file.
@@ -134,25 +134,24 @@ class NoisyImages:
         return self._gathered(index, self._noise)
 
     def _gathered(self, index: Index, draw: Callable[[np.ndarray], Tensor]) -> Tensor:
-        index = np.asarray(index.cpu() if isinstance(index, Tensor) else index, dtype=np.int64)
+        numbers = np.asarray(index.cpu() if isinstance(index, Tensor) else index, dtype=np.int64)
         step = max(1, NUMBERS // self.dim)
-        parts = [index[k : k + step] for k in range(0, len(index), step)]
-        out = torch.empty(len(index), *self.shape)
+        starts, out = range(0, len(numbers), step), torch.empty(len(index), *self.shape)
 
         def fill(k: int) -> None:
-            out[k * step : (k + 1) * step] = draw(parts[k])
+            out[k : k + step] = draw(numbers[k : k + step])
 
-        workers = min(torch.get_num_threads(), len(parts))
+        workers = min(torch.get_num_threads(), len(starts))
         if workers < 2:
-            for k in range(len(parts)):
+            for k in starts:
                 fill(k)
         else:
             with ThreadPoolExecutor(workers) as pool:
-                list(pool.map(fill, range(len(parts))))
+                list(pool.map(fill, starts))
         return out.to(self.device)
 
     def _clean(self, index: np.ndarray) -> Tensor:
-        images = torch.from_numpy(self.images[index % len(self.images)])
+        images = torch.as_tensor(self.images[index % len(self.images)])
         images = to_float(images) if images.dtype == torch.uint8 else images
         return images if self.scale == 1 else images * self.scale
 

@@ -24,15 +24,7 @@ from dpmot.transport.potential import BrenierPotential
 
 
 def angles(potential: BrenierPotential, x: Tensor, k: int = 2) -> Tensor:
-    """Angles between the best plane and each of the next k - 1, in radians.
-
-    Args:
-        potential: u.
-        x: (B, d) or (B, *S).
-        k: planes looked at, 2..N.
-
-    Returns:
-        float64 (B, k - 1).
+    """Angles between the best plane and each of the next k - 1 at x (B, d) or (B, *S): radians, float64 (B, k - 1).
 
     Raises:
         ValueError: k is not in 2..N, or x is refused.
@@ -77,7 +69,6 @@ class SmoothedPotential:
     batch.
 
     Args:
-        potential: u.
         tau: in units of <x, y>, positive. The gap between the best and the next plane of N scattered atoms is about
             |y - mean y| / sqrt(2 ln N); far below it the map is T almost everywhere.
         k: planes that take part; None for all of them.
@@ -112,8 +103,10 @@ class SmoothedPotential:
 
     def _sums(self, x: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """sum p_i (y_i - mean y) or sum p_i v_i, sum p_i^2, and sum_i exp((score_i - best score) / tau)."""
-        sums = self._of_all if self.k is None else self._of_best
-        return self.potential.tiled(x, lambda z: sums(z, values))
+        average, squares, total = self.potential.tiled(
+            x, lambda z: self._of_all(z, values) if self.k is None else self._of_best(z, values, self.k)
+        )
+        return average, squares, total
 
     def _of_all(self, z: Tensor, values: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         best = z.new_full((len(z),), -torch.inf, dtype=torch.float64)
@@ -131,9 +124,9 @@ class SmoothedPotential:
             best = ahead
         return mean / total[:, None], squares / total**2, total
 
-    def _of_best(self, z: Tensor, values: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        x = z + self.potential.problem.law.centre
-        cells = self.potential.cells(x, self.k)
+    def _of_best(self, z: Tensor, values: Tensor | None, k: int) -> tuple[Tensor, Tensor, Tensor]:
+        x = z + self.potential.problem.measure.centre
+        cells = self.potential.cells(x, k)
         scores = self.potential.planes(x, cells)
         weights = torch.exp((scores - scores.amax(1, keepdim=True)) / self.tau)
         total = weights.sum(1)

@@ -5,7 +5,7 @@ problem -> fit (Newton on lines for d <= 3, averaged Newton steps on noise above
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -13,11 +13,11 @@ from torch import Tensor
 
 from dpmot.transport import authors, averaging, newton
 from dpmot.transport.certificate import Certificate, certify
-from dpmot.transport.ledger import Callback, Ledger
+from dpmot.transport.ledger import Ledger, Report
 from dpmot.transport.lines import MAX_ATOMS, MAX_DIM
 from dpmot.transport.measures import NORMAL
 from dpmot.transport.noise import kind_for
-from dpmot.transport.potential import HELD, BrenierPotential
+from dpmot.transport.potential import IN_MEMORY, BrenierPotential
 from dpmot.transport.problem import SemiDiscreteProblem, checked_heights
 from dpmot.transport.workers import side_by_side
 
@@ -60,8 +60,7 @@ class SemiDiscreteSolver:
             reproduction), or "auto": the first where it fits, else the second.
         schedule: of "authors": learning rate, noises, stop rule; None is theirs for CIFAR-10 and CelebA.
         noise: of "averaging": see `dpmot.transport.noise`; "auto" is the fastest unbiased kind.
-        tile, block: rows and atoms per product: they change the speed, and single draws that round across a wall. None:
-            as suits the device.
+        tile, block: see `tally`.
 
     Raises:
         ValueError: an option that is unknown or not positive.
@@ -92,47 +91,40 @@ class SemiDiscreteSolver:
         *,
         seed: int,
         heights: Tensor | None = None,
-        callback: Callback | None = None,
+        callback: Callable[[Report], None] | None = None,
         resume: Mapping[str, Tensor] | None = None,
     ) -> TransportSolution:
         """Fit and certify.
 
         Args:
-            problem: source, atoms, masses.
             seed: of the noise; fit and certificate use different streams of it. Same problem and seed (one thread),
                 same bits.
             heights: warm start (N,), tried beside the solver's own.
-            callback: called after every look of the fit with dict(noises=, chi2=, seconds=, left=, heights=, state=):
-                rows so far, what the look saw, seconds so far and seconds until the fit will probably end (or None),
-                the heights that would be returned now (None with "newton"), and a function that returns what `resume`
-                takes (None where the method cannot be resumed). numpy multiplies on one core meanwhile.
+            callback: called with a `Report` after every look of the fit. numpy multiplies on one core meanwhile.
             resume: state of an interrupted fit with the same problem, seed and options; it ends in the same bits.
 
         Raises:
-            ValueError: warm-start heights of the wrong shape, a foreign state, noise that the source does not allow, a
-                budget with which no fit could reach the target.
+            ValueError: warm-start heights of the wrong shape, a foreign state, noise that the source measure does not
+                allow, a budget with which no fit could reach the target.
         """
         started, number, narrow = time.perf_counter(), len(problem.atoms), problem.in_span()
         if heights is not None:
             heights = problem.centred_heights(checked_heights(heights, number).to(problem.mean.device))
             heights = heights - heights.mean()
 
-        def report(seen: dict) -> None:
-            seconds, expected, now = time.perf_counter() - started, seen.pop("expected"), seen["heights"]
-            known = expected is not None and math.isfinite(expected)
-            left = seconds * (expected - seen["noises"]) / (seen["noises"] - spent) if known else None
-            solved = None if now is None else problem.original_heights(now)
-            callback({**seen, "heights": solved, "seconds": seconds, "left": left})
+        def watch(report: Report) -> None:
+            if callback is not None:
+                centred = report["heights"]
+                callback({**report, "heights": None if centred is None else problem.original_heights(centred)})
 
-        spent = 0 if resume is None else int(resume.get("noises", 0))
-        ledger = Ledger(self._budget(narrow), callback and report)
+        ledger = Ledger(self._budget(narrow), watch, started)
         with side_by_side(problem.mean.device):
             centred, reason = self._fit(narrow, seed, heights, ledger, resume)
             solved = problem.original_heights(centred.to(problem.mean.device))
             certificate = certify(narrow, solved, seed=seed, target=self.chi2)
         converged = certificate.high < self.chi2
         return TransportSolution(
-            potential=BrenierPotential(problem.atoms, solved, problem.source, min(problem.memory, HELD)),
+            potential=BrenierPotential(problem.atoms, solved, problem.source_measure, min(problem.memory, IN_MEMORY)),
             certificate=certificate,
             noises=ledger.noises,
             seconds=time.perf_counter() - started,
@@ -149,35 +141,36 @@ class SemiDiscreteSolver:
         ledger: Ledger,
         resume: Mapping[str, Tensor] | None,
     ) -> tuple[Tensor, str | None]:
-        number, method = len(problem.atoms), self.method
+        number, exact = len(problem.atoms), self._exact(problem)
         if number == 1:
             return torch.zeros(1, dtype=torch.float64), None
         if float(problem.norms.max()) == 0:
             return torch.zeros(number, dtype=torch.float64), f"all {number} atoms are the same point"
-        flat = self._flat(problem)
-        if method == "newton" and not flat:
+        if self.method == "newton" and not exact:
             raise ValueError(
                 f'Method "newton" takes d <= {MAX_DIM} and N <= {MAX_ATOMS}, given d = {problem.atoms.dim} and '
                 f'N = {number}; choose "averaging"'
             )
-        exact = method == "newton" or (method == "auto" and flat)
-        if resume is not None and (exact or method == "authors"):
+        if resume is not None and (exact or self.method == "authors"):
             raise ValueError('A fit by "newton" or "authors" cannot be resumed; call again without resume')
         if exact:
             return newton.fit(problem, target=self.chi2, ledger=ledger, start=start)
-        shape = {"tile": self.tile, "block": self.block}
-        if method == "authors":
-            return authors.fit(problem, seed=seed, ledger=ledger, start=start, schedule=self.schedule, **shape)
-        options = {"target": self.chi2, "noise": self.noise, "resume": resume, **shape}
-        return averaging.fit(problem, seed=seed, ledger=ledger, start=start, **options)
+        if self.method == "authors":
+            return authors.fit(
+                problem, seed=seed, ledger=ledger, start=start, schedule=self.schedule, tile=self.tile, block=self.block
+            )
+        return averaging.fit(
+            problem, target=self.chi2, seed=seed, ledger=ledger, start=start, noise=self.noise, tile=self.tile,
+            block=self.block, resume=resume
+        )  # fmt: skip
 
-    @staticmethod
-    def _flat(problem: SemiDiscreteProblem) -> bool:
-        return problem.atoms.dim <= MAX_DIM and len(problem.atoms) <= MAX_ATOMS
+    def _exact(self, problem: SemiDiscreteProblem) -> bool:
+        flat = problem.atoms.dim <= MAX_DIM and len(problem.atoms) <= MAX_ATOMS
+        return flat and self.method in ("auto", "newton")
 
     def _budget(self, problem: SemiDiscreteProblem) -> int:
-        number, exact = len(problem.atoms), self.method in ("auto", "newton") and self._flat(problem)
-        least = newton.least_noises(number) if exact else averaging.least_noises(number, self.chi2)
+        number = len(problem.atoms)
+        least = newton.least_noises(number) if self._exact(problem) else averaging.least_noises(number, self.chi2)
         if self.max_noises is None:
             return max(NOISES_PER_ATOM * max(number, FEW_ATOMS), MANY_FITS * least)
         trivial = number == 1 or float(problem.norms.max()) == 0

@@ -1,7 +1,7 @@
 """Threads that work side by side, one core each.
 
-Several libraries that each split one small product over all cores wait for each other in busy loops; a whole piece of
-work on each core does not, and its products have the same bits however many there are.
+Libraries that split one small product over all cores wait for each other in busy loops. Here each core gets a whole
+piece of work instead, whose products have the same bits however many cores there are.
 """
 
 import math
@@ -13,20 +13,21 @@ from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from functools import cache, partial
 from threading import Lock, get_ident
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
-Map = Callable[..., Iterator]
+Map = Callable[..., Iterator[Any]]  # map, or one that shares the calls among threads
 
 
 class Scratch:
     """Named buffers, a thread's own, used again and again: fresh memory costs as much as the product in it."""
 
     def __init__(self, device: torch.device) -> None:
-        self.device, self._buffers = device, {}
+        self.device = device
+        self._buffers: dict[tuple[int, str], Tensor] = {}
 
     def __call__(self, name: str, *shape: int) -> Tensor:
         """An uninitialised float32 tensor of that shape."""
@@ -51,11 +52,12 @@ os.register_at_fork(after_in_child=lambda: _at_work.set(None))  # no thread of a
 
 @contextmanager
 def side_by_side(device: torch.device) -> Iterator[Team]:
-    """So many threads as torch has, and a `map` that calls its function in them; with one, and on a GPU, the plain one.
+    """A team of as many threads as torch has, whose `map` shares its calls among them.
 
-    The threads take the arguments themselves, one after another: a generator of them runs on their time. Inside, numpy
-    multiplies on one core, and the same again gives the same team: threads and fresh memory take milliseconds. For one
-    thread of a program at a time: settings of libraries are of all.
+    With one thread, and on a GPU, the team has Python's own `map`. Each thread draws its next arguments from the
+    iterables by itself, so a generator's work is shared too. Inside the context numpy multiplies on one core, and an
+    inner `side_by_side` yields the same team, because starting threads and allocating memory takes milliseconds. Only
+    one thread of a program may open a team at a time: the libraries' settings apply to the whole process.
     """
     team = _at_work.get()
     if team and team.scratch.device == device:
@@ -77,8 +79,10 @@ def side_by_side(device: torch.device) -> Iterator[Team]:
             _at_work.reset(token)
 
 
-def _shared(pool: ThreadPoolExecutor, threads: int, function: Callable, *iterables: Iterable) -> Iterator:
-    """Results in order; one call more than there are threads has been asked for whenever one is waited for."""
+def _shared(
+    pool: ThreadPoolExecutor, threads: int, function: Callable[..., Any], *iterables: Iterable[Any]
+) -> Iterator[Any]:
+    """The results in order. One call more than there are threads is always queued, so that no thread waits."""
     calls, lock = enumerate(zip(*iterables, strict=False)), Lock()
     inference = torch.is_inference_mode_enabled()  # a mode is a thread's own
 
@@ -91,7 +95,8 @@ def _shared(pool: ThreadPoolExecutor, threads: int, function: Callable, *iterabl
             place, arguments = taken
             return place, function(*arguments)
 
-    asked, early, due = deque(pool.submit(call) for _ in range(threads + 1)), {}, 0
+    asked, due = deque(pool.submit(call) for _ in range(threads + 1)), 0
+    early: dict[int, object] = {}
     while asked:
         done = asked.popleft().result()
         if done is None:  # all are taken

@@ -184,9 +184,9 @@ def test_the_map_is_the_gradient_of_a_convex_function():
 
 def test_a_uniform_source_is_drawn_in_the_unit_cube_and_maps_it():
     one = setting(heights=torch.zeros(30))
-    noise = prior_noise(ROWS, (1, 3, 3), source="uniform").flatten(1)
+    noise = prior_noise(ROWS, (1, 3, 3), source_measure="uniform").flatten(1)
     assert noise.min() >= 0 and noise.max() < 1 and kstest(noise.flatten().numpy(), "uniform").pvalue > FALSE_ALARMS
-    points = transport.Start(one, source="uniform")(ROWS)
+    points = transport.Start(one, source_measure="uniform")(ROWS)
     products = noise @ one.atoms.block(0, 30).T
     torch.testing.assert_close(
         products.gather(1, points.source[:, None])[:, 0], products.max(1).values, rtol=0, atol=1e-5
@@ -332,8 +332,8 @@ def test_smoothed_starts_carry_the_noise_level_that_the_network_is_told(kind, di
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({"singular": "treet"}, r'"treet" is unknown; choose one of plain, discard, treat, as_code, smooth'),
-        ({"singular": "smooth"}, r'"smooth" needs tau, the width of the smoothing in units of <x, y>'),
+        ({"singular": "treet"}, r"'treet' is not one of them; allowed: plain, discard, treat, as_code, smooth"),
+        ({"singular": "smooth"}, r"singular smooth needs it: the width of the smoothing in units of <x, y>"),
         ({"singular": "treat", "tau": -1.0}, r"tau = -1.0 smooths nothing"),
         ({"singular": "treat", "tau": 1.0, "top_k": 31}, r"k = 31 planes were asked for; choose 1\.\.30"),
     ],

@@ -9,9 +9,9 @@ import torch
 
 from dpmot.seeds import generator
 from dpmot.transport import SemiDiscreteProblem, SemiDiscreteSolver, certify
-from dpmot.transport.certificate import FEWEST_BLOCKS, PRECISION, Z95, chi2_estimate, interval, look_size
+from dpmot.transport.certificate import FEWEST_BUNDLES, PRECISION, Z95, chi2_estimate, interval, look_size
 from dpmot.transport.closed_form import closed_form_start, newton_scale
-from dpmot.transport.noise import group_size
+from dpmot.transport.noise import bundle_size
 from dpmot.transport.tally import Tally, tally
 
 TWO = torch.tensor([[1.0, 2.0, 2.0], [-1.0, -2.0, -2.0]])  # |y_1 - y_2| = 6
@@ -100,6 +100,7 @@ def test_a_look_uses_other_noise_than_the_fit_and_repeats_for_its_seed():
     assert np.mean(values) > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["mirrored", "recycled"])
 def test_the_interval_covers_where_draws_depend_on_each_other(kind):
     number, dim = 1500, 300
@@ -115,24 +116,24 @@ def test_the_interval_covers_where_draws_depend_on_each_other(kind):
 
 
 @pytest.mark.parametrize("count", [3, 5, 14])
-def test_the_upper_end_holds_for_few_blocks_of_dependent_draws(count):
+def test_the_upper_end_holds_for_few_bundles(count):
     cells, size, share = 200, 400, 0.3  # of a block's draws that fall where its own preference says
     rng, masses = np.random.default_rng(count), torch.full((200,), 1 / 200, dtype=torch.float64)
     missed = []
     for _ in range(400):
         favoured = rng.dirichlet(np.ones(cells), size=count)
-        blocks = torch.from_numpy(np.stack([rng.multinomial(size, share * f + (1 - share) / cells) for f in favoured]))
-        counts, draws = blocks.sum(0).double(), count * size
-        together = (blocks * (blocks - 1)).sum(0).double()
-        missed.append(interval(Tally(counts, together, draws * (draws - size), blocks.float()), masses)[2] < 0)
-    # 2.5 % are to miss the truth, chi2 = 0, from below; 3 standard errors of 400 looks, and what few blocks cost
+        bundles = torch.from_numpy(np.stack([rng.multinomial(size, share * f + (1 - share) / cells) for f in favoured]))
+        counts, draws = bundles.sum(0).double(), count * size
+        together = (bundles * (bundles - 1)).sum(0).double()
+        missed.append(interval(Tally(counts, together, draws * (draws - size), bundles.float()), masses)[2] < 0)
+    # 2.5 % are to miss the truth, chi2 = 0, from below; 3 standard errors of 400 looks, and what few bundles cost
     assert np.mean(missed) <= 0.025 + 3 * math.sqrt(0.025 * 0.975 / 400) + 0.02
 
 
-def test_a_look_has_twenty_blocks_at_least():
+def test_a_look_has_twenty_bundles_at_least():
     problem = SemiDiscreteProblem(torch.randn(1000, 3000, generator=torch.Generator().manual_seed(0)))
     look = certify(problem, torch.zeros(1000), seed=0, target=1.0)
-    assert look.noises >= FEWEST_BLOCKS * group_size("recycled", 3000, 1000) > look_size(1000, 1.0)
+    assert look.noises >= FEWEST_BUNDLES * bundle_size("recycled", 3000, 1000) > look_size(1000, 1.0)
 
 
 def test_clusters_are_found_without_being_given_and_unseen_cells_are_put_in_proportion():

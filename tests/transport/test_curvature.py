@@ -1,4 +1,4 @@
-"""What draws tell about the Hessian, the trends, groups of near duplicates; the fits that need them."""
+"""What draws tell about the Hessian, the trends, clumps of near duplicates; the fits that need them."""
 
 import math
 
@@ -10,7 +10,8 @@ from dpmot.transport import SemiDiscreteProblem, SemiDiscreteSolver
 from dpmot.transport.closed_form import closed_form_start, newton_scale
 from dpmot.transport.curvature import MOST, Survey, astray, excess, trend_chi2, trends
 from dpmot.transport.near_duplicates import near_duplicates
-from dpmot.transport.tally import Race, Tally, tally
+from dpmot.transport.race import Race
+from dpmot.transport.tally import Tally, tally
 
 
 def draws(*shape, seed=0):
@@ -80,7 +81,7 @@ def test_the_step_along_a_trend_undoes_a_small_error_in_it():
     error = 0.1 * float(newton_scale(problem).mean()) * smooth[:, 0]
     survey, seen = surveyed(problem, problem.centred_heights(solved) + error, 1_000_000)
     due = seen.draws * problem.masses
-    step = survey.curvature().step(excess(seen.counts, due, far=False), 1.0, 0.0)
+    step = survey.step(excess(seen.counts, due, far=False), 1.0, 0.0)
     left = (error - step) - (error - step).mean()
     # leads are not exactly exponential and tau is common to all: the step is right to about a fifth
     assert left.norm() < 0.4 * (error - error.mean()).norm()
@@ -102,20 +103,20 @@ def test_a_cell_whose_count_cannot_be_chance_moves_by_its_logarithm():
 
 
 @pytest.mark.parametrize("spread", [0.003, 0.03])
-def test_near_duplicates_form_groups_and_converge(spread):
+def test_near_duplicates_form_clumps_and_converge(spread):
     atoms = draws(40, 64).repeat_interleave(5, 0) + spread * draws(200, 64, seed=1)
     problem = SemiDiscreteProblem(atoms)
-    groups = near_duplicates(problem)
-    assert torch.equal(groups.labels, torch.arange(40).repeat_interleave(5))
+    clumps = near_duplicates(problem)
+    assert torch.equal(clumps.labels, torch.arange(40).repeat_interleave(5))
     solution = SemiDiscreteSolver()(problem, seed=0)
     assert solution.converged
     assert solution.noises <= 400 * 200  # measured 293 N; a diagonal step alone had chi2 4 after 2048 N
 
 
-def test_atoms_far_apart_form_no_groups():
+def test_atoms_far_apart_form_no_clumps():
     problem = SemiDiscreteProblem(draws(200, 64) * torch.linspace(0.3, 2, 64))
-    groups = near_duplicates(problem)
-    assert groups.merged is problem and groups.tau.abs().max() == 0
+    clumps = near_duplicates(problem)
+    assert clumps.merged is problem and clumps.tau.abs().max() == 0
 
 
 @pytest.mark.parametrize("place", [0, 1, 5])
@@ -123,18 +124,18 @@ def test_a_clump_is_seen_wherever_it_stands_in_the_order_of_the_atoms(place):
     # every eighth atom of 6,400 lies in it: 800 neighbours for each of them, 100 on average
     atoms = draws(6400, 16)
     atoms[place::8] = 3 + 1e-3 * draws(800, 16, seed=1)
-    groups = near_duplicates(SemiDiscreteProblem(torch.cat([atoms, atoms[place::8] + 1e-4])))
-    assert len(groups.merged.atoms) == 7200  # too many pairs: given up
+    clumps = near_duplicates(SemiDiscreteProblem(torch.cat([atoms, atoms[place::8] + 1e-4])))
+    assert len(clumps.merged.atoms) == 7200  # too many pairs: given up
 
 
 def test_a_chain_of_neighbours_that_is_taken_apart_keeps_its_order():
-    # far too long for one group: every atom stays alone, in its own place
+    # far too long for one clump: every atom stays alone, in its own place
     chain = torch.zeros(60, 8)
     chain[:, 0] = torch.linspace(0, 1, 60)
     problem = SemiDiscreteProblem(torch.cat([chain, 5 * draws(140, 8)]))
-    groups = near_duplicates(problem)
-    assert groups.merged is problem and torch.equal(groups.labels, torch.arange(200))
-    torch.testing.assert_close(groups.start(), closed_form_start(problem) - closed_form_start(problem).mean())
+    clumps = near_duplicates(problem)
+    assert clumps.merged is problem and torch.equal(clumps.labels, torch.arange(200))
+    torch.testing.assert_close(clumps.start(), closed_form_start(problem) - closed_form_start(problem).mean())
 
 
 @pytest.mark.parametrize("number", [400, 1000])

@@ -58,17 +58,17 @@ def test_lattices_fill_the_cube_evenly():
         assert (points.mean(0) - 0.5).abs().max() < 0.003
 
 
-@pytest.mark.parametrize("source", ["normal", "uniform"])
-def test_heights_on_a_line_are_the_quantile_heights(source):
+@pytest.mark.parametrize("measure", ["normal", "uniform"])
+def test_heights_on_a_line_are_the_quantile_heights(measure):
     atoms = draws(9, 1, seed=3).float()
     masses = torch.softmax(draws(9, seed=4), 0)
-    problem = SemiDiscreteProblem(atoms, masses=masses, source=source)
+    problem = SemiDiscreteProblem(atoms, masses=masses, source_measure=measure)
     heights, reason = newton.fit(problem, target=1e-11, ledger=Ledger(10**7))
     order = atoms[:, 0].argsort()
     y, found = atoms[order, 0].double(), problem.original_heights(heights)[order]
     # neighbours meet at the quantile b_k of the masses so far: h_{k+1} - h_k = -b_k (y_{k+1} - y_k)
     edges = masses[order].cumsum(0)[:-1]
-    quantiles = torch.special.ndtri(edges) if source == "normal" else edges
+    quantiles = torch.special.ndtri(edges) if measure == "normal" else edges
     assert reason is None
     # chi2 <= 1e-13 leaves quantiles off by 3e-7 / density
     torch.testing.assert_close(found.diff(), -quantiles * y.diff(), rtol=1e-5, atol=1e-5)

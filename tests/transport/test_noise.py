@@ -9,15 +9,14 @@ import pytest
 import torch
 
 from dpmot.seeds import generator
-from dpmot.transport import SemiDiscreteProblem, SemiDiscreteSolver
+from dpmot.transport import SemiDiscreteProblem, SemiDiscreteSolver, race
 from dpmot.transport import noise as noise_module
-from dpmot.transport import tally as tallying
 from dpmot.transport.certificate import chi2_estimate
 from dpmot.transport.closed_form import closed_form_start, newton_scale
 from dpmot.transport.curvature import trends
 from dpmot.transport.measures import NORMAL, UNIFORM
 from dpmot.transport.near_duplicates import crowded, near_duplicates
-from dpmot.transport.noise import BASE, KINDS, draw, group_size, kind_for, turns
+from dpmot.transport.noise import BASE, KINDS, bundle_size, draw, kind_for, turns
 from dpmot.transport.tally import tally
 from dpmot.transport.workers import Scratch
 
@@ -78,8 +77,10 @@ def test_structured_rows_are_nearly_unbiased_where_they_are_offered_for():
     looks = [tally(problem, [heights], 20_000, generator(k, "structured"), noise="structured")[0] for k in range(2)]
     plain = [tally(problem, [heights], 40_000, generator(k, "reference"), noise="plain")[0] for k in range(2)]
     bias = [a.counts / a.draws - b.counts / b.draws for a, b in zip(looks, plain, strict=True)]
-    squared = float((bias[0] * bias[1] / problem.masses).sum())  # independent blocks: no noise in expectation
-    assert abs(squared) < 0.003  # its standard deviation is sqrt(N) (1/20,000 + 1/40,000) N ~ .0006, doubled for blocks
+    squared = float((bias[0] * bias[1] / problem.masses).sum())  # independent bundles: no noise in expectation
+    assert (
+        abs(squared) < 0.003
+    )  # its standard deviation is sqrt(N) (1/20,000 + 1/40,000) N ~ .0006, doubled for bundles
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -96,7 +97,7 @@ def test_chi2_of_dependent_draws_is_unbiased(kind):
 
 @pytest.fixture
 def often_turned(monkeypatch):
-    """Recycled rows in blocks of 16 turns, as many atoms of many dimensions have them."""
+    """Recycled rows in bundles of 16 turns, as many atoms of many dimensions have them."""
     monkeypatch.setattr(noise_module, "turns", lambda number, dim: 16)
 
 
@@ -105,7 +106,7 @@ def looks(problem, heights, rows, number):
     return [tally(problem, [heights], rows, generator(k, "blocks"), **options)[0] for k in range(number)]
 
 
-def test_smooth_modes_vary_by_the_inflation_that_the_blocks_tell(often_turned):
+def test_smooth_modes_vary_by_the_inflation_that_the_bundles_tell(often_turned):
     problem = problem_of(300, 300)
     modes = trends(problem)[:, :10]
     seen = looks(problem, closed_form_start(problem), 60_000, 60)
@@ -126,10 +127,10 @@ def test_the_error_of_chi2_is_that_of_dependent_looks(often_turned):
     assert np.mean([error for _, error in found]) == pytest.approx(spread, rel=0.32)
 
 
-def test_draws_come_in_whole_groups_and_do_not_depend_on_the_tile():
+def test_draws_come_in_whole_bundles_and_do_not_depend_on_the_tile():
     problem = problem_of(50, 40)
     for kind in KINDS:
-        size = group_size(kind, 40, 50)
+        size = bundle_size(kind, 40, 50)
         one, other = (
             tally(problem, [closed_form_start(problem)], 1000, generator(0), noise=kind, tile=tile)[0]
             for tile in (64, 256)
@@ -146,13 +147,13 @@ def test_two_looks_together_are_one_of_all_their_draws(kind):
     one, other = (tally(problem, [start], 4000, generator(k, "two"), noise=kind)[0] for k in range(2))
     both = one + other
     assert torch.equal(both.counts, one.counts + other.counts) and both.draws == one.draws + other.draws
-    # pairs across the two are independent: with them all, what is left of all pairs are those inside blocks
+    # pairs across the two are independent: with them all, what is left of all pairs are those inside bundles
     assert both.draws * (both.draws - 1) - both.pairs == sum(t.draws * (t.draws - 1) - t.pairs for t in (one, other))
     across = 2 * float((one.counts * other.counts / w).sum())
     inside = sum((1 + t.chi2(w)) * t.pairs for t in (one, other))
     assert both.chi2(w) == pytest.approx((across + inside) / both.pairs - 1, rel=1e-9)
-    assert (both.blocks is None) == (kind == "mirrored")
-    assert kind == "mirrored" or len(both.blocks) == len(one.blocks) + len(other.blocks)
+    assert (both.bundles is None) == (kind == "mirrored")
+    assert kind == "mirrored" or len(both.bundles) == len(one.bundles) + len(other.bundles)
 
 
 def test_two_heights_share_the_noise_of_one_look():
@@ -180,7 +181,7 @@ def test_a_block_is_turned_more_often_the_more_atoms_and_dimensions_there_are():
         and turns(50_000, 3072) == 28
         and turns(10**6, 3072) == 32
     )
-    assert group_size("recycled", 784, 10_000) == 2 * 6 * BASE
+    assert bundle_size("recycled", 784, 10_000) == 2 * 6 * BASE
 
 
 @pytest.mark.parametrize("kind", ["recycled", "structured", "plain"])
@@ -199,7 +200,7 @@ def test_near_duplicates_in_many_dimensions_are_judged_and_mapped_in_float32():
     assert solution.converged and chi2 < 0.01 + 3 * 0.0011
 
 
-def test_a_clump_too_large_for_a_group_is_fitted_in_float32_everywhere(monkeypatch):
+def test_a_clump_too_wide_to_merge_is_fitted_in_float32_everywhere(monkeypatch):
     close = torch.cat([draws(300, 256, seed=2), draws(1, 256) + 0.003 * draws(400, 256, seed=1)])
     found = []
     for fast in (False, True):
@@ -213,9 +214,9 @@ def test_a_clump_too_large_for_a_group_is_fitted_in_float32_everywhere(monkeypat
     assert (exact - rounded).abs().max() > 1e-2
 
 
-def test_a_look_holds_at_least_two_blocks_of_dependent_draws():
+def test_a_look_holds_at_least_two_bundles():
     seen = tally(problem_of(20, 784), [torch.zeros(20)], 10, generator(0), noise="structured")[0]
-    assert seen.draws == 2 * group_size("structured", 784, 20) and math.isfinite(seen.chi2(torch.full((20,), 0.05)))
+    assert seen.draws == 2 * bundle_size("structured", 784, 20) and math.isfinite(seen.chi2(torch.full((20,), 0.05)))
 
 
 @pytest.mark.parametrize("kind", ["plain", "lognormal", "wide"])
@@ -292,8 +293,8 @@ def test_what_a_gpu_multiplies_and_compares_at_once_counts_the_same(noise, monke
 
 def test_the_kernel_is_asked_for_on_a_gpu_with_triton_only(monkeypatch):
     for spec in (None, "found"):
-        monkeypatch.setattr(tallying, "find_spec", lambda name, spec=spec: spec)
-        tallying._fusing.cache_clear()
-        assert not tallying._fusing(torch.device("cpu"))
-        assert tallying._fusing(torch.device("cuda", 0)) == (spec is not None)
-    tallying._fusing.cache_clear()
+        monkeypatch.setattr(race, "find_spec", lambda name, spec=spec: spec)
+        race._fusing.cache_clear()
+        assert not race._fusing(torch.device("cpu"))
+        assert race._fusing(torch.device("cuda", 0)) == (spec is not None)
+    race._fusing.cache_clear()

@@ -35,7 +35,7 @@ def area(corners: np.ndarray) -> float:
 
 def test_cells_in_the_square_have_the_areas_of_the_exact_power_diagram():
     atoms, masses = draws(40, 2), torch.softmax(0.5 * draws(40, seed=1).double(), 0)
-    problem = SemiDiscreteProblem(atoms, masses=masses, source="uniform")
+    problem = SemiDiscreteProblem(atoms, masses=masses, source_measure="uniform")
     solution = SemiDiscreteSolver(chi2=0.001)(problem, seed=0)
     heights = solution.potential.heights.numpy()
     areas = np.array([area(power_cell(atoms.double().numpy(), heights, i)) for i in range(40)])
@@ -49,7 +49,7 @@ def test_cells_in_the_square_have_the_areas_of_the_exact_power_diagram():
 
 def test_the_certificate_agrees_with_the_exact_power_diagram_of_wrong_heights():
     atoms = draws(30, 2, seed=2)
-    problem, heights = SemiDiscreteProblem(atoms, source="uniform"), 0.05 * draws(30, seed=3).double()
+    problem, heights = SemiDiscreteProblem(atoms, source_measure="uniform"), 0.05 * draws(30, seed=3).double()
     areas = np.array([area(power_cell(atoms.double().numpy(), heights.numpy(), i)) for i in range(30)])
     exact = 30 * float((areas**2).sum()) - 1
     look = certify(problem, heights, seed=0, target=exact)

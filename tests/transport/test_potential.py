@@ -21,6 +21,8 @@ def potential():
 def test_potential_cell_and_map_follow_the_definition(potential):
     x = draws(100, 20, seed=2)
     scores = x.double() @ potential.atoms.values.double().T + potential.heights
+    best = scores.topk(6).values
+    assert (best[:, :-1] - best[:, 1:]).min() > 1e-3  # float32 moves a score by 1e-5: no library can change a rank
     assert torch.equal(potential.cell(x), scores.argmax(1))
     torch.testing.assert_close(potential(x), scores.amax(1))  # float64 rounding
     assert torch.equal(potential.transport(x), potential.atoms.values[scores.argmax(1)])
@@ -70,15 +72,17 @@ def test_blocks_of_atoms_keep_the_winner_and_the_lowest_index_on_ties(copies):
     assert whole[:60].sum() == 5000
 
 
-@pytest.mark.parametrize("source", ["normal", "uniform"])
-def test_mirrored_counts_are_the_counts_of_both_signs(source):
-    problem = SemiDiscreteProblem(draws(30, 3) + 2, source=source)
+@pytest.mark.parametrize("measure", ["normal", "uniform"])
+def test_mirrored_counts_are_the_counts_of_both_signs(measure):
+    problem = SemiDiscreteProblem(draws(30, 3) + 2, source_measure=measure)
     heights = draws(30, seed=1).double()
     seen = tally(problem, [heights], 6000, np.random.default_rng(5), noise="mirrored")[0]
     where = {"tile": 1024, "device": torch.device("cpu")}
-    z = torch.cat([part.z for part in draw("mirrored", problem.law, (30, 3), 3000, np.random.default_rng(5), **where)])
-    potential = BrenierPotential(problem.atoms, problem.original_heights(heights), source)
-    one, other = potential.cell(problem.law.centre + z), potential.cell(problem.law.centre - z)
+    z = torch.cat(
+        [part.z for part in draw("mirrored", problem.measure, (30, 3), 3000, np.random.default_rng(5), **where)]
+    )
+    potential = BrenierPotential(problem.atoms, problem.original_heights(heights), measure)
+    one, other = potential.cell(problem.measure.centre + z), potential.cell(problem.measure.centre - z)
     expected = torch.bincount(torch.cat([one, other]), minlength=30)
     # a draw on a boundary may round to the other side
     assert (seen.counts - expected).abs().sum() <= 2

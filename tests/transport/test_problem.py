@@ -16,7 +16,7 @@ ATOMS = torch.tensor([[0.0, 1.0], [2.0, -1.0], [4.0, 3.0]])
         ({"atoms": torch.zeros(3, 0)}, "d >= 1"),
         ({"atoms": [[0.0, 1.0]]}, "a list"),
         ({"atoms": torch.tensor([[0.0], [float("nan")]])}, "1 of the atoms 0..1 hold NaN"),
-        ({"atoms": ATOMS, "source": "gaussian"}, '"gaussian" is unknown; choose "normal"'),
+        ({"atoms": ATOMS, "source_measure": "gaussian"}, '"gaussian" is unknown; choose "normal"'),
         ({"atoms": ATOMS, "masses": torch.tensor([0.5, 0.5])}, r"shape \(2,\); give one per atom, \(3,\)"),
         ({"atoms": ATOMS, "masses": torch.tensor([0.5, 0.5, 0.0])}, "must be positive"),
         ({"atoms": ATOMS, "masses": torch.tensor([0.5, 0.5, float("nan")])}, "must be positive"),
@@ -58,9 +58,9 @@ def test_images_are_flattened():
     assert torch.equal(SemiDiscreteProblem(images).atoms.block(0, 3), images.view(3, 8))
 
 
-@pytest.mark.parametrize("source", ["normal", "uniform"])
-def test_the_two_height_conventions_are_inverse_up_to_the_gauge(source):
-    problem = SemiDiscreteProblem(ATOMS, source=source)
+@pytest.mark.parametrize("measure", ["normal", "uniform"])
+def test_the_two_height_conventions_are_inverse_up_to_the_gauge(measure):
+    problem = SemiDiscreteProblem(ATOMS, source_measure=measure)
     heights = torch.tensor([3.0, -1.0, -2.0], dtype=torch.float64)
     back = problem.original_heights(problem.centred_heights(heights) + 7)
     torch.testing.assert_close(back, heights)  # float64 rounding

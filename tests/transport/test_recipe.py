@@ -13,10 +13,11 @@ from scipy.stats import kstest
 from dpmot import seeds
 from dpmot.images import to_float
 from dpmot.transport import BrenierPotential, MappedImages, NoisyImages, SemiDiscreteProblem, SemiDiscreteSolver
-from dpmot.transport.atoms import BYTES, Held, blocks, rows
+from dpmot.transport.atoms import BYTES, TensorAtoms, blocks, rows
 from dpmot.transport.closed_form import closed_form_start
 from dpmot.transport.noise import KINDS, Plain
-from dpmot.transport.tally import gathered, tally
+from dpmot.transport.race import gathered
+from dpmot.transport.tally import tally
 
 
 def pixels(*shape, seed=0):
@@ -49,6 +50,7 @@ def test_rows_are_the_same_bits_in_every_block_alone_and_on_every_thread_count(d
     assert torch.equal(atoms.block(0, number), whole)
 
 
+@pytest.mark.slow
 def test_three_processes_and_two_block_sizes_give_the_same_bits():
     code = (
         "import sys, torch; from hashlib import sha256; from dpmot.transport import NoisyImages; "
@@ -141,13 +143,13 @@ def potential_of(heights):
     return BrenierPotential(problem_of(0).atoms, heights)
 
 
-def test_atoms_are_held_up_to_the_memory_that_is_given(rounds):
+def test_atoms_are_in_memory_up_to_the_memory_that_is_given(rounds):
     numbers = 150 * 300
     rough, both = (2 * numbers, 6 * numbers) if rounds else (4 * numbers, 4 * numbers)
-    assert isinstance(problem_of(rough).rough, Held) and not isinstance(problem_of(rough - 1).rough, Held)
-    assert isinstance(problem_of(both).points, Held) and not isinstance(problem_of(both - 1).points, Held)
+    assert isinstance(problem_of(rough).rough, TensorAtoms) and not isinstance(problem_of(rough - 1).rough, TensorAtoms)
+    assert isinstance(problem_of(both).points, TensorAtoms) and not isinstance(problem_of(both - 1).points, TensorAtoms)
     potential = [BrenierPotential(problem_of(0).atoms, torch.zeros(150), memory=4 * numbers - k) for k in (0, 1)]
-    assert isinstance(potential[0].points, Held) and not isinstance(potential[1].points, Held)
+    assert isinstance(potential[0].points, TensorAtoms) and not isinstance(potential[1].points, TensorAtoms)
     solved = SemiDiscreteSolver(chi2=0.5)(problem_of(0), seed=0).potential
     assert solved.memory == 0 and torch.equal(solved.cell(draws(500)), potential_of(solved.heights).cell(draws(500)))
     with pytest.raises(ValueError, match="memory = -1 bytes; give 0 to keep no atoms"):
@@ -155,16 +157,16 @@ def test_atoms_are_held_up_to_the_memory_that_is_given(rounds):
 
 
 @pytest.mark.parametrize("noise", KINDS)
-def test_streamed_atoms_give_the_counts_of_held_ones(rounds, noise):
-    held, streamed = (problem_of(memory) for memory in (2**30, 0))
-    heights = [closed_form_start(held), torch.zeros(150)]
+def test_streamed_atoms_give_the_counts_of_those_in_memory(rounds, noise):
+    stored, streamed = (problem_of(memory) for memory in (2**30, 0))
+    heights = [closed_form_start(stored), torch.zeros(150)]
     options = {"noise": noise, "rough": True}
-    one, other = (tally(p, heights, 3000, np.random.default_rng(0), **options) for p in (held, streamed))
+    one, other = (tally(p, heights, 3000, np.random.default_rng(0), **options) for p in (stored, streamed))
     for a, b in zip(one, other, strict=True):
         assert torch.equal(a.counts, b.counts) and torch.equal(a.together, b.together)
 
 
-def test_a_streamed_fit_ends_in_the_bits_of_a_held_one(rounds, monkeypatch):
+def test_a_streamed_fit_ends_in_the_bits_of_one_in_memory(rounds, monkeypatch):
     monkeypatch.setattr("dpmot.transport.atoms.BYTES", 2**16)  # 54 atoms at a time, as of many more dimensions
     one, other = (SemiDiscreteSolver(chi2=0.05)(problem_of(memory), seed=0) for memory in (2**30, 0))
     assert one.converged and torch.equal(one.potential.heights, other.potential.heights)

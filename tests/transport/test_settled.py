@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from dpmot.transport.averaging import POOR, SURPRISE, Progress
+from dpmot.transport.progress import POOR, SURPRISE, Progress
 
 
 def progress(last, due, *, number=1000, seen=100_000):

@@ -15,8 +15,8 @@ def draws(*shape, seed=0):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def potential_of(number, dim, *, source="normal"):
-    return BrenierPotential(draws(number, dim) + 0.5, draws(number, seed=1), source)
+def potential_of(number, dim, *, measure="normal"):
+    return BrenierPotential(draws(number, dim) + 0.5, draws(number, seed=1), measure)
 
 
 def planes(potential, x):
@@ -75,9 +75,9 @@ def test_an_angle_needs_two_planes(k):
 
 
 @pytest.mark.parametrize("tau", [0.05, 0.7, 20.0])
-@pytest.mark.parametrize(("number", "dim", "source"), [(40, 2, "normal"), (300, 64, "normal"), (300, 64, "uniform")])
-def test_the_smoothed_potential_is_a_log_sum_and_its_map_the_softmax_barycentre(number, dim, source, tau):
-    potential, x = potential_of(number, dim, source=source), draws(150, dim, seed=2)
+@pytest.mark.parametrize(("number", "dim", "measure"), [(40, 2, "normal"), (300, 64, "normal"), (300, 64, "uniform")])
+def test_the_smoothed_potential_is_a_log_sum_and_its_map_the_softmax_barycentre(number, dim, measure, tau):
+    potential, x = potential_of(number, dim, measure=measure), draws(150, dim, seed=2)
     smoothed, scores = SmoothedPotential(potential, tau), planes(potential, x)
     # scores are float32: their rounding, 1e-5, is magnified by 1/tau
     torch.testing.assert_close(smoothed(x), tau * torch.logsumexp(scores / tau, 1), rtol=0, atol=1e-4)

@@ -29,9 +29,9 @@ def digits(sigma: float) -> torch.Tensor:
     return images + sigma * draws(599, 64)
 
 
-@pytest.mark.parametrize("source", ["normal", "uniform"])
-def test_one_atom_returns_at_once(source):
-    solution = SemiDiscreteSolver()(SemiDiscreteProblem(torch.ones(1, 4), source=source), seed=0)
+@pytest.mark.parametrize("measure", ["normal", "uniform"])
+def test_one_atom_returns_at_once(measure):
+    solution = SemiDiscreteSolver()(SemiDiscreteProblem(torch.ones(1, 4), source_measure=measure), seed=0)
     assert solution.converged and solution.noises == 0 and solution.certificate.noises == 0
     assert solution.potential.heights.tolist() == [0.0]
 
@@ -53,30 +53,32 @@ def test_heights_of_two_atoms_match_the_closed_form(dim, mass):
 def test_heights_of_two_atoms_under_a_uniform_source_match_the_closed_form():
     # walls are x_1 = b: the cell of (1, 0) is x_1 > b, so b = .7 = h_2 - h_1
     problem = SemiDiscreteProblem(
-        torch.tensor([[1.0, 0.0], [0.0, 0.0]]), masses=torch.tensor([0.3, 0.7]), source="uniform"
+        torch.tensor([[1.0, 0.0], [0.0, 0.0]]), masses=torch.tensor([0.3, 0.7]), source_measure="uniform"
     )
     heights = SemiDiscreteSolver()(problem, seed=0).potential.heights
     assert float(heights[1] - heights[0]) == pytest.approx(0.7, abs=0.1 * math.sqrt(0.21))  # chi2 <= .01
 
 
 @pytest.mark.parametrize("dim", [2, 16])
-@pytest.mark.parametrize("source", ["normal", "uniform"])
-def test_moving_the_atoms_changes_no_height_and_scaling_them_scales_the_heights(dim, source):
+@pytest.mark.parametrize("measure", ["normal", "uniform"])
+def test_moving_the_atoms_changes_no_height_and_scaling_them_scales_the_heights(dim, measure):
     atoms = draws(60, dim)
     solve = SemiDiscreteSolver(chi2=0.02)
-    plain, moved, scaled = (solve(SemiDiscreteProblem(a, source=source), seed=3) for a in (atoms, atoms + 4, 8 * atoms))
+    plain, moved, scaled = (
+        solve(SemiDiscreteProblem(a, source_measure=measure), seed=3) for a in (atoms, atoms + 4, 8 * atoms)
+    )
     # scaling by a power of two is exact in float32; a moved atom loses 2 bits, so single draws may change sides
     torch.testing.assert_close(scaled.potential.heights, 8 * plain.potential.heights, rtol=1e-9, atol=1e-9)
     torch.testing.assert_close(moved.potential.heights, plain.potential.heights, rtol=0, atol=2e-2)
-    x = torch.rand(2000, dim) if source == "uniform" else draws(2000, dim, seed=1)
+    x = torch.rand(2000, dim) if measure == "uniform" else draws(2000, dim, seed=1)
     assert torch.equal(scaled.potential.cell(x), plain.potential.cell(x))
     assert (moved.potential.cell(x) == plain.potential.cell(x)).float().mean() > 0.99
 
 
-@pytest.mark.parametrize("source", ["normal", "uniform"])
+@pytest.mark.parametrize("measure", ["normal", "uniform"])
 @pytest.mark.parametrize("sigma", [0.026, 1.0, 10.0])
-def test_noisy_digits_converge_and_an_independent_look_agrees(source, sigma):
-    problem = SemiDiscreteProblem(digits(sigma), source=source)
+def test_noisy_digits_converge_and_an_independent_look_agrees(measure, sigma):
+    problem = SemiDiscreteProblem(digits(sigma), source_measure=measure)
     solution = SemiDiscreteSolver()(problem, seed=0)
     again = certify(problem, solution.potential.heights, seed=1)
     assert solution.converged and solution.reason is None
@@ -85,10 +87,10 @@ def test_noisy_digits_converge_and_an_independent_look_agrees(source, sigma):
     assert solution.noises < 600 * 599  # measured 130..350 N; N / chi2 = 200 N is what plain counting needs
 
 
-@pytest.mark.parametrize("source", ["normal", "uniform"])
+@pytest.mark.parametrize("measure", ["normal", "uniform"])
 @pytest.mark.parametrize("sigma", [0.0, 0.1, 2.0])
-def test_25_gaussians_in_the_plane_converge(source, sigma):
-    solution = SemiDiscreteSolver()(SemiDiscreteProblem(grid_of_gaussians(300, sigma), source=source), seed=0)
+def test_25_gaussians_in_the_plane_converge(measure, sigma):
+    solution = SemiDiscreteSolver()(SemiDiscreteProblem(grid_of_gaussians(300, sigma), source_measure=measure), seed=0)
     assert solution.converged and solution.certificate.empty_cells == 0
     assert solution.certificate.low < 0.002  # the quadrature's own error is far under the target
 
@@ -154,7 +156,7 @@ def test_a_recipe_of_atoms_solves_like_its_tensor():
 
 
 def test_heights_rebuild_the_same_map():
-    problem = SemiDiscreteProblem(draws(100, 16) + 1, source="uniform")
+    problem = SemiDiscreteProblem(draws(100, 16) + 1, source_measure="uniform")
     potential = SemiDiscreteSolver(chi2=0.02)(problem, seed=0).potential
     x = torch.rand(1000, 16, generator=torch.Generator().manual_seed(1))
     rebuilt = BrenierPotential(problem.atoms, potential.heights.clone(), "uniform")
@@ -203,7 +205,9 @@ def test_coinciding_atoms_never_converge(dim):
     twice = draws(10, dim).repeat(2, 1)
     solution = SemiDiscreteSolver(max_noises=50_000)(SemiDiscreteProblem(twice), seed=0)
     assert not solution.converged
-    assert "10 of 20 cells caught none" in solution.reason
+    # 10, if equal atoms get equal scores: MKL for AVX2 rounds the last columns of a product otherwise, which leaves 6
+    assert 1 <= solution.certificate.empty_cells <= 10
+    assert f"{solution.certificate.empty_cells} of 20 cells caught none" in solution.reason
 
 
 def test_atoms_that_are_all_equal_are_told_at_once():

@@ -42,7 +42,7 @@ def test_solved_heights_are_for_the_atoms_as_given():
 
 
 @pytest.mark.parametrize(
-    "options", [{"number": 300}, {"number": 600, "dim": 2400}, {"source": "uniform"}, {"memory": 100}]
+    "options", [{"number": 300}, {"number": 600, "dim": 2400}, {"source_measure": "uniform"}, {"memory": 100}]
 )
 def test_other_problems_stay_as_they_are(options):
     problem = problem_of(**options)

@@ -48,10 +48,10 @@ def test_leaders_of_given_scores_are_their_first_largest(rows, atoms, mirror):
 
 
 @pytest.mark.parametrize("exact", [False, True])
-@pytest.mark.parametrize(("rows", "groups", "atoms"), [(32, 1, 50), (96, 8, 333), (70, 3, 129)])
-def test_leaders_of_turned_blocks_are_those_of_their_products(rows, groups, atoms, exact):
-    mixing, base, heights = whole(rows, 32), whole(32, groups, atoms, seed=1), whole(atoms, seed=2)
-    scores = (mixing @ base.flatten(1)).view(rows * groups, atoms)
+@pytest.mark.parametrize(("rows", "bundles", "atoms"), [(32, 1, 50), (96, 8, 333), (70, 3, 129)])
+def test_leaders_of_turned_bundles_are_those_of_their_products(rows, bundles, atoms, exact):
+    mixing, base, heights = whole(rows, 32), whole(32, bundles, atoms, seed=1), whole(atoms, seed=2)
+    scores = (mixing @ base.flatten(1)).view(rows * bundles, atoms)
     agree(gpu.leaders(mixing, base, heights, mirror=True, exact=exact), expected(scores, heights, True))
 
 
