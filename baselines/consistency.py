@@ -7,44 +7,39 @@ denoiser. Its authors search the levels; equal angles stand in for that: in two 
 their search for CIFAR-10 gave 0.8). A grid that ends at sigma_min would waste its last step. One evaluation a step.
 """
 
-from dpmot.diffusion.sigmas import UnattainableBudget, intervals
+from typing import TYPE_CHECKING
+
+from dpmot.diffusion.sigmas import intervals, one_a_step
+
+if TYPE_CHECKING:  # samplers are imported where torch is not
+    from torch import Tensor
+
+    from dpmot.diffusion.denoiser import Callback, Denoiser, Noise
 
 GRID = "aligned"
+JUMPS = True  # made for networks whose D(x, sigma) is a sample
+num_steps = one_a_step("Consistency sampling")
 
 
-def num_steps(nfe: int) -> int:
-    """Most steps within ``nfe`` evaluations: one a step.
-
-    Raises:
-        UnattainableBudget: nfe < 1.
-    """
-    if nfe < 1:
-        raise UnattainableBudget(f"Consistency sampling needs at least 1 evaluation, NFE {nfe} was given")
-    return nfe
-
-
-def sample(denoiser, x, sigmas, *, noise=None, callback=None):
-    """Run multistep consistency sampling from x at sigmas[0] to sigma 0.
+def sample(
+    denoiser: "Denoiser",
+    x: "Tensor",
+    sigmas: "Tensor",
+    *,
+    noise: "Noise | None" = None,
+    callback: "Callback | None" = None,
+) -> "Tensor":
+    """Run multistep consistency sampling from x at sigmas[0] to sigma 0; see :mod:`baselines`.
 
     Args:
-        denoiser: D(x, sigma).
-        x: start, (B, *S), at noise level sigmas[0].
-        sigmas: (n + 1,), descending, last 0.
-        noise: step i -> N(0, 1) noise (B, *S); needed for more than one step.
-        callback: called with (i, x_i, D_i) before each step.
-
-    Returns:
-        The sample at sigma 0, (B, *S).
-
-    Raises:
-        ValueError: several steps without noise.
+        noise: needed for every step but one to sigma 0.
     """
-    if noise is None and len(sigmas) > 2:
+    if noise is None and any(sigmas[1:] > 0):
         raise ValueError("Consistency sampling in several steps is stochastic: pass noise(i)")
-    for i, sigma, to in intervals(sigmas):  # i = 0, ..., n-1; sigma_n = 0
+    for i, sigma, to in intervals(sigmas):
         denoised = denoiser(x, sigma)
         if callback:
             callback(i, x, denoised)
         up = max(0.0, float(to**2) - denoiser.sigma_min**2) ** 0.5
-        x = denoised + up * noise(i) if to > 0 else denoised
+        x = denoised + up * noise(i) if noise and to > 0 else denoised
     return x

@@ -7,58 +7,49 @@ eta = 0 is Euler's method on the probability-flow ODE dx/dsigma = (x - D) / sigm
 step.
 """
 
-from dpmot.diffusion.sigmas import UnattainableBudget, intervals
+from typing import TYPE_CHECKING
+
+from dpmot.diffusion.sigmas import intervals, one_a_step
+
+if TYPE_CHECKING:  # samplers are imported where torch is not
+    from torch import Tensor
+
+    from dpmot.diffusion.denoiser import Callback, Denoiser, Noise
 
 GRID = None  # the network's own levels
+num_steps = one_a_step("DDIM")
 
 
 def check(*, eta: float = 0.0) -> None:
-    """Refuse options that the method does not have.
-
-    Raises:
-        ValueError: see :func:`sample`.
-    """
+    """Refuse options that the method does not have."""
     if not 0 <= eta <= 1:
         raise ValueError(f"DDIM's eta must lie in [0, 1], got {eta}")
 
 
-def num_steps(nfe: int) -> int:
-    """Most steps within ``nfe`` evaluations: one a step.
-
-    Raises:
-        UnattainableBudget: nfe < 1.
-    """
-    if nfe < 1:
-        raise UnattainableBudget(f"DDIM needs at least 1 evaluation, NFE {nfe} was given")
-    return nfe
-
-
-def sample(denoiser, x, sigmas, *, noise=None, callback=None, eta: float = 0.0):
-    """Run DDIM from x at sigmas[0] to sigma 0.
+def sample(
+    denoiser: "Denoiser",
+    x: "Tensor",
+    sigmas: "Tensor",
+    *,
+    noise: "Noise | None" = None,
+    callback: "Callback | None" = None,
+    eta: float = 0.0,
+) -> "Tensor":
+    """Run DDIM from x at sigmas[0] to sigma 0; see :mod:`baselines`.
 
     Args:
-        denoiser: D(x, sigma).
-        x: start, (B, *S), at noise level sigmas[0].
-        sigmas: (n + 1,), descending, last 0.
-        noise: step i -> N(0, 1) noise (B, *S); needed when eta > 0.
-        callback: called with (i, x_i, D_i) before each step.
+        noise: needed when eta > 0.
         eta: 0 deterministic, 1 the DDPM posterior.
-
-    Returns:
-        The sample at sigma 0, (B, *S).
-
-    Raises:
-        ValueError: eta outside [0, 1], or eta > 0 without noise.
     """
     check(eta=eta)
     if eta and noise is None:
         raise ValueError(f"DDIM with eta = {eta} is stochastic: pass noise(i)")
-    for i, sigma, to in intervals(sigmas):  # i = 0, ..., n-1; sigma_n = 0
+    for i, sigma, to in intervals(sigmas):
         denoised = denoiser(x, sigma)
         if callback:
             callback(i, x, denoised)
         up = eta * to / sigma * (sigma**2 - to**2) ** 0.5
         x = denoised + (to**2 - up**2) ** 0.5 / sigma * (x - denoised)
-        if up > 0:
+        if noise and up > 0:
             x = x + up * noise(i)
     return x

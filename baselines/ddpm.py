@@ -5,53 +5,43 @@ sigma_{i+1}^2 (sigma_i^2 - sigma_{i+1}^2) / sigma_i^2 ("small", their beta-tilde
 sigma units is (1 + sigma_{i+1}^2) (sigma_i^2 - sigma_{i+1}^2) / (1 + sigma_i^2). No noise is added in the last step.
 """
 
-from dpmot.diffusion.sigmas import UnattainableBudget, intervals
+from typing import TYPE_CHECKING
+
+from dpmot.diffusion.sigmas import intervals, one_a_step
+
+if TYPE_CHECKING:  # samplers are imported where torch is not
+    from torch import Tensor
+
+    from dpmot.diffusion.denoiser import Callback, Denoiser, Noise
 
 GRID = None  # the network's own levels
+num_steps = one_a_step("DDPM")
 
 
 def check(*, variance: str = "small") -> None:
-    """Refuse options that the method does not have.
-
-    Raises:
-        ValueError: see :func:`sample`.
-    """
+    """Refuse options that the method does not have."""
     if variance not in ("small", "large"):
         raise ValueError(f'DDPM\'s variance must be "small" or "large", got {variance!r}')
 
 
-def num_steps(nfe: int) -> int:
-    """Most steps within ``nfe`` evaluations: one a step.
-
-    Raises:
-        UnattainableBudget: nfe < 1.
-    """
-    if nfe < 1:
-        raise UnattainableBudget(f"DDPM needs at least 1 evaluation, NFE {nfe} was given")
-    return nfe
-
-
-def sample(denoiser, x, sigmas, *, noise=None, callback=None, variance: str = "small"):
-    """Run ancestral sampling from x at sigmas[0] to sigma 0.
+def sample(
+    denoiser: "Denoiser",
+    x: "Tensor",
+    sigmas: "Tensor",
+    *,
+    noise: "Noise | None" = None,
+    callback: "Callback | None" = None,
+    variance: str = "small",
+) -> "Tensor":
+    """Run ancestral sampling from x at sigmas[0] to sigma 0; see :mod:`baselines`.
 
     Args:
-        denoiser: D(x, sigma).
-        x: start, (B, *S), at noise level sigmas[0].
-        sigmas: (n + 1,), descending, last 0.
-        noise: step i -> N(0, 1) noise (B, *S).
-        callback: called with (i, x_i, D_i) before each step.
         variance: "small" (beta-tilde) or "large" (beta).
-
-    Returns:
-        The sample at sigma 0, (B, *S).
-
-    Raises:
-        ValueError: unknown variance, or no noise given.
     """
     check(variance=variance)
     if noise is None:
         raise ValueError("DDPM is stochastic: pass noise(i)")
-    for i, sigma, to in intervals(sigmas):  # i = 0, ..., n-1; sigma_n = 0
+    for i, sigma, to in intervals(sigmas):
         denoised = denoiser(x, sigma)
         if callback:
             callback(i, x, denoised)

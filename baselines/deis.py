@@ -8,59 +8,52 @@ here is their tAB r. The first steps have as many values as there are; the step 
 evaluation a step.
 """
 
-import numpy as np
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from dpmot.diffusion.sigmas import UnattainableBudget, intervals, vp_time
+import numpy as np
+from numpy.typing import NDArray
+
+from dpmot.diffusion.sigmas import intervals, one_a_step, vp_time
+
+if TYPE_CHECKING:  # samplers are imported where torch is not
+    from torch import Tensor
+
+    from dpmot.diffusion.denoiser import Callback, Denoiser, Noise
 
 GRID = "quadratic"
-VARIABLES = {"t": vp_time, "log_sigma": np.log, "sigma": np.asarray}
+num_steps = one_a_step("DEIS")
+VARIABLES: dict[str, Callable[[NDArray], NDArray]] = {"t": vp_time, "log_sigma": np.log, "sigma": np.asarray}
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(32)  # exact to rounding for these smooth integrands
 
 
 def check(*, order: int = 4, variable: str = "t") -> None:
-    """Refuse options that the method does not have.
-
-    Raises:
-        ValueError: see :func:`sample`.
-    """
+    """Refuse options that the method does not have."""
     if order not in (1, 2, 3, 4):
         raise ValueError(f"DEIS's order must be 1, 2, 3 or 4, got {order}")
     if variable not in VARIABLES:
         raise ValueError(f"DEIS's variable must be one of {', '.join(VARIABLES)}, got {variable!r}")
 
 
-def num_steps(nfe: int) -> int:
-    """Most steps within ``nfe`` evaluations: one a step.
-
-    Raises:
-        UnattainableBudget: nfe < 1.
-    """
-    if nfe < 1:
-        raise UnattainableBudget(f"DEIS needs at least 1 evaluation, NFE {nfe} was given")
-    return nfe
-
-
-def sample(denoiser, x, sigmas, *, noise=None, callback=None, order: int = 4, variable: str = "t"):
-    """Run DEIS from x at sigmas[0] to sigma 0.
+def sample(
+    denoiser: "Denoiser",
+    x: "Tensor",
+    sigmas: "Tensor",
+    *,
+    noise: "Noise | None" = None,
+    callback: "Callback | None" = None,
+    order: int = 4,
+    variable: str = "t",
+) -> "Tensor":
+    """Run DEIS from x at sigmas[0] to sigma 0; see :mod:`baselines`.
 
     Args:
-        denoiser: D(x, sigma).
-        x: start, (B, *S), at noise level sigmas[0].
-        sigmas: (n + 1,), descending, last 0.
-        noise: unused; the method is deterministic.
-        callback: called with (i, x_i, D_i) before each step.
         order: evaluations that are interpolated, 1 to 4; 4 is tAB3.
         variable: of the polynomials, "t", "log_sigma" or "sigma".
-
-    Returns:
-        The sample at sigma 0, (B, *S).
-
-    Raises:
-        ValueError: another order or variable.
     """
     check(order=order, variable=variable)
-    past: list[tuple] = []  # (sigma, eps), latest first
-    for i, sigma, to in intervals(sigmas):  # i = 0, ..., n-1; sigma_n = 0
+    past: list[tuple[float, Tensor]] = []  # (sigma, eps), latest first
+    for i, sigma, to in intervals(sigmas):
         denoised = denoiser(x, sigma)
         if callback:
             callback(i, x, denoised)

@@ -11,52 +11,47 @@ The step to sigma = 0, where lambda ends, is of order 1. n steps of order p cost
 is not spent (its authors' "fast" variant fills it with steps of lower order), which the counted NFE shows.
 """
 
-from dpmot.diffusion.sigmas import UnattainableBudget, intervals
+from typing import TYPE_CHECKING
+
+from dpmot.diffusion.sigmas import check_budget, intervals
+
+if TYPE_CHECKING:  # samplers are imported where torch is not
+    from torch import Tensor
+
+    from dpmot.diffusion.denoiser import Callback, Denoiser, Noise
 
 GRID = "log_snr"
 
 
 def check(*, order: int = 2) -> None:
-    """Refuse options that the method does not have.
-
-    Raises:
-        ValueError: see :func:`sample`.
-    """
+    """Refuse options that the method does not have."""
     if order not in (1, 2, 3):
         raise ValueError(f"DPM-Solver's order must be 1, 2 or 3, got {order}")
 
 
 def num_steps(nfe: int, *, order: int = 2) -> int:
-    """Most steps within ``nfe`` evaluations: n steps of order p spend p (n - 1) + 1.
-
-    Raises:
-        UnattainableBudget: nfe < 1.
-    """
+    """Most steps within ``nfe`` evaluations: n steps of order p spend p (n - 1) + 1."""
     check(order=order)
-    if nfe < 1:
-        raise UnattainableBudget(f"DPM-Solver needs at least 1 evaluation, NFE {nfe} was given")
+    check_budget(nfe, 1, "DPM-Solver")
     return (nfe - 1) // order + 1
 
 
-def sample(denoiser, x, sigmas, *, noise=None, callback=None, order: int = 2):
-    """Run DPM-Solver from x at sigmas[0] to sigma 0.
+def sample(
+    denoiser: "Denoiser",
+    x: "Tensor",
+    sigmas: "Tensor",
+    *,
+    noise: "Noise | None" = None,
+    callback: "Callback | None" = None,
+    order: int = 2,
+) -> "Tensor":
+    """Run DPM-Solver from x at sigmas[0] to sigma 0; see :mod:`baselines`.
 
     Args:
-        denoiser: D(x, sigma).
-        x: start, (B, *S), at noise level sigmas[0].
-        sigmas: (n + 1,), descending, last 0.
-        noise: unused; the method is deterministic.
-        callback: called with (i, x_i, D_i) before each step.
         order: 1, 2 or 3 evaluations a step.
-
-    Returns:
-        The sample at sigma 0, (B, *S).
-
-    Raises:
-        ValueError: another order.
     """
     check(order=order)
-    for i, sigma, to in intervals(sigmas):  # i = 0, ..., n-1; sigma_n = 0
+    for i, sigma, to in intervals(sigmas):
         denoised = denoiser(x, sigma)
         if callback:
             callback(i, x, denoised)
@@ -64,7 +59,7 @@ def sample(denoiser, x, sigmas, *, noise=None, callback=None, order: int = 2):
     return x
 
 
-def _step(denoiser, x, denoised, sigma, to, order: int):
+def _step(denoiser: "Denoiser", x: "Tensor", denoised: "Tensor", sigma: "Tensor", to: "Tensor", order: int) -> "Tensor":
     eps = (x - denoised) / sigma
     if order == 1:
         return x + (to - sigma) * eps
@@ -79,5 +74,5 @@ def _step(denoiser, x, denoised, sigma, to, order: int):
     return x + (to - sigma) * eps - 1.5 * to * _phi(h) * change
 
 
-def _phi(h):
+def _phi(h: "Tensor") -> "Tensor":
     return h.expm1() / h - 1

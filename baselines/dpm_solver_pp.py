@@ -11,58 +11,51 @@ steps have as many earlier values as there are; the last, to sigma = 0, is x = D
 most. One evaluation a step.
 """
 
-from dpmot.diffusion.sigmas import UnattainableBudget, intervals
+from typing import TYPE_CHECKING
+
+from dpmot.diffusion.sigmas import intervals, one_a_step
+
+if TYPE_CHECKING:  # samplers are imported where torch is not
+    from torch import Tensor
+
+    from dpmot.diffusion.denoiser import Callback, Denoiser, Noise
 
 GRID = "log_snr"
+num_steps = one_a_step("DPM-Solver++")
 
 
 def check(*, order: int = 2, sde: bool = False, taylor: bool = False) -> None:
-    """Refuse options that the method does not have.
-
-    Raises:
-        ValueError: see :func:`sample`.
-    """
+    """Refuse options that the method does not have."""
     if order not in ((1, 2) if sde else (1, 2, 3)):
         raise ValueError(f"DPM-Solver++ has orders 1, 2 and, as an ODE, 3; got {order}{' with sde' if sde else ''}")
     if taylor and order != 3:
         raise ValueError(f"DPM-Solver++'s taylor is an option of order 3, got order {order}")
 
 
-def num_steps(nfe: int) -> int:
-    """Most steps within ``nfe`` evaluations: one a step.
-
-    Raises:
-        UnattainableBudget: nfe < 1.
-    """
-    if nfe < 1:
-        raise UnattainableBudget(f"DPM-Solver++ needs at least 1 evaluation, NFE {nfe} was given")
-    return nfe
-
-
-def sample(denoiser, x, sigmas, *, noise=None, callback=None, order: int = 2, sde: bool = False, taylor: bool = False):
-    """Run DPM-Solver++ from x at sigmas[0] to sigma 0.
+def sample(
+    denoiser: "Denoiser",
+    x: "Tensor",
+    sigmas: "Tensor",
+    *,
+    noise: "Noise | None" = None,
+    callback: "Callback | None" = None,
+    order: int = 2,
+    sde: bool = False,
+    taylor: bool = False,
+) -> "Tensor":
+    """Run DPM-Solver++ from x at sigmas[0] to sigma 0; see :mod:`baselines`.
 
     Args:
-        denoiser: D(x, sigma).
-        x: start, (B, *S), at noise level sigmas[0].
-        sigmas: (n + 1,), descending, last 0.
-        noise: step i -> N(0, 1) noise (B, *S); needed for the SDE.
-        callback: called with (i, x_i, D_i) before each step.
+        noise: needed for the SDE.
         order: 1, 2 (2M) or 3 (3M).
         taylor: of order 3, the second difference as in the Taylor expansion instead of half of it.
         sde: solve the reverse SDE instead of the probability-flow ODE; orders 1 and 2.
-
-    Returns:
-        The sample at sigma 0, (B, *S).
-
-    Raises:
-        ValueError: an order that does not exist, or the SDE without noise.
     """
     check(order=order, sde=sde, taylor=taylor)
     if sde and noise is None:
         raise ValueError("DPM-Solver++ with sde is stochastic: pass noise(i)")
-    past: list[tuple] = []  # (sigma, D) of the steps before, latest first
-    for i, sigma, to in intervals(sigmas):  # i = 0, ..., n-1; sigma_n = 0
+    past: list[tuple[Tensor, Tensor]] = []  # (sigma, D) of the steps before, latest first
+    for i, sigma, to in intervals(sigmas):
         denoised = denoiser(x, sigma)
         if callback:
             callback(i, x, denoised)
@@ -72,7 +65,7 @@ def sample(denoiser, x, sigmas, *, noise=None, callback=None, order: int = 2, sd
         h = (sigma / to).log()
         most = min(order, len(past) + 1, len(sigmas) - 1 - i if sigmas[-1] == 0 else order)
         first, second = _differences(denoised, sigma, h, past[: most - 1])
-        if sde:
+        if sde and noise:
             x = (to / sigma) ** 2 * x - (-2 * h).expm1() * (denoised + first / 2)
             x = x + to * (-(-2 * h).expm1()) ** 0.5 * noise(i)
         else:
@@ -84,7 +77,9 @@ def sample(denoiser, x, sigmas, *, noise=None, callback=None, order: int = 2, sd
     return x
 
 
-def _differences(denoised, sigma, h, past):
+def _differences(
+    denoised: "Tensor", sigma: "Tensor", h: "Tensor", past: "list[tuple[Tensor, Tensor]]"
+) -> "tuple[Tensor | float, Tensor | float]":
     """First and second divided differences of D in units of the coming step h; 0 where there is no earlier value."""
     if not past:
         return 0.0, 0.0

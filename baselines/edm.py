@@ -7,18 +7,21 @@ With churn each step first rises to sigma_i (1 + gamma), gamma = min(churn / n, 
 evaluations a step, one in the last: n steps cost 2 n - 1; without the correction it is Euler's method at n.
 """
 
+from typing import TYPE_CHECKING
+
 from baselines._heun import euler, heun
-from dpmot.diffusion.sigmas import UnattainableBudget, intervals
+from dpmot.diffusion.sigmas import check_budget, intervals
+
+if TYPE_CHECKING:  # samplers are imported where torch is not
+    from torch import Tensor
+
+    from dpmot.diffusion.denoiser import Callback, Denoiser, Noise
 
 GRID = "karras"
 
 
 def check(*, churn: float = 0.0, churn_min: float = 0.05, churn_max: float = 50.0, churn_noise: float = 1.003) -> None:
-    """Refuse options that the method does not have.
-
-    Raises:
-        ValueError: see :func:`sample`.
-    """
+    """Refuse options that the method does not have."""
     if not churn >= 0:
         raise ValueError(f"EDM's churn must be at least 0, got {churn}")
     if not 0 <= churn_min <= churn_max:
@@ -28,61 +31,47 @@ def check(*, churn: float = 0.0, churn_min: float = 0.05, churn_max: float = 50.
 
 
 def num_steps(nfe: int, *, correct: bool = True) -> int:
-    """Most steps within ``nfe`` evaluations: n steps spend 2 n - 1, or n without the correction.
-
-    Raises:
-        UnattainableBudget: nfe < 1.
-    """
-    if nfe < 1:
-        raise UnattainableBudget(f"Heun needs at least 1 evaluation, NFE {nfe} was given")
+    """Most steps within ``nfe`` evaluations: n steps spend 2 n - 1, or n without the correction."""
+    check_budget(nfe, 1, "Heun")
     return (nfe + 1) // 2 if correct else nfe
 
 
 def sample(
-    denoiser,
-    x,
-    sigmas,
+    denoiser: "Denoiser",
+    x: "Tensor",
+    sigmas: "Tensor",
     *,
-    noise=None,
-    callback=None,
+    noise: "Noise | None" = None,
+    callback: "Callback | None" = None,
     correct: bool = True,
     churn: float = 0.0,
     churn_min: float = 0.05,
     churn_max: float = 50.0,
     churn_noise: float = 1.003,
-):
-    """Run Heun's method from x at sigmas[0] to sigma 0.
+) -> "Tensor":
+    """Run Heun's method from x at sigmas[0] to sigma 0; see :mod:`baselines`.
 
     Args:
-        denoiser: D(x, sigma).
-        x: start, (B, *S), at noise level sigmas[0].
-        sigmas: (n + 1,), descending, last 0.
-        noise: step i -> N(0, 1) noise (B, *S); needed when churn > 0.
+        noise: needed when churn > 0.
         callback: called with (i, x_i, D_i) before each step, at the level the step starts from.
         correct: False leaves out the second evaluation: Euler's method.
         churn: S_churn >= 0, the noise added over the whole trajectory; 0 is deterministic.
         churn_min: S_tmin, no noise is added below this sigma; the defaults are the paper's for CIFAR-10 (table 5).
         churn_max: S_tmax, nor above this one.
         churn_noise: S_noise, standard deviation of the added noise.
-
-    Returns:
-        The sample at sigma 0, (B, *S).
-
-    Raises:
-        ValueError: churn < 0 or > 0 without noise, churn_min above churn_max, or churn_noise not above 0.
     """
     check(churn=churn, churn_min=churn_min, churn_max=churn_max, churn_noise=churn_noise)
     if churn and noise is None:
         raise ValueError(f"EDM with churn = {churn} is stochastic: pass noise(i)")
     steps = intervals(sigmas)
     gamma = min(churn / (len(sigmas) - 1), 2**0.5 - 1)
-    for i, sigma, to in steps:  # i = 0, ..., n-1; sigma_n = 0
-        if gamma and churn_min <= sigma <= churn_max:
+    for i, sigma, to in steps:
+        if noise and gamma and churn_min <= sigma <= churn_max:
             raised = sigma * (1 + gamma)
             x = x + (raised**2 - sigma**2) ** 0.5 * churn_noise * noise(i)
             sigma = raised
         denoised = denoiser(x, sigma)
         if callback:
             callback(i, x, denoised)
-        x = heun(denoiser, x, denoised, sigma, to) if correct else euler(x, denoised, sigma, to)
+        x = heun(denoiser, x, denoised, sigma, to) if correct and to > 0 else euler(x, denoised, sigma, to)
     return x

@@ -6,9 +6,17 @@ used on any grid: of order p where the steps in sigma are equal, of order 1 else
 steps have as many values as there are; the step to sigma = 0 is of order 1. One evaluation a step.
 """
 
-from dpmot.diffusion.sigmas import UnattainableBudget, intervals
+from typing import TYPE_CHECKING
+
+from dpmot.diffusion.sigmas import intervals, one_a_step
+
+if TYPE_CHECKING:  # samplers are imported where torch is not
+    from torch import Tensor
+
+    from dpmot.diffusion.denoiser import Callback, Denoiser, Noise
 
 GRID = "karras"
+num_steps = one_a_step("iPNDM")
 ADAMS_BASHFORTH = {
     1: (1.0,),
     2: (3 / 2, -1 / 2),
@@ -18,46 +26,28 @@ ADAMS_BASHFORTH = {
 
 
 def check(*, order: int = 4) -> None:
-    """Refuse options that the method does not have.
-
-    Raises:
-        ValueError: see :func:`sample`.
-    """
+    """Refuse options that the method does not have."""
     if order not in ADAMS_BASHFORTH:
         raise ValueError(f"iPNDM's order must be 1, 2, 3 or 4, got {order}")
 
 
-def num_steps(nfe: int) -> int:
-    """Most steps within ``nfe`` evaluations: one a step.
-
-    Raises:
-        UnattainableBudget: nfe < 1.
-    """
-    if nfe < 1:
-        raise UnattainableBudget(f"iPNDM needs at least 1 evaluation, NFE {nfe} was given")
-    return nfe
-
-
-def sample(denoiser, x, sigmas, *, noise=None, callback=None, order: int = 4):
-    """Run iPNDM from x at sigmas[0] to sigma 0.
+def sample(
+    denoiser: "Denoiser",
+    x: "Tensor",
+    sigmas: "Tensor",
+    *,
+    noise: "Noise | None" = None,
+    callback: "Callback | None" = None,
+    order: int = 4,
+) -> "Tensor":
+    """Run iPNDM from x at sigmas[0] to sigma 0; see :mod:`baselines`.
 
     Args:
-        denoiser: D(x, sigma).
-        x: start, (B, *S), at noise level sigmas[0].
-        sigmas: (n + 1,), descending, last 0.
-        noise: unused; the method is deterministic.
-        callback: called with (i, x_i, D_i) before each step.
         order: evaluations that are combined, 1 to 4.
-
-    Returns:
-        The sample at sigma 0, (B, *S).
-
-    Raises:
-        ValueError: another order.
     """
     check(order=order)
-    past: list = []  # eps, latest first
-    for i, sigma, to in intervals(sigmas):  # i = 0, ..., n-1; sigma_n = 0
+    past: list[Tensor] = []  # eps, latest first
+    for i, sigma, to in intervals(sigmas):
         denoised = denoiser(x, sigma)
         if callback:
             callback(i, x, denoised)

@@ -8,20 +8,23 @@ variance of x at sigma_i^2 as well as it can; on a single level, where x is alre
 T steps cost n T + 1.
 """
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
-from dpmot.diffusion.sigmas import UnattainableBudget, intervals
+from dpmot.diffusion.sigmas import check_budget, intervals
+
+if TYPE_CHECKING:  # samplers are imported where torch is not
+    from torch import Tensor
+
+    from dpmot.diffusion.denoiser import Callback, Denoiser, Noise
 
 GRID = "geometric"
 PRIOR = "uniform"  # the authors' chains start from uniform noise in the images' range
 
 
 def check(*, steps_per_level: int = 5, step: float | None = None) -> None:
-    """Refuse options that the method does not have.
-
-    Raises:
-        ValueError: see :func:`sample`.
-    """
+    """Refuse options that the method does not have."""
     if steps_per_level < 1:
         raise ValueError(f"Langevin dynamics needs at least 1 step a level, got steps_per_level {steps_per_level}")
     if step is not None and not 0 < step <= 1:
@@ -29,49 +32,31 @@ def check(*, steps_per_level: int = 5, step: float | None = None) -> None:
 
 
 def num_steps(nfe: int, *, steps_per_level: int = 5, denoise: bool = True) -> int:
-    """Most levels within ``nfe`` evaluations: n levels spend n T, and one for the final denoising.
-
-    Raises:
-        UnattainableBudget: not one level fits.
-    """
+    """Most levels within ``nfe`` evaluations: n levels spend n T, and one for the final denoising."""
     check(steps_per_level=steps_per_level)
-    least = steps_per_level + denoise
-    if nfe < least:
-        raise UnattainableBudget(
-            f"Langevin dynamics with {steps_per_level} steps a level needs at least {least} evaluations, "
-            f"NFE {nfe} was given"
-        )
+    check_budget(nfe, steps_per_level + denoise, f"Langevin dynamics with {steps_per_level} steps a level")
     return (nfe - denoise) // steps_per_level
 
 
 def sample(
-    denoiser,
-    x,
-    sigmas,
+    denoiser: "Denoiser",
+    x: "Tensor",
+    sigmas: "Tensor",
     *,
-    noise=None,
-    callback=None,
+    noise: "Noise | None" = None,
+    callback: "Callback | None" = None,
     steps_per_level: int = 5,
     step: float | None = None,
     denoise: bool = True,
-):
-    """Run annealed Langevin dynamics from x through the levels sigmas[0], ..., sigmas[n-1].
+) -> "Tensor":
+    """Run annealed Langevin dynamics from x through the levels sigmas[0], ..., sigmas[n-1]; see :mod:`baselines`.
 
     Args:
-        denoiser: D(x, sigma).
-        x: start, (B, *S), at noise level sigmas[0].
-        sigmas: (n + 1,), descending, last 0.
         noise: k -> N(0, 1) noise (B, *S) of Langevin step k = 0, ..., n T - 1.
         callback: called with (i, x_i, D_i) before the first step on each level.
         steps_per_level: T.
         step: epsilon / sigma_L^2, in (0, 1]; None chooses by their technique 4.
         denoise: end with one evaluation at the finest level.
-
-    Returns:
-        The sample, (B, *S).
-
-    Raises:
-        ValueError: steps_per_level < 1, step outside (0, 1], or no noise given.
     """
     check(steps_per_level=steps_per_level, step=step)
     if noise is None:
@@ -80,7 +65,7 @@ def sample(
     levels = sigmas[:-1] if sigmas[-1] == 0 else sigmas
     if step is None:
         step = best_step(float(levels[0] / levels[-1]) ** (1 / max(1, len(levels) - 1)), steps_per_level)
-    for i, sigma, to in steps:  # i = 0, ..., n-1; sigma_n = 0
+    for i, sigma, to in steps:
         for t in range(steps_per_level):
             denoised = denoiser(x, sigma)
             if callback and not t:

@@ -8,19 +8,21 @@ which contracts the errors made so far; then it goes on to 0. n steps cost 2 n -
 """
 
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
-from baselines._heun import heun
-from dpmot.diffusion.sigmas import UnattainableBudget, intervals, karras
+from baselines._heun import euler, heun
+from dpmot.diffusion.sigmas import check_budget, intervals, karras
+
+if TYPE_CHECKING:  # samplers are imported where torch is not
+    from torch import Tensor
+
+    from dpmot.diffusion.denoiser import Callback, Denoiser, Noise
 
 GRID = "karras"
 
 
 def check(*, restarts: int = 1, inner: int = 2, low: float = 0.06, high: float = 0.3) -> None:
-    """Refuse options that the method does not have.
-
-    Raises:
-        ValueError: see :func:`sample`.
-    """
+    """Refuse options that the method does not have."""
     if restarts < 1 or inner < 1:
         raise ValueError(f"Restart needs at least 1 restart of 1 inner step, got restarts {restarts}, inner {inner}")
     if not (low > 0 and high > 0):
@@ -28,39 +30,28 @@ def check(*, restarts: int = 1, inner: int = 2, low: float = 0.06, high: float =
 
 
 def num_steps(nfe: int, *, restarts: int = 1, inner: int = 2) -> int:
-    """Most steps of the main trajectory within ``nfe`` evaluations, at least 2: n of them spend 2 n - 1.
-
-    Raises:
-        UnattainableBudget: fewer evaluations than 2 steps and the restarts need.
-    """
+    """Most steps of the main trajectory within ``nfe`` evaluations, at least 2: n of them spend 2 n - 1."""
     check(restarts=restarts, inner=inner)
     spent = 2 * inner * restarts
-    if nfe < 3 + spent:
-        raise UnattainableBudget(
-            f"Restart with {restarts} times {inner} inner steps needs at least {3 + spent} evaluations, "
-            f"NFE {nfe} was given"
-        )
+    check_budget(nfe, 3 + spent, f"Restart with {restarts} times {inner} inner steps")
     return (nfe - spent + 1) // 2
 
 
 def sample(
-    denoiser,
-    x,
-    sigmas,
+    denoiser: "Denoiser",
+    x: "Tensor",
+    sigmas: "Tensor",
     *,
-    noise=None,
-    callback=None,
+    noise: "Noise | None" = None,
+    callback: "Callback | None" = None,
     restarts: int = 1,
     inner: int = 2,
     low: float = 0.06,
     high: float = 0.3,
-):
-    """Run Restart from x at sigmas[0] to sigma 0.
+) -> "Tensor":
+    """Run Restart from x at sigmas[0] to sigma 0; see :mod:`baselines`.
 
     Args:
-        denoiser: D(x, sigma).
-        x: start, (B, *S), at noise level sigmas[0].
-        sigmas: (n + 1,), n >= 2, descending, last 0.
         noise: k -> N(0, 1) noise (B, *S) of restart k.
         callback: called with (i, x_i, D_i) before each step of the main trajectory.
         restarts: how often, K in the paper.
@@ -68,11 +59,8 @@ def sample(
         low: t_min in sigma; the nearest level after the first, above 0, is taken.
         high: t_max in sigma; cut to the start's sigma, and raised to the level before ``low``'s if it is not above it.
 
-    Returns:
-        The sample at sigma 0, (B, *S).
-
     Raises:
-        ValueError: restarts or inner < 1, low or high not above 0, n < 2, or no noise given.
+        ValueError: a grid of fewer than 2 steps.
     """
     check(restarts=restarts, inner=inner, low=low, high=high)
     if len(sigmas) < 3:
@@ -85,7 +73,7 @@ def sample(
     bottom = float(sigmas[back])
     top = min(high if high > bottom else float(sigmas[back - 1]), float(sigmas[0]))
     again = sigmas.new_tensor(karras(inner + 1, top, bottom)[:-1])
-    for i, sigma, to in steps:  # i = 0, ..., n-1; sigma_n = 0
+    for i, sigma, to in steps:
         if i == back:
             for k in range(restarts):
                 x = x + (top**2 - bottom**2) ** 0.5 * noise(k)
@@ -94,5 +82,5 @@ def sample(
         denoised = denoiser(x, sigma)
         if callback:
             callback(i, x, denoised)
-        x = heun(denoiser, x, denoised, sigma, to)
+        x = heun(denoiser, x, denoised, sigma, to) if to > 0 else euler(x, denoised, sigma, to)
     return x

@@ -10,61 +10,52 @@ evaluation at the predicted x_{i+1}, which the next predictor uses as well: one 
 the end, the step to sigma = 0 is x = D. The predictor of order 2 uses rho = 1/2, as its authors do.
 """
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
-from dpmot.diffusion.sigmas import UnattainableBudget, intervals
+from dpmot.diffusion.sigmas import intervals, one_a_step
+
+if TYPE_CHECKING:  # samplers are imported where torch is not
+    from torch import Tensor
+
+    from dpmot.diffusion.denoiser import Callback, Denoiser, Noise
 
 GRID = "log_snr"
+num_steps = one_a_step("UniPC")
 
 
 def check(*, order: int = 3, variant: str = "bh2") -> None:
-    """Refuse options that the method does not have.
-
-    Raises:
-        ValueError: see :func:`sample`.
-    """
+    """Refuse options that the method does not have."""
     if order not in (1, 2, 3):
         raise ValueError(f"UniPC's order must be 1, 2 or 3, got {order}")
     if variant not in ("bh1", "bh2"):
         raise ValueError(f'UniPC\'s variant must be "bh1" or "bh2", got {variant!r}')
 
 
-def num_steps(nfe: int) -> int:
-    """Most steps within ``nfe`` evaluations: one a step.
-
-    Raises:
-        UnattainableBudget: nfe < 1.
-    """
-    if nfe < 1:
-        raise UnattainableBudget(f"UniPC needs at least 1 evaluation, NFE {nfe} was given")
-    return nfe
-
-
 def sample(
-    denoiser, x, sigmas, *, noise=None, callback=None, order: int = 3, variant: str = "bh2", correct: bool = True
-):
-    """Run UniPC from x at sigmas[0] to sigma 0.
+    denoiser: "Denoiser",
+    x: "Tensor",
+    sigmas: "Tensor",
+    *,
+    noise: "Noise | None" = None,
+    callback: "Callback | None" = None,
+    order: int = 3,
+    variant: str = "bh2",
+    correct: bool = True,
+) -> "Tensor":
+    """Run UniPC from x at sigmas[0] to sigma 0; see :mod:`baselines`.
 
     Args:
-        denoiser: D(x, sigma).
-        x: start, (B, *S), at noise level sigmas[0].
-        sigmas: (n + 1,), descending, last 0.
-        noise: unused; the method is deterministic.
         callback: called with (i, x_i, D_i) before each step; x_i is the predicted point, where D was evaluated.
         order: of the predictor, 1, 2 or 3.
         variant: "bh1" or "bh2", the function B(h).
         correct: False leaves out the corrector: UniP.
-
-    Returns:
-        The sample at sigma 0, (B, *S).
-
-    Raises:
-        ValueError: another order or variant.
     """
     check(order=order, variant=variant)
-    past: list[tuple] = []  # (lambda, D) of the steps before, latest first
+    past: list[tuple[float, Tensor]] = []  # (lambda, D) of the steps before, latest first
     start, most = x, 0  # of the step before: where it began, its order
-    for i, sigma, to in intervals(sigmas):  # i = 0, ..., n-1; sigma_n = 0
+    for i, sigma, to in intervals(sigmas):
         denoised, level = denoiser(x, sigma), -float(sigma.log())
         if callback:
             callback(i, x, denoised)
@@ -78,7 +69,9 @@ def sample(
     return x
 
 
-def _update(x, past, target: float, variant: str, *, there=None):
+def _update(
+    x: "Tensor", past: "list[tuple[float, Tensor]]", target: float, variant: str, *, there: "Tensor | None" = None
+) -> "Tensor":
     """From x at past[0] to lambda ``target``; with ``there``, D at the predicted end, it is the corrector."""
     (level, denoised), *earlier = past
     h = target - level

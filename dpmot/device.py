@@ -35,7 +35,7 @@ def described(device: torch.device) -> str:
 
 def cpu_multiplies_bfloat16() -> bool:
     """Whether the processor has instructions for it."""
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    capabilities = getattr(torch.cpu, "get_capabilities", dict[str, bool])()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 

@@ -1,9 +1,8 @@
 """One random generator per *sample* and purpose.
 
-Every random number comes from a Philox counter whose key is a hash of (seed, purpose, ...), or from a generator of
-torch's that such a stream seeds (noise of the transport's fit). So sample k is
-the same whatever its batch, its order, its worker or the moment a run was resumed, and training needs no
-generator state in its checkpoints.
+Every random number comes from a Philox counter whose key is a hash of (seed, purpose, ...), or, in the transport's fit,
+from a generator of torch's that such a stream seeds. So sample k is the same whatever its batch, its order, its worker
+or the moment a run was resumed, and training needs no generator state in its checkpoints.
 """
 
 from __future__ import annotations
@@ -21,6 +20,7 @@ if TYPE_CHECKING:  # data sets draw their splits without paying for torch
     from torch import Tensor
 
 MAX_SAMPLES = 1 << 32
+Fill = Callable[[np.random.Generator, np.ndarray], object]  # writes a row from a stream
 
 
 def generator(*key: int | str) -> np.random.Generator:
@@ -91,7 +91,7 @@ def trajectory(seeds: Sequence[int], shape: Sequence[int], *, expected: int | No
     return noise
 
 
-def _filled(seeds: Sequence[int], shape: Sequence[int], purpose: tuple, fill: Callable) -> Tensor:
+def _filled(seeds: Sequence[int], shape: Sequence[int], purpose: tuple[int | str, ...], fill: Fill) -> Tensor:
     import torch
 
     rows = np.empty((len(seeds), math.prod(shape)), dtype=np.float32)

@@ -6,7 +6,7 @@ there are fewer, so that a tile is no larger than memory and padding bear.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -15,10 +15,11 @@ TILE = 128
 LARGEST = 2**22  # numbers in a tile
 COLUMNS = 64  # a multiple of every vector length
 Result = TypeVar("Result")
+Output = TypeVar("Output", Tensor, tuple[Tensor, ...])
 
 
 @torch.inference_mode()
-def in_tiles(function: Callable, *rows: Tensor, tile: int | None = None):
+def in_tiles(function: Callable[..., Output], *rows: Tensor, tile: int | None = None) -> Output:
     """``function`` applied to ``tile`` rows of each argument (B, ...) at a time, without gradients.
 
     The last tile is padded by its last row, so that every call has the same shape.
@@ -35,15 +36,14 @@ def in_tiles(function: Callable, *rows: Tensor, tile: int | None = None):
     """
     if len(rows[0]) == 0:
         raise ValueError("No rows to evaluate: at least one sample is needed")
-    parts, tile = [], tile or rows_of(rows[0][0].numel())
-    arguments = [tiles(one, tile) for one in rows]
-    for k, blocks in enumerate(zip(*arguments, strict=True)):
-        kept = min(tile, len(rows[0]) - k * tile)
-        result = function(*blocks)
-        parts.append(tuple(one[:kept] for one in result) if isinstance(result, tuple) else result[:kept])
-    if isinstance(parts[0], tuple):
-        return tuple(torch.cat(columns) for columns in zip(*parts, strict=True))
-    return torch.cat(parts) if len(parts) > 1 else parts[0]
+    size = tile or rows_of(rows[0][0].numel())
+    parts = []
+    for k, blocks in enumerate(zip(*(tiles(argument, size) for argument in rows), strict=True)):
+        output = function(*blocks)
+        columns = output if isinstance(output, tuple) else (output,)
+        parts.append([column[: len(rows[0]) - k * size] for column in columns])  # without the padding
+    results = tuple(torch.cat(column) if len(column) > 1 else column[0] for column in zip(*parts, strict=True))
+    return cast(Output, results if isinstance(output, tuple) else results[0])
 
 
 def rows_of(numbers: int) -> int:

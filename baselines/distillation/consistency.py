@@ -13,9 +13,12 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from dpmot.diffusion.network import NetworkDenoiser, given
+from baselines._heun import heun
+from dpmot.diffusion.network import NetworkDenoiser, OfBatch, given
+from dpmot.diffusion.schedule import Schedule
 from dpmot.diffusion.sigmas import Chain, karras
-from dpmot.diffusion.training import Losses, Schedule, batch_of, fit
+from dpmot.diffusion.training import Losses, batch_of, fit
+from dpmot.runtime.seals import Checkpoint
 
 LEAST = {"levels": 2}
 
@@ -29,19 +32,12 @@ def train(
     seed: int,
     labels: Tensor | None = None,
     levels: int = 18,
-    checkpoint: Callable[[str], object] | None = None,
+    checkpoint: Callable[[str], Checkpoint] | None = None,
 ) -> dict[None, dict[str, Tensor]]:
-    """Distil a teacher into a consistency model.
+    """Distil a teacher into a consistency model; see :mod:`baselines.distillation`.
 
     Args:
-        teacher: its Heun steps define the trajectories.
-        chain: the teacher's, for its finest and coarsest level.
-        images: training images (N, *S), in [-1, 1] or as stored, uint8.
-        schedule: of the training.
-        seed: training seed.
-        labels: of the images, (N,), for a teacher that takes classes.
         levels: of the grid, at least 2.
-        checkpoint: name of a stage -> its resumption state.
 
     Returns:
         The averaged weights under the key None: they serve any number of steps.
@@ -58,8 +54,8 @@ def train(
 
     def loss_at(step: int) -> Losses:
         batch = batch_of(images, seed, "consistency", step, size=schedule.batch)
-        one, other = (given(denoiser, labels, batch.rows) for denoiser in (teacher, student))
-        values = consistency_loss(one, other, grid, batch.x0, batch.noise, batch.u)
+        batch_teacher, batch_student = given(teacher, labels, batch.rows), given(student, labels, batch.rows)
+        values = consistency_loss(batch_teacher, batch_student, grid, batch.x0, batch.noise, batch.u)
         return Losses(values, grid[_level(grid, batch.u)], batch._asdict())
 
     state = checkpoint("consistency") if checkpoint else None
@@ -67,24 +63,20 @@ def train(
     return {None: fit(student.model, loss_at, schedule, seed=seed, description=name, checkpoint=state).weights}
 
 
-def consistency_loss(teacher, student, grid: Tensor, x0: Tensor, noise: Tensor, u: Tensor) -> Tensor:
+def consistency_loss(teacher: OfBatch, student: OfBatch, grid: Tensor, x0: Tensor, noise: Tensor, u: Tensor) -> Tensor:
     """Weighted pseudo-Huber distance between the student here and one teacher step further down, (B,).
 
     Args:
-        teacher: D(x, sigma) of the trajectories.
-        student: D(x, sigma) that is trained.
         grid: (L,) levels, descending, without 0.
-        x0: images (B, *S).
-        noise: eps, (B, *S).
+        x0, noise: images and eps, (B, *S).
         u: uniform numbers in [0, 1), (B,), that choose the level.
     """
-    wide = [-1, *[1] * (x0.dim() - 1)]
     i = _level(grid, u)
     sigma, to = grid[i], grid[i + 1]
-    x = x0 + sigma.reshape(wide) * noise
+    above, below, last = (values.reshape(-1, *[1] * (x0.dim() - 1)) for values in (sigma, to, i == len(grid) - 2))
+    x = x0 + above * noise
     with torch.no_grad():
-        there = _heun(teacher, x, sigma, to, wide)
-        last = (i == len(grid) - 2).reshape(wide)
+        there = heun(lambda x, sigma: teacher(x, sigma.flatten()), x, teacher(x, sigma), above, below)
         target = torch.where(last, there, student(there, to))
     squared = (student(x, sigma) - target).square().flatten(1).sum(1)
     c = 0.00054 * x0[0].numel() ** 0.5
@@ -93,10 +85,3 @@ def consistency_loss(teacher, student, grid: Tensor, x0: Tensor, noise: Tensor, 
 
 def _level(grid: Tensor, u: Tensor) -> Tensor:
     return (u * (len(grid) - 1)).long()  # i = 0, ..., L - 2
-
-
-def _heun(denoiser, x: Tensor, sigma: Tensor, to: Tensor, wide: list[int]) -> Tensor:
-    step = (to - sigma).reshape(wide)
-    slope = (x - denoiser(x, sigma)) / sigma.reshape(wide)
-    there = x + step * slope
-    return x + step * (slope + (there - denoiser(there, to)) / to.reshape(wide)) / 2

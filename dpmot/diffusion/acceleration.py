@@ -1,6 +1,7 @@
 """What makes training faster and changes its bits: bfloat16 products, channels-last images, a compiled network."""
 
 from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -29,7 +30,7 @@ class _Accelerated(nn.Module):
     def __init__(self, model: nn.Module, options: Acceleration) -> None:
         super().__init__()
         if options.channels_last:
-            model = model.to(memory_format=torch.channels_last)
+            cast(Any, model).to(memory_format=torch.channels_last)  # torch's overloads leave the layout out
         self.model, self.options = torch.compile(model) if options.compile else model, options
 
     def forward(self, x: Tensor, condition: Tensor, **labels: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ Two denoisers are known in closed form and serve as truth: a finite data set's p
 its points, and a Gaussian mixture's is a responsibility-weighted average (Vincent 2011; Karras et al. 2022, app. B.3).
 """
 
+from collections.abc import Callable
 from functools import cached_property
 from typing import Protocol
 
@@ -26,6 +27,10 @@ class Denoiser(Protocol):
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor: ...
 
 
+Noise = Callable[[int], Tensor]  # step i of a sampler -> N(0, 1) noise, (B, *S)
+Callback = Callable[[int, Tensor, Tensor], object]  # told i, x_i and D_i before each step
+
+
 def per_sample(sigma: Tensor | float, x: Tensor) -> Tensor:
     """sigma () or (B,) as a vector (B,) in x's dtype and device."""
     return torch.as_tensor(sigma, dtype=x.dtype, device=x.device).expand(len(x))
@@ -43,22 +48,14 @@ class NonFiniteOutput(ArithmeticError):
 
 
 class TiledDenoiser:
-    """Evaluates a denoiser in fixed tiles (:mod:`dpmot.tiles`) and in the network's dtype.
+    """Evaluates a denoiser in fixed tiles (:mod:`dpmot.tiles`) and in float32.
 
     Args:
         labels: (B,) of every batch it will be given, for a denoiser that takes them.
     """
 
-    def __init__(
-        self,
-        denoiser: Denoiser,
-        *,
-        dtype: torch.dtype = torch.float32,
-        tile: int | None = None,
-        labels: Tensor | None = None,
-    ) -> None:
-        self.denoiser, self.dtype, self.tile = denoiser, dtype, tile
-        self.labels = () if labels is None else (labels,)
+    def __init__(self, denoiser: Denoiser, *, labels: Tensor | None = None) -> None:
+        self.denoiser, self.labels = denoiser, () if labels is None else (labels,)
         self.sigma_min, self.sigma_max = denoiser.sigma_min, denoiser.sigma_max
 
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
@@ -67,8 +64,8 @@ class TiledDenoiser:
         Raises:
             NonFiniteOutput: the network returned NaN or infinity.
         """
-        levels = per_sample(sigma, x).to(self.dtype)
-        output = in_tiles(self.denoiser, x.to(self.dtype), levels, *self.labels, tile=self.tile)
+        levels = per_sample(sigma, x).float()
+        output = in_tiles(self.denoiser, x.float(), levels, *self.labels)
         if not torch.isfinite(output.sum()):  # NaN and infinity reach the sum; a quarter of the time of asking each
             row = (~torch.isfinite(output)).flatten(1).any(1).nonzero()[:, 0]
             if len(row):  # and not merely a sum beyond the largest number
@@ -101,8 +98,10 @@ class IdealDenoiser:
         points: the data y_i, (N, *S).
     """
 
-    def __init__(self, points: Tensor, *, sigma_min: float = 0.002, sigma_max: float = 80.0) -> None:
-        self.points, self.sigma_min, self.sigma_max = points, sigma_min, sigma_max
+    sigma_min, sigma_max = 0.002, 80.0
+
+    def __init__(self, points: Tensor) -> None:
+        self.points = points
         flat = points.flatten(1)
         self._mean = flat.mean(0, dtype=torch.float64)
         self._centred = torch.cat([(part.double() - self._mean).float() for part in flat.split(BLOCK)])
@@ -116,8 +115,8 @@ class IdealDenoiser:
         few = (count > 0) & (count <= FEW)  # no candidate at all: NaN, which must come out again
         result = torch.empty_like(exact)
         if few.any():
-            kept = few[rows]
-            result[few] = self._of_few(exact, variance, rows[kept], index[kept])[few]
+            of_few = few[rows]  # which pairs belong to such rows
+            result[few] = self._of_few(exact, variance, rows[of_few], index[of_few])[few]
         if not few.all():
             result[~few] = self._of_all(exact, variance)[~few]  # of the whole tile: a product's bits know its shape
         return result.to(x.dtype).reshape(x.shape)
@@ -134,10 +133,9 @@ class IdealDenoiser:
 
     def _of_few(self, x: Tensor, variance: Tensor, rows: Tensor, index: Tensor) -> Tensor:
         """The mean over the pairs (row, point), (B, d); 0 for rows without a pair."""
-        y, logs = self.points.flatten(1), []
+        y = self.points.flatten(1)
         pairs = list(zip(rows.split(BLOCK), index.split(BLOCK), strict=True))
-        for i, j in pairs:
-            logs.append(-(x[i] - y[j].double()).square().sum(1) / (2 * variance[i]))
+        logs = [-(x[i] - y[j].double()).square().sum(1) / (2 * variance[i]) for i, j in pairs]
         log = torch.cat(logs)
         top = log.new_full((len(x),), -torch.inf).scatter_reduce(0, rows, log, "amax")
         weight = (log - top[rows]).exp()
@@ -168,8 +166,10 @@ class MixtureDenoiser:
         std: s, one for all components.
     """
 
-    def __init__(self, means: Tensor, std: float, *, sigma_min: float = 0.002, sigma_max: float = 80.0) -> None:
-        self.means, self.std, self.sigma_min, self.sigma_max = means, std, sigma_min, sigma_max
+    sigma_min, sigma_max = 0.002, 80.0
+
+    def __init__(self, means: Tensor, std: float) -> None:
+        self.means, self.std = means, std
 
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
         """x (B, d), sigma () or (B,) -> (B, d)."""

@@ -6,10 +6,11 @@ ever loaded with weights.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -19,16 +20,19 @@ from torch.nn import Module
 from dpmot import plugins
 from dpmot.diffusion import weights
 from dpmot.diffusion.denoiser import Denoiser, per_sample
+from dpmot.diffusion.networks import Parametrisation, RawNetwork, Trainable
 from dpmot.diffusion.sigmas import Chain
 from dpmot.diffusion.training import Batch, Losses
 from dpmot.diffusion.unet import UNet
 from dpmot.runtime import seals
 
+OfBatch = Callable[[Tensor, Tensor], Tensor]  # D(x, sigma) of one batch, its labels already given
+
 
 class NetworkDenoiser:
     """A raw network seen through its parametrisation; see :class:`dpmot.diffusion.denoiser.Denoiser`."""
 
-    def __init__(self, parametrisation, model) -> None:
+    def __init__(self, parametrisation: Parametrisation, model: Any) -> None:
         self.parametrisation, self.model = parametrisation, model
         self.sigma_min, self.sigma_max = parametrisation.chain.sigma_min, parametrisation.chain.sigma_max
 
@@ -36,24 +40,24 @@ class NetworkDenoiser:
         """D(x, sigma): x (B, *S), sigma () or (B,), labels (B,) of a network with classes -> (B, *S), where x is."""
         here = self._where(x)
         labels = None if labels is None else labels.to(here)
-        found = self.parametrisation.denoise(self._given(labels), x.to(here), per_sample(sigma, x).to(here))
-        return found.to(x.device)
+        return self.parametrisation.denoise(self._given(labels), x.to(here), per_sample(sigma, x).to(here)).to(x.device)
 
     def losses(self, batch: Batch, labels: Tensor | None = None) -> Losses:
         """Of a training step; labels (N,) are of all images, for a network with classes."""
         model = self._given(None if labels is None else labels[batch.rows])
-        values = self.parametrisation.loss(model, batch.x0, batch.noise, batch.u)
-        return Losses(values, self.parametrisation.level(batch.u), batch._asdict())
+        trainable = cast(Trainable, self.parametrisation)
+        values = trainable.loss(model, batch.x0, batch.noise, batch.u)
+        return Losses(values, trainable.level(batch.u), batch._asdict())
 
     def _where(self, x: Tensor) -> torch.device:
         parameters = self.model.parameters() if isinstance(self.model, Module) else ()
-        return next((one.device for one in parameters), x.device)
+        return next((parameter.device for parameter in parameters), x.device)
 
-    def _given(self, labels: Tensor | None):
+    def _given(self, labels: Tensor | None) -> RawNetwork:
         return self.model if labels is None else partial(self.model, labels=labels)
 
 
-def given(denoiser: NetworkDenoiser, labels: Tensor | None, rows: Tensor):
+def given(denoiser: NetworkDenoiser, labels: Tensor | None, rows: Tensor) -> OfBatch:
     """The denoiser of a batch: with the labels (N,) of its rows (B,), where there are labels."""
     return denoiser if labels is None else partial(denoiser, labels=labels[rows])
 
@@ -76,15 +80,16 @@ class Network:
         return self.denoisers[steps if None not in self.denoisers else None]
 
 
-def parametrisation(card: Mapping):
+def parametrisation(card: Mapping) -> Parametrisation:
     """The parametrisation that a card names, with its options."""
     return plugins.find("networks", card["kind"]).Parametrisation(**card["options"])
 
 
 def classes(card: Mapping) -> int:
     """Classes whose labels the network of a card takes; 0 for none."""
-    foreign = card.get("diffusers")
-    return weights.classes(foreign) if foreign else card.get("unet", {}).get("classes", 0)
+    if "diffusers" in card:
+        return card["diffusers"]["config"].get("num_class_embeds") or 0
+    return card.get("unet", {}).get("classes", 0)
 
 
 def chain_of(card: Mapping) -> Chain:
@@ -94,8 +99,8 @@ def chain_of(card: Mapping) -> Chain:
     return replace(chain, step_counts=tuple(counts)) if counts else chain
 
 
-def build(card: Mapping, tensors: Mapping[str, Tensor] | None = None):
-    """The raw network of a card, freshly initialised, or with ``tensors`` loaded.
+def build(card: Mapping, tensors: Mapping[str, Tensor] | None = None) -> Any:
+    """The raw network of a card, freshly initialised, or with ``tensors`` loaded: a module, or an exact denoiser.
 
     Raises:
         ValueError: the tensors are not those of the card's architecture.
@@ -108,9 +113,9 @@ def build(card: Mapping, tensors: Mapping[str, Tensor] | None = None):
         try:
             model.load_state_dict(tensors)
         except RuntimeError as error:
-            first = str(error).strip().splitlines()[-1].strip()
+            reason = str(error).strip().splitlines()[-1].strip()
             made = "of diffusers" if "diffusers" in card else dict(card["unet"])
-            raise ValueError(f"The weights do not fit the architecture {made}: {first}") from None
+            raise ValueError(f"The weights do not fit the architecture {made}: {reason}") from None
     return model.eval()
 
 
@@ -146,21 +151,18 @@ def load(
         raise ValueError(f"No network at {path}: train it with `dpmot train`, or correct `weights:` in the config")
     try:
         flat, texts = seals.load(path)
-        card = dict(json.loads(texts["card"]))
-        denoisers = {count: _denoiser(card, flat, count, device, layout) for count in card.get("step_counts") or [None]}
+        card, denoisers = dict(json.loads(texts["card"])), {}
+        for count in card.get("step_counts") or [None]:
+            prefix = _key(count, "")
+            model = build(card, {name.removeprefix(prefix): t for name, t in flat.items() if name.startswith(prefix)})
+            if isinstance(model, Module):
+                cast(Any, model).to(device, memory_format=layout)  # torch's overloads leave the layout out
+            denoisers[count] = NetworkDenoiser(parametrisation(card), model)
         return Network(card, chain_of(card), denoisers)
     except seals.Damaged:
         raise
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is not a network written by this project, or is damaged: {error}") from None
-
-
-def _denoiser(card: Mapping, flat: Mapping[str, Tensor], count: int | None, device, layout) -> NetworkDenoiser:
-    prefix = _key(count, "")
-    tensors = {name.removeprefix(prefix): t for name, t in flat.items() if name.startswith(prefix)}
-    model = build(card, tensors)
-    placed = model.to(device, memory_format=layout) if isinstance(model, Module) else model
-    return NetworkDenoiser(parametrisation(card), placed)
 
 
 def _key(count: int | None, name: str) -> str:

@@ -5,15 +5,18 @@ Variance-preserving chains x_t = sqrt(abar_t) x0 + sqrt(1 - abar_t) eps (Ho et a
 sigma_t = sqrt((1 - abar_t) / abar_t) and x = x_t / sqrt(abar_t). numpy only: plans are made without torch.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import SupportsFloat, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 Grid = NDArray[np.float64]
+Level = TypeVar("Level", bound=SupportsFloat)
+VP_BETA_MIN, VP_BETA_MAX = 0.1, 20.0  # of the continuous diffusion
 _CURRENT: ContextVar[int] = ContextVar("step", default=0)
 
 
@@ -21,12 +24,30 @@ class UnattainableBudget(ValueError):
     """No number of steps of this sampler fits the budget; the message says which budget would do."""
 
 
+def check_budget(nfe: int, least: int, method: str) -> None:
+    """Raise UnattainableBudget below the ``least`` evaluations that a method can spend."""
+    if nfe < least:
+        plural = "s" if least > 1 else ""
+        raise UnattainableBudget(f"{method} needs at least {least} evaluation{plural}, NFE {nfe} was given")
+
+
+def one_a_step(method: str) -> Callable[[int], int]:
+    """The ``num_steps`` of a sampler that spends one evaluation a step; ``method`` is its name in messages."""
+
+    def num_steps(nfe: int) -> int:
+        """Most steps within ``nfe`` evaluations: one a step, at least one."""
+        check_budget(nfe, 1, method)
+        return nfe
+
+    return num_steps
+
+
 class BadGrid(ValueError):
     """A noise grid that no sampler can follow; the message names the step and the sigmas."""
 
 
-def intervals(sigmas: Sequence) -> Iterator[tuple]:
-    """The steps of a grid: (i, sigma_i, sigma_{i+1}) for i = 0, ..., n-1, entries as they are in ``sigmas``.
+def intervals(sigmas: Collection[Level]) -> Iterator[tuple[int, Level, Level]]:
+    """The steps of a grid, (i, sigma_i, sigma_{i+1}) for i = 0, ..., n-1, with the entries as ``sigmas`` has them.
 
     Args:
         sigmas: array or tensor (n + 1,), strictly descending; 0 is allowed at the end only.
@@ -46,7 +67,7 @@ def intervals(sigmas: Sequence) -> Iterator[tuple]:
     return _steps(sigmas)
 
 
-def _steps(sigmas: Sequence) -> Iterator[tuple]:
+def _steps(sigmas: Collection[Level]) -> Iterator[tuple[int, Level, Level]]:
     for i, (sigma, to) in enumerate(pairwise(sigmas)):
         _CURRENT.set(i)
         yield i, sigma, to
@@ -63,15 +84,15 @@ def vp_linear_levels(num_levels: int = 1000, *, beta_min: float = 1e-4, beta_max
     return np.sqrt((1 - abar) / abar)
 
 
-def vp_time(sigma: float | NDArray, *, beta_min: float = 0.1, beta_max: float = 20.0) -> NDArray:
+def vp_time(sigma: float | NDArray) -> NDArray:
     """Time in [0, 1] of a noise level on the continuous linear-beta diffusion (Song et al. 2021, app. C)."""
-    slope = beta_max - beta_min
-    return (np.sqrt(beta_min**2 + 2 * slope * np.log1p(np.square(sigma))) - beta_min) / slope
+    slope = VP_BETA_MAX - VP_BETA_MIN
+    return (np.sqrt(VP_BETA_MIN**2 + 2 * slope * np.log1p(np.square(sigma))) - VP_BETA_MIN) / slope
 
 
-def vp_sigma(time: float | NDArray, *, beta_min: float = 0.1, beta_max: float = 20.0) -> NDArray:
+def vp_sigma(time: float | NDArray) -> NDArray:
     """The noise level at a time in [0, 1], the inverse of :func:`vp_time`."""
-    return np.sqrt(np.expm1((beta_max - beta_min) * np.square(time) / 2 + beta_min * np.asarray(time)))
+    return np.sqrt(np.expm1((VP_BETA_MAX - VP_BETA_MIN) * np.square(time) / 2 + VP_BETA_MIN * np.asarray(time)))
 
 
 def polynomial(n: int, sigma_max: float, sigma_min: float, *, rho: float) -> Grid:
@@ -79,9 +100,9 @@ def polynomial(n: int, sigma_max: float, sigma_min: float, *, rho: float) -> Gri
     return _between(n, sigma_max, sigma_min, lambda sigma: sigma ** (1 / rho), lambda v: v**rho)
 
 
-def karras(n: int, sigma_max: float, sigma_min: float, *, rho: float = 7.0) -> Grid:
-    """n steps from sigma_max down to sigma_min, then 0 (Karras et al. 2022, eq. 5), shape (n + 1,)."""
-    return polynomial(n, sigma_max, sigma_min, rho=rho)
+def karras(n: int, sigma_max: float, sigma_min: float) -> Grid:
+    """n steps from sigma_max down to sigma_min, then 0 (Karras et al. 2022, eq. 5, rho = 7), shape (n + 1,)."""
+    return polynomial(n, sigma_max, sigma_min, rho=7)
 
 
 def geometric(n: int, sigma_max: float, sigma_min: float) -> Grid:
@@ -203,7 +224,7 @@ class Chain:
                     f"a student runs on the {self.family} grid it was distilled for, from sigma {self.sigma_max:g}; "
                     f"the {family} grid from sigma {sigma_start:g} needs a network that is no student"
                 )
-            return self._student_grid(n)
+            return self.tail(n)
         if family == "vp":
             return vp_steps(n, sigma_start, vp_linear_levels() if self.family != "vp" else self.levels)
         if family not in FAMILIES:
@@ -224,27 +245,20 @@ class Chain:
             UnattainableBudget: the chain is shorter than n steps, or no student has n steps.
         """
         if self.step_counts is not None:
-            return self._student_grid(n)
+            # Students halve one grid, the first teacher's, so that each has its levels in common with the one before.
+            if n not in self.step_counts:
+                counts = ", ".join(map(str, self.step_counts))
+                raise UnattainableBudget(f"no student of {n} steps was distilled; use {counts}")
+            finest = 2 * max(self.step_counts)
+            return replace(self, step_counts=None).grid(finest, self.sigma_max)[:: finest // n]
         length = len(self.sigmas) - 1
         if n > length:
             raise UnattainableBudget(f"the full chain has {length} steps, fewer than {n}")
         return self.sigmas[-n - 1 :]
 
-    def _student_grid(self, n: int) -> Grid:
-        # Students halve one grid, that of the first teacher, so that each has its levels in common with the one before.
-        if n not in self.step_counts:
-            counts = ", ".join(map(str, self.step_counts))
-            raise UnattainableBudget(f"no student of {n} steps was distilled; use {counts}")
-        finest = 2 * max(self.step_counts)
-        return replace(self, step_counts=None).grid(finest, self.sigma_max)[:: finest // n]
-
 
 def check_levels(num_levels: int, sigma_min: float, sigma_max: float) -> None:
-    """Refuse levels that no chain has.
-
-    Raises:
-        ValueError: fewer than two levels, or not 0 < sigma_min < sigma_max < infinity.
-    """
+    """Raise ValueError for levels that no chain has."""
     if num_levels < 2 or not 0 < sigma_min < sigma_max < float("inf"):
         raise ValueError(
             f"A chain needs num_levels >= 2 and 0 < sigma_min < sigma_max, got num_levels {num_levels}, sigma_min "

@@ -6,17 +6,21 @@ continues to the same bits from its last checkpoint.
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 from tqdm import tqdm
 
 from dpmot import seeds
+from dpmot.diffusion.schedule import Schedule
 from dpmot.images import to_float
 from dpmot.runtime.seals import Checkpoint
+
+Named = Mapping[str, Tensor]
 
 
 class Diverged(ArithmeticError):
@@ -33,32 +37,6 @@ class Fit:
 
     weights: dict[str, Tensor]
     losses: list[float]
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """How long and how fast: ``steps`` batches of ``batch`` images, peak rate ``lr``, average decay ``ema``.
-
-    An interruption costs no more than ``checkpoint_seconds`` of training. The averages after ``snapshots`` steps are
-    kept too, for what is to be known of the way to the last ones.
-    """
-
-    steps: int
-    batch: int = 128
-    lr: float = 2e-3
-    ema: float = 0.999
-    warmup: int = 100
-    checkpoint_seconds: float = 20.0
-    snapshots: Sequence[int] = ()
-
-    def rate(self, step: int) -> float:
-        """Learning rate of step 0, ..., steps - 1."""
-        ramp = min(1.0, (step + 1) / self.warmup)
-        return self.lr * ramp * 0.5 * (1 + math.cos(math.pi * step / self.steps))
-
-    def decay(self, step: int) -> float:
-        """Decay of the moving average, smaller at first so that the start is forgotten."""
-        return min(self.ema, (1 + step) / (10 + step))
 
 
 class Batch(NamedTuple):
@@ -87,12 +65,9 @@ class Losses(NamedTuple):
 
 
 def batch_of(images: Tensor, *key: int | str, size: int) -> Batch:
-    """The random batch of the step that ``key`` names.
+    """The random batch of ``size`` B of the step whose stream ``key`` names.
 
-    Args:
-        images: (N, *S) in [-1, 1], or as stored, uint8 (N, C, H, W): then only the batch becomes floats.
-        key: of the stream.
-        size: B.
+    The images are (N, *S) in [-1, 1], or as stored, uint8 (N, C, H, W): then only the batch becomes floats.
     """
     stream = seeds.generator(*key)
     rows = torch.from_numpy(stream.integers(len(images), size=size))
@@ -100,7 +75,7 @@ def batch_of(images: Tensor, *key: int | str, size: int) -> Batch:
     u = (torch.from_numpy(stream.permutation(size)) + torch.from_numpy(stream.random(size))) / size
     below_one = 1 - torch.finfo(noise.dtype).eps / 2  # rounding to float32 could reach 1, which is no level
     drawn = noise, u.to(noise.dtype).clamp(max=below_one), rows
-    noise, u, rows = (one.to(images.device) for one in drawn)
+    noise, u, rows = (numbers.to(images.device) for numbers in drawn)
     x0 = images[rows]
     return Batch(to_float(x0) if x0.dtype == torch.uint8 else x0, noise, u, rows)
 
@@ -119,9 +94,7 @@ def fit(
     """Minimise the mean of ``loss_at(step)`` over the parameters of ``model``.
 
     Args:
-        model: trained in place.
         loss_at: losses of step i; their randomness must come from i, or from torch's global stream (dropout).
-        schedule: steps, rate and average.
         seed: training seed; with the description and i it seeds torch's global stream at step i.
         description: label of the progress bar.
         checkpoint: resumption state, written every ``schedule.checkpoint_seconds``.
@@ -150,8 +123,8 @@ def fit(
         loss = losses.values.mean()
         if not torch.isfinite(loss):
             where = f"step {step}, sigma {losses.worst:g}"
-            told = f"{description}: the loss is {loss.item()} at {where}; lower `lr` (now {schedule.lr:g})"
-            raise Diverged(told, losses)
+            message = f"{description}: the loss is {loss.item()} at {where}; lower `lr` (now {schedule.lr:g})"
+            raise Diverged(message, losses)
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
@@ -169,8 +142,10 @@ def fit(
     return Fit(average, [total / count for total, count in sums if count])
 
 
-def _store(checkpoint, step, sums, parameters, average, optimiser) -> None:
-    tensors = {}
+def _store(
+    checkpoint: Checkpoint, step: int, sums: list[list[float]], parameters: Named, average: Named, optimiser: Optimizer
+) -> None:
+    tensors: dict[str, Tensor] = {}
     for name, parameter in parameters.items():
         state = optimiser.state[parameter]
         tensors |= {f"model.{name}": parameter.detach(), f"average.{name}": average[name]}
@@ -178,7 +153,9 @@ def _store(checkpoint, step, sums, parameters, average, optimiser) -> None:
     checkpoint.save(tensors, {"step": step, "sums": sums})
 
 
-def _restore(checkpoint, parameters, average, optimiser, curve) -> tuple[int, list[list[float]]]:
+def _restore(
+    checkpoint: Checkpoint | None, parameters: Named, average: Named, optimiser: Optimizer, curve: int
+) -> tuple[int, list[list[float]]]:
     stored = checkpoint.load() if checkpoint is not None else None
     if stored is None:
         return 0, [[0.0, 0] for _ in range(curve)]

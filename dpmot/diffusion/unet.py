@@ -22,6 +22,12 @@ def _norm(channels: int) -> nn.GroupNorm:
     return nn.GroupNorm(math.gcd(8, channels), channels)
 
 
+def _zero(layer: nn.Conv2d) -> nn.Conv2d:
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
+    return layer
+
+
 class Block(nn.Module):
     """Residual block whose second norm is scaled and shifted by the noise-level embedding; attention may follow."""
 
@@ -33,8 +39,7 @@ class Block(nn.Module):
         self.affine = nn.Linear(embedding, 2 * outputs)
         self.norm2, self.conv2 = _norm(outputs), nn.Conv2d(outputs, outputs, 3, padding=1)
         self.skip = nn.Conv2d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
-        nn.init.zeros_(self.conv2.weight)
-        nn.init.zeros_(self.conv2.bias)
+        _zero(self.conv2)
         self.dropout = nn.Dropout(dropout)
         self.attention = Attention(outputs) if attention else nn.Identity()
 
@@ -53,8 +58,7 @@ class Attention(nn.Module):
         super().__init__()
         self.norm, self.qkv = _norm(channels), nn.Conv2d(channels, 3 * channels, 1)
         self.out = nn.Conv2d(channels, channels, 1)
-        nn.init.zeros_(self.out.weight)
-        nn.init.zeros_(self.out.bias)
+        _zero(self.out)
 
     def forward(self, x: Tensor) -> Tensor:
         """x (B, C, H, W) -> (B, C, H, W)."""
@@ -79,6 +83,8 @@ class UNet(nn.Module):
         patch: side of the squares of pixels that are one position inside, the image's sides are multiples of it: 2 is
             about four times as fast as 1 at the same width (patches as in simple diffusion, Hoogeboom et al. 2023).
     """
+
+    frequencies: Tensor
 
     def __init__(
         self,
@@ -122,9 +128,7 @@ class UNet(nn.Module):
                 width = channels * factor
             if level:
                 self.up.append(nn.Upsample(scale_factor=2.0, mode="nearest"))
-        self.outlet = nn.Sequential(_norm(width), nn.SiLU(), nn.Conv2d(width, pixels, 3, padding=1))
-        nn.init.zeros_(self.outlet[-1].weight)
-        nn.init.zeros_(self.outlet[-1].bias)
+        self.outlet = nn.Sequential(_norm(width), nn.SiLU(), _zero(nn.Conv2d(width, pixels, 3, padding=1)))
 
     def forward(self, x: Tensor, condition: Tensor, labels: Tensor | None = None) -> Tensor:
         """x (B, C, H, W), condition (B,), the noise level on a scale of order 1, labels (B,) -> (B, C, H, W).

@@ -12,11 +12,19 @@ import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from dpmot.diffusion.networks import ddpm
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.nn import Module
+
 CARDS = Path(__file__).resolve().parents[2] / "baselines" / "cards.yaml"
 CLASSIFIERS = Path(__file__).resolve().parents[1] / "features" / "cards.yaml"
+STATED = ("in_channels", "out_channels", "sample_size")  # what a config.json must say
 NAMES = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")  # what diffusers calls weights
 CONVERSION = (
     "in an environment where you trust its code run: import pickle, safetensors.torch as s; "
@@ -26,7 +34,7 @@ CONVERSION = (
 
 
 def cards(file: Path = CARDS) -> dict[str, dict]:
-    """Every card of a file: networks, or the classifiers of ``dpmot/features/cards.yaml``."""
+    """Every card of a file."""
     return yaml.safe_load(file.read_text(encoding="utf-8"))
 
 
@@ -38,21 +46,20 @@ def card(name: str, file: Path = CARDS) -> dict:
     """
     known = cards(file)
     if name not in known:
-        where = f"{file.parent.name}/{file.name}"
-        raise ValueError(f'No card "{name}" in {where}: found {", ".join(known)}')
+        raise ValueError(f'No card "{name}" in {file.parent.name}/{file.name}: found {", ".join(known)}')
     return known[name]
 
 
 def describe() -> str:
     """All cards as text: what, where, licence, and what was reported for them."""
     lines = []
-    for name, one in {**cards(), **cards(CLASSIFIERS)}.items():
-        lines += [f"{name}: {one['what']}", f"  {one['address']}", f"  licence {one['licence'] or 'not known'}"]
-        lines[-1] += f", {one['format']}" + (f", needs {one['needs']}" if "needs" in one else "")
-        for row in one["reported"]:
-            lines.append(
-                f"  reported {row['metric']} {row['value']} at NFE {row['nfe']} ({row['source']}, {row['grade']})"
-            )
+    for name, card in {**cards(), **cards(CLASSIFIERS)}.items():
+        needs = f", needs {card['needs']}" if "needs" in card else ""
+        lines += [f"{name}: {card['what']}", f"  {card['address']}"]
+        lines += [f"  licence {card['licence'] or 'not known'}, {card['format']}{needs}"]
+        for row in card["reported"]:
+            where = f"{row['source']}, {row['grade']}"
+            lines += [f"  reported {row['metric']} {row['value']} at NFE {row['nfe']} ({where})"]
     return "\n".join(lines)
 
 
@@ -63,10 +70,10 @@ def verify(path: Path, sha256: str | None) -> str:
         ValueError: another hash; the message names the file and both.
     """
     with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if sha256 is not None and found != sha256.lower():
-        raise ValueError(f"{path} has sha256 {found}, its card says {sha256}: download it again, or correct the card")
-    return found
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if sha256 is not None and digest != sha256.lower():
+        raise ValueError(f"{path} has sha256 {digest}, its card says {sha256}: download it again, or correct the card")
+    return digest
 
 
 def weights_file(path: Path) -> Path:
@@ -76,16 +83,16 @@ def weights_file(path: Path) -> Path:
         ValueError: the folder has no weights, or there is nothing at ``path``.
     """
     if path.is_dir():
-        for name in NAMES:
-            if (_model_folder(path) / name).is_file():
-                return _model_folder(path) / name
+        for file in (_model_folder(path) / name for name in NAMES):
+            if file.is_file():
+                return file
         raise ValueError(f"{path} holds none of {', '.join(NAMES)}")
     if not path.is_file():
         raise ValueError(f"no file {path}")
     return path
 
 
-def read_tensors(path: Path) -> dict:
+def read_tensors(path: Path) -> "dict[str, Tensor]":
     """The tensors of a safetensors or PyTorch file, name -> tensor.
 
     Raises:
@@ -109,22 +116,24 @@ def read_tensors(path: Path) -> dict:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        first = (str(error).strip() or "no reason given").splitlines()[0]
         raise ValueError(
-            f"{path} cannot be read without running code, and is refused ({first}); {CONVERSION}"
+            f"{path} cannot be read without running code, and is refused ({_first_line(error)}); {CONVERSION}"
         ) from None
     except Exception as error:  # torch raises what its parts raise: KeyError, EOFError, OSError, RuntimeError, ...
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ValueError(f"{path} is damaged ({first}): download it again") from None
+        raise ValueError(f"{path} is damaged ({_first_line(error)}): download it again") from None
     if not (isinstance(content, Mapping) and content and all(isinstance(v, torch.Tensor) for v in content.values())):
-        held = ", ".join(map(str, content)) if isinstance(content, Mapping) else type(content).__name__
+        shown = ", ".join(map(str, content)) if isinstance(content, Mapping) else type(content).__name__
         raise ValueError(
-            f"{path} must hold named tensors and nothing else, found {held[:200]}; save its state_dict alone"
+            f"{path} must hold named tensors and nothing else, found {shown[:200]}; save its state_dict alone"
         )
     return dict(content)
 
 
-def read_folder(folder: Path, kind: str, options: Mapping) -> tuple[dict, dict]:
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def read_folder(folder: Path, kind: str, options: Mapping) -> "tuple[dict, dict[str, Tensor]]":
     """A folder of diffusers' ``UNet2DModel``, alone or in a pipeline's ``unet/``.
 
     Args:
@@ -141,32 +150,30 @@ def read_folder(folder: Path, kind: str, options: Mapping) -> tuple[dict, dict]:
     """
     place = _model_folder(folder) / "config.json"
     config = _json(place)
-    name = config.get("_class_name")
-    if name != "UNet2DModel":
+    if (name := config.get("_class_name")) != "UNet2DModel":
         raise ValueError(f"{place} describes a {name}, only UNet2DModel is read")
-    missing = [key for key in ("in_channels", "out_channels", "sample_size") if config.get(key) is None]
-    if missing:
+    inputs, outputs, size = stated = [config.get(key) for key in STATED]
+    if missing := [key for key, value in zip(STATED, stated, strict=True) if value is None]:
         raise ValueError(f"{place} does not say {', '.join(missing)}: add what the weights were trained with")
-    if config["in_channels"] != config["out_channels"]:
-        channels = f"{config['in_channels']} channels in, {config['out_channels']} out"
-        raise ValueError(f"{place}: {channels}: a learned variance is not read")
-    if config.get("time_embedding_type", "positional") != "positional":
-        embedding = config["time_embedding_type"]
+    if inputs != outputs:
+        raise ValueError(f"{place}: {inputs} channels in, {outputs} out: a learned variance is not read")
+    if (embedding := config.get("time_embedding_type", "positional")) != "positional":
         raise ValueError(f"{place}: time_embedding_type {embedding}: only positional is read, its times go below 0")
-    if kind not in ("ddpm", "edm"):
+    if kind == "ddpm":
+        chain = ddpm.Parametrisation(**options)
+        _check_scheduler(folder, chain)
+    elif kind != "edm":
         raise ValueError(f"{folder}: a UNet2DModel is read as kind ddpm or edm, not {kind}")
-    _check_scheduler(folder, kind, options)
-    size = config["sample_size"]
     height, width = size if isinstance(size, list) else (size, size)
     model = _pretrained(place, weights_file(folder))
     # What its authors call the time step, from the condition of our parametrisations: t / T, and ln(sigma) / 4.
-    timestep = [options.get("num_levels", 1000), -1] if kind == "ddpm" else [1000, 0]
-    facts = {"shape": [config["in_channels"], height, width]}
-    facts["diffusers"] = {"config": json.loads(model.to_json_string()), "timestep": timestep}
-    return facts, {f"unet.{key}": tensor for key, tensor in model.state_dict().items()}
+    timestep = [chain.num_levels, -1] if kind == "ddpm" else [1000, 0]
+    diffusers = {"config": json.loads(model.to_json_string()), "timestep": timestep}
+    tensors = {f"unet.{key}": tensor for key, tensor in model.state_dict().items()}
+    return {"shape": [inputs, height, width], "diffusers": diffusers}, tensors
 
 
-def build(facts: Mapping):
+def build(facts: Mapping) -> "Module":
     """The network of :func:`read_folder`'s facts, untrained: model(x, condition, labels) as ours."""
     from torch import nn
 
@@ -178,23 +185,17 @@ def build(facts: Mapping):
             self.unet = _diffusers().from_config(dict(facts["config"]))
             self.scale, self.offset = facts["timestep"]
 
-        def forward(self, x, condition, labels=None):
+        def forward(self, x: "Tensor", condition: "Tensor", labels: "Tensor | None" = None) -> "Tensor":
             """x (B, C, H, W), condition (B,), labels (B,) of a network with classes -> (B, C, H, W)."""
-            if x.dim() != 4 or x.shape[1] != self.unet.config.in_channels:
-                raise ValueError(
-                    f"The network takes images (B, {self.unet.config.in_channels}, H, W), got {tuple(x.shape)}"
-                )
+            channels = self.unet.config.in_channels
+            if x.dim() != 4 or x.shape[1] != channels:
+                raise ValueError(f"The network takes images (B, {channels}, H, W), got {tuple(x.shape)}")
             return self.unet(x, self.scale * condition + self.offset, labels).sample
 
     return Adapter()
 
 
-def classes(facts: Mapping) -> int:
-    """Classes whose labels the network of these facts takes; 0 for none."""
-    return facts["config"].get("num_class_embeds") or 0
-
-
-def _pretrained(config: Path, file: Path):
+def _pretrained(config: Path, file: Path) -> Any:
     """The UNet2DModel of a config.json and one file of weights, whatever else lies beside them.
 
     diffusers reads folders, prefers an index of shards to the file that was verified, and leaves what is missing at
@@ -202,32 +203,25 @@ def _pretrained(config: Path, file: Path):
     """
     network = _diffusers()
     read_tensors(file)  # refuses what is damaged or needs code
-    name = NAMES[0] if file.suffix == ".safetensors" else NAMES[1]
+    safe = file.suffix == ".safetensors"
     with TemporaryDirectory() as folder:
-        for source, target in ((config, "config.json"), (file, name)):
-            (Path(folder) / target).symlink_to(source.resolve())
+        (Path(folder) / "config.json").symlink_to(config.resolve())
+        (Path(folder) / NAMES[0 if safe else 1]).symlink_to(file.resolve())
+        reading = {"local_files_only": True, "use_safetensors": safe, "low_cpu_mem_usage": False}
         try:
-            model, found = network.from_pretrained(
-                folder,
-                local_files_only=True,
-                use_safetensors=name == NAMES[0],
-                low_cpu_mem_usage=False,
-                output_loading_info=True,
-            )
+            model, loading = network.from_pretrained(folder, output_loading_info=True, **reading)
         except Exception as error:  # diffusers has no error of its own: whatever it is, the two do not fit
             said = "; ".join(line.strip() for line in str(error).splitlines()[:2]) or type(error).__name__
             raise ValueError(f"{file} does not fit {config}: {said}") from None
     for kind in ("missing", "unexpected"):
-        if keys := found[f"{kind}_keys"]:
+        if keys := loading[f"{kind}_keys"]:
             some = ", ".join(sorted(keys)[:3]) + (", ..." if len(keys) > 3 else "")
-            raise ValueError(
-                f"{file} does not fit {config}: {len(keys)} tensors {kind} ({some}); "
-                "take weights and config.json from one place"
-            )
+            found = f"{len(keys)} tensors {kind} ({some})"
+            raise ValueError(f"{file} does not fit {config}: {found}; take weights and config.json from one place")
     return model
 
 
-def _diffusers():
+def _diffusers() -> Any:
     from dpmot._torchvision import make_importable
 
     make_importable()
@@ -254,21 +248,18 @@ def _json(path: Path) -> dict:
     return content
 
 
-def _check_scheduler(folder: Path, kind: str, options: Mapping) -> None:
+def _check_scheduler(folder: Path, chain: ddpm.Parametrisation) -> None:
     """A scheduler beside the weights says how they were trained; what it says must be what we were told."""
-    found = [
-        f for f in (folder / "scheduler_config.json", folder / "scheduler" / "scheduler_config.json") if f.is_file()
-    ]
-    if not found or kind != "ddpm":
-        return
-    said = _json(found[0])
-    expected = {
-        "num_train_timesteps": options.get("num_levels", 1000),
-        "beta_start": options.get("beta_min", 1e-4),
-        "beta_end": options.get("beta_max", 0.02),
+    places = (folder / "scheduler_config.json", folder / "scheduler" / "scheduler_config.json")
+    file = next((place for place in places if place.is_file()), None)
+    told = {
+        "num_train_timesteps": chain.num_levels,
+        "beta_start": chain.beta_min,
+        "beta_end": chain.beta_max,
         "beta_schedule": "linear",
         "prediction_type": "epsilon",
     }
-    for key, value in expected.items():
+    said = _json(file) if file else {}
+    for key, value in told.items():
         if said.get(key, value) != value:
-            raise ValueError(f"{found[0]}: {key} is {said[key]}, the network's options say {value}")
+            raise ValueError(f"{file}: {key} is {said[key]}, the network's options say {value}")

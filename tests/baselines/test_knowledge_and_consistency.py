@@ -14,8 +14,8 @@ from dpmot import seeds
 from dpmot.diffusion.denoiser import IdealDenoiser, MixtureDenoiser, TiledDenoiser
 from dpmot.diffusion.network import NetworkDenoiser
 from dpmot.diffusion.networks import edm as edm_network
+from dpmot.diffusion.schedule import Schedule
 from dpmot.diffusion.sigmas import edm_chain, karras
-from dpmot.diffusion.training import Schedule
 from dpmot.diffusion.unet import UNet
 
 pytestmark = pytest.mark.usefixtures("one_thread")

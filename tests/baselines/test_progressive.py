@@ -16,8 +16,8 @@ from baselines.distillation import progressive
 from dpmot.diffusion.denoiser import IdealDenoiser, MixtureDenoiser
 from dpmot.diffusion.network import NetworkDenoiser
 from dpmot.diffusion.networks import edm
+from dpmot.diffusion.schedule import Schedule
 from dpmot.diffusion.sigmas import Chain, ddpm_chain, edm_chain
-from dpmot.diffusion.training import Schedule
 from dpmot.diffusion.unet import UNet
 
 pytestmark = pytest.mark.usefixtures("one_thread")

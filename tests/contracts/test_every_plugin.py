@@ -1,4 +1,4 @@
-"""What every file of a plugin folder promises, and metrics, data sets and extractors beyond their own tests."""
+"""What every file of a plugin folder promises, and metrics beyond their own tests."""
 
 import ast
 import inspect
@@ -15,8 +15,7 @@ METRICS = plugins.names("metrics")
 
 @pytest.mark.parametrize(("kind", "name"), EVERY)
 def test_a_plugin_opens_with_what_it_is(kind, name):
-    first = inspect.getdoc(plugins.find(kind, name)).splitlines()[0]
-    assert len(first) > 20
+    assert len(plugins.first_line(kind, name)) > 20
 
 
 @pytest.mark.parametrize(("kind", "name"), EVERY)
@@ -39,26 +38,6 @@ def test_no_plugin_takes_whatever_it_is_given(kind, name):
     public = [member for key, member in vars(module).items() if not key.startswith("_") and inspect.isfunction(member)]
     for function in (function for function in public if function.__module__ == module.__name__):
         assert not [p for p in inspect.signature(function).parameters.values() if p.kind in variadic]
-
-
-@pytest.mark.parametrize("name", plugins.names("data"))
-def test_a_data_set_is_loaded_by_keywords_with_defaults_from_the_files_it_expects(name):
-    module = plugins.find("data", name)
-    options = inspect.signature(module.load).parameters
-    assert "root" in options
-    assert all(option.kind is inspect.Parameter.KEYWORD_ONLY for option in options.values())
-    assert all(option.default is not inspect.Parameter.empty for option in options.values())
-    first, *choosing = inspect.signature(module.expected).parameters
-    assert first == "root" and set(choosing) <= set(options)  # options that decide which files are needed
-    fetched = getattr(module, "download", None)
-    assert fetched is None or list(inspect.signature(fetched).parameters) == ["root"]
-
-
-@pytest.mark.parametrize("name", plugins.names("features"))
-def test_an_extractor_takes_images_and_keyword_options(name):
-    images, *options = inspect.signature(plugins.find("features", name).extract).parameters.values()
-    assert images.name == "images"
-    assert all(option.kind is inspect.Parameter.KEYWORD_ONLY for option in options)
 
 
 def features(n, seed):

@@ -8,8 +8,10 @@ from dpmot.diffusion.acceleration import Acceleration
 from dpmot.diffusion.flops import evaluation
 from dpmot.diffusion.network import NetworkDenoiser
 from dpmot.diffusion.networks import edm
-from dpmot.diffusion.training import Schedule, batch_of, fit
+from dpmot.diffusion.schedule import Schedule
+from dpmot.diffusion.training import batch_of, fit
 from dpmot.diffusion.unet import UNet
+from dpmot.experiment.plan import Network
 from dpmot.experiment.stages.train import split
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -66,7 +68,8 @@ def test_a_compiled_network_is_the_one_that_torch_compiled(monkeypatch):
 
 
 def test_the_options_of_a_training_are_told_apart():
-    schedule, acceleration = split({"steps": 5, "lr": 0.1, "precision": "bfloat16", "compile": True})
+    options = {"steps": 5, "lr": 0.1, "precision": "bfloat16", "compile": True}
+    schedule, acceleration = split(Network(kind="edm", training=options))
     assert schedule == Schedule(steps=5, lr=0.1)
     assert acceleration == Acceleration(precision="bfloat16", compile=True)
 

@@ -120,10 +120,10 @@ def test_per_sample_takes_the_type_of_x():
 
 
 def test_the_count_is_one_per_call_whatever_the_batch():
-    counting = CountingDenoiser(IdealDenoiser(torch.zeros(1, 2), sigma_min=0.1, sigma_max=7))
+    counting = CountingDenoiser(IdealDenoiser(torch.zeros(1, 2)))
     for size in (1, 5, 200):
         counting(torch.zeros(size, 2), torch.tensor(1.0))
-    assert counting.nfe == 3 and (counting.sigma_min, counting.sigma_max) == (0.1, 7)
+    assert counting.nfe == 3 and (counting.sigma_min, counting.sigma_max) == (0.002, 80)
 
 
 def test_a_network_in_tiles_gives_a_sample_the_same_bits_in_every_batch_and_order():

@@ -11,7 +11,8 @@ from dpmot import seeds
 from dpmot.diffusion.acceleration import Acceleration
 from dpmot.diffusion.network import NetworkDenoiser
 from dpmot.diffusion.networks import ddpm, edm
-from dpmot.diffusion.training import Diverged, Losses, Schedule, batch_of, fit
+from dpmot.diffusion.schedule import Schedule
+from dpmot.diffusion.training import Diverged, Losses, batch_of, fit
 from dpmot.diffusion.unet import UNet
 from dpmot.images import to_float
 

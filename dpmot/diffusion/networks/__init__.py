@@ -1,7 +1,43 @@
 """Parametrisations, one file each: how a raw network F becomes the denoiser D(x, sigma), and its training loss.
 
-A file exports a frozen dataclass ``Parametrisation`` whose fields are its options, with ``chain`` (the noise levels),
-``denoise(model, x, sigma)`` and, where the network can be trained, ``loss(model, x0, noise, u)``,
-or, where it is known exactly, ``model(tensors)`` from the data set's mixture. No file imports
+A file exports a frozen dataclass ``Parametrisation`` whose fields are its options; see :class:`Parametrisation` and
+:class:`Trainable`. One whose network is not the U-Net of ``dpmot/diffusion/unet.py`` has a method ``model(tensors)``
+that builds it: from loaded weights, or from the data set's own tensors where it is known exactly. No file imports
 torch: they are arithmetic on tensors, and plans are made without it.
+
+What a file may say beside it, read by the contract tests: ``SHAPE``, of one image it takes, (1, 8, 8) if unsaid;
+``CLASSES``, how many class labels its network takes, 0 if unsaid; ``example()``, tensors that ``model`` builds from
+and clean inputs (B, *S), for a ``model`` that builds no fresh network from None.
 """
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+from dpmot.diffusion.sigmas import Chain
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+RawNetwork = Callable[..., "Tensor"]  # F: x (B, *S), condition (B,), of one with classes labels= (B,) -> (B, *S)
+
+
+class Parametrisation(Protocol):
+    """How a raw network is a denoiser at the noise levels of its ``chain``."""
+
+    @property
+    def chain(self) -> Chain: ...
+    def denoise(self, model: RawNetwork, x: "Tensor", sigma: "Tensor") -> "Tensor":
+        """x (B, *S), sigma (B,) -> D(x, sigma), (B, *S)."""
+
+
+class Trainable(Parametrisation, Protocol):
+    """One whose network this project can train."""
+
+    def level(self, u: "Tensor") -> "Tensor":
+        """The noise level that u in [0, 1) chooses in training, (B,) -> (B,)."""
+
+    def loss(self, model: RawNetwork, x0: "Tensor", noise: "Tensor", u: "Tensor") -> "Tensor":
+        """One loss per sample, (B,), of images in [-1, 1] and N(0, I) noise (B, *S), at ``level(u)``.
+
+        u holds uniform numbers in [0, 1), (B,).
+        """
