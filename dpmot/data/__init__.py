@@ -1,14 +1,20 @@
 """Data sets: images, labels and a fixed three-way split.
 
-One file in this folder is one data set: ``load(*, root=None, ...) -> DataSet`` reads it and ``expected(root)``
-names the files it needs. The split keeps apart what must not meet: "A" trains the networks and gives the
-atoms, "B" trains the classifier and the feature network, "C" is the reference of every metric.
-Importing this package, and calling ``expected``, costs numpy only.
+One file in this folder is one data set. The split keeps apart what must not meet: "A" trains the networks and gives the
+atoms, "B" trains the classifier and the feature network, "C" is the reference of every metric. A file has
+
+    expected(root=None)         the files that ``load`` will read, below ``data_root(root)``; none where it draws images
+    load(*, root=None, ...)     the :class:`DataSet`, with the file's own options; ``num_train``, where there is one, is
+                                the number of images that stay in A, see :meth:`DataSet.subsampled`
+    download(root=None)         fetches what is missing, where it is published; see :mod:`dpmot.data._download`
+
+and raises MissingData without a data root or a file, ValueError for an option that is not allowed and for a file that
+is damaged or not the published one. Importing this package, and calling ``expected``, costs numpy only.
 """
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -70,18 +76,16 @@ class DataSet:
 
     def __post_init__(self) -> None:
         _check_images(self.name, self.images)
-        for column, array, kind in (
-            ("labels", self.labels, "i8"),
-            ("split", self.split, "U"),
-            ("exact", self.exact, "?"),
-        ):
-            if array is not None:
-                _check_column(self.name, column, array, kind, len(self.images))
-        if len(self.labels) and not 0 <= self.labels.min() <= self.labels.max() < self.num_classes:
-            found = f"{self.labels.min()}..{self.labels.max()}"
-            raise ValueError(f"{self.name}: labels must lie in 0..{self.num_classes - 1}, got {found}")
-        unknown = sorted(set(self.split.tolist()) - set(PARTS))
-        if unknown:
+        n = len(self.images)
+        for column, kind in (("labels", np.int64), ("split", np.str_), ("exact", np.bool_)):
+            array = getattr(self, column)
+            if array is not None and (array.dtype.type is not kind or array.shape != (n,)):
+                wanted = f"{np.dtype(kind).name} ({n},)"
+                raise ValueError(f"{self.name}: {column} must be {wanted}, got {array.dtype} {array.shape}")
+        if n and not 0 <= self.labels.min() <= self.labels.max() < self.num_classes:
+            given = f"{self.labels.min()}..{self.labels.max()}"
+            raise ValueError(f"{self.name}: labels must lie in 0..{self.num_classes - 1}, got {given}")
+        if unknown := sorted(set(self.split.tolist()) - set(PARTS)):
             raise ValueError(f'{self.name}: split must hold "A", "B", "C" only, got {unknown}')
 
     @property
@@ -102,13 +106,30 @@ class DataSet:
             raise ValueError(f'{self.name}: part "{name}" is empty')
         return self.images[member], self.labels[member]
 
+    def subsampled(self, num_train: int | None) -> "DataSet":
+        """The same with ``num_train`` images in A, stratified by class; None keeps all. B and C do not depend on it.
+
+        Raises:
+            ValueError: A has fewer images, or num_train is below 1.
+        """
+        atoms = np.flatnonzero(self.split == "A")
+        if num_train in (None, len(atoms)):
+            return self  # images may be mapped from a file and larger than memory
+        if not 1 <= num_train <= len(atoms):
+            beside = f"split A; {int((self.split == 'B').sum())} more images are split B"
+            raise ValueError(f"{self.name}: num_train must be in 1..{len(atoms)} ({beside}), got {num_train}")
+        stays = self.split != "A"
+        stays[atoms[stratified_choice(self.labels[atoms], num_train, purpose="num_train")]] = True
+        columns = {"images": self.images, "labels": self.labels, "split": self.split, "exact": self.exact}
+        return replace(self, **{name: array[stays] for name, array in columns.items() if array is not None})
+
     @property
     def sha256(self) -> str:
         """Hash of the contents: images, labels and split with their types and shapes; computed on each call."""
         digest = sha256()
         for array in (self.images, self.labels, self.split.astype("S1")):
             digest.update(f"{array.dtype.str}{array.shape}".encode())
-            digest.update(np.ascontiguousarray(array))
+            digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()
 
 
@@ -122,14 +143,7 @@ def _check_images(name: str, images: np.ndarray) -> None:
         raise ValueError(f"{name}: points must be finite, got NaN or infinite values")
 
 
-def _check_column(name: str, column: str, array: np.ndarray, kind: str, n: int) -> None:
-    matches = array.dtype.kind == "U" if kind == "U" else array.dtype == np.dtype(kind)
-    if not matches or array.shape != (n,):
-        wanted = "str" if kind == "U" else np.dtype(kind)
-        raise ValueError(f"{name}: {column} must be {wanted} ({n},), got {array.dtype} {array.shape}")
-
-
-def stratified_choice(labels: np.ndarray, count: int, *, seed: int, purpose: str) -> np.ndarray:
+def stratified_choice(labels: np.ndarray, count: int, *, purpose: str) -> np.ndarray:
     """Choose ``count`` of N at random, every class within one of its exact share count N_k / N.
 
     The images are shuffled, sorted by class, and taken at evenly spaced positions.
@@ -137,7 +151,7 @@ def stratified_choice(labels: np.ndarray, count: int, *, seed: int, purpose: str
     Args:
         labels: (N,) integers.
         count: 0..N.
-        seed, purpose: the random stream.
+        purpose: names the random stream.
 
     Returns:
         bool (N,), True where chosen.
@@ -148,7 +162,7 @@ def stratified_choice(labels: np.ndarray, count: int, *, seed: int, purpose: str
     n = len(labels)
     if not 0 <= count <= n:
         raise ValueError(f"Cannot choose {count} of {n} images: allowed are 0..{n}")
-    order = generator(seed, purpose).permutation(n)
+    order = generator(SPLIT_SEED, purpose).permutation(n)
     order = order[np.argsort(labels[order], kind="stable")]
     position = np.arange(n)
     chosen = np.zeros(n, dtype=bool)
@@ -156,30 +170,18 @@ def stratified_choice(labels: np.ndarray, count: int, *, seed: int, purpose: str
     return chosen
 
 
-def stratified_split(
-    labels: np.ndarray, shares: Sequence[float] = (1 / 3, 1 / 3, 1 / 3), *, seed: int = SPLIT_SEED
-) -> np.ndarray:
-    """A fixed three-way split that keeps the class proportions.
+def assign(part: str, count: int, split: np.ndarray, labels: np.ndarray, *, of: str) -> None:
+    """Give a part ``count`` of the images of the part ``of``, stratified by class, in ``split`` (N,) itself."""
+    rows = np.flatnonzero(split == of)
+    split[rows[stratified_choice(labels[rows], count, purpose=f"split {part}")]] = part
 
-    Args:
-        labels: (N,) integers.
-        shares: of A, B and C; not negative, their sum is 1.
-        seed: of the random choice.
 
-    Returns:
-        (N,) of "A", "B", "C". Totals are exact up to rounding; each class is within two of its exact share.
-
-    Raises:
-        ValueError: the shares are not three, negative, or do not sum to 1.
-    """
-    if len(shares) != len(PARTS) or min(shares) < 0 or abs(sum(shares) - 1) > 1e-9:
-        raise ValueError(f"Shares of A, B, C must be three numbers >= 0 with sum 1, got {tuple(shares)}")
+def stratified_split(labels: np.ndarray) -> np.ndarray:
+    """(N,) of "A", "B", "C": three equal parts up to rounding, each class within two of its exact share."""
     n = len(labels)
-    end_a, end_b = round(n * shares[0]), round(n * (shares[0] + shares[1]))
     split = np.full(n, "C")
-    split[stratified_choice(labels, end_a, seed=seed, purpose="split A")] = "A"
-    rest = np.flatnonzero(split == "C")
-    split[rest[stratified_choice(labels[rest], end_b - end_a, seed=seed, purpose="split B")]] = "B"
+    assign("A", round(n / 3), split, labels, of="C")
+    assign("B", round(2 * n / 3) - round(n / 3), split, labels, of="C")
     return split
 
 
@@ -202,14 +204,24 @@ def data_root(explicit: Path | str | None, *, files: Sequence[str]) -> Path:
     return Path(given)
 
 
-def require(paths: Sequence[Path], *, remedy: str = "") -> None:
-    """Check that every file is there; ``remedy`` is what else can be done about one that is not.
+def require(paths: Sequence[Path], *, remedy: str = "") -> Sequence[Path]:
+    """The paths, if every file is there; ``remedy`` is what else can be done about one that is not.
 
     Raises:
         MissingData: names the files that are not.
     """
-    missing = [path for path in paths if not path.exists()]
-    if missing:
+    if missing := [path for path in paths if not path.exists()]:
         names = ", ".join(path.name for path in missing)
         told = f"Missing in {missing[0].parent}: {names}; put it there, or set DPMOT_DATA to another folder"
         raise MissingData(f"{told}, or {remedy}" if remedy else told)
+    return paths
+
+
+def verify(what: str, digest: str, published: str, then: str) -> None:
+    """Compare a digest with the published one; ``then`` ends the message: what to do, or what it means.
+
+    Raises:
+        ValueError: they differ.
+    """
+    if digest != published:
+        raise ValueError(f"{what} is {digest}, not {published}{then}")

@@ -17,6 +17,7 @@ from dpmot.runtime.files import exclusive
 
 ATTEMPTS = 5  # in one call, each from where the last one stopped
 BLOCK = 1 << 20
+TIMEOUT = 60  # seconds of silence
 BROKEN = (OSError, http.client.HTTPException)  # what a connection that ends raises; URLError and timeouts are OSErrors
 
 
@@ -35,7 +36,7 @@ class Remote:
     size: int
 
 
-def download(files: Mapping[Path, Remote], *, timeout: float = 60) -> None:
+def download(files: Mapping[Path, Remote]) -> None:
     """Fetch the files that are not there.
 
     Raises:
@@ -48,29 +49,29 @@ def download(files: Mapping[Path, Remote], *, timeout: float = 60) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with exclusive(path):
             if not path.exists():
-                _fetch(remote, path, timeout)
+                _fetch(remote, path)
 
 
-def _fetch(remote: Remote, path: Path, timeout: float) -> None:
+def _fetch(remote: Remote, path: Path) -> None:
     part = path.with_name(f"{path.name}.part")
     reason: Exception | str = "the server sent no more"
     for _ in range(ATTEMPTS):
         if _size(part) >= remote.size:
             break
         try:
-            _append(remote, part, timeout)
+            _append(remote, part)
         except BROKEN as error:
             reason = error
     if _size(part) < remote.size:
         arrived = f"{_size(part)} of {remote.size} bytes have arrived and are kept in {part.name}"
         raise ConnectionError(f"{remote.address}: {reason}; {arrived}; run again to go on from there")
     with part.open("rb") as file:
-        found = file_digest(file, "sha256").hexdigest()
+        digest = file_digest(file, "sha256").hexdigest()
         os.fsync(file.fileno())
-    if found != remote.sha256:
+    if digest != remote.sha256:
         part.unlink()
         raise ValueError(
-            f"{path.name}: SHA-256 of what {remote.address} sent is {found}, not {remote.sha256}; it was removed: run "
+            f"{path.name}: SHA-256 of what {remote.address} sent is {digest}, not {remote.sha256}; it was removed: run "
             f"again, or put the file in {path.parent} by hand"
         )
     os.replace(part, path)
@@ -80,11 +81,11 @@ def _size(part: Path) -> int:
     return part.stat().st_size if part.exists() else 0
 
 
-def _append(remote: Remote, part: Path, timeout: float) -> None:
+def _append(remote: Remote, part: Path) -> None:
     """Ask for the bytes that are missing; a server that cannot send a range sends the file from its start."""
     have = _size(part)
     request = urllib.request.Request(remote.address, headers={"Range": f"bytes={have}-"} if have else {})
-    with urllib.request.urlopen(request, timeout=timeout) as response:
+    with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
         start = response.headers.get("Content-Range", "").removeprefix("bytes ").partition("-")[0]
         resumed = response.status == http.client.PARTIAL_CONTENT and start == str(have)
         with part.open("ab" if resumed else "wb") as file:

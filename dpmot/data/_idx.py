@@ -13,11 +13,10 @@ from dataclasses import dataclass
 from hashlib import md5
 from math import prod
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
-from dpmot.data import DataSet, data_root, require
+from dpmot.data import DataSet, data_root, require, verify
 from dpmot.data._download import Remote
 from dpmot.data._download import download as fetch
 from dpmot.data._splits import TrainTest, assemble
@@ -41,36 +40,27 @@ def read_idx(path: Path, *, ndim: int, md5sum: str) -> np.ndarray:
     Raises:
         ValueError: the file is cut off, damaged or something else; names the file.
     """
-    content = _unpack(path)
+    try:
+        content = gzip.decompress(path.read_bytes())
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise ValueError(f"{path.name}: damaged or cut-off gzip file ({error}); download it again") from error
     header = 4 + 4 * ndim
     magic = bytes([0, 0, 8, ndim])
     if content[:4] != magic or len(content) < header:
-        found = content[:4].hex() or "an empty file"
-        raise ValueError(f"{path.name}: not an idx file of uint8 with {ndim} axes (magic {magic.hex()}), found {found}")
+        begins = content[:4].hex() or "an empty file"
+        raise ValueError(
+            f"{path.name}: not an idx file of uint8 with {ndim} axes (magic {magic.hex()}), found {begins}"
+        )
     sizes = struct.unpack(f">{ndim}I", content[4:header])
-    if len(content) - header != prod(sizes):
-        found = len(content) - header
-        raise ValueError(f"{path.name}: its header announces {prod(sizes)} bytes, found {found}; download it again")
-    found = md5(content, usedforsecurity=False).hexdigest()
-    if found != md5sum:
-        raise ValueError(f"{path.name}: MD5 of the unpacked file is {found}, not {md5sum}; download it again")
+    if (length := len(content) - header) != prod(sizes):
+        raise ValueError(f"{path.name}: its header announces {prod(sizes)} bytes, found {length}; download it again")
+    digest = md5(content, usedforsecurity=False).hexdigest()
+    verify(f"{path.name}: MD5 of the unpacked file", digest, md5sum, "; download it again")
     return np.frombuffer(content, np.uint8, offset=header).reshape(sizes)
 
 
-def _unpack(path: Path) -> bytes:
-    try:
-        with gzip.open(path) as file:
-            return file.read()
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise ValueError(f"{path.name}: damaged or cut-off gzip file ({error}); download it again") from error
-
-
 def read_train_test(folder: Path, *, md5sums: Mapping[str, str]) -> TrainTest:
-    """The four files of a folder.
-
-    Args:
-        folder: holds ``FILES``.
-        md5sums: of the unpacked bytes, by file name.
+    """The four files of a folder; ``md5sums`` are of their unpacked bytes, by name.
 
     Raises:
         ValueError: a file is damaged, or images and labels differ in number.
@@ -83,14 +73,6 @@ def read_train_test(folder: Path, *, md5sums: Mapping[str, str]) -> TrainTest:
     return TrainTest(train_images[:, None], train_labels, test_images[:, None], test_labels)
 
 
-class Sums(NamedTuple):
-    """MD5 of the unpacked bytes of one file; SHA-256 and size of the file as published."""
-
-    md5: str
-    sha256: str
-    size: int
-
-
 @dataclass(frozen=True)
 class IdxSet:
     """A published set of four idx.gz files: 60,000 training images and 10,000 test images.
@@ -99,51 +81,31 @@ class IdxSet:
         name: the plugin's name.
         folder: below the data root.
         address: where the files are published.
-        sums: in the order of ``FILES``.
+        sums: of each of ``FILES``: MD5 of the unpacked bytes, SHA-256 and size of the file as published.
         note: source, licence.
     """
 
     name: str
     folder: str
     address: str
-    sums: tuple[Sums, ...]
+    sums: tuple[tuple[str, str, int], ...]
     note: str
 
     def expected(self, root: Path | None = None) -> list[Path]:
-        """The four files.
-
-        Raises:
-            MissingData: no data root is given.
-        """
+        """The four files."""
         files = [f"{self.folder}/{name}" for name in FILES]
         return [data_root(root, files=files) / name for name in files]
 
     def download(self, root: Path | None = None) -> None:
-        """Fetch what is missing.
-
-        Raises:
-            ConnectionError, ValueError: see :func:`dpmot.data._download.download`.
-        """
-        remotes = [Remote(f"{self.address}/{name}", sums.sha256, sums.size) for name, sums in self._by_name()]
-        fetch(dict(zip(self.expected(root), remotes, strict=True)))
+        """Fetch those of the four files that are missing."""
+        files = zip(self.expected(root), self.sums, strict=True)
+        fetch({path: Remote(f"{self.address}/{path.name}", sha256, size) for path, (_, sha256, size) in files})
 
     def load(self, *, root: Path | None = None, num_train: int | None = None) -> DataSet:
-        """uint8 (70000, 1, 28, 28): A 50,000 and B 10,000 of the training images, C the 10,000 test images.
-
-        Args:
-            root: data root; None takes DPMOT_DATA.
-            num_train: images kept in A (stratified); None keeps 50,000.
-
-        Raises:
-            MissingData: a file is not there.
-            ValueError: a file is damaged or not the authors', or num_train does not fit.
-        """
-        paths = self.expected(root)
-        require(paths)
-        parts = read_train_test(paths[0].parent, md5sums={name: sums.md5 for name, sums in self._by_name()})
+        """uint8 (70000, 1, 28, 28): A 50,000 and B 10,000 of the training images, C the 10,000 test images."""
+        paths = require(self.expected(root))
+        sums = {path.name: md5sum for path, (md5sum, _, _) in zip(paths, self.sums, strict=True)}
+        parts = read_train_test(paths[0].parent, md5sums=sums)
         return assemble(
             parts, name=self.name, num_classes=10, note=self.note, num_train=num_train, num_classifier=10_000
         )
-
-    def _by_name(self) -> list[tuple[str, Sums]]:
-        return list(zip(FILES, self.sums, strict=True))

@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Protocol
+from typing import IO
 
 import numpy as np
 from tqdm import tqdm
@@ -28,25 +28,8 @@ ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 LARGEST = 1 << 26  # bytes of one image file; a forged archive cannot fill the memory
 ROWS = 256  # images hashed at a time
 CACHE = "DPMOT_CACHE"
-DAMAGED = (
-    zipfile.BadZipFile,
-    zlib.error,
-    EOFError,
-    OSError,
-    RuntimeError,
-    ValueError,
-)  # what reading an archive raises
+DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError)  # from reading an archive
 FILTERS = ("box", "bilinear", "hamming", "bicubic", "lanczos")  # Pillow's, all of them antialiased
-
-
-class Source(Protocol):
-    """Pictures in fixed order; ``identity`` changes when they do, ``images`` yields uint8 (C, H, W)."""
-
-    path: Path
-
-    def __len__(self) -> int: ...
-    def identity(self) -> list: ...
-    def images(self) -> Iterator[np.ndarray]: ...
 
 
 @dataclass(frozen=True)
@@ -61,7 +44,7 @@ class Picture:
     """
 
     shape: tuple[int, int, int]
-    given: Sequence[tuple[int, int]] | None = None
+    given: tuple[int, int] | None = None
     crop: tuple[int, int, int, int] | None = None
     resize: str = "bilinear"
 
@@ -77,21 +60,19 @@ class Picture:
             with Image.open(io.BytesIO(content)) as picture:
                 picture.verify()  # the checksums of a PNG, which reading alone does not compare; it ends the reading
             with Image.open(io.BytesIO(content)) as picture:
-                found = picture.convert("L" if self.shape[0] == 1 else "RGB")
+                pixels = picture.convert("L" if self.shape[0] == 1 else "RGB")
         except UnidentifiedImageError:
             raise ValueError(f"{name}: no image, or its first bytes are damaged; get it again") from None
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             raise ValueError(f"{name}: damaged or cut off ({error}); get it again") from None
-        if self.given and found.size not in self.given:
-            allowed = " or ".join(f"{width}x{height}" for width, height in self.given)
-            raise ValueError(f"{name}: must be {allowed} pixels, found {found.size[0]}x{found.size[1]}")
+        if self.given not in (None, pixels.size):
+            wanted, size = ("{}x{}".format(*sides) for sides in (self.given, pixels.size))
+            raise ValueError(f"{name}: must be {wanted} pixels, found {size}")
         channels, height, width = self.shape
-        box = self.crop or _square(*found.size)
-        if (box[2] - box[0], box[3] - box[1]) != (width, height):
-            found = found.crop(box).resize((width, height), Image.Resampling[self.resize.upper()])
-        else:
-            found = found.crop(box)
-        return np.asarray(found).reshape(height, width, channels).transpose(2, 0, 1)
+        pixels = pixels.crop(self.crop or _square(*pixels.size))
+        if pixels.size != (width, height):
+            pixels = pixels.resize((width, height), Image.Resampling[self.resize.upper()])
+        return np.asarray(pixels).reshape(height, width, channels).transpose(2, 0, 1)
 
 
 def _square(width: int, height: int) -> tuple[int, int, int, int]:
@@ -101,33 +82,35 @@ def _square(width: int, height: int) -> tuple[int, int, int, int]:
 
 
 @dataclass(frozen=True)
-class Folder:
-    """Image files of a folder, by relative name."""
+class _Named:
+    """Image files of one place, by name."""
 
     path: Path
     names: Sequence[str]
     picture: Picture
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return self.picture.shape
+
     def __len__(self) -> int:
         return len(self.names)
 
+
+@dataclass(frozen=True)
+class Folder(_Named):
+    """Image files of a folder, by relative name."""
+
     def identity(self) -> list:
-        """Name, size and time of change of every file.
-
-        Raises:
-            ValueError: a file is missing, or lies outside the folder.
-        """
-        return [[name, *self._stat(name)] for name in self.names]
-
-    def _stat(self, name: str) -> tuple[int, int]:
+        """Name, size and time of change of every file; one that is missing is refused by name."""
         try:
-            found = (self.path / name).stat()
+            facts = [(name, (self.path / name).stat()) for name in self.names]
         except OSError as error:
-            raise ValueError(f"{self.path / name}: {error.strerror}; get it again") from None
-        return found.st_size, found.st_mtime_ns
+            raise ValueError(f"{error.filename}: {error.strerror}; get it again") from None
+        return [[name, fact.st_size, fact.st_mtime_ns] for name, fact in facts]
 
     def images(self) -> Iterator[np.ndarray]:
-        """Decode one after the other."""
+        """Decode one after the other; a file that lies outside the folder is refused."""
         root = self.path.resolve()
         for name in self.names:
             file = (root / name).resolve()
@@ -137,28 +120,23 @@ class Folder:
 
 
 @dataclass(frozen=True)
-class Archive:
-    """Members of a zip archive, by name; ``verify`` is asked once before they are read."""
+class Archive(_Named):
+    """Members of a zip archive; ``verify`` is asked once before they are read."""
 
-    path: Path
-    names: Sequence[str]
-    picture: Picture
     verify: Callable[[Path], None] = lambda path: None
-
-    def __len__(self) -> int:
-        return len(self.names)
 
     def identity(self) -> list:
         """Name, size and checksum of every member, as the archive's directory has them."""
         with opened(self.path) as archive:
-            return [[name, (info := _member(archive, self.path, name)).file_size, info.CRC] for name in self.names]
+            members = [self._member(archive, name) for name in self.names]
+        return [[name, info.file_size, info.CRC] for name, info in zip(self.names, members, strict=True)]
 
     def images(self) -> Iterator[np.ndarray]:
         """Decode one after the other; zipfile compares each member's checksum."""
         self.verify(self.path)
         with opened(self.path) as archive:
             for name in self.names:
-                info, where = _member(archive, self.path, name), f"{self.path.name}: {name}"
+                info, where = self._member(archive, name), f"{self.path.name}: {name}"
                 if info.file_size > LARGEST:
                     raise ValueError(f"{where}: announces {info.file_size} bytes, more than an image has")
                 try:
@@ -166,6 +144,12 @@ class Archive:
                 except DAMAGED as error:
                     raise ValueError(f"{where}: damaged ({error}); download it again") from None
                 yield self.picture.decode(content, where)
+
+    def _member(self, archive: zipfile.ZipFile, name: str) -> zipfile.ZipInfo:
+        try:
+            return archive.getinfo(name)
+        except KeyError:
+            raise ValueError(f"{self.path.name}: holds no {name}; get it again") from None
 
 
 @dataclass(frozen=True)
@@ -184,19 +168,19 @@ class Npz:
             return [[info.filename, info.file_size, info.CRC] for info in archive.infolist()]
 
     def _header(self) -> tuple[zipfile.ZipInfo, tuple[int, ...]]:
+        arrays = []
         with opened(self.path) as archive:
-            found = []
             for info in archive.infolist():
                 with archive.open(info) as file:
-                    found.append((info, *_npy_header(file, f"{self.path.name}: {info.filename}")))
+                    arrays.append((info, *_npy_header(file, f"{self.path.name}: {info.filename}")))
         channels, height, width = self.shape
-        allowed = ((height, width, channels), (channels, height, width))
-        fitting = [one for one in found if one[1][1:] in allowed and one[2] == np.uint8 and len(one[1]) == 4]
+        allowed = ((height, width, channels), self.shape)
+        fitting = [(info, shape) for info, shape, dtype in arrays if shape[1:] in allowed and dtype == np.uint8]
         if len(fitting) != 1:
-            shown = ", ".join(f"{info.filename} {dtype} {shape}" for info, shape, dtype in found) or "nothing"
-            raise ValueError(f"{self.path.name}: must hold one uint8 array (N, {', '.join(map(str, allowed[0]))}), "
-                             f"or with channels first, found {shown}")  # fmt: skip
-        return fitting[0][0], fitting[0][1]
+            shown = ", ".join(f"{info.filename} {dtype} {shape}" for info, shape, dtype in arrays) or "nothing"
+            wanted = f"one uint8 array (N, {', '.join(map(str, allowed[0]))}), or with channels first"
+            raise ValueError(f"{self.path.name}: must hold {wanted}, found {shown}")
+        return fitting[0]
 
     def images(self) -> Iterator[np.ndarray]:
         """One row after the other; zipfile compares the checksum after the last."""
@@ -217,7 +201,10 @@ class Npz:
                 raise ValueError(f"{self.path.name}: damaged or cut off ({error}); get it again") from None
 
 
-def _npy_header(file, name: str) -> tuple[tuple[int, ...], np.dtype]:
+Source = Folder | Archive | Npz  # pictures in fixed order; the identity changes when they do
+
+
+def _npy_header(file: IO[bytes], name: str) -> tuple[tuple[int, ...], np.dtype]:
     try:
         version = np.lib.format.read_magic(file)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
@@ -230,22 +217,19 @@ def _npy_header(file, name: str) -> tuple[tuple[int, ...], np.dtype]:
 
 
 def opened(path: Path) -> zipfile.ZipFile:
-    """A zip archive.
-
-    Raises:
-        ValueError: it is none, or is cut off; names the file.
-    """
+    """A zip archive; a file that is none, or is cut off, is refused by name."""
     try:
         return zipfile.ZipFile(path)
     except (zipfile.BadZipFile, OSError) as error:
         raise ValueError(f"{path.name}: damaged, cut off or no zip file ({error}); get it again") from None
 
 
-def _member(archive: zipfile.ZipFile, path: Path, name: str) -> zipfile.ZipInfo:
-    try:
-        return archive.getinfo(name)
-    except KeyError:
-        raise ValueError(f"{path.name}: holds no {name}; get it again") from None
+def pictures_in(path: Path, picture: Picture) -> Folder | Archive:
+    """All image files of a folder or a zip archive, in natural order of their names."""
+    if path.is_dir():
+        return Folder(path, files_of(path), picture)
+    with opened(path) as archive:
+        return Archive(path, in_order(archive.namelist()), picture)
 
 
 def in_order(names: Sequence[str]) -> list[str]:
@@ -256,11 +240,11 @@ def in_order(names: Sequence[str]) -> list[str]:
 
 def files_of(folder: Path) -> list[str]:
     """Names of the image files below a folder, relative to it, in natural order."""
-    found = (Path(at, name).relative_to(folder) for at, _, files in os.walk(folder) for name in files)
-    return in_order([path.as_posix() for path in found if not any(part.startswith(".") for part in path.parts)])
+    files = (Path(at, name).relative_to(folder) for at, _, names in os.walk(folder) for name in names)
+    return in_order([file.as_posix() for file in files if not any(part.startswith(".") for part in file.parts)])
 
 
-def decoded(source: Source, *, shape: tuple[int, int, int], name: str, options: Mapping) -> np.ndarray:
+def decoded(source: Source, *, name: str, options: Mapping) -> np.ndarray:
     """The pictures of a source as one read-only, memory-mapped array uint8 (N, *shape).
 
     It lies in the folder of the variable DPMOT_CACHE, or in ``.decoded`` beside the source.
@@ -276,10 +260,11 @@ def decoded(source: Source, *, shape: tuple[int, int, int], name: str, options: 
     """
     folder = Path(os.environ.get(CACHE) or source.path.parent / ".decoded")
     file, manifest = folder / f"{name}.npy", folder / f"{name}.json"
-    made_from = {"shape": [len(source), *shape], "options": dict(options), "source": _digest_of(source)}
+    digest = sha256(repr(source.identity()).encode()).hexdigest()
+    made_from = {"shape": [len(source), *source.shape], "options": dict(options), "source": digest}
 
     def made() -> bool:
-        return file.exists() and manifest.exists() and _same(read_json(manifest), made_from)
+        return file.exists() and manifest.exists() and made_from.items() <= read_json(manifest).items()
 
     try:
         if made():
@@ -287,7 +272,7 @@ def decoded(source: Source, *, shape: tuple[int, int, int], name: str, options: 
                 return _mapped(file, read_json(manifest)["sha256"])
         with exclusive(file):
             if not made():
-                _decode(source, file, shape)
+                _decode(source, file)
                 write_json(manifest, {**made_from, "sha256": _content(np.load(file, mmap_mode="r"))})
             return _mapped(file, read_json(manifest)["sha256"])
     except OSError as error:
@@ -297,35 +282,25 @@ def decoded(source: Source, *, shape: tuple[int, int, int], name: str, options: 
 
 
 def _mapped(file: Path, digest: str) -> np.ndarray:
-    try:
-        found = np.load(file, mmap_mode="r", allow_pickle=False)
-        if _content(found) == digest:
-            return found
-    except (ValueError, EOFError):  # numpy's words for a file that is cut off
-        pass
+    with suppress(ValueError, EOFError):  # numpy's words for a file that is cut off
+        images = np.load(file, mmap_mode="r", allow_pickle=False)
+        if _content(images) == digest:
+            return images
     raise ValueError(f"{file} is damaged: its content is not what was decoded; delete it and run again")
 
 
-def _same(manifest: Mapping, made_from: Mapping) -> bool:
-    return {key: manifest.get(key) for key in made_from} == made_from
-
-
-def _digest_of(source: Source) -> str:
-    return sha256(repr(source.identity()).encode()).hexdigest()
-
-
-def _decode(source: Source, file: Path, shape: tuple[int, int, int]) -> None:
+def _decode(source: Source, file: Path) -> None:
     for left in file.parent.glob(f".{file.name}.*.tmp"):  # by a process that was killed: we hold the lock
         left.unlink()
     with atomic(file) as temporary, temporary.open("wb") as raw:
-        header = {"descr": "|u1", "fortran_order": False, "shape": (len(source), *shape)}
+        header = {"descr": "|u1", "fortran_order": False, "shape": (len(source), *source.shape)}
         np.lib.format.write_array_header_1_0(raw, header)
         for image in tqdm(source.images(), total=len(source), desc=file.stem, unit="image", mininterval=5):
-            raw.write(np.ascontiguousarray(image))
+            raw.write(np.ascontiguousarray(image).data)
 
 
 def _content(images: np.ndarray) -> str:
     digest = sha256(repr(images.shape).encode())
     for first in range(0, len(images), ROWS):
-        digest.update(np.ascontiguousarray(images[first : first + ROWS]))
+        digest.update(np.ascontiguousarray(images[first : first + ROWS]).data)
     return digest.hexdigest()

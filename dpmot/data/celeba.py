@@ -17,9 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from dpmot.data import DataSet, data_root, require
-from dpmot.data._pictures import Archive, Folder, Picture, decoded
-from dpmot.data._splits import kept
+from dpmot.data import DataSet, data_root, require, verify
+from dpmot.data._pictures import Archive, Folder, Picture, Source, decoded
 
 SHAPE = (3, 64, 64)
 FOLDER, ARCHIVE = "img_align_celeba", "img_align_celeba.zip"
@@ -35,11 +34,7 @@ CITATION = "CelebA (Liu et al. 2015), non-commercial research only"
 
 
 def expected(root: Path | None = None, *, attributes: Sequence[str] = ("Male", "Smiling")) -> list[Path]:
-    """The archive, or its folder where that is there instead, and the lists.
-
-    Raises:
-        MissingData: no data root is given.
-    """
+    """The archive, or its folder where that is there instead, and the lists."""
     lists = [PARTITION, *([ATTRIBUTES] if attributes else [])]
     folder = data_root(root, files=[f"celeba/{name}" for name in (ARCHIVE, *lists)]) / "celeba"
     pictures = FOLDER if (folder / FOLDER).is_dir() and not (folder / ARCHIVE).exists() else ARCHIVE
@@ -56,45 +51,37 @@ def load(
     """uint8 (202599, 3, 64, 64): A the 162,770 training images, B the 19,867 for validation, C the 19,962 test images.
 
     Args:
-        root: data root; None takes DPMOT_DATA.
+        root: data root.
         crop: "centre_140" or "face_128".
         attributes: those whose combinations are the classes, 2^len of them; () for a set without classes.
-        num_train: images kept in A (stratified); None keeps all.
-
-    Raises:
-        MissingData: a file is not there.
-        ValueError: a file is damaged or not the authors', no such crop or attribute, or num_train does not fit.
+        num_train: images that stay in A.
     """
     if crop not in CROPS:
         raise ValueError(f'celeba: no crop "{crop}": choose {" or ".join(CROPS)}')
-    paths = expected(root, attributes=attributes)
-    require(paths)
-    split = _partition(paths[1])
-    labels = _labels(paths[2], attributes, list(split)) if attributes else np.zeros(len(split), np.int64)
-    picture = Picture(SHAPE, given=[GIVEN], crop=CROPS[crop])
-    if paths[0].is_dir():
-        source, told = Folder(paths[0], list(split), picture), "pictures of a folder, no checksum"
+    pictures, partition, *lists = require(expected(root, attributes=attributes))
+    split = _partition(partition)
+    labels = _labels(lists[0], attributes, list(split)) if attributes else np.zeros(len(split), np.int64)
+    picture = Picture(SHAPE, given=GIVEN, crop=CROPS[crop])
+    source: Source
+    if pictures.is_dir():
+        source, provenance = Folder(pictures, list(split), picture), "pictures of a folder, no checksum"
     else:
         names = [f"{FOLDER}/{name}" for name in split]
-        source, told = Archive(paths[0], names, picture, verify=_check), "archive checked by MD5"
-    images = decoded(source, shape=SHAPE, name=f"celeba-64-{crop}", options={"crop": crop})
-    parts = np.array(list(split.values()))
-    keep = kept(labels, parts, num_train, name="celeba")
+        source, provenance = Archive(pictures, names, picture, verify=_check), "archive checked by MD5"
     return DataSet(
         name="celeba",
-        images=images if keep.all() else images[keep],
-        labels=labels[keep],
-        split=parts[keep],
+        images=decoded(source, name=f"celeba-64-{crop}", options={"crop": crop}),
+        labels=labels,
+        split=np.array(list(split.values())),
         num_classes=2 ** len(attributes),
-        note=f"{CITATION}; crop {crop}, bilinear to 64x64; {told}",
-    )
+        note=f"{CITATION}; crop {crop}, bilinear to 64x64; {provenance}",
+    ).subsampled(num_train)
 
 
 def _check(path: Path) -> None:
     with path.open("rb") as file:
-        found = file_digest(file, lambda: md5(usedforsecurity=False)).hexdigest()
-    if found != MD5SUMS[path.name]:
-        raise ValueError(f"{path.name}: MD5 is {found}, not {MD5SUMS[path.name]}: cut off, damaged or another file")
+        digest = file_digest(file, lambda: md5(usedforsecurity=False)).hexdigest()
+    verify(f"{path.name}: MD5", digest, MD5SUMS[path.name], ": cut off, damaged or another file")
 
 
 def _partition(path: Path) -> dict[str, str]:

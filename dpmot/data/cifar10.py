@@ -24,14 +24,15 @@ import pickle
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
+from typing import IO, cast
 
 import numpy as np
 
-from dpmot.data import DataSet, data_root, require
+from dpmot.data import DataSet, data_root, require, verify
 from dpmot.data._download import Remote
 from dpmot.data._download import download as fetch
 from dpmot.data._splits import TrainTest, assemble
@@ -93,11 +94,7 @@ PUBLISHED = Checksums(
 
 
 def expected(root: Path | None = None) -> list[Path]:
-    """The files that ``load`` will read: of the first version that is there, else the authors' binary archive.
-
-    Raises:
-        MissingData: no data root is given.
-    """
+    """The files that ``load`` will read: of the first version that is there, else the authors' binary archive."""
     folder = data_root(root, files=[f"cifar10/{BIN_ARCHIVE} (or cifar10/{NPZ})"]) / "cifar10"
     for name, archive, ending in ((BIN, BIN_ARCHIVE, ".bin"), (PY, PY_ARCHIVE, "")):
         if (folder / name).is_dir():
@@ -108,35 +105,20 @@ def expected(root: Path | None = None) -> list[Path]:
 
 
 def download(root: Path | None = None) -> None:
-    """Fetch the authors' binary archive, if no version is there.
-
-    Raises:
-        ConnectionError, ValueError: see :func:`dpmot.data._download.download`.
-    """
+    """Fetch the authors' binary archive, if no version is there."""
     paths = expected(root)
     if paths[0].name == BIN_ARCHIVE:
         fetch({paths[0]: REMOTE})
 
 
 def load(*, root: Path | None = None, num_train: int | None = None) -> DataSet:
-    """uint8 (60000, 3, 32, 32): A 40,000 and B 10,000 of the training images, C the 10,000 test images.
-
-    Args:
-        root: data root; None takes DPMOT_DATA.
-        num_train: images kept in A (stratified); None keeps 40,000.
-
-    Raises:
-        MissingData: a file is not there.
-        ValueError: a file is damaged or not what its name says, or num_train does not fit.
-    """
-    paths = expected(root)
-    require(paths)
-    parts, source = read(paths, records=RECORDS, checksums=PUBLISHED)
+    """uint8 (60000, 3, 32, 32): A 40,000 and B 10,000 of the training images, C the 10,000 test images."""
+    parts, source = read(require(expected(root)), records=RECORDS, checksums=PUBLISHED)
     note = f"{CITATION}; {source}"
     return assemble(parts, name="cifar10", num_classes=10, note=note, num_train=num_train, num_classifier=10_000)
 
 
-def read(paths: list[Path], *, records: int, checksums: Checksums) -> tuple[TrainTest, str]:
+def read(paths: Sequence[Path], *, records: int, checksums: Checksums) -> tuple[TrainTest, str]:
     """Read one of the five versions.
 
     Args:
@@ -146,35 +128,30 @@ def read(paths: list[Path], *, records: int, checksums: Checksums) -> tuple[Trai
 
     Returns:
         The images, and a sentence on where they come from and how exact they are.
-
-    Raises:
-        ValueError: a file is damaged or not what its name says.
     """
     first = paths[0]
     if first.name == NPZ:
         parts = read_npz(first, records=records)
         return parts, _exactness(parts, checksums)
-    if first.name in (BIN_ARCHIVE, PY_ARCHIVE):
-        batches = _members(first, records)
-    else:
-        batches = ((path.name, path.read_bytes()) for path in paths)
-    python = PY in (first.parent.name, first.name) or first.name == PY_ARCHIVE
-    found = [(_unpickled if python else _records)(content, name, records) for name, content in batches]
-    for (images, labels), batch in zip(found, BATCHES, strict=True):
-        _check_batch(images, labels, f"{batch} of {first.name if len(paths) == 1 else first.parent.name}",
-                     checksums.batches[batch])  # fmt: skip
-    (*train_images, test_images), (*train_labels, test_labels) = zip(*found, strict=True)
+    python = first.name == PY_ARCHIVE or first.parent.name == PY
+    archived = len(paths) == 1
+    contents = _members(first, records) if archived else ((path.name, path.read_bytes()) for path in paths)
+    where, batches = first.name if archived else first.parent.name, []
+    for batch, (name, content) in zip(BATCHES, contents, strict=True):
+        images, labels = (_unpickled if python else _records)(content, name, records)
+        if not 0 <= labels.min() <= labels.max() <= 9:
+            span = f"{labels.min()}..{labels.max()}"
+            raise ValueError(f"{name}: labels must lie in 0..9, found {span}; get it again from {PAGE}")
+        batches.append((images.reshape(records, *SHAPE), labels.astype(np.uint8)))
+        _check_batch(*batches[-1], f"{batch} of {where}", checksums.batches[batch])
+    (*train_images, test_images), (*train_labels, test_labels) = zip(*batches, strict=True)
     parts = TrainTest(np.concatenate(train_images), np.concatenate(train_labels), test_images, test_labels)
     return parts, f"authors' {'Python' if python else 'binary'} version, SHA-256 of every batch checked"
 
 
 def _check_batch(images: np.ndarray, labels: np.ndarray, where: str, digest: str) -> None:
     records = np.concatenate([labels[:, None], images.reshape(len(images), PIXELS)], axis=1)
-    found = sha256(np.ascontiguousarray(records)).hexdigest()
-    if found != digest:
-        raise ValueError(
-            f"{where}: SHA-256 of its images and labels is {found}, not {digest}; get it again from {PAGE}"
-        )
+    verify(f"{where}: SHA-256 of its images and labels", _digest(records), digest, f"; get it again from {PAGE}")
 
 
 def _members(path: Path, records: int) -> Iterator[tuple[str, bytes]]:
@@ -190,7 +167,8 @@ def _members(path: Path, records: int) -> Iterator[tuple[str, bytes]]:
                 if not member.isreg() or member.size > most or (ending and member.size != most):
                     wanted = f"a plain file of {'' if ending else 'at most '}{most} bytes"
                     raise ValueError(f"{path.name}: {name} must be {wanted}")
-                yield f"{path.name}: {name}", archive.extractfile(member).read()
+                with cast("IO[bytes]", archive.extractfile(member)) as file:  # None of what is no plain file only
+                    yield f"{path.name}: {name}", file.read()
     except KeyError:
         raise ValueError(f"{path.name}: holds no {name}; download it from {PAGE}") from None
     except (tarfile.TarError, zlib.error, EOFError, OSError) as error:
@@ -198,32 +176,27 @@ def _members(path: Path, records: int) -> Iterator[tuple[str, bytes]]:
 
 
 def _records(content: bytes, name: str, records: int) -> tuple[np.ndarray, np.ndarray]:
-    """Images (records, 3, 32, 32) and labels (records,) of one binary batch."""
+    """Pixels (records, 3072) and labels (records,) of one binary batch."""
     if len(content) != records * (1 + PIXELS):
         size = f"{records} records of {1 + PIXELS} bytes"
         raise ValueError(f"{name}: must hold {size}, found {len(content)} bytes; get it again from {PAGE}")
     rows = np.frombuffer(content, np.uint8).reshape(records, 1 + PIXELS)
-    if rows[:, 0].max() > 9:
-        raise ValueError(f"{name}: labels must lie in 0..9, found {rows[:, 0].max()}; get it again from {PAGE}")
-    return rows[:, 1:].reshape(records, *SHAPE), rows[:, 0]
+    return rows[:, 1:], rows[:, 0]
 
 
 class ArrayUnpickler(pickle.Unpickler):
     """An unpickler of dictionaries, lists, numbers, texts and arrays: it knows the names of ARRAY_OF_BYTES alone."""
 
     def find_class(self, module: str, name: str) -> Callable:
-        """One of the three names.
-
-        Raises:
-            pickle.UnpicklingError: any other.
-        """
+        """One of the three names; any other raises pickle.UnpicklingError."""
         if (module, name) not in ARRAY_OF_BYTES:
             raise pickle.UnpicklingError(f"it asks for {module}.{name}, which no array needs: it was not executed")
-        return {"ndarray": np.ndarray, "dtype": np.dtype}.get(name) or np.empty(0).__reduce__()[0]
+        known: dict[str, Callable] = {"ndarray": np.ndarray, "dtype": np.dtype}
+        return known.get(name) or cast("Callable", np.empty(0).__reduce__()[0])
 
 
 def _unpickled(content: bytes, name: str, records: int) -> tuple[np.ndarray, np.ndarray]:
-    """Images (records, 3, 32, 32) and labels (records,) of one pickled batch."""
+    """Pixels (records, 3072) and labels (records,) of one pickled batch."""
     try:
         batch = ArrayUnpickler(io.BytesIO(content), encoding="bytes").load()
         images, labels = batch[b"data"], np.asarray(batch[b"labels"])
@@ -232,17 +205,11 @@ def _unpickled(content: bytes, name: str, records: int) -> tuple[np.ndarray, np.
     plain = type(images) is np.ndarray and (images.dtype, images.shape) == (np.uint8, (records, PIXELS))
     if not plain or labels.shape != (records,) or labels.dtype.kind != "i":
         raise ValueError(f"{name}: must hold uint8 ({records}, {PIXELS}) and as many labels; get it again from {PAGE}")
-    if not 0 <= labels.min() <= labels.max() <= 9:
-        raise ValueError(f"{name}: labels must lie in 0..9, found {labels.min()}..{labels.max()}")
-    return images.reshape(records, *SHAPE), labels.astype(np.uint8)
+    return images, labels
 
 
 def read_npz(path: Path, *, records: int) -> TrainTest:
-    """The npz version with its flags of exactness; object arrays are refused, so nothing is executed.
-
-    Raises:
-        ValueError: the file is damaged, an array is missing or of another type or shape.
-    """
+    """The npz version with its flags of exactness; object arrays are refused, so nothing is executed."""
     try:
         with zipfile.ZipFile(path) as archive:  # numpy alone stops reading before a member's checksum is compared
             if damaged := archive.testzip():
@@ -256,30 +223,27 @@ def read_npz(path: Path, *, records: int) -> TrainTest:
     for name, array in stored.items():
         n = records if name.endswith("test") else (len(BATCHES) - 1) * records
         shape = (n, *SHAPE) if name.startswith("x") else (n,)
-        dtype = bool if name.startswith("exact") else np.uint8
+        dtype = np.dtype(bool if name.startswith("exact") else np.uint8)
         if array.shape != shape or array.dtype != dtype:
-            wanted = f"{np.dtype(dtype)} {shape}"
-            raise ValueError(f"{path.name}: {name} must be {wanted}, found {array.dtype} {array.shape}")
-    *images_and_labels, exact_train, exact_test = stored.values()
-    return TrainTest(*images_and_labels, np.concatenate([exact_train, exact_test]))
+            raise ValueError(f"{path.name}: {name} must be {dtype} {shape}, found {array.dtype} {array.shape}")
+    x_train, y_train, x_test, y_test, exact_train, exact_test = (stored[name] for name in NPZ_ARRAYS)
+    return TrainTest(x_train, y_train, x_test, y_test, np.concatenate([exact_train, exact_test]))
 
 
 def _exactness(parts: TrainTest, checksums: Checksums) -> str:
     """Check the content of an npz as far as it can be, and say how exact it is."""
     images, labels = (parts.train_images, parts.test_images), (parts.train_labels, parts.test_labels)
-    found = _digest(*labels)
-    if found != checksums.labels:
-        raise ValueError(f"{NPZ}: SHA-256 of its labels is {found}, not {checksums.labels}: images are mislabelled")
-    if parts.exact.all():
-        each = zip(*(np.array_split(np.concatenate(one), len(BATCHES)) for one in (images, labels)), strict=True)
-        for (rows, classes), batch in zip(each, BATCHES, strict=True):
-            _check_batch(rows, classes, f"{batch} of {NPZ}", checksums.batches[batch])
+    verify(f"{NPZ}: SHA-256 of its labels", _digest(*labels), checksums.labels, ": images are mislabelled")
+    exact = np.asarray(parts.exact)  # an npz always has flags
+    if exact.all():
+        rows, classes = (np.split(np.concatenate(halves), len(BATCHES)) for halves in (images, labels))
+        for k, batch in enumerate(BATCHES):
+            _check_batch(rows[k], classes[k], f"{batch} of {NPZ}", checksums.batches[batch])
         return f"{NPZ}, every image flagged exact, SHA-256 of every batch checked"
-    known = checksums.flagged.get(_digest(parts.exact))
-    if known and (found := _digest(*images)) != known:
-        raise ValueError(f"{NPZ}: SHA-256 of its pixels is {found}, not {known}, as of the file with these flags")
-    train, test = (int((~half).sum()) for half in np.split(parts.exact, [len(parts.train_labels)]))
-    where = f"{train + test} of {len(parts.exact)} images ({train} train, {test} test)"
+    if known := checksums.flagged.get(_digest(exact)):
+        verify(f"{NPZ}: SHA-256 of its pixels", _digest(*images), known, ", as of the file with these flags")
+    train, test = (int((~half).sum()) for half in np.split(exact, [len(parts.train_labels)]))
+    where = f"{train + test} of {len(exact)} images ({train} train, {test} test)"
     checked = "labels and pixels checked by SHA-256" if known else "labels checked by SHA-256, pixels not"
     return f"{NPZ}: {where} are JPEG copies at about 30 dB, not the authors' pixels; {checked}"
 
@@ -287,5 +251,5 @@ def _exactness(parts: TrainTest, checksums: Checksums) -> str:
 def _digest(*arrays: np.ndarray) -> str:
     total = sha256()
     for array in arrays:
-        total.update(np.ascontiguousarray(array))
+        total.update(np.ascontiguousarray(array).data)
     return total.hexdigest()

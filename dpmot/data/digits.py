@@ -19,11 +19,7 @@ def expected(root: Path | None = None) -> list[Path]:
 
 
 def load(*, root: Path | None = None) -> DataSet:
-    """uint8 (1797, 1, 8, 8), split in three parts of 599 by a fixed stratified choice.
-
-    Args:
-        root: not used.
-    """
+    """uint8 (1797, 1, 8, 8), split in three parts of 599 by a fixed stratified choice."""
     from sklearn.datasets import load_digits  # here, because it costs a second
 
     bunch = load_digits()

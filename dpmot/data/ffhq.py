@@ -16,9 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from dpmot.data import SPLIT_SEED, DataSet, data_root, require, stratified_choice
-from dpmot.data._pictures import Archive, Folder, Npz, Picture, Source, decoded, files_of, in_order, opened
-from dpmot.data._splits import kept
+from dpmot.data import DataSet, assign, data_root, require
+from dpmot.data._pictures import Npz, Picture, Source, decoded, pictures_in
 
 SHAPE = (3, 256, 256)
 COUNT = 70_000
@@ -28,62 +27,41 @@ CITATION = "FFHQ (Karras, Laine and Aila 2019), CC BY-NC-SA 4.0"
 
 
 def expected(root: Path | None = None) -> list[Path]:
-    """The first version that is there, else the archive.
-
-    Raises:
-        MissingData: no data root is given.
-    """
+    """The first version that is there, else the archive."""
     folder = data_root(root, files=[f"ffhq/{VERSIONS[0]} (or {', '.join(VERSIONS[1:])})"]) / "ffhq"
     present = [folder / name for name in VERSIONS if (folder / name).exists()]
     return present[:1] or [folder / VERSIONS[1]]
 
 
 def load(*, root: Path | None = None, num_train: int | None = None) -> DataSet:
-    """uint8 (70000, 3, 256, 256): A 56,000, B 7,000, C the authors' 7,000 test images; one class.
-
-    Args:
-        root: data root; None takes DPMOT_DATA.
-        num_train: images kept in A; None keeps 56,000.
-
-    Raises:
-        MissingData: nothing is there.
-        ValueError: a file is damaged or not what its name says, or num_train does not fit.
-    """
-    (path,) = expected(root)
-    require([path])
+    """uint8 (70000, 3, 256, 256): A 56,000, B 7,000, C the authors' 7,000 test images; one class."""
+    (path,) = require(expected(root))
     source = _source(path)
     if len(source) != COUNT:
         raise ValueError(f"{path.name}: must hold {COUNT} images, found {len(source)}")
-    images = decoded(source, shape=SHAPE, name="ffhq-256", options={"version": path.name})
-    labels, split = np.zeros(COUNT, np.int64), authors_split(COUNT)
-    keep = kept(labels, split, num_train, name="ffhq")
     return DataSet(
         name="ffhq",
-        images=images if keep.all() else images[keep],
-        labels=labels[keep],
-        split=split[keep],
+        images=decoded(source, name="ffhq-256", options={"version": path.name}),
+        labels=np.zeros(COUNT, np.int64),
+        split=authors_split(COUNT),
         num_classes=1,
         note=f"{CITATION}; from {path.name}, which has no public checksum",
-    )
+    ).subsampled(num_train)
 
 
 def _source(path: Path) -> Source:
-    whole = Picture(SHAPE, given=[(256, 256)])
     if path.suffix == ".npz":
         return Npz(path, SHAPE)
-    if path.suffix == ".zip":
-        with opened(path) as archive:
-            return Archive(path, in_order(archive.namelist()), whole)
-    published = Picture(SHAPE, given=[(1024, 1024)], resize="lanczos")
-    return Folder(path, files_of(path), published if path.name == VERSIONS[3] else whole)
+    if path.name == VERSIONS[3]:
+        return pictures_in(path, Picture(SHAPE, given=(1024, 1024), resize="lanczos"))
+    return pictures_in(path, Picture(SHAPE, given=(256, 256)))
 
 
 def authors_split(count: int) -> np.ndarray:
     """(count,) of "A", "B", "C": C the last tenth of the authors' shuffle, B as many of the rest, by our own seed."""
     order = np.random.RandomState(AUTHORS_SEED).permutation(count)
-    split = np.full(count, "A")
     test = order[int(count * 0.9) :]
+    split = np.full(count, "A")
     split[test] = "C"
-    rest = np.flatnonzero(split == "A")
-    split[rest[stratified_choice(np.zeros(len(rest), int), len(test), seed=SPLIT_SEED, purpose="split B")]] = "B"
+    assign("B", len(test), split, np.zeros(count, int), of="A")
     return split

@@ -4,23 +4,19 @@ Images that all lie in subfolders have these as classes, in the order of their n
 are taken in natural order of their names, and split in three equal parts, stratified by class.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from dpmot.data import DataSet, data_root, require, stratified_split
-from dpmot.data._pictures import FILTERS, Archive, Folder, Picture, decoded, files_of, in_order, opened
-from dpmot.data._splits import kept
+from dpmot.data._pictures import FILTERS, Picture, decoded, pictures_in
 
 LEAST = 3  # one image a part
 
 
 def expected(root: Path | None = None, *, folder: str = "images") -> list[Path]:
-    """The folder, or the archive of that name.
-
-    Raises:
-        MissingData: no data root is given.
-    """
+    """The folder, or the archive of that name."""
     base = data_root(root, files=[f"{folder}/ or {folder}.zip"])
     archive = base / f"{folder}.zip"
     return [archive if archive.exists() and not (base / folder).is_dir() else base / folder]
@@ -38,47 +34,36 @@ def load(
     """uint8 (N, channels, size, size), a third each of A, B and C.
 
     Args:
-        root: data root; None takes DPMOT_DATA.
+        root: data root.
         folder: below the root.
         size: side in pixels.
         channels: 1 grey or 3 colour.
         resize: a filter of Pillow, all antialiased: box, bilinear, hamming, bicubic or lanczos.
-        num_train: images kept in A (stratified); None keeps all.
-
-    Raises:
-        MissingData: the folder is not there.
-        ValueError: an option is not allowed, a file is damaged, or there are fewer than three images.
+        num_train: images that stay in A.
     """
     if channels not in (1, 3) or size < 1 or resize not in FILTERS:
         allowed = f"channels 1 or 3, size >= 1 and resize one of {', '.join(FILTERS)}"
         raise ValueError(f"folder: allowed are {allowed}, got {channels}, {size} and {resize}")
-    (path,) = expected(root, folder=folder)
-    require([path])
-    picture = Picture((channels, size, size), resize=resize)
-    if path.is_dir():
-        source = Folder(path, files_of(path), picture)
-    else:
-        with opened(path) as archive:
-            source = Archive(path, in_order(archive.namelist()), picture)
+    (path,) = require(expected(root, folder=folder))
+    source = pictures_in(path, Picture((channels, size, size), resize=resize))
     if len(source) < LEAST:
         raise ValueError(f"{path}: holds {len(source)} images, at least {LEAST} are needed")
-    options = {"size": size, "channels": channels, "resize": resize}
-    name = "-".join([path.stem, *(str(value) for value in options.values())])
-    images = decoded(source, shape=picture.shape, name=name, options=options)
     labels = _labels(source.names)
-    split = stratified_split(labels)
-    keep = kept(labels, split, num_train, name="folder")
     return DataSet(
         name="folder",
-        images=images if keep.all() else images[keep],
-        labels=labels[keep],
-        split=split[keep],
+        images=decoded(
+            source,
+            name=f"{path.stem}-{size}-{channels}-{resize}",
+            options={"size": size, "channels": channels, "resize": resize},
+        ),
+        labels=labels,
+        split=stratified_split(labels),
         num_classes=int(labels.max()) + 1,
         note=f"{len(source)} images of {path.name}, middle square, {resize} to {size}x{size}; no public checksum",
-    )
+    ).subsampled(num_train)
 
 
-def _labels(names: list[str]) -> np.ndarray:
+def _labels(names: Sequence[str]) -> np.ndarray:
     above = [name.rpartition("/")[0] for name in names]
     if not all(above):
         return np.zeros(len(names), np.int64)

@@ -33,7 +33,6 @@ def load(
     """float32 (sum of num_points, 2) with the component as label and the law attached.
 
     Args:
-        root: not used.
         num_components: K, a square number.
         spacing: distance of neighbouring means, > 0.
         std: standard deviation of a component, > 0.

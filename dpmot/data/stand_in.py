@@ -32,15 +32,11 @@ def load(
     """uint8 (sum of num_images, *shape).
 
     Args:
-        root: not used.
         of: the data set whose place they take.
         shape: (C, H, W).
         num_classes: K >= 1; the classes share each part evenly.
         num_images: size of A, B and C.
         seed: of the draw.
-
-    Raises:
-        ValueError: a shape or size that is not allowed.
     """
     if len(shape) != 3 or min(shape) < 1 or len(num_images) != len(PARTS) or not 1 <= num_classes <= min(num_images):
         allowed = "shape (C, H, W), three sizes, and as many images a part as classes"

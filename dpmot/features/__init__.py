@@ -1,20 +1,51 @@
 """What a metric sees of a set of samples: feature vectors, class probabilities and, where known, sources.
 
-One file per extractor; each has ``extract(images, *, ...) -> Features``. Images are uint8 (n, C, H, W),
-toy points are floats (n, d). This module itself imports numpy only, so tables and tests stay light.
+One file is one extractor: ``extract(images, *, ...) -> Features``. Images are uint8 (n, C, H, W), grey ones repeated to
+RGB where a network wants that, toy points floats (n, d); ``tile``, where it is an argument, is the number of images of
+one network call, part of the numbers' last bits. The file states what a plan has to know in constants, which
+:class:`Extractor` lists; each has a default. It may define three functions:
+
+    ``options(offer)``  the keyword arguments of ``extract``; by default what the configuration gives
+    ``files(offer)``    the files its numbers depend on; by default those among its options
+    ``check(offer)``    refuses what cannot be run before anything is trained
+
+They and ``extract`` raise ValueError or OSError, in one line, where samples are of another kind, or weights or packages
+are missing or others than they should be.
+
+This module itself imports numpy only, so plans, tables and tests stay light.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cached_property, lru_cache, wraps
-from hashlib import sha256
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property, lru_cache, update_wrapper, wraps
+from importlib.util import find_spec
+from pathlib import Path
+from re import fullmatch
 from threading import Lock
-from typing import TypeVar
-from weakref import WeakKeyDictionary
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, TypeVarTuple, cast
+from weakref import WeakKeyDictionary, ref
 
 import numpy as np
 
+from dpmot import plugins
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
 Result = TypeVar("Result")
+Arguments = ParamSpec("Arguments")
+Others = TypeVarTuple("Others")
+KINDS: Mapping[str, tuple[type, ...]] = {  # of options, and their values in a configuration
+    "int": (int,),
+    "float": (int, float),
+    "bool": (bool,),
+    "str": (str,),
+    "sha256": (str,),
+    "file": (str,),
+    "folder": (str,),
+}
+PATHS = ("file", "folder")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -60,32 +91,16 @@ class Features:
     def __len__(self) -> int:
         return len(self.values)
 
-    @cached_property
-    def sha256(self) -> str:
-        """Hash of the content of values and probabilities, with their shapes and types."""
-        digest = sha256()
-        for array in (self.values, self.probabilities):
-            if array is not None:
-                digest.update(f"{array.dtype.str}{array.shape}".encode())
-                digest.update(np.ascontiguousarray(array).data)
-        return digest.hexdigest()
-
     def subset(self, index: np.ndarray) -> "Features":
         """The samples ``index``: integers (m,) or a mask (n,)."""
         rows = np.asarray(index)
+        arrays = {name: array[rows] for name, array in self._arrays().items()}
+        return Features(**arrays, extractor=self.extractor, num_sources=self.num_sources)
 
-        def take(array: np.ndarray | None) -> np.ndarray | None:
-            return None if array is None else array[rows]
-
-        return Features(
-            values=take(self.values),
-            extractor=self.extractor,
-            probabilities=take(self.probabilities),
-            labels=take(self.labels),
-            source=take(self.source),
-            num_sources=self.num_sources,
-            off_mode=take(self.off_mode),
-        )
+    def _arrays(self) -> dict[str, Any]:
+        """What there is one row of a sample of, by attribute."""
+        names = ("values", "probabilities", "labels", "source", "off_mode")
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
     def check_comparable(self, reference: "Features", name: str) -> None:
         """Refuse a reference that lives in another space.
@@ -103,12 +118,8 @@ class Features:
 
 def joined(parts: Sequence[Features]) -> Features:
     """Sets of samples of one extractor as one set, in their order; class labels are left out."""
-
-    def together(attribute: str) -> np.ndarray | None:
-        arrays = [getattr(part, attribute) for part in parts]
-        return None if arrays[0] is None else np.concatenate(arrays)
-
-    arrays = {name: together(name) for name in ("values", "probabilities", "source", "off_mode")}
+    columns = [name for name in parts[0]._arrays() if name != "labels"]
+    arrays: dict[str, Any] = {name: np.concatenate([getattr(part, name) for part in parts]) for name in columns}
     return Features(**arrays, extractor=parts[0].extractor, num_sources=parts[0].num_sources, parts=tuple(parts))
 
 
@@ -120,39 +131,160 @@ class NonFiniteFeatures(ValueError):
         self.rows = rows
 
 
-def remembered(function: Callable[[Features], Result]) -> Callable[[Features], Result]:
-    """Compute ``function(features)`` once per Features object, in whichever thread, and forget it with the object.
+@dataclass(frozen=True, kw_only=True)
+class Offer:
+    """What an experiment offers an extractor.
 
-    The references are the same in every cell of an experiment, and their moments and neighbours cost more
-    than a cell's.
+    Attributes:
+        classifier: file of the experiment's trained classifier, once it is trained.
+        root: folder of the data sets; None: that of the variable DPMOT_DATA.
+        download: whether missing weights may be fetched.
+        mixture: "means" (K, d) and "std" () of a data set that is a Gaussian mixture, else None.
+        given: the extractor's options in the configuration.
     """
-    memory: WeakKeyDictionary[Features, Result] = WeakKeyDictionary()
-    locks: WeakKeyDictionary[Features, Lock] = WeakKeyDictionary()
+
+    classifier: Path | None = None
+    root: Path | None = None
+    download: bool = False
+    mixture: Mapping[str, np.ndarray] | None = None
+    given: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Extractor:
+    """An extractor and what an experiment offers it.
+
+    The file is imported, and torch with it, where one of its functions is called; constants are read from its source.
+
+    Attributes:
+        name: a file of this folder.
+        offer: from the experiment.
+        domain: ``DOMAIN``, what it looks at: "images", "mixture" (points of a known law) or "any".
+        slow: ``SLOW``: it runs on the experiment's device, and its features are kept on disk by content of the images.
+        distinct: ``DISTINCT``: it is asked once for each distinct image, and the vectors of all fit into memory.
+        own_classes: ``OWN_CLASSES``: its probabilities, if it has any, are of the data set's own classes.
+        trained: ``TRAINED``: it needs the classifier that the experiment trains.
+        expected: ``EXPECTED``: files below the data root.
+        needs: ``NEEDS``: an importable package -> the extra of this project that installs it.
+        kinds: ``OPTIONS``: an option that a configuration may give -> its kind, a key of ``KINDS``.
+        aliases: ``ALIASES``: a key at the top of a configuration -> the option that it gives.
+
+    Raises:
+        UnknownPlugin: no such file.
+    """
+
+    name: str
+    offer: Offer = Offer()
+    domain: str = field(default="images", init=False)
+    slow: bool = field(default=False, init=False)
+    distinct: bool = field(default=False, init=False)
+    own_classes: bool = field(default=True, init=False)
+    trained: bool = field(default=False, init=False)
+    expected: tuple[str, ...] = field(default=(), init=False)
+    needs: Mapping[str, str] = field(default_factory=dict, init=False)
+    kinds: Mapping[str, str] = field(default_factory=dict, init=False)
+    aliases: Mapping[str, str] = field(default_factory=dict, init=False)
+
+    def __post_init__(self) -> None:
+        for constant in fields(self)[2:]:
+            variable = "OPTIONS" if constant.name == "kinds" else constant.name.upper()
+            stated = plugins.constant("features", self.name, variable)
+            if stated is not None:
+                object.__setattr__(self, constant.name, stated)
+
+    def check_given(self) -> None:
+        """Refuse options that there are not, of another type, or that name a file which is not there."""
+        where = {option: f"{self.name}.{option}" for option in self.kinds}
+        where |= {option: alias for alias, option in self.aliases.items()}
+        for option, value in self.offer.given.items():
+            if option not in self.kinds:
+                allowed = ", ".join(self.kinds) or "none"
+                raise ValueError(f'{self.name}: unknown option "{option}"; allowed: {allowed}')
+            kind = self.kinds[option]
+            fits = isinstance(value, KINDS[kind]) and isinstance(value, bool) == (kind == "bool")
+            if not fits or (kind == "sha256" and not fullmatch("[0-9a-fA-F]{64}", value)):
+                raise ValueError(f"{where[option]}: {value!r} is no {kind}")
+            if kind == "file" and not Path(value).is_file():
+                raise ValueError(f"{where[option]}: no file {value}")
+
+    def check(self) -> None:
+        """Refuse what cannot be run: options, packages that are missing, and what the file itself checks."""
+        self.check_given()
+        for package, extra in self.needs.items():
+            if find_spec(package) is None:
+                raise ValueError(f"features: {self.name} needs {package}: pip install 'dpmot[{extra}]'")
+        if "check" in self._functions:
+            self._module.check(self._typed)
+
+    def inputs(self) -> list[Path]:
+        """The files that the configuration names, and those of the folders that it names."""
+        paths = [Path(value) for option, value in self.offer.given.items() if self.kinds[option] in PATHS]
+        below = [sorted(path.iterdir()) if path.is_dir() else [path] for path in paths]
+        return [path for files in below for path in files if path.is_file()]
+
+    def options(self) -> dict[str, Any]:
+        """The keyword arguments of ``extract``."""
+        return self._module.options(self._typed) if "options" in self._functions else dict(self._typed.given)
+
+    def files(self) -> list[Path]:
+        """The files that its numbers depend on: its weights."""
+        if "files" in self._functions:
+            return self._module.files(self._typed)
+        return [value for value in self.options().values() if isinstance(value, Path)]
+
+    def extract(self, images: "Tensor") -> Features:
+        """The features of images (n, C, H, W), uint8, or of points (n, d), floats."""
+        return self._module.extract(images, **self.options())
+
+    @property
+    def _module(self) -> ModuleType:
+        return plugins.find("features", self.name)
+
+    @cached_property
+    def _functions(self) -> set[str]:
+        return plugins.functions("features", self.name)
+
+    @cached_property
+    def _typed(self) -> Offer:
+        """The offer, with the paths among its options as such."""
+        given = {k: Path(v) if self.kinds[k] in PATHS else v for k, v in self.offer.given.items()}
+        return replace(self.offer, given=given)
+
+
+def remembered(function: Callable[[Features, *Others], Result]) -> Callable[[Features, *Others], Result]:
+    """Compute ``function(features, *others)`` once for the same arguments, in whichever thread.
+
+    The result is forgotten with ``features``; others are Features, which it does not keep alive, or numbers. References
+    are the same in every cell of an experiment, and their moments and neighbours cost more than a cell's.
+    """
+    memory: WeakKeyDictionary[Features, dict[tuple[Any, ...], tuple[Lock, list[Result]]]] = WeakKeyDictionary()
     short = Lock()
 
     @wraps(function)
-    def once(features: Features) -> Result:
+    def once(features: Features, *others: *Others) -> Result:
+        key = tuple(ref(other) if isinstance(other, Features) else other for other in others)
         with short:
-            own = locks.setdefault(features, Lock())
+            own, results = memory.setdefault(features, {}).setdefault(key, (Lock(), []))
         with own:
-            if features not in memory:
-                memory[features] = function(features)
-            return memory[features]
+            if not results:
+                results.append(function(features, *others))
+            return results[0]
 
     return once
 
 
-def loaded_once(load: Callable[..., Result]) -> Callable[..., Result]:
-    """``load`` with its last result kept; threads that ask for it at once wait for the one that loads."""
-    kept, lock = lru_cache(maxsize=1)(load), Lock()
+class loaded_once(Generic[Arguments, Result]):
+    """A function that remembers its last result; threads that ask for it at once wait for the one that loads."""
 
-    @wraps(load)
-    def once(*args: object, **kwargs: object) -> Result:
-        with lock:
-            return kept(*args, **kwargs)
+    def __init__(self, load: Callable[Arguments, Result]) -> None:
+        remembering = lru_cache(maxsize=1)(load)
+        self._load, self._lock = cast("Callable[Arguments, Result]", remembering), Lock()
+        self.cache_clear = remembering.cache_clear
+        update_wrapper(self, load)
 
-    once.cache_clear = kept.cache_clear
-    return once
+    def __call__(self, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+        with self._lock:
+            return self._load(*args, **kwargs)
 
 
 def _read_only(array: np.ndarray) -> np.ndarray:

@@ -6,27 +6,31 @@ expected calibration error, ECE = sum_b |B_b|/n |accuracy(B_b) - confidence(B_b)
 """
 
 import json
-import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 from tqdm import tqdm
 
 from dpmot import seeds
-from dpmot.features import Features
+from dpmot.features import Features, Offer
 from dpmot.features._calibration import Calibration, calibration
 from dpmot.features._images import as_images
 from dpmot.images import to_float
 from dpmot.runtime import seals
+from dpmot.runtime.files import atomic
 from dpmot.runtime.seals import Checkpoint
 from dpmot.tiles import in_tiles
 
+TRAINED = True
 NUM_FEATURES = 64
 WIDTH = 32
 LARGEST = 64
@@ -101,17 +105,18 @@ def train(
         raise ValueError(
             f"Got {len(images)} images and labels {tuple(labels.shape)}; need one each, of two or more classes"
         )
-    classifier = _initial(int(labels.max()) + 1, tuple(images.shape[1:]), seed=seed).to(images.device).train()
+    channels, height, width = images.shape[1:]
+    classifier = _initial(int(labels.max()) + 1, (channels, height, width), seed=seed).to(images.device).train()
     batches = -(-len(images) // batch_size)
     optimizer = torch.optim.Adam(classifier.parameters(), lr=learning_rate, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=epochs * batches)
     x0 = to_float(images)
     first, saved = _restore(checkpoint, classifier, optimizer, schedule), time.monotonic()
-    bar = {"desc": "classifier", "unit": "epoch", "mininterval": 5, "disable": not progress}
+    bar: dict[str, Any] = {"desc": "classifier", "unit": "epoch", "mininterval": 5, "disable": not progress}
     for epoch in tqdm(range(first, epochs), initial=first, total=epochs, **bar):
         random = seeds.generator(seed, "classifier", epoch)
-        for rows in np.array_split(random.permutation(len(images)), batches):
-            rows = torch.from_numpy(rows)
+        for batch in np.array_split(random.permutation(len(images)), batches):
+            rows = torch.from_numpy(batch)
             _, logits = classifier(_augmented(x0[rows], shift=shift, noise=noise, random=random))
             optimizer.zero_grad(set_to_none=True)
             loss = F.cross_entropy(logits, labels[rows].to(logits.device))
@@ -126,14 +131,16 @@ def train(
     return classifier.eval()
 
 
-def _store(checkpoint: Checkpoint, epoch: int, classifier, optimizer, schedule) -> None:
+def _store(
+    checkpoint: Checkpoint, epoch: int, classifier: Classifier, optimizer: Optimizer, schedule: LRScheduler
+) -> None:
     adam = optimizer.state_dict()
     tensors = {f"model.{name}": tensor for name, tensor in classifier.state_dict().items()}
     tensors |= {f"adam.{i}.{name}": tensor for i, state in adam["state"].items() for name, tensor in state.items()}
     checkpoint.save(tensors, {"epoch": epoch, "groups": adam["param_groups"], "schedule": schedule.state_dict()})
 
 
-def _restore(checkpoint: Checkpoint | None, classifier, optimizer, schedule) -> int:
+def _restore(checkpoint: Checkpoint | None, classifier: Classifier, optimizer: Optimizer, schedule: LRScheduler) -> int:
     """The epoch to go on with."""
     stored = checkpoint.load() if checkpoint is not None else None
     if stored is None:
@@ -150,27 +157,18 @@ def _restore(checkpoint: Checkpoint | None, classifier, optimizer, schedule) -> 
     return facts["epoch"]
 
 
-def evaluate(classifier: Classifier, images: Tensor, labels: Tensor, *, bins: int = 15) -> Calibration:
-    """Accuracy and expected calibration error on labelled images.
-
-    Args:
-        images: uint8 (n, C, H, W).
-        labels: integers (n,).
-        bins: equal bins of the confidence (largest probability) in [0, 1].
-    """
-    probabilities = _features(classifier, images).probabilities
-    return calibration(probabilities, np.asarray(labels), bins=bins)
+def evaluate(classifier: Classifier, images: Tensor, labels: Tensor) -> Calibration:
+    """Accuracy and expected calibration error on images (n, C, H, W) with integer labels (n,)."""
+    return calibration(_seen(classifier, images)[1], np.asarray(labels))
 
 
 def save(path: Path, classifier: Classifier, metadata: Mapping[str, str]) -> None:
     """Write weights, architecture and ``metadata`` (strings, e.g. accuracy and ece) to one safetensors file."""
-    path = Path(path)
-    partial = path.with_name(path.name + ".partial")
     architecture = {"num_classes": classifier.num_classes, "shape": list(classifier.shape)}
     # One sorted JSON entry: the file format does not keep an order of entries, and equal runs must give equal bytes.
     entry = json.dumps({**metadata, "architecture": json.dumps(architecture)}, sort_keys=True)
-    seals.save(partial, classifier.state_dict(), {METADATA_KEY: entry})
-    os.replace(partial, path)
+    with atomic(path) as temporary:
+        seals.save(temporary, classifier.state_dict(), {METADATA_KEY: entry})
 
 
 def load(path: Path) -> tuple[Classifier, dict[str, str]]:
@@ -194,24 +192,24 @@ def load(path: Path) -> tuple[Classifier, dict[str, str]]:
     return classifier.eval(), metadata
 
 
+def options(offer: Offer) -> dict[str, Path | None]:
+    """The classifier that the experiment has trained."""
+    return {"weights": offer.classifier}
+
+
 def extract(images: Tensor, *, weights: Path) -> Features:
-    """Penultimate layer (n, 64) and softmax (n, K) of the classifier saved at ``weights``.
-
-    Args:
-        images: uint8 (n, C, H, W) of the shape that the classifier was trained on.
-
-    Raises:
-        FileNotFoundError, ValueError: see ``load``; or images of another shape.
-    """
-    return _features(load(weights)[0], images)
+    """Penultimate layer (n, 64) and softmax (n, K), of images of the shape that the classifier was trained on."""
+    values, probabilities = _seen(load(weights)[0], images)
+    return Features(values=values, extractor="classifier", probabilities=probabilities)
 
 
-def _features(classifier: Classifier, images: Tensor) -> Features:
+def _seen(classifier: Classifier, images: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Features (n, 64) and probabilities (n, K)."""
     images = as_images(images, channels=(1, 3))
     if tuple(images.shape[1:]) != classifier.shape:
         raise ValueError(f"The classifier was trained on images {classifier.shape}, got {tuple(images.shape[1:])}")
     values, logits = in_tiles(classifier.to(images.device).eval(), to_float(images))
-    return Features(values=values.cpu().numpy(), extractor="classifier", probabilities=logits.softmax(1).cpu().numpy())
+    return values.cpu().numpy(), logits.softmax(1).cpu().numpy()
 
 
 def _block(channels: int, *, stride: int) -> list[nn.Module]:
@@ -219,7 +217,7 @@ def _block(channels: int, *, stride: int) -> list[nn.Module]:
     return [convolution, nn.BatchNorm2d(WIDTH), nn.ReLU()]
 
 
-def _initial(num_classes: int, shape: tuple[int, ...], *, seed: int) -> Classifier:
+def _initial(num_classes: int, shape: tuple[int, int, int], *, seed: int) -> Classifier:
     # torch initialises from its global stream: seed a fork of it and leave the caller's untouched.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(seeds.generator(seed, "classifier", "weights").integers(2**63)))

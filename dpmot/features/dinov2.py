@@ -1,18 +1,30 @@
 """DINOv2's ViT-B/14 (Oquab et al. 2023), through torch-fidelity: 768 features, no probabilities.
 
 torch-fidelity loads it by ``torch.hub``, which downloads *and runs* the code of facebookresearch/dinov2. That happens
-only where ``download: true`` allows it. Grey images become RGB by repeating their channel.
+only where ``download: true`` allows it.
 """
 
 import torch
 from torch import Tensor
 
 from dpmot._torchvision import make_importable
-from dpmot.features import Features, loaded_once
+from dpmot.features import Features, Offer, loaded_once
 from dpmot.features._images import as_images
 from dpmot.tiles import in_tiles
 
+SLOW = True
 MODEL = "dinov2-vit-b-14"
+
+
+def options(offer: Offer) -> dict[str, bool]:
+    """Whether the code may be fetched, and run."""
+    return {"download": offer.download}
+
+
+def check(offer: Offer) -> None:
+    """Ask for the permission before anything is trained."""
+    if not offer.download:
+        raise ValueError("dinov2 runs code of facebookresearch/dinov2 that torch.hub fetches: allow it, download: true")
 
 
 @loaded_once
@@ -25,19 +37,9 @@ def load() -> torch.nn.Module:
 
 
 def extract(images: Tensor, *, download: bool = False, tile: int = 32) -> Features:
-    """Features (n, 768).
-
-    Args:
-        images: uint8 (n, C, H, W), C = 3, or 1 which is repeated to RGB; resized to 224x224 by the network.
-        download: allow torch.hub to fetch, and to run, the code of facebookresearch/dinov2.
-        tile: images of one network call; part of the numbers' last bits.
-
-    Raises:
-        ValueError: not allowed, or images that are not uint8.
-    """
+    """Features (n, 768) of images that the network resizes to 224x224; ``download`` allows to fetch, and run, code."""
     images = as_images(images, channels=(1, 3))
-    if not download:
-        raise ValueError("dinov2 runs code of facebookresearch/dinov2 that torch.hub fetches: allow it, download: true")
+    check(Offer(download=download))
     network = load().to(images.device)
     values = in_tiles(lambda part: network(part)[0], images.expand(-1, 3, -1, -1), tile=tile)
     return Features(values=values.cpu().numpy(), extractor="dinov2")

@@ -13,10 +13,15 @@ import torch
 from torch import Tensor
 
 from dpmot._torchvision import make_importable
-from dpmot.features import Features, loaded_once
-from dpmot.features._images import as_images
+from dpmot.features import Features, Offer, loaded_once
+from dpmot.features._images import as_images, hub_file
 from dpmot.tiles import in_tiles
 
+CANONICAL = {"fd": "FID", "is": "IS"}  # the field's names of metrics in these features
+SLOW = True
+OWN_CLASSES = False  # ImageNet's
+OPTIONS = {"weights": "file"}
+ALIASES = {"inception_weights": "weights"}
 VARIABLE = "DPMOT_INCEPTION"
 FILE = "weights-inception-2015-12-05-6726825d.pth"
 URL = f"https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/{FILE}"
@@ -29,21 +34,18 @@ def resolve_weights(weights: Path | None = None, *, download: bool = False) -> P
     Raises:
         FileNotFoundError: a named file is missing, or nothing was found and ``download`` is false.
     """
-    cached = Path(torch.hub.get_dir()) / "checkpoints" / FILE
     for origin, path in (("the config", weights), (f"${VARIABLE}", os.environ.get(VARIABLE))):
         if path:
             if not Path(path).is_file():
                 raise FileNotFoundError(f"No Inception weights at {path}, which {origin} names: correct the path")
             return Path(path)
-    if not cached.is_file():
-        if not download:
-            raise FileNotFoundError(
-                f"No Inception weights: give their path in the config or in ${VARIABLE}, put {FILE} into "
-                f"{cached.parent}, or set download: true"
-            )
-        cached.parent.mkdir(parents=True, exist_ok=True)
-        torch.hub.download_url_to_file(URL, str(cached), hash_prefix="6726825d")
-    return cached
+    advice = f"No Inception weights: give their path in the config or in ${VARIABLE}, put {FILE} into {{folder}}"
+    return hub_file(FILE, URL, sha256="6726825d", download=download, advice=advice)
+
+
+def options(offer: Offer) -> dict[str, Path]:
+    """The weights; see :func:`resolve_weights`."""
+    return {"weights": resolve_weights(offer.given.get("weights"), download=offer.download)}
 
 
 @loaded_once
@@ -64,18 +66,9 @@ def load(weights: Path) -> torch.nn.Module:
         raise ValueError(f"{weights} does not hold the weights of torch-fidelity's Inception-v3") from error
 
 
-def extract(images: Tensor, *, weights: Path | None = None, download: bool = False, tile: int = 64) -> Features:
-    """Pooled features (n, 2048) and softmax (n, 1008).
-
-    Args:
-        images: uint8 (n, C, H, W), C = 3, or 1 which is repeated to RGB; resized to 299x299 by the network.
-        weights, download: see ``resolve_weights``.
-        tile: images of one network call; part of the numbers' last bits.
-
-    Raises:
-        FileNotFoundError, ValueError: see ``resolve_weights`` and ``load``; or images that are not uint8.
-    """
+def extract(images: Tensor, *, weights: Path | None = None, tile: int = 64) -> Features:
+    """Pooled features (n, 2048) and softmax (n, 1008) of images that the network resizes to 299x299."""
     images = as_images(images, channels=(1, 3))
-    network = load(resolve_weights(weights, download=download)).to(images.device)
+    network = load(resolve_weights(weights)).to(images.device)
     values, logits = in_tiles(network, images.expand(-1, 3, -1, -1), tile=tile)
     return Features(values=values.cpu().numpy(), extractor="inception", probabilities=logits.softmax(1).cpu().numpy())

@@ -6,25 +6,21 @@ On toy data no network stands between the samples and the metrics.
 
 import numpy as np
 
-from dpmot.features import Features
+from dpmot.features import Features, Offer
 
+DOMAIN = "mixture"
 MODE = 3  # standard deviations: farther from every mean a point is off mode
 
 
+def options(offer: Offer) -> dict[str, object]:
+    """The law of the data set."""
+    if offer.mixture is None:
+        raise ValueError("mixture: this data set is no Gaussian mixture; choose other features")
+    return {"means": offer.mixture["means"], "std": float(offer.mixture["std"])}
+
+
 def extract(images: np.ndarray, *, means: np.ndarray, std: float) -> Features:
-    """Points and their posterior class probabilities.
-
-    Args:
-        images: float points (n, d); an array or a CPU tensor.
-        means: centres of the classes, (K, d).
-        std: standard deviation of every class, > 0.
-
-    Returns:
-        values float64 (n, d), probabilities float64 (n, K), and which points are farther than 3 std from every mean.
-
-    Raises:
-        ValueError: shapes that do not fit together, or std <= 0.
-    """
+    """Points (n, d), posterior class probabilities (n, K), and who is off every mode, by means (K, d) and deviation."""
     points, means = np.asarray(images, dtype=np.float64), np.asarray(means, dtype=np.float64)
     if points.ndim != 2 or means.ndim != 2 or points.shape[1] != means.shape[1]:
         raise ValueError(f"Points (n, d) and means (K, d) must share d, got {points.shape} and {means.shape}")

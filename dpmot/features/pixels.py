@@ -6,19 +6,11 @@ from torch import Tensor
 from dpmot.features import Features
 from dpmot.images import to_float
 
+DOMAIN = "any"
+
 
 def extract(images: Tensor) -> Features:
-    """Pixels as features.
-
-    Args:
-        images: uint8 (n, C, H, W) in 0..255, or float points (n, d).
-
-    Returns:
-        values float32 (n, C*H*W) in [-1, 1], or the points in their own type.
-
-    Raises:
-        ValueError: neither uint8 images nor float points.
-    """
+    """Pixels as float32 (n, C*H*W) in [-1, 1], or the points in their own type."""
     images = torch.as_tensor(images)
     if images.dtype == torch.uint8 and images.ndim == 4:
         points = to_float(images).flatten(1)

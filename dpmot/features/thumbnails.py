@@ -18,18 +18,7 @@ BLOCK = 1024  # images that are floats at once
 
 
 def extract(images: Tensor | np.ndarray) -> Features:
-    """Thumbnails as features.
-
-    Args:
-        images: uint8 (n, C, H, W) in 0..255, C = 1 or 3, of 8 x 8 pixels at least; blocks overlap by a pixel where H or
-            W is no multiple of 8.
-
-    Returns:
-        values float32 (n, 64 C) in [-1, 1].
-
-    Raises:
-        ValueError: images that are not uint8, or smaller.
-    """
+    """Means over blocks, float32 (n, 64 C) in [-1, 1]; blocks overlap by a pixel where H or W is no multiple of 8."""
     images = as_images(images, channels=(1, 3))
     height, width = images.shape[2:]
     if min(height, width) < SIDE:

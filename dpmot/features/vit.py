@@ -1,38 +1,71 @@
 """ViT-B/16 fine-tuned on the data set at 224 pixels (Dosovitskiy et al. 2021), the paper's mode-mixture classifier.
 
 Weights are a folder as transformers writes it (config.json, model.safetensors), of any ViT classifier; ``dpmot cards``
-lists one. Who fine-tuned it has seen the training images: what it says of these is no floor for others. Grey images
-become RGB by repeating their channel.
+lists one. Who fine-tuned it has seen the training images: what it says of these is no floor for others.
 """
 
-import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
+import yaml
 from torch import Tensor
 from torch.nn.functional import interpolate
 
 from dpmot._torchvision import make_importable
-from dpmot.features import Features, loaded_once
-from dpmot.features._images import as_images
+from dpmot.features import Features, Offer, loaded_once
+from dpmot.features._images import as_images, sha256_of
 from dpmot.tiles import in_tiles
 
+SLOW = True
+NEEDS = {"transformers": "vit"}
+OPTIONS = {"weights": "folder", "card": "str", "sha256": "sha256"}
+CARDS = Path(__file__).with_name("cards.yaml")
 CONFIG, WEIGHTS, PREPROCESSOR = "config.json", "model.safetensors", "preprocessor_config.json"
 HALF = (0.5, 0.5, 0.5)  # mean and standard deviation where the folder does not say
 
 
-def files(folder: Path) -> list[Path]:
-    """What of the folder numbers depend on: configuration, weights, and the input's normalisation where it is there.
+def check(offer: Offer) -> None:
+    """Refuse a classifier that is not there."""
+    if "weights" not in offer.given:
+        raise ValueError("vit: the feature vit needs `vit: {weights: FOLDER}`, a classifier for this data set")
+    card = _card(offer)
+    try:
+        files(offer)
+    except FileNotFoundError as error:
+        advice = f"; download {card['address']}" if card else ""
+        raise ValueError(f"vit.weights: {error}{advice}") from None
+
+
+def options(offer: Offer) -> dict[str, object]:
+    """The folder, and the hash of its weights that the configuration or the card gives."""
+    return {"weights": offer.given["weights"], "sha256": offer.given.get("sha256") or _card(offer).get("sha256")}
+
+
+def files(offer: Offer) -> list[Path]:
+    """The files of the folder; see :func:`members`."""
+    return members(offer.given["weights"])
+
+
+def _card(offer: Offer) -> dict[str, Any]:
+    """What ``cards.yaml`` says of the classifier; nothing where the configuration names no card."""
+    cards, name = yaml.safe_load(CARDS.read_text(encoding="utf-8")), offer.given.get("card")
+    if name is not None and name not in cards:
+        raise ValueError(f'vit.card: No card "{name}" in features/cards.yaml: found {", ".join(cards)}')
+    return {} if name is None else cards[name]
+
+
+def members(folder: Path) -> list[Path]:
+    """Configuration, weights, and the normalisation of the input where it is there.
 
     Raises:
         FileNotFoundError: configuration or weights are missing.
     """
     for name in (CONFIG, WEIGHTS):
-        if not (Path(folder) / name).is_file():
+        if not (folder / name).is_file():
             raise FileNotFoundError(f"No {name} in {folder}: give a folder that transformers wrote, with safetensors")
-    found = [Path(folder) / name for name in (CONFIG, WEIGHTS, PREPROCESSOR)]
-    return [path for path in found if path.is_file()]
+    return [folder / name for name in (CONFIG, WEIGHTS, PREPROCESSOR) if (folder / name).is_file()]
 
 
 @loaded_once
@@ -40,15 +73,12 @@ def load(folder: Path, sha256: str | None = None) -> tuple[torch.nn.Module, Tens
     """The classifier, and mean and standard deviation (3, 1, 1) of its input; no code of the folder is run.
 
     Raises:
-        FileNotFoundError: see ``files``.
+        FileNotFoundError: see ``members``.
         ValueError: transformers is missing, the weights have another hash, or the folder holds no ViT classifier.
     """
-    path = files(folder)[1]
-    if sha256 is not None:
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-        if found != sha256.lower():
-            raise ValueError(f"{path} has sha256 {found}, expected {sha256}: download it again, or correct the hash")
+    path = members(folder)[1]
+    if sha256 is not None and (digest := sha256_of(path)) != sha256.lower():
+        raise ValueError(f"{path} has sha256 {digest}, expected {sha256}: download it again, or correct the hash")
     make_importable()
     try:
         from transformers import ViTForImageClassification
@@ -57,30 +87,22 @@ def load(folder: Path, sha256: str | None = None) -> tuple[torch.nn.Module, Tens
     config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     if config.get("model_type") != "vit":
         raise ValueError(f"{folder} holds a {config.get('model_type')}: give a ViT classifier")
-    network, told = ViTForImageClassification.from_pretrained(
+    loaded: Any = ViTForImageClassification.from_pretrained(
         folder, local_files_only=True, use_safetensors=True, output_loading_info=True
     )
-    if told["missing_keys"]:
-        raise ValueError(f"{folder} lacks the weights {', '.join(sorted(told['missing_keys']))}: fine-tune it first")
-    file = folder / PREPROCESSOR
-    given = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    network, report = loaded
+    if missing := report["missing_keys"]:
+        raise ValueError(f"{folder} lacks the weights {', '.join(sorted(missing))}: fine-tune it first")
+    preprocessor = folder / PREPROCESSOR
+    given = json.loads(preprocessor.read_text(encoding="utf-8")) if preprocessor.is_file() else {}
     mean, std = (torch.tensor(given.get(f"image_{name}", HALF))[:, None, None] for name in ("mean", "std"))
     return network.eval(), mean, std
 
 
 def extract(images: Tensor, *, weights: Path, sha256: str | None = None, tile: int = 32) -> Features:
-    """The class token after the last norm (n, 768), and softmax (n, K).
-
-    Args:
-        images: uint8 (n, C, H, W), C = 3, or 1 which is repeated to RGB; resized, bilinear and antialiased.
-        weights: folder of ``load``.
-        sha256: of its model.safetensors.
-        tile: images of one network call; part of the numbers' last bits.
-
-    Raises:
-        FileNotFoundError, ValueError: see ``load``; or images that are not uint8.
-    """
+    """The class token after the last norm (n, 768), and softmax (n, K), of images resized bilinearly, antialiased."""
     images = as_images(images, channels=(1, 3))
+    network: Any  # transformers' classes have no types that tell
     network, mean, std = load(Path(weights), sha256)
     network, mean, std = network.to(images.device), mean.to(images.device), std.to(images.device)
     side = network.config.image_size

@@ -48,7 +48,11 @@ def test_grey_images_are_repeated_and_the_folders_own_normalisation_is_used(fold
     np.testing.assert_array_equal(plain, vit.extract(grey.repeat(1, 3, 1, 1), weights=folder).values)
     (folder / vit.PREPROCESSOR).write_text(json.dumps({"image_mean": [0, 0, 0], "image_std": [1, 1, 1]}))
     vit.load.cache_clear()
-    assert [file.name for file in vit.files(folder)] == ["config.json", "model.safetensors", "preprocessor_config.json"]
+    assert [file.name for file in vit.members(folder)] == [
+        "config.json",
+        "model.safetensors",
+        "preprocessor_config.json",
+    ]
     assert not np.allclose(plain, vit.extract(grey, weights=folder).values)
 
 
