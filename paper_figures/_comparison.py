@@ -5,25 +5,23 @@ the copying audit are printed, marked † and never best. Frechet distances depe
 whose n differs from the table's is marked ‡ and never best either.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import groupby
-from math import nan
+from math import isnan, nan
+from typing import Any
 
 import pandas as pd
 
-from dpmot.experiment.config import PROTOCOLS
-from paper_figures._results import FLOORS, GROUPS, OUTSIDE, Results, published
-from paper_figures._tables import Cell, Panel
+from dpmot.experiment.plan import PROTOCOLS, Experiment
+from dpmot.results import FLOORS, by_key, fact, records
+from paper_figures._results import GROUPS, OUTSIDE, Results, fingerprints, published
+from paper_figures._tables import Cell, Document, Panel, not_run
 
-LOWER = ("fd_", "mmr_", "kd_", "fld_", "label_entropy_", "off_mode_", "exact_duplicates_", "near_duplicates_")
-HIGHER = ("is_", "precision_", "recall_", "density_", "coverage_")
+Row = Mapping[str, Any]  # one row of a long form
 RECOVERY, AUTHENTICITY, LIKELIHOOD = "recovery_pixels", "authenticity_pixels", "fld_"
 OTHER = {"train": "test", "test": "train"}
 AUDITED = (RECOVERY, AUTHENTICITY, "ct_pixels", "distinct_neighbours_pixels")
 NO_SOURCE = "this start has no source image"
-SHARES = ("mmr_", "recovery_", "authenticity_", "precision_", "recall_", "density_", "coverage_", "label_entropy_")
-SHARES += ("off_mode_", "exact_duplicates_", "near_duplicates_", "distinct_", "accuracy_", "ece_")
-DIGITS = {**dict.fromkeys(SHARES, 3), "nn_ratio_": 2, "ct_": 1}
 COLUMNS = [
     "dataset", "method", "label", "group", "network", "start", "sampler", "nfe_budget", "nfe_counted",
     "sigma_start", "sigma_atoms", "num_samples", "features", "metric", "reference", "value", "low", "high",
@@ -33,12 +31,9 @@ COLUMNS = [
 
 def main_methods(results: Results) -> list[str]:
     """Methods that have a row in the main tables: those run at an NFE budget, or planned and not yet run."""
-    found = []
-    for method in results.methods:
-        budgets = set(results.metrics.loc[results.metrics["method"] == method, "nfe_budget"])
-        if results.group(method) not in OUTSIDE and (not budgets or budgets & set(results.budgets)):
-            found.append(method)
-    return found
+    at = results.metrics.groupby("method")["nfe_budget"].agg(set)
+    inside = [method for method in results.methods if results.group(method) not in OUTSIDE]
+    return [method for method in inside if method not in at or at[method] & set(results.budgets)]
 
 
 def long_form(
@@ -66,7 +61,7 @@ def long_form(
     rows = rows[pd.Series(keep, index=rows.index, dtype=bool)].copy()
     empty = rows["value"].isna()
     rows.loc[empty, "status"] = rows.loc[empty, "reason"].map(lambda reason: "skipped" if reason else "not run")
-    table = pd.DataFrame([*rows.to_dict("records"), *_absent(results, rows, wanted)], columns=rows.columns)
+    table = pd.DataFrame([*records(rows), *_absent(results, rows, wanted)], columns=rows.columns)
     table["label"] = table["method"].map(results.label)
     table["group"] = ["floor" if method in FLOORS else results.group(method) for method in table["method"]]
     order = {method: index for index, method in enumerate([*results.methods, *FLOORS])}
@@ -80,7 +75,7 @@ def long_form(
     return table[COLUMNS]
 
 
-def _absent(results: Results, rows: pd.DataFrame, wanted: list[tuple[str, str]]) -> list[dict]:
+def _absent(results: Results, rows: pd.DataFrame, wanted: list[tuple[str, str]]) -> list[dict[str, Any]]:
     """Rows for the (method, budget, metric) that the table has a place for and metrics.csv does not hold."""
     present = set(zip(rows["method"], rows["nfe_budget"], rows["metric"], rows["reference"], strict=True))
     audited = _stored(results)
@@ -135,28 +130,40 @@ def table_n(table: pd.DataFrame, results: Results) -> str:
     return str(main["num_samples"].mode().iloc[0]) if len(main) else ""
 
 
-def _best(table: pd.DataFrame, results: Results) -> list[bool]:
-    eligible = table[
+def ranked_cells(table: pd.DataFrame, results: Results) -> pd.DataFrame:
+    """Rows that compete: measured and ranked, of a main method at a budget, with the table's n."""
+    return table[
         (table["status"] == "measured")
         & table["ranked"].astype(bool)
         & table["method"].isin(main_methods(results))
         & table["nfe_budget"].isin(results.budgets)
         & (table["num_samples"] == table_n(table, results))
-        & table["metric"].str.startswith(LOWER + HIGHER)
     ]
-    best = set()
-    for (metric, _, _), column in eligible.groupby(["metric", "reference", "nfe_budget"]):
-        top = column.loc[column["value"].idxmax() if metric.startswith(HIGHER) else column["value"].idxmin()]
+
+
+def _best(table: pd.DataFrame, results: Results) -> list[bool]:
+    eligible = ranked_cells(table, results)
+    judged = [metric for metric in eligible["metric"].unique() if fact(metric).direction != "none"]
+    eligible = eligible[eligible["metric"].isin([metric for metric in judged if fact(metric).quality])]
+    best: set[object] = set()
+    for _, column in eligible.groupby(["metric", "reference", "nfe_budget"]):
+        top = leader(column)
         # NaN bounds compare false: without both intervals only an equal value shares first place
         overlap = (column["low"] <= top["high"]) & (column["high"] >= top["low"])
         best |= set(column.index[overlap | (column["value"] == top["value"])])
     return [index in best for index in table.index]
 
 
+def leader(column: pd.DataFrame) -> Row:
+    """The row of the best value of one metric; the lowest where it has no direction."""
+    higher = fact(column["metric"].iloc[0]).direction == "higher"
+    return (max if higher else min)(records(column), key=lambda row: row["value"])
+
+
 def decimals(value: float, metric: str) -> int:
-    """Decimals to print: three for shares, else two, or four where two would leave nothing of a small value."""
-    usual = 2 if abs(value) >= 0.1 else 4
-    return next((count for prefix, count in DIGITS.items() if metric.startswith(prefix)), usual)
+    """Decimals to print: the metric's, else two, or four where two would leave nothing of a small value."""
+    digits = fact(metric).digits
+    return digits if digits is not None else 2 if abs(value) >= 0.1 else 4
 
 
 def number(value: float, metric: str) -> str:
@@ -168,15 +175,35 @@ def _shown(value: float, digits: int) -> str:
     return f"{value:.{digits}f}" if abs(value) < 1e5 else f"{value:.2e}"
 
 
-def interval(row: Mapping) -> str:
+def interval(row: Row) -> str:
     """``value [low, high]``; ``value [n/a]`` where a bound is missing."""
     low, high = row["low"], row["high"]
     digits = decimals(row["value"], row["metric"])
-    bounds = "n/a" if pd.isna(low) or pd.isna(high) else f"{_shown(low, digits)}, {_shown(high, digits)}"
+    bounds = "n/a" if isnan(low) or isnan(high) else f"{_shown(low, digits)}, {_shown(high, digits)}"
     return f"{_shown(row['value'], digits)} [{bounds}]"
 
 
-def cell(row: Mapping | None, footnotes: dict[str, str], *, n: str = "") -> Cell:
+def plain(row: Row | None, *, absent: str = "not run") -> str:
+    """A value without its interval."""
+    if row is None:
+        return absent
+    return {"not run": "not run", "skipped": "–"}.get(row["status"]) or number(row["value"], row["metric"])
+
+
+def measured(
+    title: str, coupling: pd.DataFrame, column: str, headings: Mapping[Any, str], names: Mapping[str, str]
+) -> Panel:
+    """Rows of coupling.csv: ``names`` of methods down, ``headings`` of the entries of ``column`` across."""
+    rows = by_key(coupling, "method", column)
+
+    def entry(row: Row | None) -> Cell:
+        return Cell("–" if row is None else f"{row['value']:.3f} [{row['low']:.3f}, {row['high']:.3f}]")
+
+    body = tuple((Cell(name), *(entry(rows.get((m, key))) for key in headings)) for m, name in names.items())
+    return Panel(title, ("method", *headings.values()), body)
+
+
+def cell(row: Row | None, footnotes: dict[str, str], *, n: str = "") -> Cell:
     """One printed entry; a reason not met before gets the next number in ``footnotes``."""
     if row is None or row["status"] == "not run":
         return Cell("not run")
@@ -187,44 +214,68 @@ def cell(row: Mapping | None, footnotes: dict[str, str], *, n: str = "") -> Cell
     return Cell(interval(row), bold=bool(row["best"]), marks=marks)
 
 
-def lookup(table: pd.DataFrame) -> dict[tuple[str, str, str, str], dict]:
+def lookup(table: pd.DataFrame) -> dict[tuple[Any, ...], dict[str, Any]]:
     """(method, NFE budget, metric, reference) -> row."""
-    return {
-        (row["method"], row["nfe_budget"], row["metric"], row["reference"]): row for row in table.to_dict("records")
-    }
+    return by_key(table, "method", "nfe_budget", "metric", "reference")
 
 
-def grouped(results: Results, methods: Iterable[str]) -> list[tuple[str, list[str]]]:
-    """(heading, methods) of each run of methods of one group."""
-    runs = groupby(methods, key=results.group)
-    return [(GROUPS.get(group, "Other methods"), list(members)) for group, members in runs]
+def by_method(
+    results: Results,
+    title: str,
+    entry: Callable[[str, str], Cell],
+    notes: tuple[str, ...] = (),
+    *,
+    methods: Iterable[str] | None = None,
+) -> Panel:
+    """A panel with methods down, under their groups' headings, and NFE budgets across.
+
+    Args:
+        results: what was read.
+        title: of the panel.
+        entry: (method, NFE budget) -> its cell.
+        notes: below the panel.
+        methods: default those of the main tables.
+    """
+
+    def row(method: str) -> tuple[Cell, ...]:
+        head = Cell(results.label(method)), Cell(results.attribute(method, "network") or "–")
+        return (*head, *(entry(method, nfe) for nfe in results.budgets))
+
+    header = ("method", "network", *(f"NFE {nfe}" for nfe in results.budgets))
+    return Panel(title, header, grouped(results, row, methods), notes)
+
+
+def grouped(
+    results: Results, row: Callable[[str], tuple[Cell, ...]], methods: Iterable[str] | None = None
+) -> tuple[str | tuple[Cell, ...], ...]:
+    """The row of each method, default of the main tables, each run of one group under its heading."""
+    lines: list[str | tuple[Cell, ...]] = []
+    for group, members in groupby(main_methods(results) if methods is None else methods, key=results.group):
+        lines += [GROUPS.get(group, "Other methods"), *map(row, members)]
+    return tuple(lines)
 
 
 def caption(table: pd.DataFrame, results: Results, *, references: str) -> str:
     """n, seeds, references, intervals and fingerprint: a result counts only as measured."""
     n = table_n(table, results)
     measured = table[table["status"] == "measured"]
-    prints = [text for text in dict.fromkeys(measured["fingerprint"]) if text]
-    shown = ", ".join(prints[:3]) + (f" and {len(prints) - 3} more (CSV)" if len(prints) > 3 else "")
     features = ", ".join(text for text in dict.fromkeys(measured["features"]) if text)
-    seeds = len(results.experiment.get("sample_seeds", [])) or "unknown"
     starts = results.stored
-    if "protocol" in results.experiment:
+    if results.experiment.protocol:
         references += f"; protocol {_protocol(results.experiment)}; train is split A ({starts or 'unknown'} images)"
     if starts and n and int(n) > starts:
         references += f"; starts that store images have at most {starts} distinct images"
     return (
-        f"{results.source}; {f'n = {n} samples a cell' if n else 'no cell measured'}, pooled over {seeds} "
+        f"{results.source}; {f'n = {n} samples a cell' if n else 'no cell measured'}, pooled over {results.num_seeds} "
         f"sample seeds; 95 % intervals in brackets; features: {features or 'none'}; {references}; "
-        f"fingerprint: {shown or 'none'}"
+        f"fingerprint: {fingerprints(measured['fingerprint'], 3, where=' (CSV)')}"
     )
 
 
-def _protocol(experiment: Mapping) -> str:
+def _protocol(experiment: Experiment) -> str:
     """Its name, and what of it the configuration altered."""
-    name = experiment["protocol"]
-    given = PROTOCOLS.get(name, {})
-    altered = [f"{key} {experiment[key]}" for key in given if key in experiment and experiment[key] != given[key]]
+    name, written = str(experiment.protocol), experiment.written()
+    altered = [f"{key} {written[key]}" for key, value in PROTOCOLS[name].items() if written[key] != value]
     return f"{name}, altered: {', '.join(altered)}" if altered else name
 
 
@@ -236,20 +287,14 @@ def budget_panel(
     FLD of a method that stores images of the reference is against the other split: it asks for images held out.
     """
     if not (table.loc[table["metric"] == metric, "status"] != "not run").any():
-        return Panel(title, (), (), (f"not run: metrics.csv holds no {metric}.",))
+        return not_run(title, f"metrics.csv holds no {metric}.")
     found, n = lookup(table), table_n(table, results)
 
-    def held(method: str, nfe: str) -> Mapping | None:
-        other = found.get((method, nfe, metric, OTHER.get(reference))) if metric.startswith(LIKELIHOOD) else None
-        return found.get((method, nfe, metric, reference), other)
+    def entry(method: str, nfe: str) -> Cell:
+        other = found.get((method, nfe, metric, OTHER[reference])) if metric.startswith(LIKELIHOOD) else None
+        return cell(found.get((method, nfe, metric, reference), other), footnotes, n=n)
 
-    rows: list[str | tuple[Cell, ...]] = []
-    for heading, methods in grouped(results, main_methods(results)):
-        rows.append(heading)
-        for method in methods:
-            cells = [cell(held(method, nfe), footnotes, n=n) for nfe in results.budgets]
-            rows.append((Cell(results.label(method)), Cell(results.attribute(method, "network") or "–"), *cells))
-    return Panel(title, ("method", "network", *(f"NFE {nfe}" for nfe in results.budgets)), tuple(rows))
+    return by_method(results, title, entry)
 
 
 def beyond_budgets(table: pd.DataFrame, results: Results) -> list[tuple[str, str]]:
@@ -259,15 +304,15 @@ def beyond_budgets(table: pd.DataFrame, results: Results) -> list[tuple[str, str
     return [*listed, *((method, "0") for method in FLOORS if method not in set(other["method"]))]
 
 
-def reported_rows(results: Results, *, mixture: bool) -> pd.DataFrame:
+def reported_rows(results: Results, *, mixture: bool = False) -> pd.DataFrame:
     """Rows of reported.csv for this data set: mode-mixture ratios, or everything else."""
     rows = published(results.dataset)
     return rows[rows["metric"].str.lower().str.startswith("mmr") == mixture]
 
 
-def reported_panel(rows: pd.DataFrame, results: Results) -> Panel:
+def reported_panel(results: Results, *, mixture: bool = False) -> Panel:
     """Published numbers in a panel of their own, never in a measured column."""
-    title = "Reported (not measured here)"
+    title, rows = "Reported (not measured here)", reported_rows(results, mixture=mixture)
     if rows.empty:
         return Panel(title, (), (), (f"No published numbers for this data set ({results.dataset}).",))
     columns = [
@@ -276,9 +321,7 @@ def reported_panel(rows: pd.DataFrame, results: Results) -> Panel:
     ]  # fmt: skip
     header = tuple({"value": "reported", "num_samples": "n", "nfe": "NFE"}.get(name, name) for name in columns)
     empty = {"value": "not transcribed", "note": "–"}
-    body = tuple(
-        tuple(Cell(row[name] or empty.get(name, "not stated")) for name in columns) for row in rows.to_dict("records")
-    )
+    body = tuple(tuple(Cell(row[name] or empty.get(name, "not stated")) for name in columns) for row in records(rows))
     return Panel(title, header, body)
 
 
@@ -302,11 +345,28 @@ def notes(table: pd.DataFrame, results: Results, footnotes: dict[str, str]) -> t
 
 
 def _off_budget(main: pd.DataFrame, results: Results) -> str:
-    found = {}
-    for row in main.drop_duplicates(["method", "nfe_budget"]).to_dict("records"):
+    found: dict[str, list[str]] = {}
+    for row in records(main.drop_duplicates(["method", "nfe_budget"])):
         if row["nfe_counted"] and row["nfe_budget"].isdigit() and float(row["nfe_counted"]) != int(row["nfe_budget"]):
             found.setdefault(row["method"], []).append(f"{float(row['nfe_counted']):g} at {row['nfe_budget']}")
     return "; ".join(f"{results.title(method)} {', '.join(counts)}" for method, counts in found.items())
+
+
+def document(
+    table: pd.DataFrame,
+    results: Results,
+    footnotes: dict[str, str],
+    *,
+    title: str,
+    references: str,
+    panels: Iterable[Panel],
+    remarks: tuple[str, ...] = (),
+    latex_panels: tuple[Panel, ...] = (),
+) -> Document:
+    """A table of cells with its caption, what its marks mean, further ``remarks``, and why cells are unranked."""
+    said = caption(table, results, references=references)
+    told = (*notes(table, results, footnotes), *remarks)
+    return Document(title, said, tuple(panels), told, audit_details(table, results), latex_panels)
 
 
 def audit_details(table: pd.DataFrame, results: Results) -> tuple[str, ...]:
@@ -315,7 +375,7 @@ def audit_details(table: pd.DataFrame, results: Results) -> tuple[str, ...]:
         table["method"].isin(main_methods(results)) & (table["status"] == "measured") & ~table["ranked"].astype(bool)
     )
     found: dict[str, dict[str, list[str]]] = {}
-    for row in table[chosen].drop_duplicates(["method", "nfe_budget"]).to_dict("records"):
+    for row in records(table[chosen].drop_duplicates(["method", "nfe_budget"])):
         found.setdefault(row["method"], {}).setdefault(row["audit"] or "no reason given", []).append(row["nfe_budget"])
     return tuple(
         f"† {results.title(method)}"
@@ -324,33 +384,18 @@ def audit_details(table: pd.DataFrame, results: Results) -> tuple[str, ...]:
     )
 
 
-def csv(table: pd.DataFrame, reported: pd.DataFrame) -> bytes:
-    """Long form with ``measured`` and ``reported`` in columns of their own; a missing number is said in words."""
+def csv(table: pd.DataFrame, results: Results, *, mixture: bool = False) -> bytes:
+    """Long form and published numbers, in columns of their own; a missing number is said in words."""
     out = table.rename(columns={"value": "measured"}).astype({"measured": object, "low": object, "high": object})
     missing = out["status"] != "measured"
     out.loc[missing, "measured"] = out.loc[missing, "status"]
     for column in ("low", "high"):
         out[column] = out[column].where(out[column].notna(), "n/a")
     out["reported"], out["source"], out["grade"] = "no", "", ""
-    extra = pd.DataFrame(
-        {
-            "dataset": reported["dataset"],
-            "method": reported["method"],
-            "label": reported["method"],
-            "group": "reported",
-            "network": reported["network"],
-            "sampler": reported["sampler"],
-            "nfe_budget": reported["nfe"],
-            "num_samples": reported["num_samples"],
-            "metric": reported["metric"],
-            "measured": "not run",
-            "low": "n/a",
-            "high": "n/a",
-            "status": "reported",
-            "reported": reported["value"].replace("", "not transcribed"),
-            "source": reported["source"],
-            "grade": reported["grade"],
-        }
-    )
+    reported = reported_rows(results, mixture=mixture)
+    extra = reported.rename(columns={"nfe": "nfe_budget"}).assign(
+        label=reported["method"], group="reported", measured="not run", low="n/a", high="n/a", status="reported",
+        reported=reported["value"].replace("", "not transcribed"),
+    )  # fmt: skip
     whole = pd.concat([out, extra.reindex(columns=out.columns)], ignore_index=True)
     return whole.to_csv(index=False, lineterminator="\n").encode()

@@ -1,40 +1,31 @@
-"""A results folder as tables and figures see it: metrics, audit, identity, sigma_M*, and the resolved config.
+"""A results folder as tables and figures see it: its files, and what the configuration says of methods.
 
-metrics.csv is tidy: one row per (cell, metric, reference), cell = (method, NFE budget, sigma_start, sample
-seed). Tables use pooled rows only.
+Tables use pooled rows of metrics.csv only: those of a cell over all its sample seeds.
 """
 
-import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-METRICS = [
-    "experiment", "dataset", "method", "network", "start", "sampler", "nfe_budget", "nfe_counted", "sigma_start",
-    "sigma_atoms", "training_seed", "sample_seed", "num_samples", "features", "reference", "metric", "value", "low",
-    "high", "reason", "fingerprint",
-]  # fmt: skip
-AUDIT = ("method", "nfe_budget", "sigma_start", "ranked", "reasons")
-IDENTITY = [
-    "pair", "metric", "reference", "nfe", "seeds", "mean_difference", "low", "high", "margin", "p_value",
-    "equivalent", "p_difference",
-]  # fmt: skip
-REPLICATES = ("cell", "metric", "reference", "group", "value")
-COUPLING = [
-    "method", "network", "start", "sampler", "sigma_start", "nfe_counted", "quantity", "move", "value", "low", "high",
-    "num_noises", "fingerprint",
-]  # fmt: skip
-TIMINGS = ("job", "arithmetic_s")
-REPORTED = [
-    "dataset", "method", "sampler", "network", "nfe", "metric", "value", "num_samples", "conditional", "source",
-    "grade", "note",
-]  # fmt: skip
-REPORTED_FILE = Path(__file__).with_name("reported.csv")
+from dpmot import results as files
+from dpmot.experiment.checks import ConfigError, parsed
+from dpmot.experiment.plan import Experiment
+from dpmot.results import FLOORS, POOLED, REAL_TRAIN, SKIPPED, Schema, sigma_key, stem
 
-FLOORS = {"real_train": "real, split A (train)", "real_test": "real, split C (test)"}
+REPORTED = Schema(
+    columns=(
+        *("dataset", "method", "sampler", "network", "nfe", "metric", "value", "num_samples", "conditional"),
+        *("source", "grade", "note"),
+    ),
+    key=("dataset", "method", "sampler", "network", "nfe", "metric", "num_samples", "conditional", "source", "note"),
+)
+REPORTED_FILE = Path(__file__).with_name("reported.csv")
+CLASSIFIER = "classifier"  # the data set's own: its features come first
 GROUPS = {
     "rivals": "Rivals, from the prior",
     "dpm_ot": "DPM-OT",
@@ -47,84 +38,103 @@ OUTSIDE = ("sweep", "identity", "reference")  # groups with figures or tables of
 
 @dataclass(frozen=True)
 class Results:
-    """What was read from one results folder.
+    """What was read from one results folder; whatever else a page asks for is read when it asks.
 
     Attributes:
         folder: the results folder.
         metrics: metrics.csv; keys as text, ``value low high sigma_start sigma_atoms`` as float (NaN: empty).
         experiment: experiment.json, the resolved config.
-        audit: audit.csv, or None where it does not exist.
-        identity: identity.csv, or None.
-        star: star.json, or None.
-        coupling: coupling.csv, or None.
     """
 
     folder: Path
     metrics: pd.DataFrame
-    experiment: dict
-    audit: pd.DataFrame | None
-    identity: pd.DataFrame | None
-    star: dict | None
-    coupling: pd.DataFrame | None = None
+    experiment: Experiment
+
+    @cached_property
+    def audit(self) -> pd.DataFrame | None:
+        """audit.csv, or None where it does not exist."""
+        return self._table("audit", files.AUDIT)
+
+    @cached_property
+    def identity(self) -> pd.DataFrame | None:
+        """identity.csv, or None."""
+        return self._table("identity", files.IDENTITY)
+
+    @cached_property
+    def coupling(self) -> pd.DataFrame | None:
+        """coupling.csv, or None."""
+        return self._table("coupling", files.COUPLING)
+
+    @cached_property
+    def star(self) -> dict[str, Any] | None:
+        """star.json, the selection of sigma_M*, or None."""
+        file = self.folder / "star.json"
+        return files.read_json(file) if file.is_file() else None
+
+    @cached_property
+    def replicates(self) -> dict[tuple[str, str, str], tuple[float, np.ndarray]]:
+        """(cell, metric, reference) -> plain value of all samples and without each jackknife group (G,)."""
+        file = self.folder / "replicates.csv"
+        return files.replicates(file) if file.is_file() else {}
+
+    @cached_property
+    def arithmetic(self) -> dict[str, float]:
+        """Seconds of arithmetic of each job, from timings.csv and timings/, which is there before that file."""
+        table = self._table("timings", files.TIMINGS)
+        gathered = {} if table is None else dict(zip(table["job"], table["arithmetic_s"], strict=True))
+        single = [files.read_json(path) for path in sorted((self.folder / "timings").glob("*.json"))]
+        return gathered | {timing["job"]: float(timing["arithmetic_s"]) for timing in single}
+
+    def _table(self, name: str, schema: Schema) -> pd.DataFrame | None:
+        file = self.folder / f"{name}.csv"
+        return files.read(file, schema, methods=self.experiment.methods) if file.is_file() else None
 
     @property
     def dataset(self) -> str:
         """Name of the data set."""
-        return str(self.experiment.get("dataset") or self.metrics["dataset"].iloc[0])
-
-    @property
-    def budgets(self) -> list[str]:
-        """NFE budgets, ascending, as text."""
-        return [str(nfe) for nfe in sorted(int(nfe) for nfe in self.experiment["nfe_budgets"])]
-
-    @property
-    def methods(self) -> list[str]:
-        """Methods in the order of the config, then those only metrics.csv knows; without the floors."""
-        found = [method for method in self.metrics["method"].unique() if method not in self.experiment["methods"]]
-        return [method for method in [*self.experiment["methods"], *found] if method not in FLOORS]
-
-    @property
-    def stored(self) -> int | None:
-        """Training images behind the atoms, of which a stored start is one; None where their floor was not measured."""
-        rows = self.metrics.loc[self.metrics["method"] == "real_train", "num_samples"]
-        return min(int(rows.iloc[0]), self.experiment.get("num_atoms") or int(rows.iloc[0])) if len(rows) else None
+        return self.experiment.dataset
 
     @cached_property
     def source(self) -> str:
         """The data set with what a reader of every number must know of it: source, exactness (fingerprint.json)."""
         file = self.folder / "fingerprint.json"
-        note = _json(file).get("data", {}).get("note") if file.is_file() else None
+        note = files.read_json(file).get("data", {}).get("note") if file.is_file() else None
         return f"Data set {self.dataset}" + (f" ({note})" if note else "")
 
-    def replicates(self, cell: str, metric: str, reference: str) -> tuple[float, np.ndarray] | None:
-        """Plain value of all samples and without each jackknife group (G,); None where replicates.csv lacks them."""
-        if (cell, metric, reference) not in self._replicates:
-            return None
-        values = self._replicates[cell, metric, reference]
-        return values["all"], np.array([value for group, value in values.items() if group != "all"])
+    def caption(self, told: str, marks: Iterable[str], most: int | None = None) -> str:
+        """The source, what is ``told`` of the numbers, and the fingerprints of their rows."""
+        return f"{self.source}; {told}; fingerprint: {fingerprints(marks, most)}"
 
-    @cached_property
-    def _replicates(self) -> dict[tuple[str, str, str], dict[str, float]]:
-        file, found = self.folder / "replicates.csv", {}
-        if file.is_file():
-            table = _table(file, REPLICATES, ("value",))
-            for cell, metric, reference, group, value in table[list(REPLICATES)].itertuples(index=False):
-                found.setdefault((cell, metric, reference), {})[group] = value
-        return found
+    @property
+    def num_seeds(self) -> int:
+        """Sample seeds of the experiment."""
+        return len(self.experiment.sample_seeds)
 
-    @cached_property
-    def arithmetic(self) -> dict[str, float]:
-        """Seconds of arithmetic of each job, from timings.csv and timings/, which is there before that file."""
-        file = self.folder / "timings.csv"
-        table = _table(file, TIMINGS, ("arithmetic_s",)) if file.is_file() else pd.DataFrame(columns=TIMINGS)
-        gathered = dict(zip(table["job"], table["arithmetic_s"].astype(float), strict=True))
-        single = [_json(path) for path in sorted((self.folder / "timings").glob("*.json"))]
-        return gathered | {found["job"]: float(found["arithmetic_s"]) for found in single}
+    @property
+    def budgets(self) -> list[str]:
+        """NFE budgets, ascending, as text."""
+        return [str(nfe) for nfe in sorted(self.experiment.nfe_budgets)]
+
+    @property
+    def stored(self) -> int | None:
+        """Training images behind the atoms, of which a stored start is one; None where their floor was not measured."""
+        rows = self.metrics.loc[self.metrics["method"] == REAL_TRAIN, "num_samples"]
+        return min(int(rows.iloc[0]), self.experiment.num_atoms or int(rows.iloc[0])) if len(rows) else None
+
+    @property
+    def methods(self) -> list[str]:
+        """Methods in the order of the config."""
+        return list(self.experiment.methods)
+
+    @property
+    def chains(self) -> list[str]:
+        """Networks in the order of their methods; a distilled one shares its teacher's chain."""
+        return list(dict.fromkeys(map(self.chain, self.methods)))
 
     def label(self, method: str) -> str:
         """Printed name of a method."""
-        entry = self.experiment["methods"].get(method, {})
-        return FLOORS.get(method) or str(entry.get("label") or method)
+        planned = self.experiment.methods.get(method)
+        return FLOORS.get(method) or (planned and planned.label) or method
 
     def title(self, method: str) -> str:
         """The label, with the network where two methods share a label."""
@@ -134,102 +144,69 @@ class Results:
 
     def group(self, method: str) -> str:
         """Group of a method: rivals, dpm_ot, singular, controls, as_code, sweep, identity, reference or other."""
-        return str(self.experiment["methods"].get(method, {}).get("group") or "other")
+        planned = self.experiment.methods.get(method)
+        return (planned and planned.group) or "other"
+
+    def of_groups(self, rows: pd.DataFrame, groups: Sequence[str]) -> pd.Series:
+        """Whether the method of each row belongs to one of the groups, bool."""
+        return rows["method"].map(self.group).isin(groups)
 
     def attribute(self, method: str, column: str) -> str:
         """``network``, ``start`` or ``sampler`` of a method, from its first row; "" where it has none."""
         if method in self._first_rows:
             return self._first_rows[method][column]
-        return str(self.experiment["methods"].get(method, {}).get(column) or "")
+        return str(getattr(self.experiment.methods.get(method), column, ""))
 
     @cached_property
     def _first_rows(self) -> dict[str, dict[str, str]]:
         described = ["method", "network", "start", "sampler"]
-        return {row["method"]: row for row in self.metrics[described].drop_duplicates("method").to_dict("records")}
+        return {row["method"]: row for row in files.records(self.metrics[described].drop_duplicates("method"))}
 
     def chain(self, method: str) -> str:
         """The network whose chain a method runs on: its own, or the teacher's of a distilled one."""
-        network = self.attribute(method, "network")
-        return str(self.experiment.get("networks", {}).get(network, {}).get("teacher") or network)
+        name = self.attribute(method, "network")
+        network = self.experiment.networks.get(name)
+        return (network and network.teacher) or name
 
     @property
     def families(self) -> list[str]:
         """Feature families with a Frechet distance, as the suffix of its name; classifier first, and if none."""
-        found = sorted({name.removeprefix("fd_") for name in self.metrics["metric"] if name.startswith("fd_")})
-        return sorted(found, key=lambda family: family != "classifier") or ["classifier"]
+        distances = {name.removeprefix("fd_") for name in self.metrics["metric"] if stem(name) == "fd"}
+        return sorted(distances, key=lambda family: (family != CLASSIFIER, family)) or [CLASSIFIER]
 
     def reference(self, metric: str) -> str:
         """The reference a metric with one reference is stored under; "none" where it was not run."""
-        found = self.metrics.loc[self.metrics["metric"] == metric, "reference"]
-        return str(found.iloc[0]) if len(found) else "none"
+        stored = self.metrics.loc[self.metrics["metric"] == metric, "reference"]
+        return str(stored.iloc[0]) if len(stored) else "none"
 
     def pooled(self) -> pd.DataFrame:
         """Pooled rows, with ``ranked`` (bool) and ``audit`` (why not) from audit.csv."""
-        rows = self.metrics[(self.metrics["sample_seed"] == "pooled") & (self.metrics["metric"] != "all")].copy()
-        verdicts = _verdicts(self.audit)
+        rows = self.metrics[(self.metrics["sample_seed"] == POOLED) & (self.metrics["metric"] != SKIPPED)].copy()
         keys = zip(rows["method"], rows["nfe_budget"], rows["sigma_start"].map(sigma_key), strict=True)
-        found = [verdicts.get(key, (False, "not audited")) for key in keys]
-        rows["ranked"] = [ranked for ranked, _ in found]
-        rows["audit"] = [reasons for _, reasons in found]
+        verdicts = [self._verdicts.get(key, (False, "not audited")) for key in keys]
+        rows["ranked"] = [ranked for ranked, _ in verdicts]
+        rows["audit"] = [reasons for _, reasons in verdicts]
         return rows
+
+    @cached_property
+    def _verdicts(self) -> dict[tuple[str, str, str], tuple[bool, str]]:
+        rows = [] if self.audit is None else files.records(self.audit)
+        return {
+            (row["method"], row["nfe_budget"], sigma_key(row["sigma_start"])): (row["ranked"], row["reasons"])
+            for row in rows
+        }
 
     def skipped(self) -> dict[tuple[str, str], str]:
         """(method, NFE budget) -> reason, for cells that were skipped as a whole."""
-        rows = self.metrics[self.metrics["metric"] == "all"]
+        rows = self.metrics[self.metrics["metric"] == SKIPPED]
         return dict(zip(zip(rows["method"], rows["nfe_budget"], strict=True), rows["reason"], strict=True))
 
 
-def sigma_key(sigma: float) -> str:
-    """A sigma as a key: six significant digits, "" for none; files may round differently."""
-    return "" if pd.isna(sigma) else f"{float(sigma):.6g}"
-
-
-def quality_name(kind: str, family: str) -> str:
-    """Printed name of ``fd_<family>`` or ``is_<family>``: FID and IS are names of Inception's numbers only."""
-    return {"fd": "FID", "is": "IS"}[kind] if family == "inception" else f"{kind.upper()} ({family})"
-
-
-def _verdicts(audit: pd.DataFrame | None) -> dict[tuple[str, str, str], tuple[bool, str]]:
-    if audit is None:
-        return {}
-    return {
-        (row.method, row.nfe_budget, sigma_key(row.sigma_start)): (row.ranked, row.reasons)
-        for row in audit.itertuples()
-    }
-
-
-def _table(path: Path, columns: tuple | list, numbers: tuple[str, ...], flags: tuple[str, ...] = ()) -> pd.DataFrame:
-    """A CSV file as text, ``numbers`` as float with NaN for empty, ``flags`` as bool."""
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is no readable CSV file ({error}); make it again") from None
-    missing = [column for column in columns if column not in table.columns]
-    if missing:
-        raise ValueError(f"{path} lacks the column {', '.join(missing)}; it needs {', '.join(columns)}")
-    for column in numbers:
-        try:
-            table[column] = pd.to_numeric(table[column].mask(table[column] == ""))
-        except ValueError as error:
-            raise ValueError(f"{path}, column {column}: {error}; numbers or empty are allowed") from None
-    for column in sorted({"nfe_budget", "nfe_counted", "num_samples"} & set(columns)):
-        table[column] = table[column].str.removesuffix(".0")  # integers, written beside empty entries
-    for column in flags:
-        wrong = sorted(set(table[column]) - {"True", "False"})
-        if wrong:
-            raise ValueError(f'{path}, column {column}: found "{wrong[0]}"; True and False are allowed')
-        table[column] = table[column] == "True"
-    return table
-
-
-def _json(path: Path) -> dict:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is no readable JSON file ({error}); make it again") from None
-    if not isinstance(value, dict):
-        raise ValueError(f"{path} must hold one JSON object, got {type(value).__name__}; make it again")
-    return value
+def fingerprints(values: Iterable[str], most: int | None = None, *, where: str = "") -> str:
+    """The first distinct ones, how many more there are (``where``), or "none"."""
+    distinct = [text for text in dict.fromkeys(values) if text and pd.notna(text)]
+    more = len(distinct) - (most or len(distinct))
+    return (", ".join(distinct[:most]) or "none") + (f" and {more} more{where}" if more > 0 else "")
 
 
 def load(folder: Path) -> Results:
@@ -241,41 +218,26 @@ def load(folder: Path) -> Results:
     for name in ("metrics.csv", "experiment.json"):
         if not (folder / name).is_file():
             raise ValueError(f"{folder / name} does not exist; run the experiment first, or check --results")
-    numbers = ("value", "low", "high", "sigma_start", "sigma_atoms")
-    metrics = _table(folder / "metrics.csv", METRICS, numbers)
+    written = files.read_json(folder / "experiment.json")
+    try:
+        experiment = parsed(written).completed()
+    except ConfigError as error:
+        raise ValueError(f"{folder / 'experiment.json'}: {error}; make it again") from None
+    metrics = files.read(folder / "metrics.csv", files.METRICS, methods=experiment.methods)
     if metrics.empty:
         raise ValueError(f"{folder / 'metrics.csv'} has no rows; run the experiment first")
-    experiment = _json(folder / "experiment.json")
-    for key in ("nfe_budgets", "methods"):
-        if key not in experiment:
-            raise ValueError(f'{folder / "experiment.json"} lacks "{key}"; make it again')
-    audit, identity, star = folder / "audit.csv", folder / "identity.csv", folder / "star.json"
-    coupling = folder / "coupling.csv"
-    differences = ("mean_difference", "low", "high", "margin", "p_value", "p_difference")
-    return Results(
-        folder=folder,
-        metrics=metrics,
-        experiment=experiment,
-        audit=_table(audit, AUDIT, ("sigma_start",), ("ranked",)) if audit.is_file() else None,
-        identity=_table(identity, IDENTITY, differences, ("equivalent",)) if identity.is_file() else None,
-        star=_json(star) if star.is_file() else None,
-        coupling=_table(coupling, COUPLING, ("sigma_start", "move", "value", "low", "high"))
-        if coupling.is_file()
-        else None,
-    )
+    return Results(folder, metrics, experiment)
 
 
 def published(dataset: str, path: Path = REPORTED_FILE) -> pd.DataFrame:
     """Rows of reported.csv for one data set; "CIFAR-10" and "cifar10" are the same.
 
     Raises:
-        ValueError: the file is missing or lacks a column.
+        ValueError: the file lacks a column.
     """
-    if not path.is_file():
-        raise ValueError(f"{path} does not exist; it holds the published numbers and belongs to the package")
 
     def plain(name: str) -> str:
         return "".join(letter for letter in name.lower() if letter.isalnum())
 
-    table = _table(path, REPORTED, ())
+    table = files.text(path, REPORTED)
     return table[table["dataset"].map(plain) == plain(dataset)]

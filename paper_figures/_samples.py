@@ -5,11 +5,12 @@ points (B, d) float32, and where the start has them ``source`` (B,), ``start`` a
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from matplotlib.axes import Axes
 from safetensors import SafetensorError, safe_open
 
 from dpmot.runtime.seals import texts_of
@@ -29,9 +30,20 @@ class SampleCell:
     sigma_start: float | None
     sample_seed: int
 
-    def tensor(self, name: str) -> np.ndarray | None:
+    def get(self, name: str) -> np.ndarray | None:
         """``images``, ``source``, ``start`` or ``prior``; None where the start has none."""
         return _read(self.file, f"{self.key}/{name}")
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        """The same where it is known to be there.
+
+        Raises:
+            ValueError: it is not.
+        """
+        tensor = self.get(name)
+        if tensor is None:
+            raise ValueError(f"{self.file} lacks {self.key}/{name}; sample again")
+        return tensor
 
 
 def _read(path: Path, name: str) -> np.ndarray | None:
@@ -116,6 +128,18 @@ def to_display(images: np.ndarray) -> np.ndarray:
         images = ((np.clip(images / np.maximum(scale, 1), -1, 1) + 1) * 127.5).round().astype(np.uint8)
     shown = images.transpose(0, 2, 3, 1)
     return np.repeat(shown, 3, axis=3) if shown.shape[3] == 1 else shown[..., :3]
+
+
+def draw_rows(axes: Axes, rows: Mapping[str, np.ndarray]) -> None:
+    """A line of pictures (B, C, H, W) beside each name, as many as the shortest line has."""
+    count = min(map(len, rows.values()))
+    shown = np.concatenate([to_display(images[:count]) for images in rows.values()])
+    height = shown.shape[1]
+    axes.imshow(mosaic(shown.transpose(0, 3, 1, 2), columns=count))
+    axes.set_yticks([(height + 1) * row + (height - 1) / 2 for row in range(len(rows))], list(rows))
+    axes.set_xticks([])
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
 
 
 def mosaic(images: np.ndarray, *, columns: int, gap: int = 1) -> np.ndarray:

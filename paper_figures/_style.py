@@ -3,7 +3,7 @@
 import io
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from textwrap import fill
 
@@ -11,9 +11,12 @@ import matplotlib
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, NullLocator
+from matplotlib.scale import SymmetricalLogTransform
+from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
 
-from paper_figures._results import FLOORS, Results
+from dpmot.results import FLOORS, REAL_TEST, REAL_TRAIN
+from paper_figures._page import Page
+from paper_figures._results import Results, fingerprints
 
 # Set once for the process: artists read these when they are made, long before a figure is saved.
 matplotlib.rcParams.update(
@@ -38,6 +41,7 @@ PALETTES = {
     "as_code": ((VERMILLION, ORANGE), "*P1+x"),
     "controls": ((BLACK, "#4D4D4D", "#737373", "#949494"), "X<>dhH"),
 }
+REAL = {REAL_TRAIN: "real A", REAL_TEST: "real C"}  # floors as figures name them
 OTHER = ((PURPLE, GREY), "ph")
 LINES = {"rivals": ("-",), "dpm_ot": ("-", "--", "-."), "as_code": (":",), "controls": ("--", ":")}
 
@@ -53,7 +57,8 @@ class Style:
 
 def styles(results: Results) -> dict[str, Style]:
     """One style per method: the group gives palette and line, the place within (group, chain) the rest."""
-    found, seen = {}, {}
+    found: dict[str, Style] = {}
+    seen: dict[tuple[str, str], int] = {}
     for method in results.methods:
         group = results.group(method)
         place = (group, results.chain(method))
@@ -99,6 +104,18 @@ def columns(figure: Figure, count: int, labels: Iterable[str], *, top: float, bo
     )  # fmt: skip
 
 
+def page(file: str, doc: str | None, make: Callable[[Results], Figure]) -> Page:
+    """A figure as PNG and PDF; ``file`` and ``doc`` are its module's."""
+    return Page(file, doc, "figures", ("png", "pdf"), lambda results: encode(make(results)))
+
+
+def not_run(text: str) -> Figure:
+    """A figure that says why there is none."""
+    figure = Figure(figsize=(WIDTH, 1.6))
+    blank(figure.subplots(), f"not run: {text}")
+    return figure
+
+
 def encode(figure: Figure) -> tuple[bytes, bytes]:
     """PNG and PDF bytes without dates or versions that change between runs."""
     contents = []
@@ -118,12 +135,9 @@ def note(figure: Figure, text: str, *, left: float = 0.01) -> None:
 def measured_note(results: Results, rows: pd.DataFrame) -> str:
     """n, seeds, interval and fingerprint of the cells drawn, one line."""
     n = " or ".join(sorted(set(rows["num_samples"]) - {""}, key=int)) or "unknown"
-    prints = [text for text in dict.fromkeys(rows["fingerprint"]) if text]
-    more = f" and {len(prints) - 2} more" if len(prints) > 2 else ""
-    seeds = len(results.experiment.get("sample_seeds", [])) or "unknown"
     return (
-        f"{results.source}; n = {n} a cell, pooled over {seeds} sample seeds; bars and bands: 95 % "
-        f"intervals; fingerprint {', '.join(prints[:2]) or 'none'}{more}"
+        f"{results.source}; n = {n} a cell, pooled over {results.num_seeds} sample seeds; bars and bands: 95 % "
+        f"intervals; fingerprint {fingerprints(rows['fingerprint'], 2)}"
     )
 
 
@@ -133,14 +147,34 @@ def blank(axes: Axes, text: str) -> None:
     axes.text(0.5, 0.5, text, ha="center", va="center", transform=axes.transAxes, color=GREY, fontsize=8, wrap=True)
 
 
+def errors(cells: pd.DataFrame) -> list[pd.Series]:
+    """Lengths of the error bars below and above."""
+    return [(cells["value"] - cells["low"]).clip(lower=0), (cells["high"] - cells["value"]).clip(lower=0)]
+
+
 def draw_cells(axes: Axes, x: pd.Series, cells: pd.DataFrame, look: Style, *, thick: bool = False) -> None:
     """A line through measured cells with their intervals; a marker is hollow where the cell is unranked."""
-    errors = [(cells["value"] - cells["low"]).clip(lower=0), (cells["high"] - cells["value"]).clip(lower=0)]
     axes.plot(x, cells["value"], color=look.colour, linestyle=look.line, linewidth=1.8 if thick else 1.0, zorder=3)
-    axes.errorbar(x, cells["value"], yerr=errors, fmt="none", ecolor=look.colour, elinewidth=0.8, zorder=3)
+    axes.errorbar(x, cells["value"], yerr=errors(cells), fmt="none", ecolor=look.colour, elinewidth=0.8, zorder=3)
     for chosen, face in ((cells["ranked"], look.colour), (~cells["ranked"], "white")):
-        points = {"color": look.colour, "markerfacecolor": face, "markeredgewidth": 0.9}
-        axes.plot(x[chosen], cells["value"][chosen], look.marker, zorder=4, **points)
+        axes.plot(
+            x[chosen], cells["value"][chosen], look.marker, zorder=4, color=look.colour, markerfacecolor=face,
+            markeredgewidth=0.9,
+        )  # fmt: skip
+
+
+End = tuple[float, float, str, str]  # x and y of a line's last point in data units, its name and its colour
+
+
+def draw_methods(axes: Axes, results: Results, x: str, cells: pd.DataFrame) -> list[End]:
+    """A line for each method, over the column ``x``; DPM-OT's are thick."""
+    ends = []
+    for method, look in styles(results).items():
+        line = cells[cells["method"] == method]
+        if len(line):
+            draw_cells(axes, line[x], line, look, thick=results.group(method) == "dpm_ot")
+            ends.append((line[x].iloc[-1], line["value"].iloc[-1], short(results, method), look.colour))
+    return ends
 
 
 def distance_scale(axes: Axes, cells: pd.DataFrame) -> None:
@@ -156,7 +190,9 @@ def distance_scale(axes: Axes, cells: pd.DataFrame) -> None:
 def distance_ticks(axes: Axes) -> None:
     """Ticks at 0 and at 1, 2, 5 of each decade above the linear part, or at 1 where the labels grow."""
     low, high = axes.get_ylim()
-    start = axes.yaxis.get_transform().linthresh
+    scale = axes.yaxis.get_transform()
+    assert isinstance(scale, SymmetricalLogTransform), "distance_scale comes first"
+    start = scale.linthresh
     ticks = [digit * 10.0**power for power in range(-9, 10) for digit in (1, 2, 5)]
     ticks = [tick for tick in ticks if max(low, start) <= tick * (1 + 1e-9) and tick <= high]
     if len(ticks) > 9:
@@ -166,24 +202,42 @@ def distance_ticks(axes: Axes) -> None:
     axes.yaxis.set_minor_locator(NullLocator())
 
 
-def floor_band(axes: Axes, row: pd.Series) -> None:
-    """Real images as a line with its interval as a band."""
+def level_axis(axes: Axes, limits: tuple[float, float], ticks: Sequence[float], form: str = "{x:g}") -> None:
+    """A logarithmic x axis with these ticks alone, and the distances' ticks upwards where y is a distance."""
+    axes.set_xscale("log")
+    axes.set_xlim(*limits)
+    axes.xaxis.set_major_locator(FixedLocator(ticks))
+    axes.xaxis.set_major_formatter(StrMethodFormatter(form))
+    axes.xaxis.set_minor_locator(NullLocator())
+    if axes.get_yscale() == "symlog":
+        distance_ticks(axes)
+
+
+def floor(axes: Axes, rows: pd.DataFrame, metric: str, reference: str, method: str) -> list[tuple[float, str]]:
+    """Draw what real images measure, if anything, as a line with its interval as a band: (height, name) of the line."""
+    rows = rows[(rows["metric"] == metric) & (rows["reference"] == reference) & (rows["method"] == method)]
+    rows = rows[rows["value"].notna()]
+    if rows.empty:
+        return []
+    row = rows.iloc[0]
     axes.axhline(row["value"], color=GREY, linewidth=0.8, zorder=2)
     if pd.notna(row["low"]) and pd.notna(row["high"]):
         axes.axhspan(row["low"], row["high"], color="#DDDDDD", linewidth=0, zorder=1)
+    return [(row["value"], REAL[method])]
 
 
 def panel_height(axes: Axes) -> float:
     """Height of an axes in points."""
-    return axes.get_position().height * axes.figure.get_figheight() * 72
+    figure = axes.get_figure(root=True)
+    return 0.0 if figure is None else axes.get_position().height * figure.get_figheight() * 72
 
 
-def label_ends(axes: Axes, ends: Iterable[tuple[float, float, str, str]], *, size: float = 6.5) -> None:
+def label_ends(axes: Axes, ends: Iterable[End], *, size: float = 6.5) -> None:
     """Write each line's name at its right end, moved apart vertically where names would overlap.
 
     Args:
         axes: with its final limits and position.
-        ends: (x, y, text, colour) of each line's last point, in data units.
+        ends: what to write, and where.
         size: font size in points.
     """
     inverse = axes.transAxes.inverted()
@@ -215,5 +269,5 @@ def _apart(heights: list[float], gap: float) -> list[float]:
             blocks[-2:] = [[low + high - size * count * gap, count + size]]
     free = [total / count + index * gap for total, count in blocks for index in range(int(count))]
     last = len(free) - 1
-    low = [max(height, index * gap) for index, height in enumerate(free)]
-    return [min(height, 1 - (last - index) * gap) for index, height in enumerate(low)]
+    raised = [max(height, index * gap) for index, height in enumerate(free)]
+    return [min(height, 1 - (last - index) * gap) for index, height in enumerate(raised)]

@@ -1,43 +1,21 @@
 """A table as text: panels of cells, rendered as Markdown (readable raw) and as LaTeX (booktabs)."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+import pandas as pd
+
+from paper_figures._page import Page
+from paper_figures._results import Results
+
 LATEX = {
-    "\\": r"\textbackslash{}",
-    "{": r"\{",
-    "}": r"\}",
-    "&": r"\&",
-    "%": r"\%",
-    "$": r"\$",
-    "#": r"\#",
-    "_": r"\_",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    "–": "--",
-    "†": r"$^{\dagger}$",
-    "‡": r"$^{\ddagger}$",
-    "§": r"$^{\S}$",
-    "σ": r"$\sigma$",
-    "τ": r"$\tau$",
-    "η": r"$\eta$",
-    "λ": r"$\lambda$",
-    "μ": r"$\mu$",
-    "χ": r"$\chi$",
-    "±": r"$\pm$",
-    "×": r"$\times$",
-    "·": r"$\cdot$",
-    "−": r"$-$",
-    "≤": r"$\leq$",
-    "≥": r"$\geq$",
-    "≈": r"$\approx$",
-    "→": r"$\to$",
-    "²": r"$^2$",
+    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
+    "|": r"\textbar{}", "–": "--", "†": r"$^{\dagger}$", "‡": r"$^{\ddagger}$", "§": r"$^{\S}$", "σ": r"$\sigma$",
+    "τ": r"$\tau$", "η": r"$\eta$", "λ": r"$\lambda$", "μ": r"$\mu$", "χ": r"$\chi$", "±": r"$\pm$", "×": r"$\times$",
+    "·": r"$\cdot$", "−": r"$-$", "≤": r"$\leq$", "≥": r"$\geq$", "≈": r"$\approx$", "→": r"$\to$", "²": r"$^2$",
     "∞": r"$\infty$",
-}
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -59,12 +37,16 @@ class Panel:
     notes: tuple[str, ...] = ()
 
 
+def not_run(title: str, reason: str) -> Panel:
+    """A panel that says why it is empty."""
+    return Panel(title, (), (), (f"not run: {reason}",))
+
+
 @dataclass(frozen=True)
 class Document:
     """One table of the paper.
 
     Attributes:
-        name: file name, used for LaTeX labels.
         title: heading.
         caption: n, seeds, references, intervals and fingerprint; printed under every panel's title in LaTeX.
         panels: printed in Markdown and LaTeX.
@@ -73,13 +55,42 @@ class Document:
         latex_panels: further panels, printed in LaTeX only.
     """
 
-    name: str
     title: str
     caption: str
     panels: tuple[Panel, ...]
     notes: tuple[str, ...]
     details: tuple[str, ...] = ()
     latex_panels: tuple[Panel, ...] = ()
+
+
+def csv(table: pd.DataFrame, results: Results, *, missing: str = "") -> bytes:
+    """The long form as it is; ``results`` are there for tables that print more."""
+    return table.to_csv(index=False, na_rep=missing, lineterminator="\n").encode()
+
+
+def page(
+    file: str,
+    doc: str | None,
+    make: Callable[[Results], pd.DataFrame],
+    layout: Callable[[pd.DataFrame, Results], Document],
+    csv: Callable[[pd.DataFrame, Results], bytes] = csv,
+) -> Page:
+    """A table as Markdown, LaTeX and CSV.
+
+    Args:
+        file, doc: of its module.
+        make: results -> the table in long form.
+        layout: the long form as it is printed.
+        csv: the long form as a file.
+    """
+
+    def contents(results: Results) -> Iterable[bytes]:
+        table = make(results)
+        document = layout(table, results)
+        return markdown(document).encode(), latex(document, result.name).encode(), csv(table, results)
+
+    result = Page(file, doc, "tables", ("md", "tex", "csv"), contents)
+    return result
 
 
 def escape(text: str) -> str:
@@ -158,12 +169,12 @@ def _latex_panel(panel: Panel, *, caption: str, label: str, notes: Iterable[str]
     ]
 
 
-def latex(document: Document) -> str:
-    r"""The document as LaTeX floats, one per panel; needs ``\usepackage{booktabs}`` only."""
+def latex(document: Document, name: str) -> str:
+    r"""The document as LaTeX floats, one per panel, labelled by its name; needs ``\usepackage{booktabs}`` only."""
     lines = [r"% needs \usepackage{booktabs}", ""]
     panels = [*document.panels, *document.latex_panels]
     for index, panel in enumerate(panels):
-        label = f"{document.name.replace('_', '-')}-{index + 1}"
+        label = f"{name.replace('_', '-')}-{index + 1}"
         notes = document.notes if index == len(panels) - 1 else ()
         lines += _latex_panel(
             panel, caption=f"{document.title}. {panel.title}. {document.caption}", label=label, notes=notes

@@ -4,30 +4,25 @@ Left: the share of draws that are sent to another atom. Right: the mean distance
 value at e = 1 is that of unrelated samples. Copy and fresh noise do not look at the noise: the independent coupling.
 """
 
-import sys
-from collections.abc import Sequence
-
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from paper_figures import _style as style
-from paper_figures._command import run
-from paper_figures._results import Results
+from paper_figures._results import Results, fingerprints
 
-NAME = "figure_10_smoothness"
-OUTPUTS = tuple(f"figures/{NAME}.{suffix}" for suffix in ("png", "pdf"))
+READS = ("coupling",)
 PANELS = {"cell_changes": "share of draws that change their atom", "sample_distance": "mean distance of the samples"}
 
 
-def _draw(axes: Axes, results: Results, quantity: str) -> None:
-    rows = results.coupling[results.coupling["quantity"] == quantity]
+def _draw(axes: Axes, results: Results, rows: pd.DataFrame, quantity: str) -> None:
+    rows = rows[rows["quantity"] == quantity]
     looks = style.styles(results)
-    for method, cells in rows.groupby("method", sort=False):
-        cells, look = cells.sort_values("move"), looks[method]
-        errors = [(cells["value"] - cells["low"]).clip(lower=0), (cells["high"] - cells["value"]).clip(lower=0)]
+    for method in rows["method"].unique():
+        cells, look = rows[rows["method"] == method].sort_values("move"), looks[method]
         axes.errorbar(
-            cells["move"], cells["value"], yerr=errors, color=look.colour, marker=look.marker, linestyle=look.line,
-            markersize=3, linewidth=1, elinewidth=0.7, label=style.symbols(results.title(method)),
+            cells["move"], cells["value"], yerr=style.errors(cells), color=look.colour, marker=look.marker,
+            linestyle=look.line, markersize=3, linewidth=1, elinewidth=0.7, label=style.symbols(results.title(method)),
         )  # fmt: skip
     axes.set_xscale("log")
     axes.set_yscale("log")
@@ -38,32 +33,24 @@ def _draw(axes: Axes, results: Results, quantity: str) -> None:
 def make(results: Results) -> Figure:
     """The figure."""
     figure = Figure(figsize=(style.WIDTH, 4.2))
-    if results.coupling is None:
+    rows = results.coupling
+    if rows is None:
         style.blank(figure.subplots(), "not run: the results hold no coupling.csv")
         return figure
     panels = figure.subplots(1, len(PANELS))
     figure.subplots_adjust(left=0.07, right=0.99, top=0.93, bottom=0.36, wspace=0.17)
     for axes, quantity in zip(panels, PANELS, strict=True):
-        _draw(axes, results, quantity)
+        _draw(axes, results, rows, quantity)
     # the right panel has every method
     figure.legend(*panels[-1].get_legend_handles_labels(), loc="lower left", bbox_to_anchor=(0.05, 0.06), ncols=4,
                   frameon=False, fontsize=6.5)  # fmt: skip
-    rows = results.coupling
-    prints = ", ".join(dict.fromkeys(rows["fingerprint"]))
+    marked = f"fingerprint {fingerprints(rows['fingerprint'])}"
     noises = " or ".join(sorted(rows["num_noises"].unique(), key=int))
-    style.note(figure, f"{results.source}; n = {noises} noises; bars: 95 % intervals; fingerprint {prints}")
+    style.note(figure, f"{results.source}; n = {noises} noises; bars: 95 % intervals; {marked}")
     return figure
 
 
-def produce(results: Results) -> dict[str, bytes]:
-    """File contents of OUTPUTS."""
-    return dict(zip(OUTPUTS, style.encode(make(results)), strict=True))
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line; returns the exit status."""
-    return run(NAME, __doc__, produce, arguments)
-
+PAGE = style.page(__file__, __doc__, make)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(PAGE.main())

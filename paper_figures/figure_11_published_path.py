@@ -5,22 +5,17 @@ latents themselves (0 NFE), and the posterior mean of each exact denoiser. The v
 levels at 5 to 50 steps. The grey bands are real images.
 """
 
-import sys
-from collections.abc import Iterator, Sequence
-
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
 
+from dpmot.results import REAL_TEST, REAL_TRAIN, printed_name
 from paper_figures import _samples as samples
 from paper_figures import _style as style
-from paper_figures._command import run
-from paper_figures._results import Results, quality_name
+from paper_figures._results import Results
 from paper_figures._style import Style
 
-NAME = "figure_11_published_path"
-OUTPUTS = tuple(f"figures/{NAME}.{suffix}" for suffix in ("png", "pdf"))
+READS = ("data",)
 LOOKS = (Style(style.VERMILLION, "s", "-"), Style(style.BLUE, "o", "-"), Style(style.GREEN, "D", "-"))
 ATOMS = "atoms"
 
@@ -28,13 +23,13 @@ ATOMS = "atoms"
 def _panels(results: Results) -> list[tuple[str, tuple[str, ...], str, str]]:
     """(metric, references to look under, axis label, floor)."""
     family = results.families[0]
-    distance = quality_name("fd", family)
+    distance = printed_name(f"fd_{family}")
     return [
-        (f"fd_{family}", ("test",), f"{distance} against test", "real_train"),
-        (f"fd_{family}", ("train",), f"{distance} against train", "real_test"),
-        (f"precision_{family}", ("test",), "precision against test", "real_train"),
-        (f"recall_{family}", ("test",), "recall of test", "real_train"),
-        ("mmr_0.1", ("none",), "MMR (t = 0.1)", "real_test"),
+        (f"fd_{family}", ("test",), f"{distance} against test", REAL_TRAIN),
+        (f"fd_{family}", ("train",), f"{distance} against train", REAL_TEST),
+        (f"precision_{family}", ("test",), "precision against test", REAL_TRAIN),
+        (f"recall_{family}", ("test",), "recall of test", REAL_TRAIN),
+        ("mmr_0.1", ("none",), "MMR (t = 0.1)", REAL_TEST),
         ("recovery_pixels", ("test", "train"), "source recovery", ""),
     ]
 
@@ -42,8 +37,8 @@ def _panels(results: Results) -> list[tuple[str, tuple[str, ...], str, str]]:
 def _cells(results: Results) -> pd.DataFrame:
     """Pooled cells of starts that store images, of the path and of the sweep, with their line's name; no controls."""
     rows = results.pooled()
-    wanted = [results.group(method) in ("dpm_ot", "as_code", "sweep") for method in rows["method"]]
-    rows = rows[pd.Series(wanted, index=rows.index, dtype=bool) & rows["value"].notna() & rows["sigma_atoms"].notna()]
+    wanted = results.of_groups(rows, ("dpm_ot", "as_code", "sweep"))
+    rows = rows[wanted & rows["value"].notna() & rows["sigma_atoms"].notna()]
     line = rows["network"].where(rows["sampler"] != "none", ATOMS)
     return rows.assign(line=line).sort_values("sigma_atoms", kind="stable")
 
@@ -51,23 +46,19 @@ def _cells(results: Results) -> pd.DataFrame:
 def _named(results: Results, line: str) -> str:
     if line == ATOMS:
         return "atoms, 0 NFE"
-    split = results.experiment["networks"].get(line, {}).get("options", {}).get("split")
+    network = results.experiment.networks.get(line)
+    split = network and network.options.get("split")
     return f"posterior of {split}" if split else f"network {line}"
 
 
-def _floor(axes: Axes, results: Results, metric: str, reference: str, method: str) -> Iterator[tuple[float, str]]:
-    rows = results.pooled()
-    rows = rows[(rows["metric"] == metric) & (rows["reference"] == reference) & (rows["method"] == method)]
-    if len(rows) and rows["value"].notna().iloc[0]:
-        style.floor_band(axes, rows.iloc[0])
-        yield rows["value"].iloc[0], {"real_train": "real A", "real_test": "real C"}[method]
-    elif not method:
-        stored = samples.split(results, "C" if reference == "test" else "A")
-        if stored is not None:
-            yield 1 / len(stored), "1/N"
+def _floor(axes: Axes, results: Results, metric: str, reference: str, method: str) -> list[tuple[float, str]]:
+    if method:
+        return style.floor(axes, results.pooled(), metric, reference, method)
+    stored = samples.split(results, "C" if reference == "test" else "A")
+    return [] if stored is None else [(1 / len(stored), "1/N")]
 
 
-def _draw(axes: Axes, results: Results, cells: pd.DataFrame, panel: tuple) -> None:
+def _draw(axes: Axes, results: Results, cells: pd.DataFrame, panel: tuple[str, tuple[str, ...], str, str]) -> None:
     metric, references, label, method = panel
     axes.set_ylabel(label)
     chosen = cells[(cells["metric"] == metric) & cells["reference"].isin(references)]
@@ -82,7 +73,7 @@ def _draw(axes: Axes, results: Results, cells: pd.DataFrame, panel: tuple) -> No
         if len(part):
             style.draw_cells(axes, part["sigma_atoms"], part, look)
             ends.append((part["sigma_atoms"].iloc[-1], part["value"].iloc[-1], _named(results, line), look.colour))
-    floors = list(_floor(axes, results, metric, chosen["reference"].iloc[0], method))
+    floors = _floor(axes, results, metric, chosen["reference"].iloc[0], method)
     _scale(axes, results, cells)
     ends += [(axes.get_xlim()[1], height, name, style.GREY) for height, name in floors]
     style.label_ends(axes, ends)
@@ -91,25 +82,18 @@ def _draw(axes: Axes, results: Results, cells: pd.DataFrame, panel: tuple) -> No
 def _scale(axes: Axes, results: Results, cells: pd.DataFrame) -> None:
     at_budget = cells["nfe_budget"].isin(results.budgets)
     published, swept = set(cells["sigma_atoms"][at_budget]), set(cells["sigma_atoms"][~at_budget])
-    axes.set_xscale("log")
-    axes.set_xlim(cells["sigma_atoms"].min() / 1.15, cells["sigma_atoms"].max() * 1.15)
+    ends = {min(published), max(published)} if published else set()
+    limits = cells["sigma_atoms"].min() / 1.15, cells["sigma_atoms"].max() * 1.15
+    style.level_axis(axes, limits, sorted(swept | ends), "{x:.2g}")
     for sigma in published:
         axes.axvline(sigma, color=style.GREY, linewidth=0.4, linestyle=":", zorder=1)
-    ends = {min(published), max(published)} if published else set()
-    axes.xaxis.set_major_locator(FixedLocator(sorted(swept | ends)))
-    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:.2g}"))
-    axes.xaxis.set_minor_locator(NullLocator())
-    if axes.get_yscale() == "symlog":
-        style.distance_ticks(axes)
 
 
 def make(results: Results) -> Figure:
     """The figure."""
     cells, panels = _cells(results), _panels(results)
     if cells.empty:
-        figure = Figure(figsize=(style.WIDTH, 1.6))
-        style.blank(figure.subplots(), "not run: metrics.csv holds no pooled cell of a start that stores images")
-        return figure
+        return style.not_run("metrics.csv holds no pooled cell of a start that stores images")
     figure = Figure(figsize=(style.WIDTH, 7.4))
     grid = figure.subplots(3, 2)
     figure.subplots_adjust(left=0.08, right=0.87, top=0.98, bottom=0.15, wspace=0.55, hspace=0.25)
@@ -125,15 +109,7 @@ def make(results: Results) -> Figure:
     return figure
 
 
-def produce(results: Results) -> dict[str, bytes]:
-    """File contents of OUTPUTS."""
-    return dict(zip(OUTPUTS, style.encode(make(results)), strict=True))
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line; returns the exit status."""
-    return run(NAME, __doc__, produce, arguments)
-
+PAGE = style.page(__file__, __doc__, make)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(PAGE.main())

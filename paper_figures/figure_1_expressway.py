@@ -5,21 +5,16 @@ its evaluations on the rest. Points are drawn with arrows, images as strips, at 
 level among the two smallest NFE budgets.
 """
 
-import sys
-from collections.abc import Sequence
-
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from paper_figures import _samples as samples
 from paper_figures import _style as style
-from paper_figures._command import run
 from paper_figures._results import Results
 from paper_figures._samples import SampleCell
 
-NAME = "figure_1_expressway"
-OUTPUTS = tuple(f"figures/{NAME}.{suffix}" for suffix in ("png", "pdf"))
+READS = ("samples", "data")
 COLUMNS = 12
 ROWS = {"prior": "prior noise", "start": "atom, $T(\\mathrm{noise})$", "images": "sample"}
 
@@ -30,7 +25,7 @@ def _chosen(results: Results) -> list[SampleCell]:
     for method in (m for m in results.methods if results.group(m) == "dpm_ot"):
         listed = samples.cells(results, method)
         found += [cell for nfe in results.budgets[:2] if (cell := samples.first(listed, nfe))]
-    found = [cell for cell in found if cell.tensor("prior") is not None and cell.tensor("start") is not None]
+    found = [cell for cell in found if cell.get("prior") is not None and cell.get("start") is not None]
     levels = [cell.sigma_start or 0.0 for cell in found]
     if len(set(levels)) > 1:
         return [found[levels.index(min(levels))], found[levels.index(max(levels))]]
@@ -44,8 +39,8 @@ def _title(results: Results, cell: SampleCell) -> str:
 
 def _draw_points(axes: Axes, cell: SampleCell, train: np.ndarray | None) -> None:
     """Arrows between the first two coordinates of noise, atom and sample."""
-    prior, start = cell.tensor("prior"), cell.tensor("start")
-    drawn = cell.tensor("images")[: len(start)]
+    prior, start = cell["prior"], cell["start"]
+    drawn = cell["images"][: len(start)]
     if train is not None:
         axes.plot(train[:, 0], train[:, 1], ".", color="#999999", markersize=2.5, zorder=1)
     for tail, head, colour in ((prior, start, style.SKY), (start, drawn, style.VERMILLION)):
@@ -61,29 +56,19 @@ def _draw_points(axes: Axes, cell: SampleCell, train: np.ndarray | None) -> None
 
 def _draw_strips(axes: Axes, cell: SampleCell, train: np.ndarray | None) -> None:
     """Rows of pictures: noise, atom, sample and, where known, the training image the atom was made from."""
-    rows = {name: cell.tensor(key)[:COLUMNS] for key, name in ROWS.items()}
-    source = cell.tensor("source")
+    rows = {name: cell[key][:COLUMNS] for key, name in ROWS.items()}
+    source = cell.get("source")
     if source is not None and train is not None and source[:COLUMNS].max() < len(train):
         rows["training image"] = train[source[:COLUMNS]]
-    count = min(len(images) for images in rows.values())
-    picture = np.concatenate([samples.to_display(images[:count]) for images in rows.values()])
-    height, width = picture.shape[1:3]
-    axes.imshow(samples.mosaic(picture.transpose(0, 3, 1, 2), columns=count))
-    axes.set_yticks([(height + 1) * row + (height - 1) / 2 for row in range(len(rows))], list(rows))
-    axes.set_xticks([])
-    axes.tick_params(length=0)
-    axes.spines[:].set_visible(False)
-    axes.set_xlim(-0.5, (width + 1) * count - 1.5)
+    samples.draw_rows(axes, rows)
 
 
 def make(results: Results) -> Figure:
     """The figure."""
     chosen, train = _chosen(results), samples.split(results, "A")
     if not chosen:
-        figure = Figure(figsize=(style.WIDTH, 1.6))
-        style.blank(figure.subplots(), "not run: no DPM-OT method stored its prior noises and atoms in samples/")
-        return figure
-    points = samples.is_points(chosen[0].tensor("images"))
+        return style.not_run("no DPM-OT method stored its prior noises and atoms in samples/")
+    points = samples.is_points(chosen[0]["images"])
     figure = Figure(figsize=(style.WIDTH, 4.2 if points else 2.35 * len(chosen) + 0.25))
     grid = figure.subplots(1, len(chosen), squeeze=False) if points else figure.subplots(len(chosen), 1, squeeze=False)
     height = figure.get_figheight()
@@ -106,15 +91,7 @@ def _note(results: Results, cell: SampleCell, *, points: bool) -> str:
     return f"{results.source}; sample seed {cell.sample_seed}; {shown}"
 
 
-def produce(results: Results) -> dict[str, bytes]:
-    """File contents of OUTPUTS."""
-    return dict(zip(OUTPUTS, style.encode(make(results)), strict=True))
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line; returns the exit status."""
-    return run(NAME, __doc__, produce, arguments)
-
+PAGE = style.page(__file__, __doc__, make)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(PAGE.main())

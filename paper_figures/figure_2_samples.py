@@ -4,7 +4,6 @@ One row a method, one column a budget; the same sample seeds everywhere, the fir
 not selected. Points are scattered over the training points.
 """
 
-import sys
 import textwrap
 from collections.abc import Sequence
 
@@ -14,12 +13,10 @@ from matplotlib.figure import Figure
 
 from paper_figures import _samples as samples
 from paper_figures import _style as style
-from paper_figures._command import run
 from paper_figures._results import OUTSIDE, Results
 from paper_figures._samples import SampleCell
 
-NAME = "figure_2_samples"
-OUTPUTS = tuple(f"figures/{NAME}.{suffix}" for suffix in ("png", "pdf"))
+READS = ("samples", "data")
 LEFT, COLUMN = 1.75, 5.2  # inches: names, pictures
 LINES = 24  # lines of images on a page
 CHARACTERS = 32  # of a name on a line
@@ -43,7 +40,7 @@ def _grid(results: Results) -> dict[str, dict[str, SampleCell]]:
 
 
 def _place(axes: Axes, cell: SampleCell, train: np.ndarray | None, *, lines: int, columns: int) -> None:
-    drawn = cell.tensor("images")
+    drawn = cell["images"]
     if samples.is_points(drawn):
         if train is not None:
             axes.plot(train[:, 0], train[:, 1], ".", color="#CCCCCC", markersize=2, zorder=1)
@@ -70,10 +67,8 @@ def make(results: Results) -> Figure:
     grid, budgets = _grid(results), results.budgets
     cell = next((cell for row in grid.values() for cell in row.values()), None)
     if cell is None:
-        figure = Figure(figsize=(style.WIDTH, 1.6))
-        style.blank(figure.subplots(), "not run: the results hold no samples/*.safetensors of a method in this figure")
-        return figure
-    points = samples.is_points(cell.tensor("images"))
+        return style.not_run("the results hold no samples/*.safetensors of a method in this figure")
+    points = samples.is_points(cell["images"])
     width, size = COLUMN / len(budgets), {"lines": 2 if 2 * len(grid) <= LINES else 1, "columns": _columns(budgets)}
     row = min(width, 1.9, max(0.9, 8 / len(grid))) if points else width * size["lines"] / size["columns"] + 0.06
     height = row * len(grid) + 0.6
@@ -114,15 +109,7 @@ def _name(figure: Figure, axes: Axes, results: Results, method: str, beyond: str
     figure.text(0.01, (box.y0 + box.y1) / 2, lines[1], va="top", fontsize=6, color=style.GREY)
 
 
-def produce(results: Results) -> dict[str, bytes]:
-    """File contents of OUTPUTS."""
-    return dict(zip(OUTPUTS, style.encode(make(results)), strict=True))
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line; returns the exit status."""
-    return run(NAME, __doc__, produce, arguments)
-
+PAGE = style.page(__file__, __doc__, make)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(PAGE.main())

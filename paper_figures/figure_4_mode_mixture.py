@@ -5,22 +5,17 @@ of panels a network. The bands are real images: split A (train), which networks 
 the held-out split C (test). Hollow markers are cells the copying audit leaves unranked.
 """
 
-import sys
-from collections.abc import Sequence
-
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullFormatter, StrMethodFormatter
 
+from dpmot.results import REAL_TEST, REAL_TRAIN
 from paper_figures import _style as style
-from paper_figures._command import run
 from paper_figures._results import OUTSIDE, Results
 
-NAME = "figure_4_mode_mixture"
-OUTPUTS = tuple(f"figures/{NAME}.{suffix}" for suffix in ("png", "pdf"))
-BANDS = {"real_train": ("real A", "#B0B0B0"), "real_test": ("real C", "#DADADA")}
+BANDS = {REAL_TRAIN: "#B0B0B0", REAL_TEST: "#DADADA"}
 LABELLED, UNLABELLED = (0.1, 0.13, 0.2, 0.3, 0.4), (0.11, 0.115, 0.16)  # all are measured; labels would collide
 
 
@@ -50,30 +45,21 @@ def _scale(axes: Axes, top: float) -> None:
 def _draw(axes: Axes, results: Results, rows: pd.DataFrame, cells: pd.DataFrame, top: float) -> None:
     """One panel: the cells of a chain at one budget, before the floors of all ``rows``."""
     _scale(axes, top)
-    looks, ends = style.styles(results), []
-    for method, (name, colour) in BANDS.items():
+    ends = []
+    for method, colour in BANDS.items():
         floor = rows[rows["method"] == method]
         if len(floor):
             axes.fill_between(floor["threshold"], floor["low"], floor["high"], color=colour, linewidth=0, zorder=1)
             axes.plot(floor["threshold"], floor["value"], color=style.GREY, linewidth=0.8, zorder=2)
-            ends.append((floor["threshold"].iloc[-1], floor["value"].iloc[-1], name, style.GREY))
-    for method in results.methods:
-        line = cells[cells["method"] == method]
-        if len(line):
-            style.draw_cells(axes, line["threshold"], line, looks[method], thick=results.group(method) == "dpm_ot")
-            ends.append(
-                (line["threshold"].iloc[-1], line["value"].iloc[-1], style.short(results, method), looks[method].colour)
-            )
-    style.label_ends(axes, ends)
+            ends.append((floor["threshold"].iloc[-1], floor["value"].iloc[-1], style.REAL[method], style.GREY))
+    style.label_ends(axes, ends + style.draw_methods(axes, results, "threshold", cells))
 
 
 def make(results: Results) -> Figure:
     """The figure."""
     rows, budgets = _rows(results), results.budgets[:2]
-    inside = [results.group(method) not in OUTSIDE for method in rows["method"]]
-    cells = rows[pd.Series(inside, index=rows.index, dtype=bool) & rows["nfe_budget"].isin(budgets)]
-    order = dict.fromkeys(map(results.chain, results.methods))
-    chains = [chain for chain in order if chain in set(cells["method"].map(results.chain))]
+    cells = rows[~results.of_groups(rows, OUTSIDE) & rows["nfe_budget"].isin(budgets)]
+    chains = [chain for chain in results.chains if chain in set(cells["method"].map(results.chain))]
     figure = Figure(figsize=(style.WIDTH, 2.6 * max(len(chains), 1) + 0.7))
     grid = figure.subplots(max(len(chains), 1), len(budgets), squeeze=False)
     labels = [style.short(results, method) for method in cells["method"]]
@@ -99,15 +85,7 @@ def make(results: Results) -> Figure:
     return figure
 
 
-def produce(results: Results) -> dict[str, bytes]:
-    """File contents of OUTPUTS."""
-    return dict(zip(OUTPUTS, style.encode(make(results)), strict=True))
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line; returns the exit status."""
-    return run(NAME, __doc__, produce, arguments)
-
+PAGE = style.page(__file__, __doc__, make)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(PAGE.main())

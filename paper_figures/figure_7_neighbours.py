@@ -4,7 +4,6 @@ Nearest in L2 over pixels in [-1, 1], for DPM-OT as in the paper, DPM-OT at sigm
 prior start, at one NFE budget. A framed neighbour is the sample's own source: the start's image came back.
 """
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from textwrap import fill
@@ -16,12 +15,10 @@ from matplotlib.patches import Rectangle
 
 from paper_figures import _samples as samples
 from paper_figures import _style as style
-from paper_figures._command import run
 from paper_figures._results import Results
 from paper_figures._samples import SampleCell
 
-NAME = "figure_7_neighbours"
-OUTPUTS = tuple(f"figures/{NAME}.{suffix}" for suffix in ("png", "pdf"))
+READS = ("samples", "data", "star")
 COLUMNS = 12
 
 
@@ -62,8 +59,8 @@ def _star(results: Results, nfe: str) -> Block:
 
 def _at_star(results: Results) -> list[str]:
     """DPM-OT methods configured to start at sigma_M*."""
-    entries = results.experiment["methods"]
-    return [m for m in results.methods if results.group(m) == "dpm_ot" and entries.get(m, {}).get("level") == "star"]
+    planned = results.experiment.methods
+    return [name for name in planned if results.group(name) == "dpm_ot" and planned[name].level == "star"]
 
 
 def _blocks(results: Results) -> list[Block]:
@@ -79,7 +76,7 @@ def _blocks(results: Results) -> list[Block]:
 
     ours = like(next(iter(at_star), None), [m for m in usual if results.group(m) == "dpm_ot"])
     copies = [m for m in usual if results.group(m) == "controls" and results.attribute(m, "start") == "copy"]
-    copies = [m for m in copies if results.experiment["methods"].get(m, {}).get("level") != "star"]
+    copies = [m for m in copies if results.experiment.methods[m].level != "star"]
     rivals = [m for m in usual if results.group(m) == "rivals"]
     return [
         _block(results, "as in the paper", ours, nfe),
@@ -94,30 +91,23 @@ def _place(results: Results, method: str) -> tuple[str, str]:
 
 
 def _draw_images(axes: Axes, cell: SampleCell, train: np.ndarray) -> None:
-    drawn = cell.tensor("images")[:COLUMNS]
+    drawn = cell["images"][:COLUMNS]
     index, distance = samples.nearest(drawn, train)
-    pair = np.concatenate([samples.to_display(drawn), samples.to_display(train[index])]).transpose(0, 3, 1, 2)
+    samples.draw_rows(axes, {"sample": drawn, "nearest": train[index]})
     height, width = drawn.shape[2] + 1, drawn.shape[3] + 1
-    axes.imshow(samples.mosaic(pair, columns=len(drawn)))
-    source = cell.tensor("source")
+    source = cell.get("source")
     for column, (neighbour, gap) in enumerate(zip(index, distance, strict=True)):
         own = source is not None and source[column] == neighbour
         colour = style.VERMILLION if own else "#444444"
-        middle = column * width + (width - 2) / 2
-        axes.text(
-            middle, 2 * height - 1 + 0.04 * height, f"{gap:.2f}", ha="center", va="top", fontsize=6.5, color=colour
-        )
+        middle, below = column * width + (width - 2) / 2, 2 * height - 1 + 0.04 * height
+        axes.text(middle, below, f"{gap:.2f}", ha="center", va="top", fontsize=6.5, color=colour)
         if own:
             corner = (column * width - 0.5, height - 0.5)
             axes.add_patch(Rectangle(corner, width - 1, height - 1, fill=False, edgecolor=colour, linewidth=1.6))
-    axes.set_yticks([(height - 2) / 2, height + (height - 2) / 2], ["sample", "nearest"])
-    axes.set_xticks([])
-    axes.tick_params(length=0)
-    axes.spines[:].set_visible(False)
 
 
 def _draw_points(axes: Axes, cell: SampleCell, train: np.ndarray) -> None:
-    drawn = cell.tensor("images")[:200]
+    drawn = cell["images"][:200]
     index, distance = samples.nearest(drawn, train)
     axes.plot(train[:, 0], train[:, 1], ".", color="#999999", markersize=2.5, zorder=1)
     for point, neighbour in zip(drawn, train[index], strict=True):
@@ -142,7 +132,7 @@ def make(results: Results) -> Figure:
     )
     for axes, block in zip(grid.flat, blocks, strict=True):
         axes.set_title(block.title.replace(": ", ":\n", 1) if points else block.title, fontweight="bold")
-        if block.cell is None:
+        if block.cell is None or train is None:
             axes.set_xticks([])
             axes.set_yticks([])
             axes.spines[:].set_visible(False)
@@ -164,15 +154,7 @@ def _note(results: Results, blocks: Sequence[Block], *, points: bool) -> str:
     return f"{shown}.\n{results.source}; first samples of sample seed {seed}, not selected"
 
 
-def produce(results: Results) -> dict[str, bytes]:
-    """File contents of OUTPUTS."""
-    return dict(zip(OUTPUTS, style.encode(make(results)), strict=True))
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line; returns the exit status."""
-    return run(NAME, __doc__, produce, arguments)
-
+PAGE = style.page(__file__, __doc__, make)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(PAGE.main())

@@ -6,8 +6,6 @@ smallest level at which, with a converged solve, all three audits lie inside (st
 is selected on seeds and images of its own.
 """
 
-import sys
-from collections.abc import Sequence
 from itertools import cycle
 from textwrap import shorten
 
@@ -15,16 +13,14 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
 
+from dpmot.results import REAL_TEST, REAL_TRAIN, printed_name
 from paper_figures import _samples as samples
 from paper_figures import _style as style
-from paper_figures._command import run
-from paper_figures._results import Results, quality_name
+from paper_figures._results import Results
 from paper_figures._style import Style
 
-NAME = "figure_8_sigma_sweep"
-OUTPUTS = tuple(f"figures/{NAME}.{suffix}" for suffix in ("png", "pdf"))
+READS = ("data", "star")
 LOOKS = tuple(
     Style(colour, marker, "-")
     for colour, marker in zip(
@@ -37,7 +33,7 @@ def _panels(results: Results) -> list[tuple[str, str, str]]:
     """(metric, reference, axis label)."""
     family = results.families[0]
     return [
-        (f"fd_{family}", "test", f"{quality_name('fd', family)} against test"),
+        (f"fd_{family}", "test", f"{printed_name(f'fd_{family}')} against test"),
         ("recovery_pixels", "train", "source recovery"),
         ("authenticity_pixels", "train", "authenticity"),
         ("ct_pixels", "train", "$C_T$"),
@@ -46,8 +42,7 @@ def _panels(results: Results) -> list[tuple[str, str, str]]:
 
 def _sweep(results: Results) -> pd.DataFrame:
     rows = results.pooled()
-    chosen = [results.group(method) == "sweep" for method in rows["method"]]
-    rows = rows[pd.Series(chosen, index=rows.index, dtype=bool) & rows["value"].notna() & rows["sigma_start"].notna()]
+    rows = rows[results.of_groups(rows, ("sweep",)) & rows["value"].notna() & rows["sigma_start"].notna()]
     return rows.sort_values("sigma_start", kind="stable")
 
 
@@ -61,20 +56,12 @@ def _selection(results: Results, audit: str) -> pd.DataFrame:
 
 def _floor(axes: Axes, results: Results, metric: str, reference: str) -> list[tuple[float, str]]:
     """Bands and lines of real images: (height, name) of each."""
-    rows = results.pooled()
-    method = "real_train" if metric.startswith("fd_") else "real_test"
-    rows = rows[(rows["metric"] == metric) & (rows["reference"] == reference) & (rows["method"] == method)]
-    rows = rows[rows["value"].notna()]
-    named = []
-    if len(rows):
-        row = rows.iloc[0]
-        style.floor_band(axes, row)
-        named.append((row["value"], "real A" if method == "real_train" else "real C"))
-    elif metric.startswith("recovery"):
-        train = samples.split(results, "A")
-        if train is not None:
-            axes.axhline(1 / len(train), color=style.GREY, linewidth=0.8, linestyle=":", zorder=2)
-            named.append((1 / len(train), "1/N"))
+    method = REAL_TRAIN if metric.startswith("fd_") else REAL_TEST
+    named = style.floor(axes, results.pooled(), metric, reference, method)
+    train = None if named or not metric.startswith("recovery") else samples.split(results, "A")
+    if train is not None:
+        axes.axhline(1 / len(train), color=style.GREY, linewidth=0.8, linestyle=":", zorder=2)
+        named.append((1 / len(train), "1/N"))
     return named
 
 
@@ -100,7 +87,8 @@ def _draw(axes: Axes, results: Results, rows: pd.DataFrame, panel: tuple[str, st
         ends.append((*solved.iloc[-1], "selection", style.BLACK))
     floors = _floor(axes, results, metric, reference)
     star = (results.star or {}).get("sigma")
-    _scale(axes, pd.concat([cells["sigma_start"], solved["sigma"], pd.Series([star], dtype=float).dropna()]))
+    sigmas = pd.concat([cells["sigma_start"], solved["sigma"], pd.Series([star], dtype=float).dropna()])
+    style.level_axis(axes, (sigmas.min() / 1.15, sigmas.max() * 1.15), sorted(set(sigmas)))
     ends += [(axes.get_xlim()[1], height, name, style.GREY) for height, name in floors]
     if star is not None:
         axes.axvline(float(star), color=style.PURPLE, linewidth=1.0, zorder=2)
@@ -109,23 +97,11 @@ def _draw(axes: Axes, results: Results, rows: pd.DataFrame, panel: tuple[str, st
     style.label_ends(axes, ends)
 
 
-def _scale(axes: Axes, sigmas: pd.Series) -> None:
-    axes.set_xscale("log")
-    axes.set_xlim(sigmas.min() / 1.15, sigmas.max() * 1.15)
-    axes.xaxis.set_major_locator(FixedLocator(sorted(set(sigmas))))
-    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    axes.xaxis.set_minor_locator(NullLocator())
-    if axes.get_yscale() == "symlog":
-        style.distance_ticks(axes)
-
-
 def make(results: Results) -> Figure:
     """The figure."""
     rows, panels = _sweep(results), _panels(results)
     if rows.empty:
-        figure = Figure(figsize=(style.WIDTH, 1.6))
-        style.blank(figure.subplots(), "not run: metrics.csv holds no pooled cell of a sweep over sigma_M")
-        return figure
+        return style.not_run("metrics.csv holds no pooled cell of a sweep over sigma_M")
     figure = Figure(figsize=(style.WIDTH, 5.6))
     grid = figure.subplots(2, 2)
     figure.subplots_adjust(left=0.08, right=0.9, top=0.955, bottom=0.185, wspace=0.5, hspace=0.28)
@@ -149,15 +125,7 @@ def _star_note(results: Results) -> str:
     return f"{explained}{dashed} $\\sigma_M^*$ = {float(results.star['sigma']):g}."
 
 
-def produce(results: Results) -> dict[str, bytes]:
-    """File contents of OUTPUTS."""
-    return dict(zip(OUTPUTS, style.encode(make(results)), strict=True))
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line; returns the exit status."""
-    return run(NAME, __doc__, produce, arguments)
-
+PAGE = style.page(__file__, __doc__, make)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(PAGE.main())

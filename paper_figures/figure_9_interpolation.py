@@ -4,35 +4,23 @@ An argmax map jumps from atom to atom; a smoothed one and the prior's ODE move; 
 noise and draw another image for every frame. Points are drawn as paths in their first two coordinates.
 """
 
-import sys
-from collections.abc import Sequence
-
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from paper_figures import _samples as samples
 from paper_figures import _style as style
-from paper_figures._command import run
 from paper_figures._results import Results
 
-NAME = "figure_9_interpolation"
-OUTPUTS = tuple(f"figures/{NAME}.{suffix}" for suffix in ("png", "pdf"))
+READS = ("strips", "data", "coupling")
 COLUMNS = 4
 
 
 def _draw_strips(axes: Axes, strips: dict[str, np.ndarray], results: Results) -> None:
     """One row of frames for each method: the first pair of noises."""
-    rows = [frames[0] for frames in strips.values()]
-    height, width = rows[0].shape[2:]
-    axes.imshow(samples.mosaic(np.concatenate(rows), columns=len(rows[0])))
-    axes.set_yticks(
-        [(height + 1) * row + (height - 1) / 2 for row in range(len(rows))],
-        [style.symbols(results.title(method)) for method in strips],
-    )
-    axes.set_xticks([0.5 * (width - 1), (width + 1) * (len(rows[0]) - 0.5) - 1], ["x", "x''"])
-    axes.tick_params(length=0)
-    axes.spines[:].set_visible(False)
+    samples.draw_rows(axes, {style.symbols(results.title(method)): frames[0] for method, frames in strips.items()})
+    count, _, _, width = next(iter(strips.values()))[0].shape
+    axes.set_xticks([0.5 * (width - 1), (width + 1) * (count - 0.5) - 1], ["x", "x''"])
 
 
 def _draw_paths(figure: Figure, strips: dict[str, np.ndarray], results: Results) -> None:
@@ -56,9 +44,7 @@ def make(results: Results) -> Figure:
     """The figure."""
     strips = samples.strips(results)
     if not strips:
-        figure = Figure(figsize=(style.WIDTH, 1.6))
-        style.blank(figure.subplots(), "not run: the results hold no strips.safetensors")
-        return figure
+        return style.not_run("the results hold no strips.safetensors")
     first = next(iter(strips.values()))
     if samples.is_points(first[0]):
         rows = -(-len(strips) // COLUMNS)
@@ -74,15 +60,7 @@ def make(results: Results) -> Figure:
     return figure
 
 
-def produce(results: Results) -> dict[str, bytes]:
-    """File contents of OUTPUTS."""
-    return dict(zip(OUTPUTS, style.encode(make(results)), strict=True))
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line; returns the exit status."""
-    return run(NAME, __doc__, produce, arguments)
-
+PAGE = style.page(__file__, __doc__, make)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(PAGE.main())

@@ -6,31 +6,38 @@ the features named in the table ("FID" and "IS" only for Inception's). Beside th
 it copies, the floors of real images, and published numbers apart.
 """
 
-import sys
-from collections.abc import Mapping, Sequence
-from math import nan
+from collections.abc import Mapping
+from math import isnan, nan
 
 import pandas as pd
 
+from dpmot.results import COPY, FLOORS, PLAIN, POOLED, REAL_TEST, REAL_TRAIN, fact, printed_name
 from paper_figures import _comparison as comparison
 from paper_figures import _tables as tables
-from paper_figures._command import run
-from paper_figures._results import FLOORS, Results, quality_name
-from paper_figures._tables import Cell, Document, Panel
+from paper_figures._comparison import Row
+from paper_figures._results import Results
+from paper_figures._tables import Cell, Document, Panel, not_run
 
-NAME = "table_1_quality"
-OUTPUTS = tuple(f"tables/{NAME}.{suffix}" for suffix in ("md", "tex", "csv"))
+READS = ("reported",)
+Found = Mapping[tuple[str, str, str, str], Row]  # by method, NFE budget, metric and reference
 NEAREST, RATIO = "nn_distance_pixels", "nn_ratio_pixels"
 BESIDE = "These rows compete with none above; mind their n. –: a split against itself, or a start without a source."
-FLOOR_OF = {"train": "real_test", "test": "real_train"}  # reference -> the real images that are no part of it
+FLOOR_OF = {"train": REAL_TEST, "test": REAL_TRAIN}  # reference -> the real images that are no part of it
+
+
+def _scores(results: Results, family: str) -> dict[tuple[str, str], str]:
+    """(metric, reference) -> title."""
+    distance, score = f"fd_{family}", f"is_{family}"
+    return {
+        (distance, "test"): f"{printed_name(distance)} against test",
+        (distance, "train"): f"{printed_name(distance)} against train",
+        (score, results.reference(score)): printed_name(score),
+    }
 
 
 def make(results: Results) -> pd.DataFrame:
     """Table 1 in long form: one row per (cell, metric, reference), columns ``comparison.COLUMNS``."""
-    wanted = []
-    for family in results.families:
-        score = (f"is_{family}", results.reference(f"is_{family}"))
-        wanted += [(f"fd_{family}", "test"), (f"fd_{family}", "train"), score]
+    wanted = [column for family in results.families for column in _scores(results, family)]
     wanted += [(metric, "train") for metric in (*comparison.AUDITED, NEAREST)]
     # a method whose atoms come from the held-out split is audited against that split
     table = comparison.long_form(results, wanted, also=[(metric, "test") for metric in (*comparison.AUDITED, NEAREST)])
@@ -50,23 +57,24 @@ def _ratios(table: pd.DataFrame) -> pd.DataFrame:
     return rows
 
 
-def _plain(row: Mapping | None) -> str:
-    if row is None or row["status"] == "not run":
-        return "not run"
-    return "–" if row["status"] == "skipped" else comparison.number(row["value"], row["metric"])
+def _plain(row: Row | None) -> str:
+    """A value without its interval; ratios always with two decimals."""
+    if row is not None and row["metric"] == RATIO and row["status"] == "measured":
+        return f"{row['value']:.2f}"
+    return comparison.plain(row)
 
 
-def _audit(found: dict, method: str, nfe: str) -> list[Mapping | None]:
+def _audit(found: Found, method: str, nfe: str) -> list[Row | None]:
     """Rows of recovery, authenticity and nn ratio, against the split that the method could copy."""
     metrics = (comparison.RECOVERY, comparison.AUTHENTICITY, RATIO)
     reference = "test" if (method, nfe, comparison.AUTHENTICITY, "test") in found else "train"
     return [found.get((method, nfe, metric, reference)) for metric in metrics]
 
 
-def _audit_cell(found: dict, method: str, nfe: str) -> Cell:
+def _audit_cell(found: Found, method: str, nfe: str) -> Cell:
     rows = _audit(found, method, nfe)
     shares = [_plain(row) for row in rows]
-    sigmas = [row["sigma_start"] for row in rows if row is not None and pd.notna(row["sigma_start"])]
+    sigmas = [row["sigma_start"] for row in rows if row and not isnan(row["sigma_start"])]
     if not sigmas and len(set(shares)) == 1:
         return Cell(shares[0])
     return Cell(" / ".join([f"{sigmas[0]:.3g}" if sigmas else "–", *shares]))
@@ -74,31 +82,21 @@ def _audit_cell(found: dict, method: str, nfe: str) -> Cell:
 
 def _copying_panel(table: pd.DataFrame, results: Results) -> Panel:
     found = comparison.lookup(table)
-    rows = []
-    for heading, methods in comparison.grouped(results, comparison.main_methods(results)):
-        rows.append(heading)
-        for method in methods:
-            cells = [_audit_cell(found, method, nfe) for nfe in results.budgets]
-            rows.append((Cell(results.label(method)), Cell(results.attribute(method, "network") or "–"), *cells))
-    return Panel(
-        "Start and copying audit: sigma_start / source recovery / authenticity / nn ratio",
-        ("method", "network", *(f"NFE {nfe}" for nfe in results.budgets)),
-        tuple(rows),
-        (
-            "Source recovery: share of samples whose nearest stored image is their own source (a start without a "
-            "source has none: –). Authenticity: about one half for held-out images. nn ratio: distance to the nearest "
-            "stored image over that of other real images, so 1 is new and 0 is a copy. Stored images are the training "
-            "split A, or C for methods whose atoms are held-out images.",
-        ),
+    title = "Start and copying audit: sigma_start / source recovery / authenticity / nn ratio"
+    note = (
+        "Source recovery: share of samples whose nearest stored image is their own source (a start without a "
+        "source has none: –). Authenticity: about one half for held-out images. nn ratio: distance to the nearest "
+        "stored image over that of other real images, so 1 is new and 0 is a copy. Stored images are the training "
+        "split A, or C for methods whose atoms are held-out images."
     )
+    return comparison.by_method(results, title, lambda method, nfe: _audit_cell(found, method, nfe), (note,))
 
 
-def _reference_panel(table: pd.DataFrame, results: Results, footnotes: dict, family: str) -> Panel:
+def _reference_panel(table: pd.DataFrame, results: Results, footnotes: dict[str, str], family: str) -> Panel:
     """Floors of real images, 0-NFE rows, full chains."""
     found = comparison.lookup(table)
-    score = (f"is_{family}", results.reference(f"is_{family}"))
-    columns = [(f"fd_{family}", "test"), (f"fd_{family}", "train"), score]
-    rows = []
+    columns = _scores(results, family)
+    rows: list[tuple[Cell, ...]] = []
     for method, nfe in comparison.beyond_budgets(table, results):
         scores = [found.get((method, nfe, *column)) for column in columns]
         audit = _audit(found, method, nfe)
@@ -110,16 +108,16 @@ def _reference_panel(table: pd.DataFrame, results: Results, footnotes: dict, fam
         own = method in FLOORS  # a split has no distance to itself
         cells = [Cell("–") if own and row is None else comparison.cell(row, footnotes) for row in scores]
         rows.append((*map(Cell, head), *cells, *(Cell("–" if row is None else _plain(row)) for row in audit)))
-    header = ("row", "NFE", "counted", "n", f"{quality_name('fd', family)} test", f"{quality_name('fd', family)} train")
-    header += (quality_name("is", family), "recovery", "authenticity", "nn ratio")
+    named = (title.replace(" against ", " ") for title in columns.values())
+    header = ("row", "NFE", "counted", "n", *named, "recovery", "authenticity", "nn ratio")
     return Panel("Floors and references", header, tuple(rows), (BESIDE, *_copier(results, family)))
 
 
 def _copier(results: Results, family: str) -> tuple[str, ...]:
     """What an exact copier of the training split gets: its distance tends to the plain one, with no bias to remove."""
     rows = results.pooled()
-    rows = rows[(rows["metric"] == f"copy_fd_{family}") & (rows["reference"] == "test") & rows["value"].notna()]
-    name = quality_name("fd", family)
+    rows = rows[(rows["metric"] == f"{COPY}fd_{family}") & (rows["reference"] == "test") & rows["value"].notna()]
+    name = printed_name(f"fd_{family}")
     return tuple(
         f"A method that hands back the {n} images of split A exactly tends to {name} {value:.2f} against test: read "
         "rows that copy beside this number, the others beside the floor of split A."
@@ -130,29 +128,27 @@ def _copier(results: Results, family: str) -> tuple[str, ...]:
 def _published_panel(table: pd.DataFrame, results: Results, family: str) -> Panel:
     """FD as published tables have it: with its bias, against train, the least over sample seeds."""
     rows = results.metrics
-    rows = rows[(rows["metric"] == f"plain_fd_{family}") & (rows["reference"] == "train")]
-    rows = rows[(rows["sample_seed"] != "pooled") & rows["value"].notna()]
+    rows = rows[(rows["metric"] == f"{PLAIN}fd_{family}") & (rows["reference"] == "train")]
+    rows = rows[(rows["sample_seed"] != POOLED) & rows["value"].notna()]
     rows = rows[rows["method"].isin(comparison.main_methods(results))]
     least = rows.groupby(["method", "nfe_budget"], sort=False)["value"].agg(["min", "size"])
     sizes = ", ".join(dict.fromkeys(rows["num_samples"])) or "none"
-    title = f"{quality_name('fd', family)} against train as published: with its bias, the least of the sample seeds"
+    title = f"{printed_name(f'fd_{family}')} against train as published: with its bias, the least of the sample seeds"
     if rows.empty:
-        return Panel(title, (), (), (f"not run: metrics.csv holds no plain_fd_{family} of single seeds.",))
-    found, body = comparison.lookup(table), []
-    for heading, methods in comparison.grouped(results, comparison.main_methods(results)):
-        body.append(heading)
-        for method in methods:
-            cells = []
-            for nfe in results.budgets:
-                row = found.get((method, nfe, f"fd_{family}", "train"))
-                value = least["min"].get((method, nfe))
-                marks = ("†",) if value is not None and row is not None and not row["ranked"] else ()
-                cells.append(Cell("–" if value is None else comparison.number(value, f"fd_{family}"), marks=marks))
-            body.append((Cell(results.label(method)), Cell(results.attribute(method, "network") or "–"), *cells))
+        return not_run(title, f"metrics.csv holds no {PLAIN}fd_{family} of single seeds.")
+    found = comparison.lookup(table)
+
+    def entry(method: str, nfe: str) -> Cell:
+        row, value = found.get((method, nfe, f"fd_{family}", "train")), least["min"].get((method, nfe))
+        if value is None:
+            return Cell("–")
+        marks = ("†",) if row is not None and not row["ranked"] else ()
+        return Cell(comparison.number(value, f"fd_{family}"), marks=marks)
+
     seeds = least["size"].max()
     told = f"n = {sizes} samples a seed, {seeds} seed{'s' if seeds > 1 else ''}"
     note = f"{told}: comparable with published numbers of that n only."
-    return Panel(title, ("method", "network", *(f"NFE {nfe}" for nfe in results.budgets)), tuple(body), (note,))
+    return comparison.by_method(results, title, entry, (note,))
 
 
 def layout(table: pd.DataFrame, results: Results) -> Document:
@@ -160,42 +156,22 @@ def layout(table: pd.DataFrame, results: Results) -> Document:
     footnotes: dict[str, str] = {}
     panels = []
     for family in results.families:
-        numbers = (
-            (f"{quality_name('fd', family)} against test, lower is better", f"fd_{family}", "test"),
-            (f"{quality_name('fd', family)} against train, lower is better", f"fd_{family}", "train"),
-            (f"{quality_name('is', family)}, higher is better", f"is_{family}", results.reference(f"is_{family}")),
-        )
-        panels += [
-            comparison.budget_panel(table, results, footnotes, title=title, metric=metric, reference=reference)
-            for title, metric, reference in numbers
-        ]
+        for (metric, reference), name in _scores(results, family).items():
+            title = f"{name}, {fact(metric).direction} is better"
+            panels.append(
+                comparison.budget_panel(table, results, footnotes, title=title, metric=metric, reference=reference)
+            )
     panels += [_published_panel(table, results, family) for family in results.families]
     panels.append(_copying_panel(table, results))
     panels += [_reference_panel(table, results, footnotes, family) for family in results.families]
-    panels.append(comparison.reported_panel(comparison.reported_rows(results, mixture=False), results))
-    return Document(
-        name=NAME,
-        title="Table 1. Sample quality by method and NFE budget",
-        caption=comparison.caption(table, results, references="reference: held-out split C (test)"),
-        panels=tuple(panels),
-        notes=comparison.notes(table, results, footnotes),
-        details=comparison.audit_details(table, results),
-    )
+    panels.append(comparison.reported_panel(results))
+    return comparison.document(
+        table, results, footnotes, title="Table 1. Sample quality by method and NFE budget",
+        references="reference: held-out split C (test)", panels=panels,
+    )  # fmt: skip
 
 
-def produce(results: Results) -> dict[str, bytes]:
-    """File contents of OUTPUTS."""
-    table = make(results)
-    document = layout(table, results)
-    reported = comparison.reported_rows(results, mixture=False)
-    contents = tables.markdown(document).encode(), tables.latex(document).encode(), comparison.csv(table, reported)
-    return dict(zip(OUTPUTS, contents, strict=True))
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line; returns the exit status."""
-    return run(NAME, __doc__, produce, arguments)
-
+PAGE = tables.page(__file__, __doc__, make, layout, comparison.csv)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(PAGE.main())

@@ -6,23 +6,21 @@ held-out split C. Where the two floors disagree, the classifier knows split A an
 A note tells the classifier's accuracy and calibration error on both.
 """
 
-import sys
-from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import pandas as pd
 
+from dpmot.results import FLOORS, REAL_TEST, REAL_TRAIN, by_key, fact, records, stem
 from paper_figures import _comparison as comparison
 from paper_figures import _tables as tables
-from paper_figures._command import run
-from paper_figures._results import FLOORS, Results
+from paper_figures._results import Results
 from paper_figures._tables import Cell, Document, Panel
 
-NAME = "table_2_mode_mixture"
-OUTPUTS = tuple(f"tables/{NAME}.{suffix}" for suffix in ("md", "tex", "csv"))
+READS = ("reported",)
 THRESHOLDS = ("0.1", "0.11", "0.115", "0.13", "0.16", "0.2", "0.3", "0.4")
 MAIN = ("0.1", "0.2")
-JUDGED = ("accuracy_", "ece_")  # of the classifier itself
+JUDGED = ("accuracy", "ece")  # of the classifier itself
 
 
 def _reference(results: Results) -> str:
@@ -31,7 +29,7 @@ def _reference(results: Results) -> str:
 
 def make(results: Results) -> pd.DataFrame:
     """Table 2 in long form: one row per (cell, threshold), columns ``comparison.COLUMNS``."""
-    judged = [(metric, "none") for metric in results.metrics["metric"].unique() if metric.startswith(JUDGED)]
+    judged = [(metric, "none") for metric in results.metrics["metric"].unique() if stem(metric) in JUDGED]
     return comparison.long_form(results, [(f"mmr_{t}", _reference(results)) for t in THRESHOLDS], also=judged)
 
 
@@ -40,7 +38,7 @@ def floors_agree(table: pd.DataFrame, threshold: str) -> bool | None:
     rows = table[(table["metric"] == f"mmr_{threshold}") & (table["status"] == "measured")].set_index("method")
     if not set(FLOORS) <= set(rows.index) or rows.loc[list(FLOORS), ["low", "high"]].isna().any(axis=None):
         return None
-    train, test = rows.loc["real_train"], rows.loc["real_test"]
+    train, test = rows.loc[REAL_TRAIN], rows.loc[REAL_TEST]
     return bool(train["low"] <= test["high"] and test["low"] <= train["high"])
 
 
@@ -50,20 +48,16 @@ def _mark(table: pd.DataFrame, threshold: str) -> str:
 
 
 def _panel(table: pd.DataFrame, results: Results, footnotes: dict[str, str], threshold: str) -> Panel:
-    metric = f"mmr_{threshold}"
+    metric, found = f"mmr_{threshold}", by_key(table, "method", "metric")
     floors = ", ".join(
-        f"{label} {comparison.cell(_floor(table, method, metric), footnotes).text}" for method, label in FLOORS.items()
+        f"{label} {comparison.cell(found.get((method, metric)), footnotes).text}" for method, label in FLOORS.items()
     )
-    title = f"MMR at t = {threshold}{_mark(table, threshold)}, lower is better"
+    known = fact(metric)
+    title = f"{known.label} at t = {threshold}{_mark(table, threshold)}, {known.direction} is better"
     panel = comparison.budget_panel(
         table, results, footnotes, title=title, metric=metric, reference=_reference(results)
     )
     return replace(panel, notes=(f"Floors at t = {threshold}: {floors}.",)) if panel.rows else panel
-
-
-def _floor(table: pd.DataFrame, method: str, metric: str) -> pd.Series | None:
-    rows = table[(table["method"] == method) & (table["metric"] == metric)]
-    return rows.iloc[0] if len(rows) else None
 
 
 def _reference_panel(table: pd.DataFrame, results: Results, footnotes: dict[str, str]) -> Panel:
@@ -99,13 +93,13 @@ def _floor_note(table: pd.DataFrame) -> str:
 
 def _classifier_note(table: pd.DataFrame) -> str:
     """Accuracy and expected calibration error of the classifier on the real images of each split."""
-    rows = table[table["metric"].str.startswith(JUDGED) & (table["status"] == "measured")]
+    rows = table[table["metric"].map(stem).isin(JUDGED) & (table["status"] == "measured")]
     if rows.empty:
         return "Accuracy and calibration of the classifier: not measured (no labelled real images)."
-    splits = [
-        f"{FLOORS[method]}: " + ", ".join(f"{row['metric']} {comparison.interval(row)}" for row in part)
-        for method, part in ((name, one.to_dict("records")) for name, one in rows.groupby("method", sort=False))
-    ]
+    judged: dict[str, list[str]] = {}
+    for row in records(rows):
+        judged.setdefault(FLOORS[row["method"]], []).append(f"{row['metric']} {comparison.interval(row)}")
+    splits = [f"{split}: {', '.join(values)}" for split, values in judged.items()]
     return f"The classifier on real images, {'; '.join(splits)}."
 
 
@@ -114,32 +108,16 @@ def layout(table: pd.DataFrame, results: Results) -> Document:
     footnotes: dict[str, str] = {}
     panels = {t: _panel(table, results, footnotes, t) for t in THRESHOLDS}
     references = _reference_panel(table, results, footnotes)
-    reported = comparison.reported_rows(results, mixture=True)
-    main = (*(panels[t] for t in MAIN), references, comparison.reported_panel(reported, results))
-    return Document(
-        name=NAME,
-        title="Table 2. Mode-mixture ratio by method and NFE budget",
-        caption=comparison.caption(table, results, references="floors: real images of splits A (train) and C (test)"),
-        panels=main,
-        notes=(*comparison.notes(table, results, footnotes), _floor_note(table), _classifier_note(table)),
-        details=comparison.audit_details(table, results),
+    main = (*(panels[t] for t in MAIN), references, comparison.reported_panel(results, mixture=True))
+    return comparison.document(
+        table, results, footnotes, title="Table 2. Mode-mixture ratio by method and NFE budget",
+        references="floors: real images of splits A (train) and C (test)", panels=main,
+        remarks=(_floor_note(table), _classifier_note(table)),
         latex_panels=tuple(panels[t] for t in THRESHOLDS if t not in MAIN),
-    )
+    )  # fmt: skip
 
 
-def produce(results: Results) -> dict[str, bytes]:
-    """File contents of OUTPUTS."""
-    table = make(results)
-    document = layout(table, results)
-    reported = comparison.reported_rows(results, mixture=True)
-    contents = tables.markdown(document).encode(), tables.latex(document).encode(), comparison.csv(table, reported)
-    return dict(zip(OUTPUTS, contents, strict=True))
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line; returns the exit status."""
-    return run(NAME, __doc__, produce, arguments)
-
+PAGE = tables.page(__file__, __doc__, make, layout, partial(comparison.csv, mixture=True))
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(PAGE.main())

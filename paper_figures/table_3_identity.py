@@ -5,34 +5,27 @@ law and their mean difference over seeds lies within the margin: two one-sided t
 larger p-value is below 0.05. A significant difference is a bug or an error of the cell masses.
 """
 
-import sys
-from collections.abc import Sequence
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
 
 import pandas as pd
 
+from dpmot.results import IDENTITY, records
 from paper_figures import _tables as tables
-from paper_figures._command import run
-from paper_figures._results import IDENTITY, Results
-from paper_figures._tables import Cell, Document, Panel
+from paper_figures._results import Results
+from paper_figures._tables import Cell, Document, Panel, not_run
 
-NAME = "table_3_identity"
-OUTPUTS = tuple(f"tables/{NAME}.{suffix}" for suffix in ("md", "tex", "csv"))
+READS = ("identity",)
 HEADER = (
-    "metric",
-    "reference",
-    "NFE",
-    "seeds",
-    "mean difference [interval]",
-    "margin",
-    "p",
-    "p (difference)",
-    "verdict",
-)
+    "metric", "reference", "NFE", "seeds", "mean difference [interval]", "margin", "p", "p (difference)", "verdict",
+)  # fmt: skip
 
 
 def make(results: Results) -> pd.DataFrame:
     """identity.csv in its own order; no rows where it does not exist."""
-    return pd.DataFrame(columns=IDENTITY) if results.identity is None else results.identity[IDENTITY].copy()
+    columns = list(IDENTITY.columns)
+    return pd.DataFrame(columns=columns) if results.identity is None else results.identity[columns].copy()
 
 
 def _number(value: float) -> str:
@@ -43,7 +36,7 @@ def _p(value: float) -> str:
     return "< 0.001" if value < 0.001 else _number(value)
 
 
-def _row(row: dict) -> tuple[Cell, ...]:
+def _row(row: Mapping[str, Any]) -> tuple[Cell, ...]:
     missing = pd.isna(row["low"]) or pd.isna(row["high"])
     bounds = "n/a" if missing else f"{_number(row['low'])}, {_number(row['high'])}"
     difference = _number(row["mean_difference"])
@@ -59,23 +52,16 @@ def _row(row: dict) -> tuple[Cell, ...]:
 
 def layout(table: pd.DataFrame, results: Results) -> Document:
     """The printed table."""
-    rows = []
+    rows: list[str | tuple[Cell, ...]] = []
     for pair, members in table.groupby("pair", sort=False):
         names = [results.title(name) for name in str(pair).split(" - ")]
-        rows += [" - ".join(names), *map(_row, members.to_dict("records"))]
-    panel = Panel("Mean difference over seeds", HEADER, tuple(rows))
-    if not rows:
-        panel = Panel("Mean difference over seeds", HEADER, (), ("not run: the results hold no identity.csv.",))
-    fingerprints = [text for text in dict.fromkeys(results.metrics["fingerprint"]) if text]
-    n = results.experiment.get("num_samples", "unknown")
-    shown = ", ".join(fingerprints[:3]) + (f" and {len(fingerprints) - 3} more" if len(fingerprints) > 3 else "")
+        rows += [" - ".join(names), *map(_row, records(members))]
+    title = "Mean difference over seeds"
+    panel = Panel(title, HEADER, tuple(rows)) if rows else not_run(title, "the results hold no identity.csv.")
+    told = f"n = {results.experiment.num_samples} samples a seed; intervals of the paired mean difference in brackets"
     return Document(
-        name=NAME,
         title="Table 3. DPM-OT against the copy control",
-        caption=(
-            f"{results.source}; n = {n} samples a seed; intervals of the paired mean difference in brackets; "
-            f"fingerprint: {shown or 'none'}"
-        ),
+        caption=results.caption(told, results.metrics["fingerprint"], 3),
         panels=(panel,),
         notes=(
             "Equivalent: p, of two one-sided tests that the mean difference lies inside (-margin, +margin), is at most "
@@ -87,19 +73,7 @@ def layout(table: pd.DataFrame, results: Results) -> Document:
     )
 
 
-def produce(results: Results) -> dict[str, bytes]:
-    """File contents of OUTPUTS."""
-    table = make(results)
-    document = layout(table, results)
-    numbers = table.to_csv(index=False, na_rep="not run", lineterminator="\n").encode()
-    contents = tables.markdown(document).encode(), tables.latex(document).encode(), numbers
-    return dict(zip(OUTPUTS, contents, strict=True))
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line; returns the exit status."""
-    return run(NAME, __doc__, produce, arguments)
-
+PAGE = tables.page(__file__, __doc__, make, layout, partial(tables.csv, missing="not run"))
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(PAGE.main())

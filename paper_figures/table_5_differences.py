@@ -6,21 +6,21 @@ d = G (f - f') - (G - 1) mean (f_(g) - f'_(g)), its interval from the same repli
 all cells of the table. The best method is chosen on the same samples, which favours it.
 """
 
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import pandas as pd
 from pandas.core.groupby import DataFrameGroupBy
 
-from dpmot.statistics.paired import difference, holm, p_value
+from dpmot.results import by_key, printed_name, records
+from dpmot.statistics.paired import holm
 from paper_figures import _comparison as comparison
 from paper_figures import _tables as tables
-from paper_figures._command import run
-from paper_figures._results import Results, quality_name, sigma_key
-from paper_figures._tables import Cell, Document, Panel
+from paper_figures._comparison import Row
+from paper_figures._paired import compared
+from paper_figures._results import Results
+from paper_figures._tables import Cell, Document, Panel, not_run
 
-NAME = "table_5_differences"
-OUTPUTS = tuple(f"tables/{NAME}.{suffix}" for suffix in ("md", "tex", "csv"))
+READS = ("replicates",)
 COLUMNS = [
     "metric", "reference", "nfe_budget", "method", "best", "difference", "low", "high", "p", "p_holm", "fingerprint",
 ]  # fmt: skip
@@ -31,24 +31,19 @@ def make(results: Results) -> pd.DataFrame:
     """One row per (metric, NFE budget, ranked method that is not the best), COLUMNS."""
     rows = []
     for (metric, reference, nfe), column in _columns(results):
-        top = column.loc[column["value"].idxmin()]
-        for row in column[column["method"] != top["method"]].to_dict("records"):
-            found = [results.replicates(_cell(one), metric, reference) for one in (row, top)]
-            if None in found or len(found[0][1]) != len(found[1][1]):
-                continue
-            (full, parts), (other, others) = found
-            debias = row["value"] != full  # too few samples for a bias of 1/n: the table has the plain values
-            estimate = difference((full, other), (parts, others), debias=debias)
-            p = p_value((full, other), (parts, others), debias=debias)
-            values = (estimate.value, estimate.low, estimate.high, p)
-            rows.append([metric, reference, nfe, row["method"], top["method"], *values, row["fingerprint"]])
-    found = pd.DataFrame(rows, columns=[name for name in COLUMNS if name != "p_holm"])
-    return found.assign(p_holm=holm(found["p"].to_numpy(float)) if len(found) else []).reindex(columns=COLUMNS)
+        top = comparison.leader(column)
+        for row in records(column[column["method"] != top["method"]]):
+            if (behind := compared(results, row, top)) is not None:
+                estimate, p = behind
+                values = (estimate.value, estimate.low, estimate.high, p)
+                rows.append([metric, reference, nfe, row["method"], top["method"], *values, row["fingerprint"]])
+    table = pd.DataFrame(rows, columns=[name for name in COLUMNS if name != "p_holm"])
+    return table.assign(p_holm=holm(table["p"].to_numpy(float)) if len(table) else []).reindex(columns=COLUMNS)
 
 
 def _compared(results: Results) -> list[tuple[str, str, str]]:
     """(metric, reference, title), lower is better in all of them."""
-    distances = [(f"fd_{family}", "test", quality_name("fd", family)) for family in results.families]
+    distances = [(f"fd_{family}", "test", printed_name(f"fd_{family}")) for family in results.families]
     mixture = ("mmr_0.1", results.reference("mmr_0.1"), "MMR at t = 0.1")
     return [*distances, *([mixture] if mixture[0] in set(results.metrics["metric"]) else [])]
 
@@ -56,17 +51,10 @@ def _compared(results: Results) -> list[tuple[str, str, str]]:
 def _columns(results: Results) -> DataFrameGroupBy:
     """The ranked cells of each (metric, reference, NFE budget)."""
     table = comparison.long_form(results, [(metric, reference) for metric, reference, _ in _compared(results)])
-    table = table[(table["status"] == "measured") & table["ranked"].astype(bool)]
-    table = table[table["nfe_budget"].isin(results.budgets) & table["method"].isin(comparison.main_methods(results))]
-    table = table[table["num_samples"] == comparison.table_n(table, results)]
-    return table.groupby(["metric", "reference", "nfe_budget"], sort=False)
+    return comparison.ranked_cells(table, results).groupby(["metric", "reference", "nfe_budget"], sort=False)
 
 
-def _cell(row: dict) -> str:
-    return f"{row['method']}/{row['nfe_budget']}/{sigma_key(row['sigma_start'])}"
-
-
-def _entry(row: pd.Series | None, best: str | None, method: str) -> Cell:
+def _entry(row: Row | None, best: str | None, method: str) -> Cell:
     if method == best:
         return Cell("best", bold=True)
     if row is None:
@@ -80,35 +68,26 @@ def _panel(table: pd.DataFrame, results: Results, best: Mapping[str, str], metri
     chosen = table[table["metric"] == metric]
     title = f"{title} behind the best ranked method, paired"
     if chosen.empty:
-        return Panel(title, (), (), ("not run: no two ranked methods with replicates.",))
-    found = {(row["method"], row["nfe_budget"]): row for _, row in chosen.iterrows()}
+        return not_run(title, "no two ranked methods with replicates.")
+    found = by_key(chosen, "method", "nfe_budget")
     listed = set(chosen["method"]) | set(best.values())
-    rows: list[str | tuple[Cell, ...]] = []
-    for heading, methods in comparison.grouped(results, comparison.main_methods(results)):
-        lines = [
-            (
-                Cell(results.label(method)),
-                Cell(results.attribute(method, "network") or "–"),
-                *(_entry(found.get((method, nfe)), best.get(nfe), method) for nfe in results.budgets),
-            )
-            for method in methods
-            if method in listed
-        ]
-        rows += [heading, *lines] if lines else []
-    return Panel(title, ("method", "network", *(f"NFE {nfe}" for nfe in results.budgets)), tuple(rows))
+    return comparison.by_method(
+        results,
+        title,
+        lambda method, nfe: _entry(found.get((method, nfe)), best.get(nfe), method),
+        methods=[method for method in comparison.main_methods(results) if method in listed],
+    )
 
 
 def layout(table: pd.DataFrame, results: Results) -> Document:
     """The printed table."""
     best: dict[str, dict[str, str]] = {}
     for (metric, _, nfe), column in _columns(results):
-        best.setdefault(metric, {})[nfe] = column.loc[column["value"].idxmin(), "method"]
+        best.setdefault(metric, {})[nfe] = comparison.leader(column)["method"]
     panels = [_panel(table, results, best.get(metric, {}), metric, title) for metric, _, title in _compared(results)]
-    prints = ", ".join(dict.fromkeys(table["fingerprint"])) or "none"
     return Document(
-        name=NAME,
         title="Table 5. Paired differences to the best ranked method",
-        caption=f"{results.source}; 95 % intervals of the difference in brackets; fingerprint: {prints}",
+        caption=results.caption("95 % intervals of the difference in brackets", table["fingerprint"]),
         panels=tuple(panels),
         notes=(
             f"≈ not different from the best at {ALPHA}, Holm-corrected over the {len(table)} cells of the table.",
@@ -118,19 +97,7 @@ def layout(table: pd.DataFrame, results: Results) -> Document:
     )
 
 
-def produce(results: Results) -> dict[str, bytes]:
-    """File contents of OUTPUTS."""
-    table = make(results)
-    document = layout(table, results)
-    numbers = table.to_csv(index=False, lineterminator="\n").encode()
-    contents = tables.markdown(document).encode(), tables.latex(document).encode(), numbers
-    return dict(zip(OUTPUTS, contents, strict=True))
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line; returns the exit status."""
-    return run(NAME, __doc__, produce, arguments)
-
+PAGE = tables.page(__file__, __doc__, make, layout)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(PAGE.main())

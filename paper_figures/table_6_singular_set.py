@@ -6,21 +6,19 @@ table. Discarding takes mass from cells with sharp creases, so the certificate o
 mass error and the cells' chi2 say by how much.
 """
 
-import sys
-from collections.abc import Mapping, Sequence
-
 import numpy as np
 import pandas as pd
 
-from dpmot.statistics.paired import difference, holm, p_value
+from dpmot.results import by_key, printed_name, records
+from dpmot.statistics.paired import holm
 from paper_figures import _comparison as comparison
 from paper_figures import _tables as tables
-from paper_figures._command import run
-from paper_figures._results import Results, quality_name, sigma_key
-from paper_figures._tables import Cell, Document, Panel
+from paper_figures._comparison import Row
+from paper_figures._paired import compared
+from paper_figures._results import Results
+from paper_figures._tables import Cell, Document, Panel, not_run
 
-NAME = "table_6_singular_set"
-OUTPUTS = tuple(f"tables/{NAME}.{suffix}" for suffix in ("md", "tex", "csv"))
+READS = ("replicates", "coupling")
 COLUMNS = [
     "nfe_budget", "method", "metric", "reference", "value", "low", "high", "status", "ranked", "num_samples",
     "difference", "difference_low", "difference_high", "p", "p_holm", "fingerprint",
@@ -39,11 +37,11 @@ SETTING = ("network", "sampler", "level")
 
 def plain(results: Results) -> str | None:
     """The method that the others are compared with: the plain map at the setting of the first singular one."""
-    methods = results.experiment["methods"]
+    methods = results.experiment.methods
     singular = [name for name in methods if results.group(name) == "singular"]
     for name, method in methods.items() if singular else ():
-        own = method.get("start") == "transport" and not {"singular", "heights", "noises"} & set(method)
-        if own and all(method.get(key) == methods[singular[0]].get(key) for key in SETTING):
+        own = method.start == "transport" and not {"singular", "heights", "noises"} & method.model_fields_set
+        if own and all(getattr(method, key) == getattr(methods[singular[0]], key) for key in SETTING):
             return name
     return None
 
@@ -56,7 +54,7 @@ def _metrics(results: Results) -> dict[tuple[str, str], str]:
     return {
         ("mmr_0.1", results.reference("mmr_0.1")): "MMR at t = 0.1",
         **known,
-        (f"fd_{family}", "test"): f"{quality_name('fd', family)} against test",
+        (f"fd_{family}", "test"): f"{printed_name(f'fd_{family}')} against test",
         (f"recall_{family}", "test"): "recall",
         ("recovery_pixels", "train"): "source recovery",
         ("mass_error_pixels", "train"): "mass error",
@@ -72,7 +70,7 @@ def make(results: Results) -> pd.DataFrame:
     chosen = table["nfe_budget"].isin(results.budgets) & table["method"].isin(comparison.main_methods(results))
     found = comparison.lookup(table)
     rows = []
-    for row in table[chosen].to_dict("records"):
+    for row in records(table[chosen]):
         top = found.get((base, row["nfe_budget"], row["metric"], row["reference"]))
         rows.append({**row, **_against(results, row, top)})
     made = pd.DataFrame(rows).reindex(columns=COLUMNS)
@@ -81,76 +79,61 @@ def make(results: Results) -> pd.DataFrame:
     return made
 
 
-def _against(results: Results, row: Mapping, top: Mapping | None) -> dict:
+def _against(results: Results, row: Row, top: Row | None) -> dict[str, float]:
     """The paired difference of a cell to the plain map's; nothing for the plain map, or without replicates."""
     if top is None or row["method"] == top["method"] or "measured" not in (row["status"], top["status"]):
         return {}
-    cells = [f"{one['method']}/{one['nfe_budget']}/{sigma_key(one['sigma_start'])}" for one in (row, top)]
-    kept = [results.replicates(cell, row["metric"], row["reference"]) for cell in cells]
-    if None in kept or len(kept[0][1]) != len(kept[1][1]):
+    moved = compared(results, row, top)
+    if moved is None:
         return {}
-    (full, parts), (other, others) = kept
-    debias = row["metric"].startswith("fd_") and row["value"] != full
-    estimate = difference((full, other), (parts, others), debias=debias)
-    bounds = {"difference": estimate.value, "difference_low": estimate.low, "difference_high": estimate.high}
-    return bounds | {"p": p_value((full, other), (parts, others), debias=debias)}
+    estimate, p = moved
+    return {"difference": estimate.value, "difference_low": estimate.low, "difference_high": estimate.high, "p": p}
 
 
-def _entry(row: Mapping | None, base: str, footnotes: dict[str, str], n: str) -> Cell:
+def _entry(row: Row | None, base: str, n: str) -> Cell:
     if row is None:
         return Cell("not run")
     if row["metric"] in OF_SOURCES and row["status"] == "not run":
         return Cell("–")
-    shown = comparison.cell({**row, "best": False}, footnotes, n=n) if row["status"] != "skipped" else Cell("–")
+    shown = Cell("–") if row["status"] == "skipped" else comparison.cell({**row, "best": False}, {}, n=n)
     same = row["method"] != base and row["p_holm"] == row["p_holm"] and row["p_holm"] > ALPHA
     return Cell(shown.text, marks=(*shown.marks, *(("≈",) if same else ())))
 
 
 def _panel(table: pd.DataFrame, results: Results, base: str, nfe: str) -> Panel:
     metrics = _metrics(results)
-    found = {(row["method"], row["metric"]): row for row in table[table["nfe_budget"] == nfe].to_dict("records")}
-    n, footnotes = str(table["num_samples"].mode().iloc[0]), {}
-    rows: list[str | tuple[Cell, ...]] = []
-    for heading, methods in comparison.grouped(results, comparison.main_methods(results)):
-        lines = [
-            (Cell(results.label(method)), *(_entry(found.get((method, m)), base, footnotes, n) for m, _ in metrics))
-            for method in methods
-        ]
-        rows += [heading, *lines]
-    return Panel(f"NFE {nfe}", ("method", *metrics.values()), tuple(rows))
+    found = by_key(table[table["nfe_budget"] == nfe], "method", "metric")
+    n = str(table["num_samples"].mode().iloc[0])
+
+    def row(method: str) -> tuple[Cell, ...]:
+        return Cell(results.label(method)), *(_entry(found.get((method, m)), base, n) for m, _ in metrics)
+
+    return Panel(f"NFE {nfe}", ("method", *metrics.values()), comparison.grouped(results, row))
 
 
 def _draws(results: Results) -> Panel:
     title = "What becomes of the draws"
     if results.coupling is None:
-        return Panel(title, (), (), ("not run: the results hold no coupling.csv.",))
-    found = {(row["method"], row["quantity"]): row for row in results.coupling.to_dict("records")}
-    methods = [method for method in comparison.main_methods(results) if (method, "mass_chi2") in found]
-    rows = tuple((Cell(results.label(m)), *(_quantity(found.get((m, name))) for name in DRAWS)) for m in methods)
-    return Panel(title, ("method", *DRAWS.values()), rows)
-
-
-def _quantity(row: Mapping | None) -> Cell:
-    return Cell("–" if row is None else f"{row['value']:.3f} [{row['low']:.3f}, {row['high']:.3f}]")
+        return not_run(title, "the results hold no coupling.csv.")
+    known = set(results.coupling.loc[results.coupling["quantity"] == "mass_chi2", "method"])
+    names = {method: results.label(method) for method in comparison.main_methods(results) if method in known}
+    return comparison.measured(title, results.coupling, "quantity", DRAWS, names)
 
 
 def layout(table: pd.DataFrame, results: Results) -> Document:
     """The printed table."""
     base = plain(results)
     if base is None:
-        told = 'not run: no method of the group "singular" beside a plain one of its network, sampler and level.'
-        panels = (Panel("Samples", (), (), (told,)),)
+        told = 'no method of the group "singular" beside a plain one of its network, sampler and level.'
+        panels: tuple[Panel, ...] = (not_run("Samples", told),)
     else:
         panels = (*(_panel(table, results, base, nfe) for nfe in results.budgets), _draws(results))
-    prints = ", ".join(text for text in dict.fromkeys(table["fingerprint"]) if text and text == text) or "none"
-    seeds = len(results.experiment.get("sample_seeds", [])) or "unknown"
     n = ", ".join(sorted({str(one) for one in table["num_samples"] if str(one) not in ("", "0", "nan")})) or "none"
     return Document(
-        name=NAME,
         title="Table 6. The singular set",
-        caption=(
-            f"{results.source}; n = {n} samples a cell, pooled over {seeds} sample seeds; 95 % intervals in "
-            f"brackets; fingerprint: {prints}"
+        caption=results.caption(
+            f"n = {n} samples a cell, pooled over {results.num_seeds} sample seeds; 95 % intervals in brackets",
+            table["fingerprint"],
         ),
         panels=panels,
         notes=(
@@ -166,19 +149,7 @@ def layout(table: pd.DataFrame, results: Results) -> Document:
     )
 
 
-def produce(results: Results) -> dict[str, bytes]:
-    """File contents of OUTPUTS."""
-    table = make(results)
-    document = layout(table, results)
-    numbers = table.to_csv(index=False, lineterminator="\n").encode()
-    contents = tables.markdown(document).encode(), tables.latex(document).encode(), numbers
-    return dict(zip(OUTPUTS, contents, strict=True))
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line; returns the exit status."""
-    return run(NAME, __doc__, produce, arguments)
-
+PAGE = tables.page(__file__, __doc__, make, layout)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(PAGE.main())

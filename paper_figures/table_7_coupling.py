@@ -4,18 +4,18 @@ Transport cost E |x - T(x)|^2 / 2 beside that of independent pairs; and how far 
 x' = sqrt(1 - e^2) x + e z, moves the choice of the atom, the start, and the sample behind the network.
 """
 
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 
+from dpmot.results import COUPLING
+from paper_figures import _comparison as comparison
 from paper_figures import _tables as tables
-from paper_figures._command import run
-from paper_figures._results import COUPLING, Results
-from paper_figures._tables import Cell, Document, Panel
+from paper_figures._results import Results
+from paper_figures._tables import Document, Panel, not_run
 
-NAME = "table_7_coupling"
-OUTPUTS = tuple(f"tables/{NAME}.{suffix}" for suffix in ("md", "tex", "csv"))
+READS = ("coupling",)
 COSTS = {"transport_cost": "transport cost", "independent_cost": "independent pairs", "cost_saved": "saved"}
 MOVED = {
     "cell_changes": "Share of draws that change their atom, by the move e of the noise",
@@ -26,48 +26,33 @@ MOVED = {
 
 def make(results: Results) -> pd.DataFrame:
     """coupling.csv in its own order; no rows where it does not exist."""
-    return pd.DataFrame(columns=COUPLING) if results.coupling is None else results.coupling[COUPLING].copy()
+    columns = [name for name in COUPLING.columns if name not in COUPLING.unread]
+    return pd.DataFrame(columns=columns) if results.coupling is None else results.coupling[columns].copy()
 
 
-def _entry(row: Mapping | None) -> Cell:
-    return Cell("–" if row is None else f"{row['value']:.3f} [{row['low']:.3f}, {row['high']:.3f}]")
-
-
-def _costs(table: pd.DataFrame, results: Results) -> Panel:
-    found = {(row["method"], row["quantity"]): row for row in table.to_dict("records")}
-    methods = [method for method in table["method"].unique() if (method, "transport_cost") in found]
-    rows = tuple((Cell(results.title(m)), *(_entry(found.get((m, name))) for name in COSTS)) for m in methods)
-    return Panel("Transport cost", ("method", *COSTS.values()), rows)
-
-
-def _moves(table: pd.DataFrame, results: Results, quantity: str) -> Panel:
-    chosen = table[table["quantity"] == quantity]
-    moves = sorted(chosen["move"].unique())
-    found = {(row["method"], row["move"]): row for row in chosen.to_dict("records")}
-    rows = tuple(
-        (Cell(results.title(method)), *(_entry(found.get((method, e))) for e in moves))
-        for method in chosen["method"].unique()
-    )
-    return Panel(MOVED[quantity], ("method", *(f"e = {e:g}" for e in moves)), rows)
+def _panel(results: Results, title: str, rows: pd.DataFrame, column: str, headings: Mapping[Any, str]) -> Panel:
+    names = {method: results.title(method) for method in rows["method"].unique()}
+    return comparison.measured(title, rows, column, headings, names)
 
 
 def layout(table: pd.DataFrame, results: Results) -> Document:
     """The printed table."""
+    panels = [_panel(results, "Transport cost", table[table["quantity"].isin(COSTS)], "quantity", COSTS)]
+    for quantity, title in MOVED.items():
+        rows = table[table["quantity"] == quantity]
+        panels.append(_panel(results, title, rows, "move", {e: f"e = {e:g}" for e in sorted(rows["move"].unique())}))
     if table.empty:
-        panels: tuple[Panel, ...] = (Panel("Coupling", (), (), ("not run: the results hold no coupling.csv.",)),)
-    else:
-        panels = (_costs(table, results), *(_moves(table, results, quantity) for quantity in MOVED))
+        panels = [not_run("Coupling", "the results hold no coupling.csv.")]
     noises = ", ".join(sorted(table["num_noises"].unique(), key=int)) or "none"
     counted = ", ".join(sorted(table["nfe_counted"].unique())) or "none"
-    prints = ", ".join(dict.fromkeys(table["fingerprint"])) or "none"
     return Document(
-        name=NAME,
         title="Table 7. The coupling of noise and samples",
-        caption=(
-            f"{results.source}; n = {noises} noises; {counted} evaluations a sample; 95 % intervals in "
-            f"brackets; distances in the units of the data ([-1, 1] for images); fingerprint: {prints}"
+        caption=results.caption(
+            f"n = {noises} noises; {counted} evaluations a sample; 95 % intervals in brackets; distances in the units "
+            "of the data ([-1, 1] for images)",
+            table["fingerprint"],
         ),
-        panels=panels,
+        panels=tuple(panels),
         notes=(
             "x' has the law of x for every e, and e = 1 is an independent noise: the last column is the distance of "
             "unrelated samples.",
@@ -78,19 +63,7 @@ def layout(table: pd.DataFrame, results: Results) -> Document:
     )
 
 
-def produce(results: Results) -> dict[str, bytes]:
-    """File contents of OUTPUTS."""
-    table = make(results)
-    document = layout(table, results)
-    numbers = table.to_csv(index=False, lineterminator="\n").encode()
-    contents = tables.markdown(document).encode(), tables.latex(document).encode(), numbers
-    return dict(zip(OUTPUTS, contents, strict=True))
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line; returns the exit status."""
-    return run(NAME, __doc__, produce, arguments)
-
+PAGE = tables.page(__file__, __doc__, make, layout)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(PAGE.main())

@@ -6,21 +6,21 @@ Equal quality: the smallest budget at which the rival's FD against test is no wo
 of both (its lower end lies below DPM-OT's upper end). Rivals run on the same network, or are distilled from it.
 """
 
-import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from math import nan
+from typing import Any
 
 import pandas as pd
 
 from dpmot.experiment import grid
+from dpmot.results import CELL, POOLED, SKIPPED, by_key, printed_name, records
 from paper_figures import _comparison as comparison
 from paper_figures import _tables as tables
-from paper_figures._command import run
-from paper_figures._results import Results, quality_name
-from paper_figures._tables import Cell, Document, Panel
+from paper_figures._comparison import Row
+from paper_figures._results import Results
+from paper_figures._tables import Cell, Document, Panel, not_run
 
-NAME = "table_8_break_even"
-OUTPUTS = tuple(f"tables/{NAME}.{suffix}" for suffix in ("md", "tex", "csv"))
+READS = ("timings",)
 COLUMNS = [
     "method", "nfe_budget", "fd", "fd_low", "fd_high", "ranked", "rival", "rival_nfe", "rival_fd", "fit_s",
     "method_s_per_1000", "rival_s_per_1000", "saved_s_per_1000", "break_even_samples", "outcome", "fingerprint",
@@ -41,8 +41,8 @@ def evaluation_seconds(results: Results, chain: str) -> float | None:
 
     One number for all of them: jobs ran side by side, and what differs between methods of one cost is the machine's.
     """
-    rows = results.metrics[(results.metrics["metric"] != "all") & (results.metrics["sample_seed"] != "pooled")]
-    cells = rows.drop_duplicates(["method", "nfe_budget", "sigma_start", "sample_seed"])
+    rows = results.metrics[(results.metrics["metric"] != SKIPPED) & (results.metrics["sample_seed"] != POOLED)]
+    cells = rows.drop_duplicates([*CELL, "sample_seed"])
     timed = [f"sample_{m}" in results.arithmetic and results.chain(m) == chain for m in cells["method"]]
     cells = cells[timed]
     spent = (pd.to_numeric(cells["nfe_counted"]) * pd.to_numeric(cells["num_samples"])).sum()
@@ -55,16 +55,16 @@ def make(results: Results) -> pd.DataFrame:
     metric = (f"fd_{results.families[0]}", "test")
     table = comparison.long_form(results, [metric])
     table = table[(table["status"] == "measured") & table["nfe_budget"].isin(results.budgets)]
-    return pd.DataFrame(list(_rows(results, table.to_dict("records"))), columns=COLUMNS)
+    return pd.DataFrame(list(_rows(results, records(table))), columns=COLUMNS)
 
 
-def _rows(results: Results, cells: Sequence[Mapping]) -> Iterator[dict]:
+def _rows(results: Results, cells: Sequence[Row]) -> Iterator[dict[str, Any]]:
     fit = fit_seconds(results)
     seconds = {chain: evaluation_seconds(results, chain) for chain in {results.chain(cell["method"]) for cell in cells}}
 
-    def per_1000(cell: Mapping | None) -> float | None:
-        one = None if cell is None else seconds[results.chain(cell["method"])]
-        return None if one is None else 1000 * one * float(cell["nfe_counted"])
+    def per_1000(cell: Row | None) -> float | None:
+        evaluation = cell and seconds[results.chain(cell["method"])]
+        return 1000 * evaluation * float(cell["nfe_counted"]) if cell and evaluation else None
 
     for cell in (cell for cell in cells if cell["group"] == "dpm_ot"):
         for rival in (name for name in results.methods if results.group(name) == "rivals"):
@@ -77,17 +77,17 @@ def _rows(results: Results, cells: Sequence[Mapping]) -> Iterator[dict]:
             yield row | _outcome(fit, per_1000(cell), per_1000(equal), reached=equal is not None)
 
 
-def _equal(cell: Mapping, rival: Sequence[Mapping]) -> Mapping | None:
+def _equal(cell: Row, rival: Sequence[Row]) -> Row | None:
     """The rival's cell of the smallest budget that is no worse within intervals."""
     reached = [other for other in rival if other["low"] <= cell["high"]]
     return min(reached, key=lambda other: int(other["nfe_budget"]), default=None)
 
 
-def _outcome(fit: float | None, own: float | None, other: float | None, *, reached: bool) -> dict:
-    row = {"method_s_per_1000": own, "rival_s_per_1000": other}
+def _outcome(fit: float | None, own: float | None, other: float | None, *, reached: bool) -> dict[str, Any]:
+    row: dict[str, Any] = {"method_s_per_1000": own, "rival_s_per_1000": other}
     if not reached:
         return row | {"outcome": NEVER_AS_GOOD}
-    if None in (fit, own, other):
+    if fit is None or own is None or other is None:
         return row | {"outcome": "not timed"}
     saved = other - own
     row["saved_s_per_1000"] = saved
@@ -96,7 +96,7 @@ def _outcome(fit: float | None, own: float | None, other: float | None, *, reach
     return row | {"break_even_samples": 1000 * fit / saved, "outcome": "break-even"}
 
 
-def _entry(row: Mapping | None) -> Cell:
+def _entry(row: Row | None) -> Cell:
     if row is None:
         return Cell("–")
     marks = () if row["ranked"] else ("†",)
@@ -108,7 +108,7 @@ def _entry(row: Mapping | None) -> Cell:
 
 def layout(table: pd.DataFrame, results: Results) -> Document:
     """The printed table."""
-    found = {(row["method"], row["rival"], row["nfe_budget"]): row for row in table.to_dict("records")}
+    found = by_key(table, "method", "rival", "nfe_budget")
     rows: list[str | tuple[Cell, ...]] = []
     for method in table["method"].unique():
         rows.append(results.title(method))
@@ -120,16 +120,14 @@ def layout(table: pd.DataFrame, results: Results) -> Document:
     )
     panel = Panel(title, ("", *(f"NFE {nfe}" for nfe in results.budgets)), tuple(rows))
     if not rows:
-        panel = Panel(title, (), (), ("not run: no DPM-OT method with a rival on its network.",))
-    fit, quality = fit_seconds(results), quality_name("fd", results.families[0])
-    prints = ", ".join(dict.fromkeys(table["fingerprint"])) or "none"
+        panel = not_run(title, "no DPM-OT method with a rival on its network.")
+    fit, quality = fit_seconds(results), printed_name(f"fd_{results.families[0]}")
     return Document(
-        name=NAME,
         title="Table 8. Break-even of the fit",
-        caption=(
-            f"{results.source}; one fit: {'not timed' if fit is None else f'{fit:.2f} s'}, the mean of the "
-            f"experiment's {len(grid.problems(results.experiment))} problems; quality: {quality} against test; "
-            f"fingerprint: {prints}"
+        caption=results.caption(
+            f"one fit: {'not timed' if fit is None else f'{fit:.2f} s'}, the mean of the experiment's "
+            f"{len(grid.problems(results.experiment))} problems; quality: {quality} against test",
+            table["fingerprint"],
         ),
         panels=(panel,),
         notes=(
@@ -144,19 +142,7 @@ def layout(table: pd.DataFrame, results: Results) -> Document:
     )
 
 
-def produce(results: Results) -> dict[str, bytes]:
-    """File contents of OUTPUTS."""
-    table = make(results)
-    document = layout(table, results)
-    numbers = table.to_csv(index=False, lineterminator="\n").encode()
-    contents = tables.markdown(document).encode(), tables.latex(document).encode(), numbers
-    return dict(zip(OUTPUTS, contents, strict=True))
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line; returns the exit status."""
-    return run(NAME, __doc__, produce, arguments)
-
+PAGE = tables.page(__file__, __doc__, make, layout)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(PAGE.main())

@@ -7,26 +7,25 @@ to the nearest image of each split (pixels in [-1, 1]). Where these rows reach w
 was asked, the result is the data's. Beside them the floors: real images.
 """
 
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import pandas as pd
 
+from dpmot.results import FLOORS, by_key, printed_name
 from paper_figures import _comparison as comparison
 from paper_figures import _tables as tables
-from paper_figures._command import run
-from paper_figures._results import FLOORS, Results, quality_name
+from paper_figures._comparison import Row
+from paper_figures._results import Results
 from paper_figures._tables import Cell, Document, Panel
 
-NAME = "table_9_published_path"
-OUTPUTS = tuple(f"tables/{NAME}.{suffix}" for suffix in ("md", "tex", "csv"))
+READS = ("reported",)
 MIXTURE, COPIES, NEAREST = "mmr_0.1", "exact_duplicates_pixels", "nn_distance_pixels"
 STORED = {"test": "split C", "train": "split A"}
 
 
 def columns(family: str) -> dict[tuple[str, str], str]:
     """(metric, reference) -> heading of each column; a reference "stored" is the split that the method stores."""
-    distance = quality_name("fd", family)
+    distance = printed_name(f"fd_{family}")
     return {
         (f"fd_{family}", "test"): f"{distance} test",
         (f"fd_{family}", "train"): f"{distance} train",
@@ -49,7 +48,7 @@ def make(results: Results) -> pd.DataFrame:
     return table[(table["status"] != "not run") & (table["group"] != "identity")].reset_index(drop=True)
 
 
-def _row(cells: Mapping[tuple[str, str], Mapping], family: str, footnotes: dict[str, str]) -> tuple[Cell, ...]:
+def _row(cells: Mapping[tuple[str, str], Row], family: str, footnotes: dict[str, str]) -> tuple[Cell, ...]:
     found = []
     for metric, reference in columns(family):
         splits = STORED if reference == "stored" else (reference,)
@@ -62,8 +61,9 @@ def _method_panel(part: pd.DataFrame, results: Results, family: str, footnotes: 
     """The levels of one method, ascending."""
     body = []
     levels = ["sigma_atoms", "sigma_start", "nfe_budget"]
-    for (sigma, start, nfe), rows in part.groupby(levels, dropna=False, sort=True):
-        cells = {(row["metric"], row["reference"]): row for row in rows.to_dict("records")}
+    for _, rows in part.groupby(levels, dropna=False, sort=True):
+        cells = by_key(rows, "metric", "reference")
+        sigma, start, nfe = rows[levels].iloc[0]
         counted = next((row["nfe_counted"] for row in cells.values() if row["nfe_counted"]), "–")
         steps = nfe if nfe in results.budgets else "–"
         sigmas = ("–" if pd.isna(level) else f"{level:.4g}" for level in (sigma, start))
@@ -80,7 +80,7 @@ def _floor_panel(table: pd.DataFrame, family: str, footnotes: dict[str, str]) ->
         part = table[table["method"] == method]
         if part.empty:
             continue
-        cells = {(row["metric"], row["reference"]): row for row in part.to_dict("records")}
+        cells = by_key(part, "metric", "reference")
         body.append((Cell(name), Cell(part["num_samples"].iloc[0]), *_row(cells, family, footnotes)))
     note = (
         "Recall depends on n: compare with a method of the same n. The classifier may know split A: then the floors of "
@@ -104,7 +104,6 @@ def layout(table: pd.DataFrame, results: Results) -> Document:
         *(f"{mark} skipped: {reason}" for reason, mark in footnotes.items()),
     )
     return Document(
-        name=NAME,
         title="Table 9. The published path level by level: latents, and exact denoising",
         caption=comparison.caption(table, results, references="reference: held-out split C (test) except where said"),
         panels=tuple(panels),
@@ -112,19 +111,7 @@ def layout(table: pd.DataFrame, results: Results) -> Document:
     )
 
 
-def produce(results: Results) -> dict[str, bytes]:
-    """File contents of OUTPUTS."""
-    table = make(results)
-    document = layout(table, results)
-    reported = comparison.reported_rows(results, mixture=False)
-    contents = tables.markdown(document).encode(), tables.latex(document).encode(), comparison.csv(table, reported)
-    return dict(zip(OUTPUTS, contents, strict=True))
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line; returns the exit status."""
-    return run(NAME, __doc__, produce, arguments)
-
+PAGE = tables.page(__file__, __doc__, make, layout, comparison.csv)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(PAGE.main())

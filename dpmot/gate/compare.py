@@ -1,13 +1,14 @@
 """The gate itself: every cell of a candidate against the reference."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import numpy as np
 
 from dpmot.gate.findings import Finding, Report
 from dpmot.gate.invariants import invariants
 from dpmot.gate.margins import margin_of, worse
-from dpmot.gate.runs import KEY, PLAIN, CannotCompare, Run, cell_name, metric_name
+from dpmot.gate.runs import CannotCompare, Row, Run, cell_name, metric_name
+from dpmot.results import INTERVAL, KEY, PLAIN
 from dpmot.statistics.equivalence import Change, least_half_widths, paired, unpaired
 from dpmot.statistics.jackknife import Estimate
 from dpmot.statistics.paired import holm
@@ -54,7 +55,7 @@ def _check_comparable(candidate: Run, reference: Run) -> None:
         )
     for run in (candidate, reference):
         for row in run.cells.values():
-            values = [float(row[name] or "nan") for name in ("value", "low", "high")]
+            values = [float(row[name] or "nan") for name in INTERVAL]
             if not np.isfinite(values).all():
                 raise CannotCompare(f"{row['metric']} of {cell_name(row)} in {run.path} is not finite: {values}")
     for key, was in reference.cells.items():
@@ -89,7 +90,7 @@ def _exact(candidate: Run, reference: Run) -> Iterator[Finding]:
         yield Finding("all", "replicates.csv", "", "", "changed", text=why)
 
 
-def _change(candidate: Run, reference: Run, now: Mapping, was: Mapping) -> tuple[Change, bool]:
+def _change(candidate: Run, reference: Run, now: Row, was: Row) -> tuple[Change, bool]:
     """The test of one cell, and whether it is one of pairs."""
     margin, method = margin_of(was), was["method"]
     if not (candidate.replicates and reference.replicates and candidate.seeds[method] == reference.seeds[method]):
@@ -104,7 +105,7 @@ def _change(candidate: Run, reference: Run, now: Mapping, was: Mapping) -> tuple
     return paired((full, other), (parts, others), margin=margin, debias=debias), True
 
 
-def _finding(now: Mapping, was: Mapping, change: Change, p: float, alpha: float) -> Finding:
+def _finding(now: Row, was: Row, change: Change, p: float, alpha: float) -> Finding:
     if p <= alpha:
         verdict = {0: "changed", 1: "worse", -1: "better"}[worse(was["metric"], change.difference)]
     else:
@@ -112,5 +113,5 @@ def _finding(now: Mapping, was: Mapping, change: Change, p: float, alpha: float)
     return Finding(cell_name(was), metric_name(was), was["value"], now["value"], verdict, change, p)
 
 
-def _estimate(row: Mapping) -> Estimate:
-    return Estimate(*(float(row[name]) for name in ("value", "low", "high")))
+def _estimate(row: Row) -> Estimate:
+    return Estimate(*(float(row[name]) for name in INTERVAL))

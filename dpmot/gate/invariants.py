@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from dpmot.gate.findings import Finding
 from dpmot.gate.runs import Run, cell_name, metric_name
+from dpmot.results import REAL_TEST
 
 MASS_ERROR = 5.0  # standard deviations
 
@@ -45,7 +46,7 @@ def _mixtures(candidate: Run) -> Iterator[Finding]:
     floors = {
         row["metric"]: row
         for row in candidate.cells.values()
-        if row["method"] == "real_test" and row["metric"].startswith("mmr_")
+        if row["method"] == REAL_TEST and row["metric"].startswith("mmr_")
     }
     for row in candidate.cells.values():
         floor = floors.get(row["metric"])

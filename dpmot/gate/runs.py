@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-KEY = ["method", "nfe_budget", "sigma_start", "features", "reference", "metric"]
-COLUMNS = [*KEY, "dataset", "network", "start", "sampler", "training_seed", "sample_seed", "num_samples", "nfe_counted"]
-COLUMNS += ["value", "low", "high", "fingerprint"]
-PLAIN = "plain_"  # before the name of a metric: its value with the bias, which replicates have too
+from dpmot import results
+from dpmot.results import KEY, METRICS, PLAIN, POOLED, cell_key, sigma_key
+
+Row = Mapping[str, str]
 
 
 class CannotCompare(ValueError):
@@ -39,12 +39,13 @@ class Run:
         """
         file = path / "metrics.csv" if path.is_dir() else path
         try:
-            table = pd.read_csv(file, dtype=str, keep_default_na=False)
-        except (OSError, ValueError) as error:
+            table = results.text(file, METRICS)
+        except OSError as error:
             raise CannotCompare(f"{file} cannot be read: {error}; give a results folder or its metrics.csv") from None
-        missing = [name for name in COLUMNS if name not in table]
-        if missing or table.empty:
-            raise CannotCompare(f"{file} is no metrics.csv: {f'no column {missing[0]}' if missing else 'no rows'}")
+        except ValueError as error:
+            raise CannotCompare(str(error)) from None
+        if table.empty:
+            raise CannotCompare(f"{file} is no metrics.csv: no rows")
         return cls(file, table)
 
     @property
@@ -57,39 +58,31 @@ class Run:
         """Sample seeds of each method; real images have none."""
         found: dict[str, set[str]] = {}
         for method, seed in zip(self.metrics["method"], self.metrics["sample_seed"], strict=True):
-            found.setdefault(method, set()).update({seed} - {"pooled"})
+            found.setdefault(method, set()).update({seed} - {POOLED})
         return found
 
     @cached_property
-    def cells(self) -> dict[tuple[str, ...], Mapping]:
+    def cells(self) -> dict[tuple[str, ...], Row]:
         """KEY -> its pooled row, where a value was measured."""
-        rows = self.metrics[(self.metrics["sample_seed"] == "pooled") & (self.metrics["value"] != "")]
-        return {_key(row): row for row in rows.to_dict("records")}
+        rows = self.metrics[(self.metrics["sample_seed"] == POOLED) & (self.metrics["value"] != "")]
+        return {_key(row): row for row in results.records(rows)}
 
     @cached_property
     def replicates(self) -> dict[tuple[str, str, str], tuple[float, np.ndarray]]:
         """(cell, metric, reference) -> plain value of all samples, and without each group (G,)."""
-        file, found = self.path.with_name("replicates.csv"), {}
-        if file.is_file():
-            try:
-                table = pd.read_csv(file, dtype={"group": str}, keep_default_na=False)
-                for key, rows in table.groupby(["cell", "metric", "reference"], sort=False):
-                    values = dict(zip(rows["group"], rows["value"].astype(float), strict=True))
-                    found[key] = values.pop("all"), np.array(list(values.values()))
-                    if not np.isfinite([found[key][0], *found[key][1]]).all():
-                        raise ValueError(f"{key[1]} of {key[0]} is not finite")
-            except (KeyError, ValueError) as error:
-                raise CannotCompare(f"{file} is no replicates.csv of a whole run: {error}") from None
-        return found
+        file = self.path.with_name("replicates.csv")
+        try:
+            return results.replicates(file) if file.is_file() else {}
+        except ValueError as error:
+            raise CannotCompare(f"{file} is no replicates.csv of a whole run: {error}") from None
 
-    def replicates_of(self, row: Mapping) -> tuple[float, np.ndarray]:
+    def replicates_of(self, row: Row) -> tuple[float, np.ndarray]:
         """Plain value and replicates of a row.
 
         Raises:
             CannotCompare: there are none, or they are not those of the row's samples.
         """
-        sigma = "" if row["start"] == "data" else f"/{float(row['sigma_start'] or 0):.6g}"
-        key = f"{row['method']}/{row['nfe_budget']}{sigma}", row["metric"], row["reference"]
+        key = cell_key(row["method"], row["nfe_budget"], row["sigma_start"]), row["metric"], row["reference"]
         file = self.path.with_name("replicates.csv")
         if key not in self.replicates:
             raise CannotCompare(f"{file} lacks {row['metric']} of {cell_name(row)}: it is not of the same run, or cut")
@@ -98,24 +91,23 @@ class Run:
             raise CannotCompare(f"{file} and {self.path} differ in {row['metric']} of {cell_name(row)}: not of one run")
         return full, parts
 
-    def plain(self, row: Mapping) -> Mapping:
+    def plain(self, row: Row) -> Row:
         """The row with the bias of a row without, or itself."""
         key = _key({**row, "metric": f"{PLAIN}{row['metric']}"})
         return self.cells.get(key, row)
 
 
-def _key(row: Mapping) -> tuple[str, ...]:
+def _key(row: Row) -> tuple[str, ...]:
     # the last digits of a level may differ from machine to machine
-    sigma = f"{float(row['sigma_start']):.6g}" if row["sigma_start"] else ""
-    return tuple(sigma if name == "sigma_start" else row[name] for name in KEY)
+    return tuple(sigma_key(row[name]) if name == "sigma_start" else row[name] for name in KEY)
 
 
-def cell_name(row: Mapping) -> str:
+def cell_name(row: Row) -> str:
     """A cell to read: method, budget, level."""
     sigma = f", sigma {float(row['sigma_start']):.4g}" if row["sigma_start"] else ""
     return f"{row['method']} at NFE {row['nfe_budget']}{sigma}"
 
 
-def metric_name(row: Mapping) -> str:
+def metric_name(row: Row) -> str:
     """A metric to read, with its reference."""
     return row["metric"] if row["reference"] in ("none", "") else f"{row['metric']} ({row['reference']})"

@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from dpmot.gate.compare import compare
-from dpmot.gate.runs import KEY, PLAIN, CannotCompare, Run
+from dpmot.gate.runs import CannotCompare, Row, Run
+from dpmot.results import KEY, PLAIN
 from dpmot.runtime.files import atomic
 
 FILES = ("metrics.csv", "replicates.csv", "audit.csv", "identity.csv", "experiment.json", "fingerprint.json")
@@ -60,5 +61,5 @@ def _files(candidate: Path, reference: Path) -> dict[Path, bytes]:
     return {reference / name: (candidate / name).read_bytes() for name in names}
 
 
-def _value(cells: Mapping, key: tuple[str, ...]) -> str:
+def _value(cells: Mapping[tuple[str, ...], Row], key: tuple[str, ...]) -> str:
     return cells[key]["value"] if key in cells else ""

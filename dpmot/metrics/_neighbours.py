@@ -1,11 +1,7 @@
-"""Nearest neighbours and balls of nearest neighbours in Euclidean distance, exact, computed once for each set.
-
-Threads that ask for the same neighbours before there are any may each compute them.
-"""
+"""Nearest neighbours and balls of nearest neighbours in Euclidean distance, exact, computed once for each set."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -55,24 +51,20 @@ def nearest(generated: Features, reference: Features) -> Nearest:
 def neighbours(generated: Features, reference: Features, k: int) -> tuple[np.ndarray, np.ndarray]:
     """The k nearest reference rows of each sample: index (n, k) and squared distance (n, k), nearest first.
 
-    Computed once for each pair of Features, and of joined ones once for each of their parts, for ``SEARCHED`` of them
-    at least: the products, which more do not add to, are most of a search.
+    At least ``SEARCHED`` of them are computed, once: the products, which more do not add to, are most of a search.
 
     Raises:
         ValueError: fewer than k rows.
     """
-    found = _nearest_in(generated)
-    held = found.get(reference)
-    if held is None or held[0].shape[1] < k:
-        held = found[reference] = _search(generated, reference, max(k, min(SEARCHED, len(reference))))
-    index, squared = held
+    index, squared = _search(generated, reference, max(k, min(SEARCHED, len(reference))))
     return index[:, :k], squared[:, :k]
 
 
+@remembered
 def _search(generated: Features, reference: Features, k: int) -> tuple[np.ndarray, np.ndarray]:
     if generated.parts:
-        parts = [neighbours(part, reference, k) for part in generated.parts]
-        return tuple(np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+        index, squared = zip(*(_search(part, reference, k) for part in generated.parts), strict=True)
+        return np.concatenate(index), np.concatenate(squared)
     y, x = _pairs.prepare(reference.values, generated.values)
     return _pairs.nearest(x, y, k)
 
@@ -86,26 +78,24 @@ def nearest_other(reference: Features) -> Nearest:
     """
     if len(reference) < 2:
         raise ValueError(f"A nearest other image needs at least two images, got {len(reference)}")
-    index, squared = _others(reference)[0]
+    index, squared = nearest_others(reference, 1)
     return Nearest(index[:, 0], np.sqrt(squared[:, 0]))
 
 
-def distances(x: np.ndarray, y: np.ndarray, j: np.ndarray) -> np.ndarray:
-    """|x_i - y_j(i)| for rows x (n, d), y (m, d) and indices j (n,): exactly zero for equal rows."""
-    return np.sqrt(_pairs.squared_distances(x, y, np.arange(len(x)), j))
-
-
 def nearest_others(features: Features, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """The k nearest other rows of each row, computed once: index (n, k) and squared distance (n, k), nearest first.
+    """The k nearest other rows of each row: index (n, k) and squared distance (n, k), nearest first.
 
     Raises:
         ValueError: not more than k rows.
     """
-    searches = _others(features)
-    held = searches[0]
-    if held[0].shape[1] < k:
-        held = searches[0] = _search_within(features, k)
-    return held[0][:, :k], held[1][:, :k]
+    index, squared = _search_within(features, max(k, min(PRECISION_K + SPARE, len(features) - 1)))
+    return index[:, :k], squared[:, :k]
+
+
+@remembered
+def _search_within(features: Features, k: int) -> tuple[np.ndarray, np.ndarray]:
+    (rows,) = _pairs.prepare(features.values)
+    return _pairs.nearest(rows, rows, k)
 
 
 def balls(generated: Features, reference: Features) -> Balls:
@@ -114,15 +104,17 @@ def balls(generated: Features, reference: Features) -> Balls:
     Raises:
         ValueError: not more than five rows in one of them.
     """
-    found = _balls_of(generated)
-    if reference not in found:
-        found[reference] = _balls(generated, reference)
-    return found[reference]
+    known = _known_balls(generated, reference)
+    if not known:
+        own = radii(generated, PRECISION_K)
+        reached_without(generated, reference, np.zeros(len(generated), dtype=np.int64), own[:, None])
+    return known[0]
 
 
-def keep_balls(generated: Features, reference: Features, found: Balls) -> None:
-    """What :func:`balls` would find, from who has looked at all pairs already."""
-    _balls_of(generated)[reference] = found
+@remembered
+def _known_balls(generated: Features, reference: Features) -> list[Balls]:
+    """None, until someone has looked at all pairs."""
+    return []
 
 
 def radii(features: Features, k: int) -> np.ndarray:
@@ -136,20 +128,43 @@ def radii(features: Features, k: int) -> np.ndarray:
     return nearest_others(features, k)[1][:, -1]
 
 
-def _balls(generated: Features, reference: Features) -> Balls:
-    own = {k: radii(reference, k) for k in (PRECISION_K, DENSITY_K)}
-    theirs = radii(generated, PRECISION_K)
+def reached_without(
+    generated: Features, reference: Features, groups: np.ndarray, without: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """How many samples outside group g recall (k = 3), and cover (k = 5), each reference row: int64 (m, G) each.
+
+    Args:
+        generated: the n samples.
+        reference: the m rows.
+        groups: of the samples, (n,) in 0..G-1.
+        without: squared radius of each sample's ball without group g, (n, G); at least that with it.
+    """
+    own = radii(generated, PRECISION_K)
+    theirs = {k: radii(reference, k) for k in (PRECISION_K, DENSITY_K)}
     y, x = _pairs.prepare(reference.values, generated.values)
-    inside = {k: np.zeros(len(x), dtype=np.int64) for k in own}
-    covered, recalled = np.zeros(len(y), dtype=bool), np.zeros(len(y), dtype=bool)
+    others = np.arange(without.shape[1]) != groups[:, None]
+    shape = len(y), without.shape[1]
+    inside = {k: np.zeros(len(x), dtype=np.int64) for k in theirs}
+    recalling, covering, grown = (np.zeros(shape, dtype=np.int64) for _ in range(3))
+    largest = np.maximum(own, np.where(others, without, 0).max(axis=1))
     for tile in _pairs.tiles(x, y):
-        for k, squared in own.items():
-            i, j = tile.within(squared, axis=1)
+        for k, ball in theirs.items():
+            i, j = tile.within(ball, axis=1)
             inside[k] += np.bincount(i, minlength=len(x))
-            if k == DENSITY_K:
-                covered[j] = True
-        recalled[tile.within(theirs, axis=0)[1]] = True
-    return Balls(inside, covered, recalled)
+        covering += _tally(j, groups[i], shape)  # of the last k, density's
+        i, j = tile.within(largest, axis=0)
+        squared = _pairs.squared_distances(generated.values, reference.values, i, j)
+        near = squared <= own[i]
+        recalling += _tally(j[near], groups[i[near]], shape)
+        i, j, squared = i[~near], j[~near], squared[~near]
+        pair, g = np.nonzero((squared[:, None] <= without[i]) & others[i])
+        grown += _tally(j[pair], g, shape)
+    _known_balls(generated, reference)[:] = [Balls(inside, covering.max(axis=1) > 0, recalling.max(axis=1) > 0)]
+    return recalling.sum(axis=1, keepdims=True) - recalling + grown, covering.sum(axis=1, keepdims=True) - covering
+
+
+def _tally(rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    return np.bincount(rows * shape[1] + columns, minlength=shape[0] * shape[1]).reshape(shape)
 
 
 def required(generated: Features, references: Mapping[str, Features], name: str, metric: str) -> Features:
@@ -162,24 +177,3 @@ def required(generated: Features, references: Mapping[str, Features], name: str,
         raise ValueError(f'{metric} needs the reference "{name}", got {sorted(references) or "none"}')
     generated.check_comparable(references[name], name)
     return references[name]
-
-
-@remembered
-def _others(features: Features) -> list[tuple[np.ndarray, np.ndarray]]:
-    """The widest search so far, in a list for a wider one to replace it."""
-    return [_search_within(features, min(PRECISION_K + SPARE, len(features) - 1))]
-
-
-def _search_within(features: Features, k: int) -> tuple[np.ndarray, np.ndarray]:
-    (rows,) = _pairs.prepare(features.values)
-    return _pairs.nearest(rows, rows, k)
-
-
-@remembered
-def _nearest_in(generated: Features) -> "WeakKeyDictionary[Features, tuple[np.ndarray, np.ndarray]]":
-    return WeakKeyDictionary()
-
-
-@remembered
-def _balls_of(generated: Features) -> "WeakKeyDictionary[Features, Balls]":
-    return WeakKeyDictionary()

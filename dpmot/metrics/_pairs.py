@@ -68,7 +68,7 @@ class Tile:
     second: int
     low: np.ndarray
 
-    def width(self, i: np.ndarray, j: np.ndarray) -> np.ndarray:
+    def width(self, i: np.ndarray | int, j: np.ndarray | int) -> np.ndarray:
         """How far above ``low`` the truth may be, for indices into the sets."""
         return 2 * _bound(self.x.values.shape[1]) * (self.x.half[i] + self.y.half[j]) + _TINY
 

@@ -8,8 +8,13 @@ from collections.abc import Mapping
 
 from dpmot.features import Features
 from dpmot.features._calibration import calibration
+from dpmot.metrics import Fact
 
-DIRECTION = {"accuracy": "higher", "ece": "lower"}
+FACTS = {
+    "accuracy": Fact("higher", "accuracy", digits=3, least=0.01, quality=False),
+    "ece": Fact("lower", "ECE", digits=3, least=0.01, quality=False),
+}
+OF_CLASSES = True
 SPACE = "probabilities"
 DEBIAS = False
 RANGE = (0.0, 1.0)
@@ -19,6 +24,8 @@ def evaluate(generated: Features, references: Mapping[str, Features]) -> dict[tu
     """``accuracy_<extractor>`` and ``ece_<extractor>`` in [0, 1]; nothing for images without labels."""
     if generated.labels is None:
         return {}
+    if generated.probabilities is None:
+        raise ValueError(f'Calibration needs class probabilities, "{generated.extractor}" gives none')
     found = calibration(generated.probabilities, generated.labels)
     suffix = generated.extractor
     return {(f"accuracy_{suffix}", "none"): found.accuracy, (f"ece_{suffix}", "none"): found.ece}

@@ -17,9 +17,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from dpmot.features import Features, remembered
+from dpmot.metrics import Fact, NotMeasurable
 from dpmot.metrics._neighbours import nearest, required
 
-DIRECTION = {"ct": "none"}
+FACTS = {"ct": Fact("none", "C_T", digits=1, least=0.5)}
 SPACE = "pixels"
 COPYING = True
 DEBIAS = False
@@ -42,41 +43,39 @@ class Distances:
 
 
 def evaluate(generated: Features, references: Mapping[str, Features]) -> dict[tuple[str, str], float]:
-    """``ct_<extractor>`` against "train", with "test" as the held-out images.
-
-    Raises:
-        ValueError: a reference is missing or in another space, or no cell holds enough images.
-    """
-    return {_key(generated): c_t(*_measured(generated, references))}
+    """``ct_<extractor>`` against "train", with "test" as the held-out images."""
+    return {key: float(values[0]) for key, values in leave_out(generated, references, None).items()}
 
 
 def leave_out(
-    generated: Features, references: Mapping[str, Features], groups: np.ndarray
+    generated: Features, references: Mapping[str, Features], groups: np.ndarray | None
 ) -> dict[tuple[str, str], np.ndarray]:
-    """The statistic without each group of generated samples: (G,) for groups (n,) in 0..G-1."""
-    own, held_out = _measured(generated, references)
-    values = [c_t(own.where(groups != group), held_out) for group in range(groups.max() + 1)]
-    return {_key(generated): np.array(values)}
+    """The statistic without each group of generated samples: (G,); with None that of all, (1,)."""
+    train, test = (required(generated, references, name, "C_T") for name in ("train", "test"))
+    own, held_out = (_distances(some, train) for some in (generated, test))
+    parts = [own] if groups is None else [own.where(groups != group) for group in range(groups.max() + 1)]
+    values = [c_t(part, held_out) for part in parts]
+    metric = f"ct_{generated.extractor}"
+    if None in values:
+        also = "" if groups is None else ", a jackknife group left out"
+        raise NotMeasurable(
+            f"C_T needs a cell with {MIN_PER_CELL} generated and {MIN_PER_CELL} held-out images{also}; "
+            f"{len(generated)} and {len(test)} images fill none",
+            metric,
+            "train",
+        )
+    return {(metric, "train"): np.array(values)}
 
 
-def c_t(generated: Distances, held_out: Distances) -> float:
-    """C_T of generated against held-out distances.
-
-    Raises:
-        ValueError: no cell holds 20 of each.
-    """
+def c_t(generated: Distances, held_out: Distances) -> float | None:
+    """C_T of generated against held-out distances; None where no cell holds 20 of each."""
     total, weight = 0.0, 0
     for cell in range(held_out.cell.max() + 1):
         d, reference = generated.distance[generated.cell == cell], held_out.distance[held_out.cell == cell]
         if min(len(d), len(reference)) >= MIN_PER_CELL:
             total += len(reference) * mann_whitney_z(d, reference)
             weight += len(reference)
-    if not weight:
-        raise ValueError(
-            f"C_T needs a cell with {MIN_PER_CELL} generated and {MIN_PER_CELL} held-out images; {len(generated.cell)} "
-            f"and {len(held_out.cell)} images fill none"
-        )
-    return total / weight
+    return total / weight if weight else None
 
 
 def mann_whitney_z(x: np.ndarray, y: np.ndarray) -> float:
@@ -91,17 +90,8 @@ def mann_whitney_z(x: np.ndarray, y: np.ndarray) -> float:
     return float((u - 0.5 * m * n) / np.sqrt(variance)) if variance > 0 else 0.0
 
 
-def _key(generated: Features) -> tuple[str, str]:
-    return f"ct_{generated.extractor}", "train"
-
-
-def _measured(generated: Features, references: Mapping[str, Features]) -> tuple[Distances, Distances]:
-    train, test = (required(generated, references, name, "C_T") for name in ("train", "test"))
-    centres = _centres(train)
-    return tuple(
-        Distances(nearest(features, train).distance, _nearest_centre(features.values, centres))
-        for features in (generated, test)
-    )
+def _distances(features: Features, train: Features) -> Distances:
+    return Distances(nearest(features, train).distance, _nearest_centre(features.values, _centres(train)))
 
 
 @remembered

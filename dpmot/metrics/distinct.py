@@ -10,9 +10,14 @@ from collections.abc import Mapping
 import numpy as np
 
 from dpmot.features import Features
+from dpmot.metrics import Fact
 from dpmot.metrics._neighbours import nearest, required
 
-DIRECTION = {"distinct_samples": "higher", "distinct_neighbours": "higher", "distinct_sources": "higher"}
+FACTS = {
+    "distinct_samples": Fact("higher", "distinct samples", digits=3, least=0.001, exact=True, quality=False),
+    "distinct_neighbours": Fact("higher", "distinct neighbours", digits=3, least=0.01, quality=False),
+    "distinct_sources": Fact("higher", "distinct starts", digits=3, least=0.01, quality=False),
+}
 SPACE = "pixels"
 COPYING = True
 DEBIAS = False
@@ -20,11 +25,7 @@ RANGE = (0.0, 1.0)
 
 
 def evaluate(generated: Features, references: Mapping[str, Features]) -> dict[tuple[str, str], float]:
-    """``distinct_samples_``, ``distinct_neighbours_`` and, where known, ``distinct_sources_<extractor>``, in (0, 1].
-
-    Raises:
-        ValueError: "train" is missing or in another space.
-    """
+    """``distinct_samples_``, ``distinct_neighbours_`` and, where known, ``distinct_sources_<extractor>``, in (0, 1]."""
     return {key: len(np.unique(rows)) / len(rows) for key, rows in _rows(generated, references).items()}
 
 

@@ -13,31 +13,20 @@ from collections.abc import Mapping
 import numpy as np
 
 from dpmot.features import Features
-from dpmot.metrics import _pairs
-from dpmot.metrics._neighbours import (
-    DENSITY_K,
-    PRECISION_K,
-    SPARE,
-    Balls,
-    balls,
-    keep_balls,
-    nearest_others,
-    radii,
-    required,
-)
+from dpmot.metrics import Fact
+from dpmot.metrics._neighbours import PRECISION_K, SPARE, balls, nearest_others, reached_without, required
 
-DIRECTION = {"recall": "higher", "coverage": "higher"}
+FACTS = {
+    "recall": Fact("higher", "recall", "Recall (k = 3)", digits=3, least=0.01),
+    "coverage": Fact("higher", "coverage", "Coverage (k = 5)", digits=3, least=0.01),
+}
 SPACE = "features"
 DEBIAS = False
 RANGE = (0.0, 1.0)
 
 
 def evaluate(generated: Features, references: Mapping[str, Features]) -> dict[tuple[str, str], float]:
-    """``recall_<extractor>`` and ``coverage_<extractor>`` against every reference, in [0, 1].
-
-    Raises:
-        ValueError: a reference is in another space, or a set has not more than five rows.
-    """
+    """``recall_<extractor>`` and ``coverage_<extractor>`` against every reference, in [0, 1]."""
     result = {}
     for name in references:
         found = balls(generated, required(generated, references, name, "Recall"))
@@ -50,11 +39,11 @@ def leave_out(
     generated: Features, references: Mapping[str, Features], groups: np.ndarray
 ) -> dict[tuple[str, str], np.ndarray]:
     """The shares without each group: (G,) for groups (n,) in 0..G-1. Balls of samples grow where neighbours leave."""
-    own, without = radii(generated, PRECISION_K), _radii_without(generated, groups)
+    without = _radii_without(generated, groups)
     result = {}
     for name in references:
         reference = required(generated, references, name, "Recall")
-        recalled, covered = _counts(generated, reference, groups, own, without)
+        recalled, covered = reached_without(generated, reference, groups, without)
         result[f"recall_{generated.extractor}", name] = (recalled > 0).mean(axis=0)
         result[f"coverage_{generated.extractor}", name] = (covered > 0).mean(axis=0)
     return result
@@ -62,50 +51,13 @@ def leave_out(
 
 def _radii_without(generated: Features, groups: np.ndarray) -> np.ndarray:
     """Squared distance to the k-th nearest other sample that is not of group g, (n, G)."""
-    n, num_groups = len(generated), groups.max() + 1
-    k = PRECISION_K
-    if n - np.bincount(groups).max() <= k:
-        raise ValueError(
-            f"Without its largest group of {np.bincount(groups).max()} of {n} samples, none has {k} others"
-        )
+    n, k, largest = len(generated), PRECISION_K, np.bincount(groups).max()
+    if n - largest <= k:
+        raise ValueError(f"Without its largest group of {largest} of {n} samples, none has {k} others")
     known = min(n - 1, k + SPARE)
     while True:
         index, squared = nearest_others(generated, known)
-        result = np.empty((n, num_groups))
-        short = False
-        for g in range(num_groups):
-            place = (groups[index] != g).cumsum(axis=1) == k
-            short |= not (place.any(axis=1) | (groups == g)).all()
-            result[:, g] = squared[np.arange(n), place.argmax(axis=1)]
-        if not short:
-            return result
+        places = [(groups[index] != g).cumsum(axis=1) == k for g in range(groups.max() + 1)]
+        if all((place.any(axis=1) | (groups == g)).all() for g, place in enumerate(places)):
+            return np.stack([squared[np.arange(n), place.argmax(axis=1)] for place in places], axis=1)
         known = min(n - 1, 2 * known)
-
-
-def _counts(generated: Features, reference: Features, groups: np.ndarray, own: np.ndarray, without: np.ndarray):
-    """How many samples outside group g recall, and cover, each reference row: two arrays (m, G)."""
-    num_groups = without.shape[1]
-    theirs = {k: radii(reference, k) for k in (PRECISION_K, DENSITY_K)}
-    y, x = _pairs.prepare(reference.values, generated.values)
-    shape = (len(y), num_groups)
-    inside = {k: np.zeros(len(x), dtype=np.int64) for k in theirs}
-    recalling, covering, grown = (np.zeros(shape, dtype=np.int64) for _ in range(3))
-    largest = np.where(np.arange(num_groups) == groups[:, None], 0, without).max(axis=1)
-    for tile in _pairs.tiles(x, y):
-        for k, ball in theirs.items():
-            i, j = tile.within(ball, axis=1)
-            inside[k] += np.bincount(i, minlength=len(x))
-        covering += _tally(j, groups[i], shape)  # of the last k, density's
-        i, j = tile.within(largest, axis=0)
-        squared = _pairs.squared_distances(generated.values, reference.values, i, j)
-        near = squared <= own[i]
-        recalling += _tally(j[near], groups[i[near]], shape)
-        i, j, squared = i[~near], j[~near], squared[~near]
-        pair, g = np.nonzero((squared[:, None] <= without[i]) & (groups[i][:, None] != np.arange(num_groups)))
-        grown += _tally(j[pair], g, shape)
-    keep_balls(generated, reference, Balls(inside, covering.any(axis=1), recalling.any(axis=1)))
-    return recalling.sum(axis=1, keepdims=True) - recalling + grown, covering.sum(axis=1, keepdims=True) - covering
-
-
-def _tally(rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    return np.bincount(rows * shape[1] + columns, minlength=shape[0] * shape[1]).reshape(shape)

@@ -13,19 +13,19 @@ from collections.abc import Mapping
 import numpy as np
 
 from dpmot.features import Features
+from dpmot.metrics import Fact
 from dpmot.metrics._neighbours import DENSITY_K, PRECISION_K, balls, required
 
-DIRECTION = {"precision": "higher", "density": "higher"}
+FACTS = {
+    "precision": Fact("higher", "precision", "Precision (k = 3)", digits=3, least=0.01),
+    "density": Fact("higher", "density", "Density (k = 5)", digits=3, least=0.01),
+}
 SPACE = "features"
 
 
 def pointwise(generated: Features, references: Mapping[str, Features]) -> dict[tuple[str, str], np.ndarray]:
-    """``precision_<extractor>`` (booleans) and ``density_<extractor>`` (float64) against every reference, (n,) each.
-
-    Raises:
-        ValueError: a reference is in another space, or a set has not more than five rows.
-    """
-    result = {}
+    """``precision_<extractor>`` (booleans) and ``density_<extractor>`` (float64) against every reference, (n,) each."""
+    result: dict[tuple[str, str], np.ndarray] = {}
     for name in references:
         inside = balls(generated, required(generated, references, name, "Precision")).inside
         result[f"precision_{generated.extractor}", name] = inside[PRECISION_K] > 0

@@ -17,8 +17,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from dpmot.features import Features, remembered
+from dpmot.metrics import Fact
 
-DIRECTION = {"fd": "lower"}
+FACTS = {"fd": Fact("lower", "FD", "Frechet distance", copier=True)}
 SPACE = "features"
 DEBIAS = True
 FEWEST = 6
@@ -64,17 +65,13 @@ def frechet_distance(first: Moments, second: Moments) -> float:
 
 
 def evaluate(generated: Features, references: Mapping[str, Features]) -> dict[tuple[str, str], float]:
-    """``fd_<extractor>`` against every reference.
-
-    Raises:
-        ValueError: fewer than two samples, or a reference in another feature space.
-    """
+    """``fd_<extractor>`` against every reference."""
     own = moments(generated.values)
     return {key: frechet_distance(own, other) for key, other in _others(generated, references).items()}
 
 
 def remark(generated: Features, references: Mapping[str, Features]) -> str:
-    """What a reader of the value must know, "" for nothing: too few samples, or a reference of few rows."""
+    """Too few samples, or a reference of few rows."""
     n, d = generated.values.shape
     found = []
     if n < FEWEST * d:
@@ -88,14 +85,7 @@ def remark(generated: Features, references: Mapping[str, Features]) -> str:
 def leave_out(
     generated: Features, references: Mapping[str, Features], groups: np.ndarray
 ) -> dict[tuple[str, str], np.ndarray]:
-    """``evaluate`` without each group: one product of the group's rows instead of one of all others.
-
-    Args:
-        groups: integers (n,) in 0..G-1.
-
-    Returns:
-        (G,) by key.
-    """
+    """``evaluate`` without each group: one product of the group's rows instead of one of all others."""
     others = _others(generated, references)
     without = _moments_without(generated.values.astype(np.float64), groups)
     return {key: np.array([frechet_distance(own, other) for own in without]) for key, other in others.items()}

@@ -9,43 +9,32 @@ from collections.abc import Mapping
 import numpy as np
 
 from dpmot.features import Features
+from dpmot.metrics import Fact
 
-DIRECTION = {"is": "higher"}
+FACTS = {"is": Fact("higher", "IS", "Inception Score")}
 SPACE = "probabilities"
 DEBIAS = True
 
 
 def evaluate(generated: Features, references: Mapping[str, Features]) -> dict[tuple[str, str], float]:
-    """``is_<extractor>``; references play no part.
-
-    Raises:
-        ValueError: the features hold no probabilities, or no sample.
-    """
-    return {_key(generated): float(_scores(generated, np.ones((len(generated), 1)))[0])}
+    """``is_<extractor>``; references play no part."""
+    return {key: float(scores[0]) for key, scores in leave_out(generated, references, None).items()}
 
 
 def leave_out(
-    generated: Features, references: Mapping[str, Features], groups: np.ndarray
+    generated: Features, references: Mapping[str, Features], groups: np.ndarray | None
 ) -> dict[tuple[str, str], np.ndarray]:
-    """The score without each group: (G,) for groups (n,) in 0..G-1."""
-    kept = 1 - np.eye(groups.max() + 1)[groups]
-    return {_key(generated): _scores(generated, kept)}
-
-
-def _key(generated: Features) -> tuple[str, str]:
-    return f"is_{generated.extractor}", "none"
-
-
-def _scores(generated: Features, kept: np.ndarray) -> np.ndarray:
-    """Scores of subsets: kept (n, G) is 1 where sample i belongs to subset g -> (G,)."""
+    """The score without each group: (G,) for groups (n,) in 0..G-1; with None that of all samples, (1,)."""
     if generated.probabilities is None:
         raise ValueError(f'The Inception Score needs class probabilities, "{generated.extractor}" gives none')
     p = generated.probabilities.astype(np.float64)
+    kept = np.ones((len(p), 1)) if groups is None else 1 - np.eye(groups.max() + 1)[groups]
     sizes = kept.sum(axis=0)
     if not (sizes > 0).all():
         raise ValueError(f"The Inception Score needs at least one sample, got subsets of {sizes.astype(int).tolist()}")
     marginal_entropy = _entropy(kept.T @ p / sizes[:, None])
-    return np.exp(marginal_entropy - kept.T @ _entropy(p) / sizes)
+    scores = np.exp(marginal_entropy - kept.T @ _entropy(p) / sizes)
+    return {(f"is_{generated.extractor}", "none"): scores}
 
 
 def _entropy(p: np.ndarray) -> np.ndarray:

@@ -7,26 +7,21 @@ mean and standard deviation of KD over 100 random subsets of 1000; that deviatio
 """
 
 from collections.abc import Mapping
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from dpmot.features import Features, remembered
+from dpmot.metrics import Fact
 
-DIRECTION = {"kd": "lower"}
+FACTS = {"kd": Fact("lower", "KD", "Kernel distance")}
 SPACE = "features"
 DEBIAS = False  # there is no bias to remove
 TILE = 256  # rows of each side: 512 KiB, which stay in a core's cache
 
 
 def evaluate(generated: Features, references: Mapping[str, Features]) -> dict[tuple[str, str], float]:
-    """``kd_<extractor>`` against every reference.
-
-    Raises:
-        ValueError: fewer than two samples, or a reference in another feature space.
-    """
-    found = leave_out(generated, references, None)
-    return {key: float(values[0]) for key, values in found.items()}
+    """``kd_<extractor>`` against every reference."""
+    return {key: float(values[0]) for key, values in leave_out(generated, references, None).items()}
 
 
 def leave_out(
@@ -81,7 +76,7 @@ def _sums_within(x: np.ndarray, groups: np.ndarray | None) -> np.ndarray:
     """Mean of k(x_i, x_j), i != j, without each group (G,), or of all (1,)."""
     if len(x) < 2:
         raise ValueError(f"A kernel distance needs at least two samples, got {len(x)}")
-    member = _membership(groups, len(x))
+    member = np.ones((len(x), 1)) if groups is None else np.eye(groups.max() + 1)[groups]
     sums = np.zeros((member.shape[1],) * 2)  # of k over pairs of groups
     for first in range(0, len(x), TILE):
         for second in range(first, len(x), TILE):
@@ -99,20 +94,11 @@ def _sums_within(x: np.ndarray, groups: np.ndarray | None) -> np.ndarray:
 
 
 @remembered
-def _row_sums_of(generated: Features) -> "WeakKeyDictionary[Features, np.ndarray]":
-    return WeakKeyDictionary()
-
-
 def _row_sums(generated: Features, reference: Features) -> np.ndarray:
-    """Sum of k(x_i, y_j) over j, (n,), computed once for each pair of Features; of joined ones, of their parts."""
-    found = _row_sums_of(generated)
-    if reference not in found:
-        if generated.parts:
-            found[reference] = np.concatenate([_row_sums(part, reference) for part in generated.parts])
-        else:
-            x, y = (one.values.astype(np.float64) for one in (generated, reference))
-            found[reference] = _sums_across(x, y)
-    return found[reference]
+    """Sum of k(x_i, y_j) over j, (n,); of joined samples, those of their parts."""
+    if generated.parts:
+        return np.concatenate([_row_sums(part, reference) for part in generated.parts])
+    return _sums_across(generated.values.astype(np.float64), reference.values.astype(np.float64))
 
 
 def _sums_across(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -124,7 +110,7 @@ def _sums_across(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def _mean_across(row: np.ndarray, number: int, groups: np.ndarray | None) -> np.ndarray:
-    """Mean of k(x_i, y_j) over all j and the i without each group (G,), or all i (1,), of sums over so many j."""
+    """Mean of k(x_i, y_j) without each group of the x_i (G,), or of all (1,), from its sums over ``number`` y_j."""
     if groups is None:
         return np.array([row.sum() / (len(row) * number)])
     left = len(row) - np.bincount(groups)
@@ -138,7 +124,3 @@ def _kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     cube = result * result
     cube *= result
     return cube
-
-
-def _membership(groups: np.ndarray | None, n: int) -> np.ndarray:
-    return np.ones((n, 1)) if groups is None else np.eye(groups.max() + 1)[groups]

@@ -9,19 +9,20 @@ from collections.abc import Mapping
 import numpy as np
 
 from dpmot.features import Features
+from dpmot.metrics import Fact
 from dpmot.metrics._neighbours import neighbours, required
 
-DIRECTION = {"label_entropy": "lower"}
+FACTS = {
+    "label_entropy": Fact(
+        "lower", "label entropy", "Label entropy of the 10 nearest real images (pixels)", digits=3, least=0.01
+    )
+}
 SPACE = "pixels"
 NEIGHBOURS = 10
 
 
 def pointwise(generated: Features, references: Mapping[str, Features]) -> dict[tuple[str, str], np.ndarray]:
-    """``label_entropy_<extractor>`` against every reference with labels, float64 (n,).
-
-    Raises:
-        ValueError: a reference is in another space, or has fewer than 10 images.
-    """
+    """``label_entropy_<extractor>`` against every reference with labels, float64 (n,)."""
     result = {}
     for name, reference in references.items():
         if reference.labels is None:

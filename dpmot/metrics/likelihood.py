@@ -21,19 +21,18 @@ compare at equal n only; its floor is 0 by definition.
 """
 
 from collections.abc import Mapping
-from functools import lru_cache
 from hashlib import sha256
-from weakref import ref
 
 import numpy as np
 from scipy.special import logsumexp
 
 from dpmot import seeds
 from dpmot.features import Features, remembered
-from dpmot.metrics import _pairs
+from dpmot.metrics import Fact, _pairs
 from dpmot.metrics._neighbours import required
 
-DIRECTION = {"fld": "lower"}
+# the training images are what FLD is fitted to: as samples they are an exact copier, and no floor
+FACTS = {"fld": Fact("lower", "FLD", "Feature likelihood divergence", floor=False)}
 SPACE = "features"
 COPYING = True
 DEBIAS = False
@@ -47,12 +46,8 @@ BLOCK = 1 << 20  # densities at a time, 8 MiB
 
 
 def evaluate(generated: Features, references: Mapping[str, Features]) -> dict[tuple[str, str], float]:
-    """``fld_<extractor>`` against "test", from variances fitted to "train".
-
-    Raises:
-        ValueError: a reference is missing or in another space, or "train" has fewer than four rows.
-    """
-    return {_key(generated): float(leave_out(generated, references, None)[_key(generated)][0])}
+    """``fld_<extractor>`` against "test", from variances fitted to "train"."""
+    return {key: float(values[0]) for key, values in leave_out(generated, references, None).items()}
 
 
 def leave_out(
@@ -63,13 +58,14 @@ def leave_out(
     if len(train) < 4:
         raise ValueError(f"FLD fits to one half of the training images and needs four of them, got {len(train)}")
     asked = _scaled(test, test)
-    x, variance = _fitted(generated)(train, test)
+    x, variance = _fitted(generated, train, test)
     member = np.zeros((len(x), 1)) if groups is None else np.eye(groups.max() + 1)[groups[_chosen(generated)]]
-    return {_key(generated): _divergence(x, variance, asked, member) - _baseline(train)(test, len(x))}
+    value = _divergence(x, variance, asked, member) - _baseline(train, test, len(x))
+    return {(f"fld_{generated.extractor}", "test"): value}
 
 
 def remark(generated: Features, references: Mapping[str, Features]) -> str:
-    """What a reader of the value must know: that not all samples were used, "" where they were."""
+    """Not all samples were used."""
     return f"FLD uses {MOST} of the {len(generated)} samples" if len(generated) > MOST else ""
 
 
@@ -91,32 +87,19 @@ def _scaled(one: Features, test: Features) -> np.ndarray:
 
 
 @remembered
-def _fitted(generated: Features):
-    """(train, test) -> centres and variances of the mixture at the samples, fitted once."""
-
-    @lru_cache(maxsize=2)
-    def fit(train: Features, test: Features) -> tuple[np.ndarray, np.ndarray]:
-        x = _scaled(generated_(), test)
-        return x, variances(x, _scaled(train, test))
-
-    generated_ = ref(generated)  # what is remembered must not keep its own key alive
-    return fit
+def _fitted(generated: Features, train: Features, test: Features) -> tuple[np.ndarray, np.ndarray]:
+    """Centres and variances of the mixture at the samples."""
+    x = _scaled(generated, test)
+    return x, variances(x, _scaled(train, test))
 
 
 @remembered
-def _baseline(train: Features):
-    """(test, n) -> the divergence of at most n rows of one half of the training images, fitted to the other half."""
-
-    @lru_cache(maxsize=8)
-    def divergence(test: Features, n: int) -> float:
-        rows = _scaled(train_(), test)
-        one, other = np.array_split(rows[seeds.generator(0, "fld").permutation(len(rows))], 2)
-        half = one[:n]
-        none = np.zeros((len(half), 1))
-        return float(_divergence(half, variances(half, other), _scaled(test, test), none)[0])
-
-    train_ = ref(train)
-    return divergence
+def _baseline(train: Features, test: Features, n: int) -> float:
+    """The divergence of at most n rows of one half of the training images, fitted to the other half."""
+    rows = _scaled(train, test)
+    half, other = np.array_split(rows[seeds.generator(0, "fld").permutation(len(rows))], 2)
+    half = half[:n]
+    return float(_divergence(half, variances(half, other), _scaled(test, test), np.zeros((len(half), 1)))[0])
 
 
 def variances(centres: np.ndarray, x: np.ndarray) -> np.ndarray:
@@ -186,7 +169,3 @@ def _squared(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 def _blocks(n: int, m: int) -> list[slice]:
     step = max(1, BLOCK // max(1, m))
     return [slice(first, first + step) for first in range(0, n, step)]
-
-
-def _key(generated: Features) -> tuple[str, str]:
-    return f"fld_{generated.extractor}", "test"

@@ -11,20 +11,17 @@ from collections.abc import Mapping
 import numpy as np
 
 from dpmot.features import Features
+from dpmot.metrics import Fact
 from dpmot.metrics._neighbours import required
 
-DIRECTION = {"mass_error": "lower"}
+FACTS = {"mass_error": Fact("lower", "mass error", least=1.0, quality=False)}
 SPACE = "pixels"
 COPYING = True
 DEBIAS = False
 
 
 def evaluate(generated: Features, references: Mapping[str, Features]) -> dict[tuple[str, str], float]:
-    """``mass_error_<extractor>`` against "train"; nothing where the sources are not known.
-
-    Raises:
-        ValueError: "train" is missing or in another space.
-    """
+    """``mass_error_<extractor>`` against "train"; nothing where the sources are not known."""
     found = leave_out(generated, references, np.ones(len(generated), dtype=np.int64))
     return {key: float(values[0]) for key, values in found.items()}
 

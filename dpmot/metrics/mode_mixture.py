@@ -9,18 +9,16 @@ from collections.abc import Mapping
 import numpy as np
 
 from dpmot.features import Features
+from dpmot.metrics import Fact
 
-DIRECTION = {"mmr": "lower"}
+FACTS = {"mmr": Fact("lower", "MMR", "Mode-mixture ratio", digits=3, least=0.01)}
+OF_CLASSES = True
 SPACE = "probabilities"
 THRESHOLDS = (0.1, 0.11, 0.115, 0.13, 0.16, 0.2, 0.3, 0.4)
 
 
 def pointwise(generated: Features, references: Mapping[str, Features]) -> dict[tuple[str, str], np.ndarray]:
-    """``mmr_<t>``: true where a sample mixes modes, (n,) for each threshold; references play no part.
-
-    Raises:
-        ValueError: the features hold no probabilities, or fewer than two classes.
-    """
+    """``mmr_<t>``: true where a sample mixes modes, (n,) for each threshold; references play no part."""
     p = generated.probabilities
     if p is None or p.shape[1] < 2:
         raise ValueError(f'The mode-mixture ratio needs probabilities of two classes; "{generated.extractor}" has none')

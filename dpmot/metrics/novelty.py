@@ -14,39 +14,33 @@ from collections.abc import Mapping
 import numpy as np
 
 from dpmot.features import Features
+from dpmot.metrics import Fact
 from dpmot.metrics._neighbours import nearest, nearest_other, required
 
-DIRECTION = {"authenticity": "higher", "nn_distance": "none", "exact_duplicates": "lower", "near_duplicates": "lower"}
+FACTS = {
+    "authenticity": Fact("higher", "authenticity", digits=3, least=0.01, quality=False),
+    "nn_distance": Fact("none", "distance to the nearest image"),
+    "exact_duplicates": Fact("lower", "exact duplicates", digits=3, least=0.01),
+    "near_duplicates": Fact("lower", "near duplicates", digits=3, least=0.01),
+}
 NEAR = 0.01  # quantile of the held-out distances
 SPACE = "pixels"
 COPYING = True
 
 
 def pointwise(generated: Features, references: Mapping[str, Features]) -> dict[tuple[str, str], np.ndarray]:
-    """``authenticity_``, ``*_duplicates_`` (booleans), ``nn_distance_<extractor>`` (float64), (n,) each.
-
-    Args:
-        generated: the samples.
-        references: "train", the images that the starts and networks were made from, and any others.
-
-    Raises:
-        ValueError: "train" is missing, or a reference is in another space.
-    """
+    """``authenticity_``, ``*_duplicates_`` (booleans), ``nn_distance_<extractor>`` (float64), (n,) each."""
     train = required(generated, references, "train", "Novelty")
     suffix = generated.extractor
     result = {
         (f"nn_distance_{suffix}", name): nearest(generated, required(generated, references, name, "Novelty")).distance
         for name in references
     }
-    distance = nearest(generated, train).distance
+    closest = nearest(generated, train)
+    distance = closest.distance
     result[f"exact_duplicates_{suffix}", "train"] = distance == 0
     if "test" in references:
         held_out = nearest(references["test"], train).distance
         result[f"near_duplicates_{suffix}", "train"] = (distance == 0) | (distance < np.quantile(held_out, NEAR))
-    result[f"authenticity_{suffix}", "train"] = _authentic(generated, train)
+    result[f"authenticity_{suffix}", "train"] = distance > nearest_other(train).distance[closest.index]
     return result
-
-
-def _authentic(generated: Features, train: Features) -> np.ndarray:
-    closest = nearest(generated, train)
-    return closest.distance > nearest_other(train).distance[closest.index]

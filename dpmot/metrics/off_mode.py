@@ -8,8 +8,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from dpmot.features import Features
+from dpmot.metrics import Fact
 
-DIRECTION = {"off_mode": "lower"}
+FACTS = {"off_mode": Fact("lower", "off-mode", "True off-mode share (3 standard deviations)", digits=3, least=0.01)}
 SPACE = "features"
 
 

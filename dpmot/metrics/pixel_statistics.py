@@ -9,8 +9,12 @@ from collections.abc import Mapping
 import numpy as np
 
 from dpmot.features import Features
+from dpmot.metrics import Fact
 
-DIRECTION = {"mean": "none", "std": "none"}
+FACTS = {  # a tenth of a grey level matters
+    "mean": Fact("none", "mean grey level", least=0.1 / 127.5, exact=True),
+    "std": Fact("none", "spread of grey levels", least=0.1 / 127.5, exact=True),
+}
 SPACE = "pixels"
 
 

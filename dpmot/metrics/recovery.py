@@ -9,9 +9,10 @@ from collections.abc import Mapping
 import numpy as np
 
 from dpmot.features import Features
-from dpmot.metrics._neighbours import distances, nearest, required
+from dpmot.metrics import Fact, _pairs
+from dpmot.metrics._neighbours import nearest, required
 
-DIRECTION = {"recovery": "lower"}
+FACTS = {"recovery": Fact("lower", "source recovery", digits=3, least=0.01, quality=False)}
 SPACE = "any"
 COPYING = True
 # Samples of one stored latent are one draw of its noise: recovery asks whether *latents* come back, and there are no
@@ -20,16 +21,13 @@ UNITS = {"recovery": lambda generated: len(np.unique(generated.source))}
 
 
 def pointwise(generated: Features, references: Mapping[str, Features]) -> dict[tuple[str, str], np.ndarray]:
-    """``recovery_<extractor>`` against "train", booleans (n,); nothing where the sources are not known.
-
-    Raises:
-        ValueError: "train" is missing or in another space, or a source is no row of it.
-    """
+    """``recovery_<extractor>`` against "train", booleans (n,); nothing where the sources are not known."""
     if generated.source is None:
         return {}
     train = required(generated, references, "train", "Source recovery")
     if len(generated) and generated.source.max() >= len(train):
         raise ValueError(f"Source {generated.source.max()} is no row of the {len(train)} training images")
     # <= and not the index, so that a duplicate of the source in the training set hides nothing.
-    own = distances(generated.values, train.values, generated.source)
+    rows = np.arange(len(generated))
+    own = np.sqrt(_pairs.squared_distances(generated.values, train.values, rows, generated.source))
     return {(f"recovery_{generated.extractor}", "train"): own <= nearest(generated, train).distance}

@@ -41,8 +41,8 @@ def paired(
     Raises:
         ValueError: see :func:`dpmot.statistics.paired.difference`; a negative margin.
     """
-    found = difference(full, leave_out, level=LEVEL, debias=debias)
-    return _tested(found.value, (found.high - found.low) / 2, len(leave_out[0]) - 1, margin)
+    estimate = difference(full, leave_out, level=LEVEL, debias=debias)
+    return _tested(estimate.value, (estimate.high - estimate.low) / 2, len(leave_out[0]) - 1, margin)
 
 
 def unpaired(candidate: Estimate, reference: Estimate, *, margin: float, degrees: int = 19) -> Change:
@@ -51,14 +51,20 @@ def unpaired(candidate: Estimate, reference: Estimate, *, margin: float, degrees
     Raises:
         ValueError: a negative margin.
     """
-    halves = [(one.high - one.low) / 2 for one in (candidate, reference)]
-    return _tested(candidate.value - reference.value, float(np.hypot(*halves)), degrees, margin)
+    half = np.hypot((candidate.high - candidate.low) / 2, (reference.high - reference.low) / 2)
+    return _tested(candidate.value - reference.value, float(half), degrees, margin)
 
 
 def least_half_widths(alpha: float, tests: int, *, degrees: int = 19) -> float:
-    """By how many half-widths beyond its margin one of so many metrics must change to be the first that Holm rejects.
+    """The smallest change that :func:`unpaired` and Holm's correction can detect, beyond the margin.
 
-    Both runs are taken to have intervals of one width, as in :func:`unpaired`.
+    Args:
+        alpha: level of the corrected tests.
+        tests: number of metrics tested together; Holm compares the smallest p-value with alpha / tests.
+        degrees: degrees of freedom of the intervals.
+
+    Returns:
+        The change, in half-widths of a 95 % interval; both runs are assumed to have intervals of equal width.
     """
     return float(2**0.5 * stdtrit(degrees, 1 - alpha / tests) / stdtrit(degrees, 0.5 + LEVEL / 2))
 

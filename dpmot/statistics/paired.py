@@ -89,17 +89,17 @@ def equivalence(differences: np.ndarray, margin: float, *, alpha: float = 0.05) 
     return Equivalence(float(mean), float(mean - half), float(mean + half), p_value, p_value <= alpha, p_difference)
 
 
-def holm(p_values: Sequence[float]) -> np.ndarray:
+def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
     """Holm's step-down adjusted p-values (Holm 1979), in the order given: reject where they are <= alpha.
 
     Raises:
         ValueError: a p-value outside [0, 1].
     """
-    p_values = np.asarray(p_values, dtype=np.float64)
-    if p_values.ndim != 1 or not ((p_values >= 0) & (p_values <= 1)).all():
-        raise ValueError(f"p-values lie in [0, 1], got {p_values.tolist()}")
-    order = p_values.argsort(kind="stable")
-    scaled = p_values[order] * np.arange(len(p_values), 0, -1)  # times m, m-1, ..., 1
-    adjusted = np.empty_like(p_values)
+    p = np.asarray(p_values, dtype=np.float64)
+    if p.ndim != 1 or not ((p >= 0) & (p <= 1)).all():
+        raise ValueError(f"p-values lie in [0, 1], got {p.tolist()}")
+    order = p.argsort(kind="stable")
+    scaled = p[order] * np.arange(len(p), 0, -1)  # times m, m-1, ..., 1
+    adjusted = np.empty_like(p)
     adjusted[order] = np.minimum(np.maximum.accumulate(scaled), 1)
     return adjusted

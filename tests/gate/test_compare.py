@@ -145,9 +145,9 @@ def test_one_fingerprint_binds_every_row_and_the_replicates(write_run, edit_rows
 def test_a_new_method_is_reported_and_the_others_stay_in_pairs(write_run):
     reference, candidate = write_run("reference"), write_run("candidate", fingerprint="b")
     table = pd.read_csv(candidate / "metrics.csv", dtype=str, keep_default_na=False)
-    extra = table[table["method"] == "ddim"].assign(method="fresh", sample_seed="7")
-    pooled = extra.assign(sample_seed="pooled")
-    pd.concat([table, extra, pooled]).to_csv(candidate / "metrics.csv", index=False)
+    drawn = table[(table["method"] == "ddim") & (table["sample_seed"] == "pooled")].assign(method="fresh")
+    seed = drawn.assign(sample_seed="7")
+    pd.concat([table, drawn, seed]).to_csv(candidate / "metrics.csv", index=False)
     report, failed = verdicts(candidate, reference)
     assert (report.how, failed) == ("paired", {})
     assert {one.cell.split()[0] for one in report.findings if one.verdict == "new"} == {"fresh"}
@@ -197,7 +197,7 @@ def test_what_cannot_be_compared_is_refused_in_one_line(write_run, edit_rows, tm
     with pytest.raises(CannotCompare, match=r"nowhere/metrics.csv|nowhere cannot be read"):
         Run.read(tmp_path / "nowhere")
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
-    with pytest.raises(CannotCompare, match=r"other.csv is no metrics.csv: no column method"):
+    with pytest.raises(CannotCompare, match=r"other.csv lacks the column experiment, .*method"):
         Run.read(tmp_path / "other.csv")
     (tmp_path / "binary.csv").write_bytes(np.random.default_rng(0).bytes(300))
     with pytest.raises(CannotCompare, match=r"binary\.csv"):

@@ -6,7 +6,7 @@ import torch
 
 from dpmot._torchvision import make_importable
 from dpmot.features import Features
-from dpmot.metrics import diversity, fidelity, frechet, inception_score, kernel_distance
+from dpmot.metrics import _neighbours, diversity, fidelity, frechet, inception_score, kernel_distance
 
 make_importable()
 torch_fidelity = pytest.importorskip("torch_fidelity")
@@ -105,11 +105,9 @@ def test_precision_recall_density_and_coverage_agree_with_prdc_exactly(d, k, mon
     draw = np.random.default_rng(d)
     real, fake = draw.standard_normal((700, d)), 1.1 * draw.standard_normal((650, d)) + 0.2
     expected = prdc.compute_prdc(real, fake, nearest_k=k)
-    for module in (fidelity, diversity):
-        monkeypatch.setattr(module, "PRECISION_K", k)
-        monkeypatch.setattr(module, "DENSITY_K", k)
-    monkeypatch.setattr("dpmot.metrics._neighbours.PRECISION_K", k)
-    monkeypatch.setattr("dpmot.metrics._neighbours.DENSITY_K", k)
+    for module in (fidelity, diversity, _neighbours):
+        for constant in {"PRECISION_K", "DENSITY_K"} & set(vars(module)):
+            monkeypatch.setattr(module, constant, k)
     generated = Features(values=fake, extractor="x")
     references = {"test": Features(values=real, extractor="x")}
     found = {key: values.mean() for (key, _), values in fidelity.pointwise(generated, references).items()}

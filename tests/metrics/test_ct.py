@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dpmot.features import Features
-from dpmot.metrics import ct
+from dpmot.metrics import NotMeasurable, ct
 from dpmot.statistics.jackknife import groups
 
 KEY = ("ct_pixels", "train")
@@ -96,7 +96,12 @@ def test_leaving_groups_out_equals_evaluating_the_subsets(references):
 
 
 def test_too_few_samples_and_missing_references_are_refused(references):
-    with pytest.raises(ValueError, match="10 and 500 images fill none"):
+    with pytest.raises(NotMeasurable, match="10 and 500 images fill none") as absent:
         ct.evaluate(pixels(draw(10, 9)), references)
+    assert (absent.value.metric, absent.value.reference) == KEY
+    few = pixels(np.repeat(references["train"].values[:1], 20, axis=0))  # all in one cell
+    assert np.isfinite(ct.evaluate(few, references)[KEY])
+    with pytest.raises(NotMeasurable, match="a jackknife group left out; 20 and 500 images fill none"):
+        ct.leave_out(few, references, groups(20))
     with pytest.raises(ValueError, match=r'C_T needs the reference "test", got \[\'train\'\]'):
         ct.evaluate(pixels(draw(100, 9)), {"train": references["train"]})

@@ -7,11 +7,11 @@ import pytest
 
 from dpmot import plugins
 from dpmot.features import Features
+from dpmot.metrics import Fact
 from dpmot.statistics.jackknife import groups
 
 METRICS = plugins.names("metrics")
 SPACES = {"features", "probabilities", "pixels", "any"}
-DIRECTIONS = {"lower", "higher", "none"}
 
 
 def sample(n, seed):
@@ -30,9 +30,13 @@ REFERENCES = {"train": sample(120, 0), "test": sample(110, 1)}
 
 
 @pytest.mark.parametrize("name", METRICS)
-def test_a_metric_states_its_space_its_directions_and_one_function(name):
+def test_a_metric_states_its_space_its_facts_and_one_function(name):
     metric = plugins.find("metrics", name)
-    assert metric.SPACE in SPACES and set(metric.DIRECTION.values()) <= DIRECTIONS
+    assert metric.SPACE in SPACES and metric.FACTS
+    for fact in metric.FACTS.values():
+        assert isinstance(fact, Fact) and fact.label and fact.direction in ("lower", "higher", "none")
+        assert fact.least is None or fact.least > 0
+        assert fact.least is not None or not fact.exact
     assert hasattr(metric, "pointwise") != hasattr(metric, "evaluate")
     assert hasattr(metric, "evaluate") == isinstance(getattr(metric, "DEBIAS", None), bool)
     assert inspect.getdoc(metric)
@@ -44,7 +48,7 @@ def test_values_are_keyed_by_known_stems_and_references_and_are_finite(name):
     generated = sample(100, 2)
     pointwise = hasattr(metric, "pointwise")
     found = (metric.pointwise if pointwise else metric.evaluate)(generated, REFERENCES)
-    assert {key.rpartition("_")[0] for key, _ in found} == set(metric.DIRECTION)
+    assert {key.rpartition("_")[0] for key, _ in found} == set(metric.FACTS)
     assert {reference for _, reference in found} <= {"train", "test", "none"}
     for value in found.values():
         assert np.shape(value) == ((100,) if pointwise else ())
@@ -74,3 +78,8 @@ def test_an_empty_group_leaves_all_samples(name):
     without = metric.leave_out(generated, REFERENCES, groups(100, 5) + 1)
     for key, value in metric.evaluate(generated, REFERENCES).items():
         assert without[key][0] == pytest.approx(value, rel=1e-9)  # sums in another order
+
+
+def test_no_stem_belongs_to_two_files():
+    stems = [stem for name in METRICS for stem in plugins.find("metrics", name).FACTS]
+    assert len(stems) == len(set(stems))

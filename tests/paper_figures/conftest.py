@@ -8,11 +8,8 @@ import pytest
 from edits import BUDGETS, write_csv
 from safetensors.numpy import save_file
 
-COLUMNS = [
-    "experiment", "dataset", "method", "network", "start", "sampler", "nfe_budget", "nfe_counted", "sigma_start",
-    "sigma_atoms", "training_seed", "sample_seed", "num_samples", "features", "reference", "metric", "value", "low",
-    "high", "reason", "fingerprint",
-]  # fmt: skip
+from dpmot.results import METRICS
+
 SIGMA = {5: 0.14, 10: 3.26, 20: 8.1, 30: 14.0, 50: 24.0}
 SWEEP = (0.1, 0.3, 1.0, 2.0, 3.0, 5.0, 10.0)
 THRESHOLDS = ("0.1", "0.11", "0.115", "0.13", "0.16", "0.2", "0.3", "0.4")
@@ -40,6 +37,13 @@ METHODS = {
     "sweep": ("DPM-OT (EDM, DDIM), sweep", "sweep", "edm", "transport", "ddim", 0, 0),
     "identity_ot": ("DPM-OT (EDM, DDIM), sigma 1", "identity", "edm", "transport", "ddim", 1.5, 1.5),
     "identity_copy": ("Copy (EDM, DDIM), sigma 1", "identity", "edm", "copy", "ddim", 1.5, 1.5),
+}
+KEYS = ("label", "group", "network", "start", "sampler")
+TRAINING = {"steps": 1}
+NETWORKS = {
+    "ddpm": {"kind": "ddpm", "training": TRAINING},
+    "edm": {"kind": "edm", "training": TRAINING},
+    "student": {"distillation": "progressive", "teacher": "edm", "step_counts": [10, 5], "training": TRAINING},
 }
 STORED = {"as_code": "test"}  # the split the atoms come from, where it is not the training split
 SKIPPED = {("dpm_ot_heun_edm", "5"): "NFE 5: Heun spends 2n-1 evaluations, 5 do not fit"}
@@ -112,7 +116,7 @@ def _floors(base, *, points):
 
 def _rows(kind, names):
     points = kind == "toy2d"
-    base = dict.fromkeys(COLUMNS, "") | {
+    base = dict.fromkeys(METRICS.columns, "") | {
         "experiment": kind, "dataset": "gaussians" if points else "digits", "training_seed": 0,
         "fingerprint": "3f9a1c0de5b2774a",
     }  # fmt: skip
@@ -216,8 +220,8 @@ def write_results(folder, kind="digits", images=None):
     config = {
         "experiment": kind, "dataset": rows[0]["dataset"], "nfe_budgets": BUDGETS[kind], "num_samples": 500,
         "sample_seeds": [0, 1, 2],
-        "networks": {"ddpm": {"kind": "ddpm"}, "edm": {"kind": "edm"}, "student": {"teacher": "edm"}},
-        "methods": {name: dict(zip(("label", "group"), METHODS[name], strict=False)) for name in names},
+        "networks": NETWORKS,
+        "methods": {name: dict(zip(KEYS, METHODS[name][:5], strict=True)) for name in names},
     }  # fmt: skip
     if "dpm_ot_star" in names:
         config["methods"]["dpm_ot_star"]["level"] = "star"

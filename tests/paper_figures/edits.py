@@ -5,8 +5,8 @@ import re
 
 import numpy as np
 
+from dpmot.results import cell_key
 from paper_figures import (
-    _results,
     _tables,
     table_1_quality,
 )
@@ -78,7 +78,7 @@ def with_replicates(folder):
         (table["metric"] == "fd_classifier") & (table["reference"] == "test") & (table["status"] == "measured")
     ]
     for row in chosen.to_dict("records"):
-        cell = f"{row['method']}/{row['nfe_budget']}/{_results.sigma_key(row['sigma_start'])}"
+        cell = cell_key(row["method"], row["nfe_budget"], row["sigma_start"])
         parts = row["value"] + 0.1 * common + 1e-3 * draw.standard_normal(20)
         parts += row["value"] - parts.mean()  # no bias: the debiased value is the plain one
         for group, value in [("all", row["value"]), *enumerate(parts)]:

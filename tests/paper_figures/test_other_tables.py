@@ -38,7 +38,7 @@ def test_table_2_says_that_agreement_is_unknown_where_a_floor_lacks_its_interval
 
 
 def test_table_2_prints_two_thresholds_in_markdown_and_all_eight_in_latex_and_csv(digits_folder):
-    files = table_2_mode_mixture.produce(load(digits_folder))
+    files = table_2_mode_mixture.PAGE.produce(load(digits_folder))
     text = {path.rpartition(".")[2]: content.decode() for path, content in files.items()}
     assert len(re.findall(r"^## MMR at t", text["md"], re.M)) == 2
     assert len(re.findall(r"\\caption\{[^}]*MMR at t", text["tex"])) == 8
@@ -56,7 +56,7 @@ def test_table_3_prints_differences_and_verdicts(digits_folder):
 
 def test_table_3_without_identity_csv_says_not_run(results_folder):
     results = load(results_folder("smoke"))
-    files = table_3_identity.produce(results)
+    files = table_3_identity.PAGE.produce(results)
     assert b"not run: the results hold no identity.csv." in files["tables/table_3_identity.md"]
     assert files["tables/table_3_identity.csv"].decode().startswith("pair,metric,reference,nfe,seeds")
 

@@ -12,14 +12,15 @@ import pytest
 from edits import read_csv, write_csv
 
 import paper_figures
+from dpmot import plugins
 
 FOLDER = Path(paper_figures.__file__).parent
-NAMES = sorted(path.stem for path in FOLDER.glob("*.py") if not path.stem.startswith("_"))
+NAMES = plugins.names("pages")
 
 
 def command(name, *arguments):
     """Run one module's ``main`` here: its exit status."""
-    return import_module(f"paper_figures.{name}").main([str(argument) for argument in arguments])
+    return import_module(f"paper_figures.{name}").PAGE.main([str(argument) for argument in arguments])
 
 
 def test_all_tables_and_figures_of_the_paper_are_here():
@@ -41,8 +42,7 @@ def test_help_describes_the_module_and_shows_an_example_that_parses(name, capsys
     assert module.__doc__.splitlines()[0] in text
     example = f"python -m paper_figures.{name} --results results/digits"
     assert example in text
-    parser = import_module("paper_figures._command").parser(name, module.__doc__)
-    assert parser.parse_args(example.split()[3:]).results == Path("results/digits")
+    assert module.PAGE.parser.parse_args(example.split()[3:]).results == Path("results/digits")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -52,7 +52,7 @@ def test_a_command_writes_its_outputs_and_timings_and_nothing_else(name, results
     assert command(name, "--results", folder) == 0
     after = {path for path in folder.rglob("*") if path.is_file()} - set(before)
     assert all(path.read_bytes() == content for path, content in before.items())
-    outputs = import_module(f"paper_figures.{name}").OUTPUTS
+    outputs = import_module(f"paper_figures.{name}").PAGE.outputs
     assert after == {folder / path for path in (*outputs, f"timings/{name}.json")}
     assert all((folder / path).stat().st_size > 0 for path in outputs)
     timings = json.loads((folder / "timings" / f"{name}.json").read_text())
@@ -61,9 +61,9 @@ def test_a_command_writes_its_outputs_and_timings_and_nothing_else(name, results
     assert 0 < timings["io_s"] < timings["wall_s"]
 
 
-def test_a_module_runs_as_a_process_of_its_own_without_torch_scipy_or_pyplot(results_folder):
+def test_a_module_runs_as_a_process_of_its_own_without_torch_or_pyplot(results_folder):
     folder = results_folder("smoke")
-    heavy = ("torch", "scipy", "matplotlib.pyplot", "sklearn")
+    heavy = ("torch", "matplotlib.pyplot", "sklearn")
     code = (
         "import runpy, sys; sys.argv = ['x', '--results', sys.argv[1]]\n"
         "try: runpy.run_module('paper_figures.figure_3_nfe', run_name='__main__')\n"
@@ -126,7 +126,7 @@ def test_a_number_that_is_none_is_refused(results_folder, capsys):
         ("metrics.csv", "", "metrics.csv is no readable CSV file"),
         ("experiment.json", "{", "experiment.json is no readable JSON file"),
         ("experiment.json", "[]", "experiment.json must hold one JSON object, got list"),
-        ("experiment.json", '{"methods": {}}', 'experiment.json lacks "nfe_budgets"'),
+        ("experiment.json", '{"methods": {}}', 'experiment.json: config: the key "experiment" is missing'),
         ("audit.csv", "method,nfe_budget,sigma_start,ranked,reasons\nddim,5,,yes,\n", 'column ranked: found "yes"'),
     ],
 )

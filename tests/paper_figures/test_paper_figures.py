@@ -51,11 +51,11 @@ def drawn(axes, colour):
     return sorted(points)
 
 
-@pytest.mark.parametrize("figure", FIGURES, ids=lambda module: module.NAME)
+@pytest.mark.parametrize("figure", FIGURES, ids=lambda module: module.PAGE.name)
 def test_a_figure_made_twice_is_the_same_to_the_byte(figure, results_folder):
     results = load(results_folder("smoke"))
-    first, second = figure.produce(results), figure.produce(results)
-    assert tuple(first) == figure.OUTPUTS
+    first, second = figure.PAGE.produce(results), figure.PAGE.produce(results)
+    assert tuple(first) == figure.PAGE.outputs
     assert first == second
     png, pdf = first.values()
     assert png.startswith(b"\x89PNG")
@@ -63,7 +63,7 @@ def test_a_figure_made_twice_is_the_same_to_the_byte(figure, results_folder):
     assert b"CreationDate" not in pdf
 
 
-@pytest.mark.parametrize("figure", FIGURES, ids=lambda module: module.NAME)
+@pytest.mark.parametrize("figure", FIGURES, ids=lambda module: module.PAGE.name)
 @pytest.mark.parametrize("kind", ["smoke", "toy2d"])
 def test_a_figure_is_made_when_every_optional_input_is_missing(figure, kind, results_folder):
     folder = results_folder(kind)
@@ -81,9 +81,9 @@ def test_figure_1_draws_an_arrow_from_each_noise_to_its_atom_and_from_there_to_i
     arrows = [text for text in axes.texts if text.arrow_patch is not None]
     tails = np.array([arrow.get_position() for arrow in arrows])
     heads = np.array([arrow.xy for arrow in arrows])
-    start = cell.tensor("start")
-    np.testing.assert_array_equal(tails, np.concatenate([cell.tensor("prior"), start]))
-    np.testing.assert_array_equal(heads, np.concatenate([start, cell.tensor("images")[:16]]))
+    start = cell["start"]
+    np.testing.assert_array_equal(tails, np.concatenate([cell["prior"], start]))
+    np.testing.assert_array_equal(heads, np.concatenate([start, cell["images"][:16]]))
 
 
 def test_figure_1_shows_noise_atom_sample_and_source_of_images(digits_folder):
@@ -170,11 +170,11 @@ def test_figure_7_prints_the_distance_to_the_nearest_training_image_and_frames_t
     results = load(results_folder("smoke"))
     axes = figure_7_neighbours.make(results).axes[0]
     cell = _samples.first(_samples.cells(results, "dpm_ot_ddim"), "5")
-    x = cell.tensor("images")[:12].reshape(12, -1) / 127.5 - 1
+    x = cell["images"][:12].reshape(12, -1) / 127.5 - 1
     y = _samples.split(results, "A").reshape(-1, 64) / 127.5 - 1
     distances = np.sqrt(((x[:, None] - y[None]) ** 2).sum(-1))
     assert [text.get_text() for text in axes.texts] == [f"{gap:.2f}" for gap in distances.min(1)]
-    own = (distances.argmin(1) == cell.tensor("source")[:12]).sum()
+    own = (distances.argmin(1) == cell.get("source")[:12]).sum()
     assert len(axes.patches) == own > 0
 
 

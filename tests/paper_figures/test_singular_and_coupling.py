@@ -144,7 +144,7 @@ def test_a_coupling_file_without_a_column_is_named(folder):
         del row["quantity"]
     write_csv(folder / "coupling.csv", rows)
     with pytest.raises(ValueError, match=r"coupling\.csv lacks the column quantity"):
-        load(folder)
+        _ = load(folder).coupling
 
 
 # --- figures -----------------------------------------------------------------------------------------------
@@ -181,7 +181,6 @@ def test_curves_of_moves_are_those_of_the_file(folder):
 def timed(folder, **seconds):
     """A smoke folder whose DPM-OT methods start at sigma 1, with timings.csv."""
     experiment = json.loads((folder / "experiment.json").read_text())
-    experiment["networks"] = {"ddpm": {"kind": "ddpm"}, "edm": {"kind": "edm"}}
     for name, method in experiment["methods"].items():
         method.update({"network": "edm" if "edm" in name else "ddpm", "sampler": "ddim"})
         if name.startswith("dpm_ot"):

@@ -24,9 +24,9 @@ NOTE = "CIFAR-10; cifar10.npz: 111 of 60000 images are JPEG copies, not the auth
 def test_every_table_states_n_seeds_and_fingerprint_in_markdown_and_latex(digits_folder):
     results = load(digits_folder)
     for module in (table_1_quality, table_2_mode_mixture):
-        files = module.produce(results)
+        files = module.PAGE.produce(results)
         for suffix in ("md", "tex"):
-            text = files[f"tables/{module.NAME}.{suffix}"].decode()
+            text = files[f"tables/{module.PAGE.name}.{suffix}"].decode()
             assert "n = 1500 samples a cell, pooled over 3 sample seeds" in text
             assert "3f9a1c0de5b2774a" in text
 
@@ -42,7 +42,7 @@ def test_latex_escapes_every_special_character():
 def test_a_latex_table_is_balanced_and_has_as_many_cells_in_each_row_as_columns(digits_folder):
     results = load(digits_folder)
     for module in (table_1_quality, table_2_mode_mixture, table_3_identity):
-        text = module.produce(results)[f"tables/{module.NAME}.tex"].decode()
+        text = module.PAGE.produce(results)[f"tables/{module.PAGE.name}.tex"].decode()
         assert text.count("{") - text.count("\\{") == text.count("}") - text.count("\\}")
         assert text.isascii()
         assert not re.search(r"(?<!\\)_", re.sub(r"\\label\{[^}]*\}", "", text))
@@ -57,9 +57,9 @@ def test_a_latex_table_is_balanced_and_has_as_many_cells_in_each_row_as_columns(
 def test_a_bold_cell_keeps_its_marks_outside_in_both_formats():
     cell = Cell("1.0", bold=True, marks=("‡", "(2)"))
     panel = Panel("p", ("a",), ((cell,),))
-    document = Document("d", "t", "c", (panel,), ())
+    document = Document("t", "c", (panel,), ())
     assert "**1.0** ‡ (2)" in _tables.markdown(document)
-    assert r"\textbf{1.0}$^{\ddagger}$$^{\mathrm{(2)}}$" in _tables.latex(document)
+    assert r"\textbf{1.0}$^{\ddagger}$$^{\mathrm{(2)}}$" in _tables.latex(document, "d")
 
 
 def test_markdown_columns_line_up_when_read_raw(digits_folder):
@@ -72,8 +72,8 @@ def test_markdown_columns_line_up_when_read_raw(digits_folder):
 
 def test_a_pipe_in_a_label_does_not_break_the_markdown_row(results_folder):
     results = load(results_folder("smoke"))
-    methods = results.experiment["methods"] | {"ddim": {"label": "a|b", "group": "rivals"}}
-    results = dataclasses.replace(results, experiment=results.experiment | {"methods": methods})
+    methods = {**results.experiment.methods, "ddim": results.experiment.methods["ddim"].but(label="a|b")}
+    results = dataclasses.replace(results, experiment=results.experiment.but(methods=methods))
     text = _tables.markdown(table_1_quality.layout(table_1_quality.make(results), results))
     line = next(line for line in section(text, FD) if "a\\|b" in line)
     assert len(re.findall(r"(?<!\\)\|", line)) == 2 + 2 + len(BUDGETS["smoke"]) - 1
@@ -83,10 +83,10 @@ def test_a_pipe_in_a_label_does_not_break_the_markdown_row(results_folder):
     "page",
     [table_1_quality, table_2_mode_mixture, table_3_identity, table_4_distribution, table_5_differences,
      table_9_published_path],
-    ids=lambda module: module.NAME,
+    ids=lambda module: module.PAGE.name,
 )  # fmt: skip
 def test_every_table_says_how_exact_its_data_are(page, results_folder):
     folder = results_folder("smoke")
     (folder / "fingerprint.json").write_text(f'{{"data": {{"note": "{NOTE}"}}}}')
-    markdown, latex, _ = page.produce(load(folder)).values()
+    markdown, latex, _ = page.PAGE.produce(load(folder)).values()
     assert f"Data set digits ({NOTE}); " in markdown.decode() and "111 of 60000 images" in latex.decode()

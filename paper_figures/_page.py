@@ -1,0 +1,89 @@
+"""A page: one table or figure of the paper, made from a results folder by one file of its own.
+
+``python -m paper_figures.table_1_quality --results results/digits`` reads the results folder, makes the page in
+memory, and writes each output whole or not at all, with the job's timings beside them. A page reads metrics.csv,
+audit.csv, experiment.json and fingerprint.json; its constant ``READS`` names what else, so that the workflow can wait
+for it: "identity", "replicates" and "coupling" (.csv), "star" (.json), "data" and "strips" (.safetensors), "samples"
+and "timings" (folders), "reported" (published numbers, which come with the code).
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dpmot.runtime.files import atomic
+from dpmot.runtime.stopwatch import Stopwatch
+from paper_figures._results import Results, load
+
+
+@dataclass(frozen=True)
+class Page:
+    """One table or figure.
+
+    Attributes:
+        file: its module's ``__file__``; page and job are called like it.
+        doc: its module's docstring, printed by ``--help``.
+        folder: of the outputs, below the results folder.
+        suffixes: one for each output.
+        contents: results -> the content of each output.
+    """
+
+    file: str
+    doc: str | None
+    folder: str
+    suffixes: tuple[str, ...]
+    contents: Callable[[Results], Iterable[bytes]]
+
+    @property
+    def name(self) -> str:
+        """As ``table_1_quality``."""
+        return Path(self.file).stem
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Paths below the results folder."""
+        return tuple(f"{self.folder}/{self.name}.{suffix}" for suffix in self.suffixes)
+
+    @property
+    def parser(self) -> argparse.ArgumentParser:
+        """The command line."""
+        result = argparse.ArgumentParser(
+            prog=f"python -m paper_figures.{self.name}",
+            description=self.doc,
+            epilog=f"example:\n  python -m paper_figures.{self.name} --results results/digits",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        told = "results folder with metrics.csv"
+        result.add_argument("--results", type=Path, required=True, metavar="FOLDER", help=told)
+        return result
+
+    def produce(self, results: Results) -> dict[str, bytes]:
+        """Content of each output."""
+        return dict(zip(self.outputs, self.contents(results), strict=True))
+
+    def main(self, arguments: Sequence[str] | None = None) -> int:
+        """Read, make, write, record timings.
+
+        Args:
+            arguments: command line, default ``sys.argv[1:]``.
+
+        Returns:
+            Exit status: 0, or 1 after one line on standard error.
+        """
+        folder = self.parser.parse_args(arguments).results
+        watch = Stopwatch(self.name)
+        try:
+            with watch.io():
+                results = load(folder)
+            files = self.produce(results)
+            with watch.io():
+                for path, content in files.items():
+                    with atomic(folder / path) as temporary:
+                        temporary.write_bytes(content)
+            watch.write(folder / "timings")
+        except (ValueError, OSError) as error:
+            print(f"{self.name}: {' '.join(str(error).split())}", file=sys.stderr)
+            return 1
+        return 0
