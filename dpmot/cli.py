@@ -2,14 +2,19 @@
 
 import argparse
 import importlib
+import json
+import re
 import sys
 from pathlib import Path
 
-from dpmot import __version__
+from dpmot import __version__, plugins
 from dpmot.diffusion import weights
-from dpmot.experiment import jobs
-from dpmot.experiment.config import describe, load, missing_data
+from dpmot.experiment.config import describe, load
 from dpmot.experiment.cost import cost, training_cost
+from dpmot.experiment.jobs import STAGES, Jobs
+from dpmot.experiment.layout import Layout
+from dpmot.experiment.missing import missing_data
+from dpmot.experiment.plan import json_schema
 
 DEFAULT = "config/digits.yaml"
 VERBS = {
@@ -17,6 +22,16 @@ VERBS = {
         "show what would run: every method, its counted evaluations, and what is skipped and why",
         None,
         "dpmot plan",
+    ),
+    "list": (
+        "list what can be named in a configuration, one line each, read from the files themselves",
+        None,
+        "dpmot list samplers",
+    ),
+    "schema": (
+        "print the JSON schema of configurations, by which editors complete them",
+        None,
+        "dpmot schema > config/schema.json",
     ),
     "cards": ("list published weights that can be loaded: address, licence, reported numbers", None, "dpmot cards"),
     "prepare": ("load and split the data set", None, "dpmot prepare"),
@@ -38,6 +53,7 @@ VERBS = {
         "dpmot gate results/gate results/reference/gate",
     ),
 }
+UNCONFIGURED = ("list", "schema", "cards", "gate")
 USER_ERRORS = (ValueError, OSError, ArithmeticError, MemoryError)
 
 
@@ -59,8 +75,14 @@ def parser() -> argparse.ArgumentParser:
         )
         if verb == "gate":
             _add_gate(one)
-        if verb in ("cards", "gate"):
+        if verb == "list":
+            one.add_argument("kind", choices=plugins.LISTED, help="what to list")
+        if verb in UNCONFIGURED:
             continue
+        if verb == "plan":
+            one.add_argument(
+                "--rules", action="store_true", help="the rules of the workflow, in the order of the paper"
+            )
         if subject:
             one.add_argument("name", help=f"name of the {subject} in the configuration")
         if verb == "measure":
@@ -95,7 +117,7 @@ def _positive(text: str) -> int:
 
 
 def _configured(verb: str) -> str:
-    if verb in ("cards", "gate"):
+    if verb in UNCONFIGURED:
         return ""
     return f" --configfile {'config/singular.yaml' if verb == 'couple' else DEFAULT}"
 
@@ -139,24 +161,48 @@ def main(arguments: list[str] | None = None) -> int:
     if options.verb == "gate":
         return _gate(options)
     try:
-        if options.verb == "cards":
-            print(weights.describe())
-            return 0
-        config = load(options.configfile or [DEFAULT], [text for group in options.config for text in group])
-        if options.verb == "plan":
-            absent = missing_data(config)
-            print("\n".join([*describe(config), cost(config), *([f"data: {absent}"] if absent else [])]))
-            return 0
-        subject = [options.name] if "name" in options else []
-        job = getattr(jobs, options.verb)(config, *subject)
-        if options.verb == "train" and (told := training_cost(config, options.name)):
-            print(told, flush=True)
-        layout = jobs.Layout(options.results / config["experiment"])
-        jobs.record(config, layout)
-        stage = importlib.import_module(f"{jobs.STAGES}.{job['stage']}")
-        stage.run(job, layout, **({"cores": options.cores} if "cores" in options else {}))
+        _run(options)
     except USER_ERRORS as error:
         line = " ".join(str(error).split())
         print(f"dpmot {options.verb}: {line}", file=sys.stderr)
         return 1
     return 0
+
+
+def _run(options: argparse.Namespace) -> None:
+    if options.verb == "cards":
+        return print(weights.describe())
+    if options.verb == "schema":
+        return print(json.dumps(json_schema(), indent=1))
+    if options.verb == "list":
+        return print("\n".join(_listed(plugins.LISTED[options.kind])))
+    if options.verb == "plan" and options.rules:
+        return print("\n".join(_rules()))
+    experiment = load(options.configfile or [DEFAULT], [text for group in options.config for text in group])
+    if options.verb == "plan":
+        absent = missing_data(experiment)
+        lines = [*describe(experiment), cost(experiment), *([f"data: {absent}"] if absent else [])]
+        return print("\n".join(lines))
+    for note in experiment.notes:
+        print(f"note: {note}", file=sys.stderr)
+    jobs = Jobs(experiment, Layout(options.results / experiment.experiment))
+    job = getattr(jobs, options.verb)(*([options.name] if "name" in options else []))
+    if options.verb == "train" and (told := training_cost(experiment, options.name)):
+        print(told, flush=True)
+    jobs.record()
+    stage = importlib.import_module(f"{STAGES}.{job.stage}")
+    return stage.run(job, jobs.layout, **({"cores": options.cores} if "cores" in options else {}))
+
+
+def _listed(kind: str) -> list[str]:
+    """Every file of a kind, with the first sentence that it says of itself."""
+    names = plugins.names(kind)
+    return [f"{name.ljust(max(map(len, names)))}  {plugins.first_line(kind, name)}" for name in names]
+
+
+def _rules() -> list[str]:
+    """Rules and their docstrings, in the order in which the Snakefile has or includes them."""
+    top = (plugins.ROOT / "Snakefile").read_text(encoding="utf-8")
+    included = [(plugins.ROOT / name).read_text(encoding="utf-8") for name in re.findall('^include: "(.*)"', top, re.M)]
+    rules = re.findall(r'^ *rule (\w+):\n *"""(.*?)"""', "\n".join([top, *included]), re.M | re.S)
+    return [f"{name:10}  {told}" for name, told in rules if name != "all"]

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import grimp
 import pytest
 
 from dpmot.plugins import ROOT
@@ -22,17 +23,15 @@ ALLOWED = {  # part -> the other parts it may import
     "features": BASE | {"_torchvision", "data"},
     "metrics": BASE | {"features"},
     "statistics": set(),
-    "experiment": BASE | {"data", "diffusion", "transport", "starts", "features", "metrics", "statistics"},
-    "gate": {"plugins", "runtime", "experiment", "statistics"},
+    "results": {"plugins", "metrics"},
+    "experiment": BASE | {"data", "diffusion", "transport", "starts", "features", "metrics", "statistics", "results"},
+    "gate": {"runtime", "statistics", "results"},
     "cli": BASE | {"diffusion", "experiment"},
     "__main__": {"cli"},
-    "paper_figures": BASE | {"experiment", "statistics"},
+    "paper_figures": BASE | {"experiment", "statistics", "results"},
 }
-FILES = sorted(
-    path.relative_to(ROOT).as_posix()
-    for top in ("dpmot", "baselines", "paper_figures")
-    for path in (ROOT / top).rglob("*.py")
-)
+TOP = ("dpmot", "baselines", "paper_figures")
+FILES = sorted(path.relative_to(ROOT).as_posix() for top in TOP for path in (ROOT / top).rglob("*.py"))
 WITHOUT_TORCH = [
     name
     for name in FILES
@@ -51,105 +50,68 @@ WITHOUT_TORCH = [
     in (
         "dpmot/cli.py",
         "dpmot/plugins.py",
+        "dpmot/results.py",
         "dpmot/seeds.py",
         "dpmot/runtime/seals.py",
         "dpmot/runtime/files.py",
+        "dpmot/diffusion/schedule.py",
         "dpmot/diffusion/sigmas.py",
     )
     or (name.startswith("dpmot/experiment/") and "/stages/" not in name)
 ]
 
 
-def part_of(name):
-    """The part a file or module belongs to, by its path inside the repository."""
-    first, *rest = Path(name).with_suffix("").parts
+@pytest.fixture(scope="module")
+def graph():
+    """Who imports whom, for type checkers and inside functions too."""
+    return grimp.build_graph(*TOP, cache_dir=None)
+
+
+def module_of(name):
+    """The module of a file, by its path inside the repository."""
+    return name.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+
+
+def part_of(module):
+    """The part a module belongs to."""
+    first, *rest = module.split(".")
     return rest[0] if first == "dpmot" and rest else first
 
 
-def imported(name, *, on_import=False):
-    """Modules a file imports, as paths; with ``on_import`` only those loaded as soon as the file itself is."""
-    found, waiting = set(), [ast.parse((ROOT / name).read_text(encoding="utf-8"))]
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, ast.Import):
-            found.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{name}: relative imports are not used here"
-            found.update(f"{node.module}.{alias.name}" for alias in node.names)
-        typing_only = isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING"
-        if on_import and (isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) or typing_only):
-            continue
-        waiting.extend(ast.iter_child_nodes(node))
-    return {module.replace(".", "/") for module in found}
-
-
-def file_of(module):
-    """The file of this repository behind an imported path: the module itself, or the one that holds the name."""
-    for path in (Path(module), Path(module).parent):
-        for candidate in (path.with_suffix(".py"), path / "__init__.py"):
-            if path.parts and (ROOT / candidate).is_file():
-                return candidate.as_posix()
-    return None
-
-
-def loaded(name):
-    """Top-level names of the other packages that importing a file loads, directly or through this repository."""
-    waiting, files, packages = [name], set(), set()
-    while waiting:
-        current = waiting.pop()
-        if current in files:
-            continue
-        files.add(current)
-        for module in imported(current, on_import=True):
-            mine = file_of(module) if module.split("/")[0] in ("dpmot", "baselines", "paper_figures") else None
-            if mine is None:
-                packages.add(module.split("/")[0])
-                continue
-            waiting.append(mine)
-            parents = [f"{parent.as_posix()}/__init__.py" for parent in Path(mine).parents if parent.parts]
-            waiting.extend(parent for parent in parents if (ROOT / parent).is_file())
-    return packages
-
-
-def test_the_walk_over_imports_sees_what_a_file_imports():
-    assert "torch" in loaded("dpmot/tiles.py") and "torch" in loaded("dpmot/starts/prior.py")
-    assert "numpy" in loaded("baselines/edm.py")  # two steps away, through the noise levels
-
-
 @pytest.mark.parametrize("name", FILES)
-def test_imports_point_back_along_the_flow_of_the_data(name):
-    part = part_of(name)
+def test_imports_point_back_along_the_flow_of_the_data(graph, name):
+    part = part_of(module_of(name))
+    others = graph.find_modules_directly_imported_by(module_of(name)) - {"dpmot"}
     if name == "dpmot/__init__.py":
-        assert imported(name) == set()
+        assert not others
         return
     assert part in ALLOWED, f"{name} is a new part: say in ALLOWED what it may import"
-    for module in imported(name):
-        top = module.split("/")[0]
-        if top not in ("dpmot", "baselines", "paper_figures") or module in ("dpmot", "dpmot/__version__"):
-            continue
-        other = part_of(module)
-        assert other == part or other in ALLOWED[part], f"{name} imports {module}"
+    assert not {other for other in others if part_of(other) not in ALLOWED[part] | {part}}
 
 
-@pytest.mark.parametrize("name", [name for name in FILES if name.startswith("dpmot/")])
-def test_dpmot_reaches_the_baselines_only_through_plugins(name):
-    assert not [module for module in imported(name) if module.split("/")[0] in ("baselines", "paper_figures")]
+def test_dpmot_reaches_the_baselines_only_through_plugins(graph):
+    inside = [module for module in graph.modules if module.split(".")[0] == "dpmot"]
+    assert len(inside) > 100 and "dpmot.diffusion.sigmas" in graph.find_modules_directly_imported_by("baselines.edm")
+    for module in inside:
+        assert all(other.startswith("dpmot") for other in graph.find_modules_directly_imported_by(module))
 
 
-@pytest.mark.parametrize("name", WITHOUT_TORCH)
-def test_what_plans_and_draws_imports_no_torch(name):
-    assert "torch" not in loaded(name)
+def test_imports_are_absolute_so_that_the_code_closure_sees_them():
+    for name in FILES:
+        nodes = ast.walk(ast.parse((ROOT / name).read_text(encoding="utf-8")))
+        assert not [node.lineno for node in nodes if isinstance(node, ast.ImportFrom) and node.level], name
 
 
-def test_the_command_line_and_every_sampler_load_without_torch():
+def test_what_plans_and_draws_imports_no_torch():
+    """Asked of the interpreter: a graph of imports cannot tell those inside functions, which cost nothing here."""
     code = (
-        "import sys, dpmot.cli, dpmot.experiment.config, dpmot.experiment.jobs, baselines.ddim; "
-        "from dpmot import plugins; "
-        "[plugins.find(kind, name) for kind in ('baselines', 'networks') for name in plugins.names(kind)]; "
-        "print('torch' in sys.modules, 'baselines.edm' in sys.modules)"
+        "import sys, importlib\nfor name in sys.argv[1:]: importlib.import_module(name); print('torch' in sys.modules)"
     )
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
-    assert out.stdout.split() == ["False", "True"]
+    modules = [*map(module_of, WITHOUT_TORCH), "dpmot.tiles"]
+    out = subprocess.run([sys.executable, "-c", code, *modules], capture_output=True, text=True, check=True, cwd=ROOT)
+    loaded = dict(zip(modules, out.stdout.split(), strict=True))
+    assert loaded.pop("dpmot.tiles") == "True"  # the last one needs it
+    assert not [module for module, torch in loaded.items() if torch == "True"][:1]
 
 
 def test_no_file_calls_itself_a_helper():

@@ -1,5 +1,6 @@
 """A file in the right folder is the registration."""
 
+import re
 import sys
 
 import pytest
@@ -45,8 +46,25 @@ def test_an_unknown_name_is_refused_and_the_error_lists_what_exists(kind, name):
     with pytest.raises(plugins.UnknownPlugin) as caught:
         plugins.find(kind, name)
     message = str(caught.value)
-    assert message.startswith(f'No {noun} "{name}" in {folder.relative_to(plugins.ROOT)}/: found ')
-    assert message.endswith(", ".join(plugins.names(kind))) and "\n" not in message
+    assert message.startswith(f'No {noun} "{name}" in {folder.relative_to(plugins.ROOT)}/: ')
+    assert message.endswith(f"found {', '.join(plugins.names(kind))}") and "\n" not in message
+
+
+@pytest.mark.parametrize(("name", "said"), [("dimm", 'did you mean "ddim"? found'), ("leapfrog", "/: found")])
+def test_a_misspelt_name_is_answered_with_the_nearest_one_if_one_is_near(name, said):
+    with pytest.raises(plugins.UnknownPlugin, match=re.escape(said)):
+        plugins.find("baselines", name)
+
+
+def test_the_first_line_is_the_first_sentence_without_importing_the_file(folder):
+    text = '"""Leaps (Frog et al. 2020),\nin A. Pond: see below. They are long.\n\nMore."""\nraise RuntimeError\n'
+    (folder / "leap.py").write_text(text)
+    assert plugins.first_line("baselines", "leap") == "Leaps (Frog et al. 2020), in A. Pond: see below"
+
+
+@pytest.mark.parametrize("kind", plugins.LISTED.values())
+def test_every_plugin_has_a_first_line(kind):
+    assert all(len(plugins.first_line(kind, name)) > 20 for name in plugins.names(kind))
 
 
 @pytest.mark.parametrize("kind", sorted(plugins.FOLDERS))

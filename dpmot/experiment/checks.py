@@ -1,37 +1,31 @@
 """What is refused of a configuration: the first thing that is wrong, in one line.
 
-The schema says which keys there are and of what type; the functions here say what fits together, by the plugins that
-the configuration names. Nothing here imports torch.
+The types of :mod:`dpmot.experiment.plan` say which keys there are; the functions here say what fits together, by the
+plug-ins that the configuration names. Nothing here imports torch.
 """
 
 import inspect
-from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
-from importlib.util import find_spec
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import get_args, get_origin
+from typing import Any, get_args, get_origin
 
-import jsonschema
-import yaml
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from dpmot import plugins
 from dpmot.diffusion import weights
 from dpmot.experiment import grid
+from dpmot.experiment.plan import Experiment, Method, Network
 from dpmot.experiment.smoke import stand_in_shape
+from dpmot.features import Extractor, Offer
 
-SCHEMA = Path(__file__).with_name("schema.yaml")
 FITS = "points of a mixture have kind mixture, images have the kinds that are trained"
-NUMBERS = {float: int | float}
+NUMBERS: dict[Any, Any] = {float: int | float}
 KINDS = {float: "number", int: "integer", bool: "boolean", str: "text", list: "list", type(None): "null"}
-LEAST_SAMPLES = 200  # what the copying test C_T needs, except of the stand-ins of a smoke run
 DISTILLATION_ARGUMENTS = ("teacher", "chain", "images", "schedule", "seed", "labels", "step_counts", "checkpoint")
 ALONE = ("snapshots", "precision", "channels_last", "compile")  # keys of `training` that students do not take
-SINGULAR_OPTIONS = {  # option -> the values of singular that take it
-    "angle": ("discard", "treat", "as_code"),
-    "top_k": ("discard", "treat", "as_code"),
-    "tau": ("treat", "smooth"),
-}
+OF_STARTS = ("source_measure", "heights", "noises", "singular", "angle", "tau", "top_k")  # keys of a method
 SAMPLER_ARGUMENTS = ("denoiser", "x", "sigmas", "noise", "callback")
 
 
@@ -39,175 +33,161 @@ class ConfigError(ValueError):
     """The configuration cannot be run; the message is one line that says where, what and what is allowed."""
 
 
-def against_schema(config: Mapping) -> None:
-    """Keys and types, by schema.yaml.
-
-    Raises:
-        ConfigError: the first thing that is wrong.
-    """
-    schema = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
-    errors = list(jsonschema.Draft202012Validator(schema).iter_errors(config))
-    if errors:
-        raise ConfigError(_sentence(jsonschema.exceptions.best_match(errors)))
-
-
-def complete(config: Mapping) -> None:
-    """What a configuration with every default filled in says together: plugins, options, levels, budgets, pages.
+def parsed(config: Mapping) -> Experiment:
+    """Keys and types.
 
     Raises:
         ConfigError: the first thing that is wrong.
     """
     try:
-        _check_dataset(config)
-        _check_samples(config)
-        _check_networks(config)
-        for name, method in config["methods"].items():
-            _check_method(config, method, f"methods.{name}")
-        for name in config.get("metrics", []):
+        return Experiment.model_validate(dict(config))
+    except ValidationError as error:
+        raise ConfigError(_sentence(error.errors()[0])) from None
+
+
+def _sentence(error: ErrorDetails) -> str:
+    where = ".".join(str(part) for part in error["loc"] if part != "[key]") or "config"
+    if error["type"] == "missing" and isinstance(error["loc"][-1], int):
+        return f"{where.rpartition('.')[0]}: {error['input']!r} has too few entries"
+    if error["type"] == "missing":
+        return f'{where.rpartition(".")[0] or "config"}: the key "{error["loc"][-1]}" is missing'
+    if error["type"] == "literal_error":
+        allowed = error["ctx"]["expected"].replace(" or ", ", ").replace("'", "")
+        return f"{where}: {error['input']!r} is not one of these; allowed: {allowed}"
+    if error["type"] in ("tuple_type", "dict_type", "model_type"):
+        return f"{where}: {error['input']!r} is no {'list' if error['type'] == 'tuple_type' else 'mapping'}"
+    if error["type"] == "too_short":
+        return f"{where}: {error['input']!r} has too few entries; give {error['ctx']['min_length']} or more"
+    what, _, told = error["msg"].partition(" should ")  # "Input should be ...", "String should match ..."
+    return f"{where}: {error['input']!r} should {told}" if " " not in what else f"{where}: {error['msg']}"
+
+
+def complete(experiment: Experiment) -> None:
+    """What a whole experiment says together: plug-ins, options, levels, budgets, pages.
+
+    Raises:
+        ConfigError: the first thing that is wrong.
+    """
+    try:
+        _check_dataset(experiment)
+        _check_networks(experiment)
+        _check_features(experiment)
+        for name, method in experiment.methods.items():
+            _check_method(experiment, method, f"methods.{name}")
+        for name in experiment.metrics:
             plugins.path("metrics", name)
-        _check_selection(config)
-        _check_identity(config)
-        _check_coupling(config)
-        _check_pages(config)
-        for name in config["methods"]:
-            _check_levels(config, name)
+        _check_selection(experiment)
+        _check_identity(experiment)
+        _check_coupling(experiment)
+        _check_pages(experiment)
+        for name, method in experiment.methods.items():
+            _check_levels(experiment, name, method)
     except plugins.UnknownPlugin as error:
         raise ConfigError(str(error)) from None
 
 
-def _sentence(error: jsonschema.ValidationError) -> str:
-    where = ".".join(str(part) for part in error.absolute_path) or "config"
-    if error.validator == "additionalProperties":
-        allowed = sorted(error.schema["properties"])
-        unknown = sorted(set(error.instance) - set(allowed))[0]
-        close = get_close_matches(unknown, allowed, 1)
-        hint = f'did you mean "{close[0]}"?' if close else f"allowed: {', '.join(allowed)}"
-        return f'{where}: unknown key "{unknown}"; {hint}'
-    if error.validator == "required":
-        missing = [key for key in error.validator_value if key not in error.instance]
-        return f'{where}: the key "{missing[0]}" is missing'
-    allowed = ""
-    if error.validator == "enum":
-        allowed = f"; allowed: {', '.join(map(str, error.validator_value))}"
-    elif error.validator in ("oneOf", "not"):
-        allowed = f"; {error.schema.get('description', 'see dpmot/experiment/schema.yaml for what is allowed')}"
-    text = error.message.split(" is not valid under")[0] + (
-        " is not allowed here" if allowed and "oneOf" in error.validator else ""
-    )
-    return f"{where}: {text}{allowed}"
+def names(experiment: Experiment) -> None:
+    """Starts, by which the experiment is completed, must exist; metrics that are left out too, and some be left.
+
+    Raises:
+        ConfigError: they do not.
+    """
+    try:
+        for method in experiment.methods.values():
+            plugins.path("starts", method.start)
+    except plugins.UnknownPlugin as error:
+        raise ConfigError(str(error)) from None
+    known, left_out = plugins.names("metrics"), experiment.metrics_except
+    if foreign := sorted({*left_out} - {*known}):
+        raise ConfigError(f"metrics_except: there is no {', '.join(foreign)}; choose among {', '.join(known)}")
+    if {*(experiment.metrics or known)} <= {*left_out}:
+        raise ConfigError(f"metrics_except: {', '.join(left_out)} are all metrics that are asked for; leave one")
 
 
-def _check_dataset(config: Mapping) -> None:
-    module = plugins.find("data", config["dataset"])
-    _check_options(module.load, config["dataset_options"], "dataset_options", skip=("root",))
+def _check_dataset(experiment: Experiment) -> None:
+    module = plugins.find("data", experiment.dataset)
+    _check_options(module.load, experiment.dataset_options, "dataset_options", skip=("root",))
 
 
-def _check_samples(config: Mapping) -> None:
-    for where, given in (("num_samples", config), ("selection.num_samples", config.get("selection", {}))):
-        count = given.get("num_samples", LEAST_SAMPLES)
-        if count < LEAST_SAMPLES and config["scale"] != "smoke":
-            raise ConfigError(f"{where}: {count} is less than {LEAST_SAMPLES}, which the copying test C_T needs")
-
-
-def _check_options(function, options: Mapping, where: str, *, skip: Sequence[str]) -> None:
+def _check_options(function: Any, options: Mapping, where: str, *, skip: Sequence[str]) -> None:
     """Names and types of options, as a function's signature has them."""
     parameters = inspect.signature(function).parameters
-    _check_names(list(parameters), options, where, skip=skip)
+    _check_names(parameters, options, where, skip=skip)
     for key, value in options.items():
         annotation = parameters[key].annotation
         listed = get_origin(annotation) is Sequence
         allowed = (list,) if listed else get_args(annotation) or (annotation,)
-        known = [NUMBERS.get(one, one) for one in allowed if isinstance(one, type)]
-        if known and not any(isinstance(value, one) and isinstance(value, bool) <= (one is bool) for one in known):
-            names = " or ".join(KINDS.get(one, one.__name__) for one in allowed)
+        known: list[Any] = [NUMBERS.get(kind, kind) for kind in allowed if isinstance(kind, type)]
+        if known and not any(isinstance(value, kind) and isinstance(value, bool) <= (kind is bool) for kind in known):
+            names = " or ".join(KINDS.get(kind, kind.__name__) for kind in allowed)
             raise ConfigError(f"{where}.{key}: {value!r} is no {names}")
 
 
-def _check_names(known: Sequence[str], options: Mapping, where: str, *, skip: Sequence[str]) -> None:
+def _check_names(known: Iterable[str], options: Mapping, where: str, *, skip: Sequence[str]) -> None:
     allowed = [name for name in known if name not in skip]
     for key in options:
         if key not in allowed:
             raise ConfigError(f'{where}: unknown option "{key}"; allowed: {", ".join(allowed) or "none"}')
 
 
-def _check_networks(config: Mapping) -> None:
-    for name, network in config["networks"].items():
+def _check_networks(experiment: Experiment) -> None:
+    for name, network in experiment.networks.items():
         where = f"networks.{name}"
-        if "kind" in network:
-            kind = plugins.find("networks", network["kind"]).Parametrisation
-            options = network.get("options", {})
-            _check_options(kind, options, f"{where}.options", skip=())
-            try:
-                kind(**options)
-            except ValueError as error:
-                raise ConfigError(f"{where}.options: {error}") from None
-            mixture = getattr(plugins.find("data", config["dataset"]), "MIXTURE", False)
-            if hasattr(kind, "split"):  # the images of a split, of whatever data set
-                given = sorted({"training", "weights", "unet"} & set(network))
-                if given:
-                    raise ConfigError(f"{where}.{given[0]}: kind {network['kind']} is the data itself; leave it out")
-            elif mixture != (hasattr(kind, "model") and "weights" not in network):
-                raise ConfigError(
-                    f"{where}.kind: {network['kind']} does not fit the data set {config['dataset']}: {FITS}"
-                )
-            if hasattr(kind, "loss") and not {"training", "weights"} & set(network):
-                raise ConfigError(f'{where}: give "training" to train it or "weights" to load it')
+        if network.kind:
+            _check_kind(experiment, network, network.kind, where)
         else:
             _check_distillation(network, where)
-            _check_teacher(config, network, where)
+            _check_teacher(experiment, network, where)
         _check_training(network, where)
-        if "weights" in network:
+        if network.weights:
             try:
-                weights.weights_file(Path(network["weights"]))
+                weights.weights_file(Path(network.weights))
             except ValueError as error:
-                raise ConfigError(f"{where}.weights: {error}{_address(network)}") from None
-    if "inception_weights" in config and not Path(config["inception_weights"]).is_file():
-        raise ConfigError(f"inception_weights: no file {config['inception_weights']}")
-    if "vit" in config["features"] and not (config["scale"] == "smoke" and stand_in_shape(config)):
-        _check_vit(config)
-    if "weights" in config["classifier"] and not Path(config["classifier"]["weights"]).is_file():
-        raise ConfigError(f"classifier.weights: no file {config['classifier']['weights']}")
+                at = f"; download {weights.card(network.card)['address']}" if network.card else ""
+                raise ConfigError(f"{where}.weights: {error}{at}") from None
+    file = experiment.classifier.weights
+    if file and not Path(file).is_file():
+        raise ConfigError(f"classifier.weights: no file {file}")
 
 
-def _check_vit(config: Mapping) -> None:
-    if "vit" not in config:
-        raise ConfigError("vit: the feature vit needs `vit: {weights: FOLDER}`, a classifier for this data set")
-    if find_spec("transformers") is None:
-        raise ConfigError("features: vit needs transformers: pip install 'dpmot[vit]'")
+def _check_kind(experiment: Experiment, network: Network, name: str, where: str) -> None:
+    kind = plugins.find("networks", name).Parametrisation
+    _check_options(kind, network.options, f"{where}.options", skip=())
     try:
-        plugins.find("features", "vit").files(Path(config["vit"]["weights"]))
-    except OSError as error:
-        card = config["vit"].get("card")
-        where = f"; download {weights.card(card, weights.CLASSIFIERS)['address']}" if card else ""
-        raise ConfigError(f"vit.weights: {error}{where}") from None
+        kind(**network.options)
+    except ValueError as error:
+        raise ConfigError(f"{where}.options: {error}") from None
+    mixture = getattr(plugins.find("data", experiment.dataset), "MIXTURE", False)
+    if hasattr(kind, "split"):  # the images of a split, of whatever data set
+        if given := sorted({"training", "weights", "unet"} & network.model_fields_set):
+            raise ConfigError(f"{where}.{given[0]}: kind {name} is the data itself; leave it out")
+    elif mixture != (hasattr(kind, "model") and not network.weights):
+        raise ConfigError(f"{where}.kind: {name} does not fit the data set {experiment.dataset}: {FITS}")
+    if hasattr(kind, "loss") and network.how == "exact":
+        raise ConfigError(f'{where}: give "training" to train it or "weights" to load it')
 
 
-def _address(network: Mapping) -> str:
-    return f"; download {weights.card(network['card'])['address']}" if "card" in network else ""
+def _check_training(network: Network, where: str) -> None:
+    training = network.training
+    if training is None:
+        return
+    if network.distillation and (given := [key for key in ALONE if key in training.model_fields_set]):
+        raise ConfigError(f"{where}.training.{given[0]}: a student is trained without it; leave it out")
+    if late := [step for step in training.snapshots if step > training.steps]:
+        told = f"{late[0]} is no step of this training; allowed: 1 to {training.steps}"
+        raise ConfigError(f"{where}.training.snapshots: {told}")
 
 
-def _check_training(network: Mapping, where: str) -> None:
-    training = network.get("training", {})
-    if "kind" not in network:
-        given = [key for key in ALONE if key in training]
-        if given:
-            raise ConfigError(f"{where}.training.{given[0]}: a student is trained without it; leave it out")
-    late = [step for step in training.get("snapshots", []) if step > training["steps"]]
-    if late:
-        last = training["steps"]
-        raise ConfigError(f"{where}.training.snapshots: {late[0]} is no step of this training; allowed: 1 to {last}")
-
-
-def _check_distillation(network: Mapping, where: str) -> None:
-    known = plugins.arguments("distillation", network["distillation"], "train")  # importing it would cost torch
-    _check_names(known, network.get("options", {}), f"{where}.options", skip=DISTILLATION_ARGUMENTS)
-    least = plugins.constant("distillation", network["distillation"], "LEAST") or {}
-    for key, value in network.get("options", {}).items():
+def _check_distillation(network: Network, where: str) -> None:
+    name = str(network.distillation)
+    known = plugins.arguments("distillation", name, "train")  # importing it would cost torch
+    _check_names(known, network.options, f"{where}.options", skip=DISTILLATION_ARGUMENTS)
+    least: Any = plugins.constant("distillation", name, "LEAST") or {}
+    for key, value in network.options.items():
         if key in least and not (isinstance(value, int) and not isinstance(value, bool) and value >= least[key]):
             raise ConfigError(f"{where}.options.{key}: {value!r} is no integer of at least {least[key]}")
     counted = "step_counts" in known
-    if counted != ("step_counts" in network):
-        name = network["distillation"]
+    if counted != bool(network.step_counts):
         raise ConfigError(
             f"{where}.step_counts: {name} makes one network a step count, name them, e.g. [8, 4, 2, 1]"
             if counted
@@ -215,61 +195,81 @@ def _check_distillation(network: Mapping, where: str) -> None:
         )
 
 
-def _check_teacher(config: Mapping, network: Mapping, where: str) -> None:
-    teacher = config["networks"].get(network["teacher"], {})
-    if "kind" not in teacher:
-        names = [name for name, other in config["networks"].items() if "kind" in other]
-        raise ConfigError(f'{where}.teacher: "{network["teacher"]}" is no network here; allowed: {", ".join(names)}')
-    if not hasattr(plugins.find("networks", teacher["kind"]).Parametrisation, "loss"):
-        raise ConfigError(f"{where}.teacher: {network['teacher']} is exact, there is nothing in it to train further")
-    counts = network.get("step_counts", [])
+def _check_teacher(experiment: Experiment, network: Network, where: str) -> None:
+    teacher = experiment.networks.get(str(network.teacher))
+    if teacher is None or not teacher.kind:
+        names = [name for name, other in experiment.networks.items() if other.kind]
+        raise ConfigError(f'{where}.teacher: "{network.teacher}" is no network here; allowed: {", ".join(names)}')
+    if not hasattr(plugins.find("networks", teacher.kind).Parametrisation, "loss"):
+        raise ConfigError(f"{where}.teacher: {network.teacher} is exact, there is nothing in it to train further")
+    counts = network.step_counts or ()
     if any(first != 2 * second for first, second in pairwise(counts)):
-        raise ConfigError(f"{where}.step_counts: each stage halves the one before, e.g. [16, 8, 4]; got {counts}")
+        told = f"each stage halves the one before, e.g. [16, 8, 4]; got {list(counts)}"
+        raise ConfigError(f"{where}.step_counts: {told}")
 
 
-def _check_method(config: Mapping, method: Mapping, where: str) -> None:
-    if method["network"] not in config["networks"]:
-        raise ConfigError(
-            f'{where}: no network "{method["network"]}" under networks: found {", ".join(config["networks"])}'
-        )
-    start, options = method.get("start", "prior"), method.get("options", {})
-    plugins.path("starts", start)
-    if method["sampler"] != "none":
-        sampler = plugins.find("baselines", method["sampler"])
-        _check_options(sampler.sample, options, f"{where}.options", skip=SAMPLER_ARGUMENTS)
-        _check_values(sampler, options, f"{where}.options")
-    elif options or start == "prior":
+def _check_features(experiment: Experiment) -> None:
+    stood = experiment.scale == "smoke" and stand_in_shape(experiment)  # a smoke run takes other features
+    mixture = getattr(plugins.find("data", experiment.dataset), "MIXTURE", False)
+    for name in (*experiment.features, *(set(experiment.feature_options) - set(experiment.features))):
+        offer = Offer(download=experiment.download, given=experiment.feature_options.get(name, {}))
+        extractor, asked = Extractor(name, offer), name in experiment.features and not stood
+        if asked and not extractor.trained and (extractor.domain == "mixture") != mixture and extractor.domain != "any":
+            looks = "points of a mixture" if extractor.domain == "mixture" else "images"
+            raise ConfigError(f"features: {name} looks at {looks}, which {experiment.dataset} does not have")
+        try:
+            extractor.check() if asked else extractor.check_given()
+        except (ValueError, OSError) as error:
+            raise ConfigError(str(error)) from None
+
+
+def _check_method(experiment: Experiment, method: Method, where: str) -> None:
+    if method.network not in experiment.networks:
+        found = ", ".join(experiment.networks)
+        raise ConfigError(f'{where}: no network "{method.network}" under networks: found {found}')
+    if method.sampler != "none":
+        sampler = plugins.find("baselines", method.sampler)
+        _check_options(sampler.sample, method.options, f"{where}.options", skip=SAMPLER_ARGUMENTS)
+        _check_values(sampler, method.options, f"{where}.options")
+    elif method.options or not method.has_level:
         raise ConfigError(f"{where}: sampler none returns the start itself; it takes no options and no prior start")
-    if start == "prior" and "level" in method:
-        raise ConfigError(f"{where}: a prior start has no level; it begins at the network's sigma_max")
-    if "targets" in method and start == "prior":
-        raise ConfigError(f"{where}.targets: a prior start has no atoms")
-    if method.get("nfe") == "as_code" and method["sampler"] == "none":
+    if method.nfe == "as_code" and method.sampler == "none":
         raise ConfigError(f"{where}.nfe: sampler none spends no evaluation, so there is none to add")
-    for key in ("source_measure", "heights", "noises", "singular", *SINGULAR_OPTIONS):
-        if key in method and start != "transport":
-            raise ConfigError(f"{where}.{key}: only for start transport, not for {start}")
-    _check_singular(method, where)
-    if method.get("level") == "star" and "selection" not in config:
+    _check_start(method, where)
+    if method.level == "star" and not experiment.selection:
         raise ConfigError(f"{where}.level: star needs a selection block that finds sigma_M*")
 
 
-def _check_singular(method: Mapping, where: str) -> None:
-    kind = method.get("singular", "plain")
-    for key, kinds in SINGULAR_OPTIONS.items():
-        if key in method and kind not in kinds:
-            raise ConfigError(f"{where}.{key}: singular {kind} takes none; only {', '.join(kinds)} do")
-    if kind in SINGULAR_OPTIONS["tau"] and "tau" not in method:
-        raise ConfigError(
-            f"{where}.tau: singular {kind} needs it: the width of the smoothing in units of <x, y>, e.g. 0.5"
-        )
-    if kind == "as_code" and method.get("angle", 0) > 1:
-        raise ConfigError(
-            f"{where}.angle: {method['angle']} is no share of the range of angles, which as_code takes: 0..1"
-        )
+def _check_start(method: Method, where: str) -> None:
+    """Level and options of a start, by the constants of its file."""
+    if not method.has_level and method.level is not None:
+        raise ConfigError(f"{where}: a {method.start} start has no level; it begins at the network's sigma_max")
+    if not method.has_level and "targets" in method.model_fields_set:
+        raise ConfigError(f"{where}.targets: a {method.start} start has no atoms")
+    own, given = _options_of(method.start), method.model_fields_set
+    for key in OF_STARTS:
+        if key in given and key not in own:
+            takers = [name for name in plugins.names("starts") if key in _options_of(name)]
+            raise ConfigError(f"{where}.{key}: only for start {', '.join(takers)}, not for {method.start}")
+    _check_names(own, method.start_options, f"{where}.start_options", skip=OF_STARTS)
+    options = {**{key: getattr(method, key) for key in own if key in given}, **method.start_options}
+    checked = "check" in plugins.functions("starts", method.start) and plugins.arguments(
+        "starts", method.start, "check"
+    )
+    if asked := {key: options[key] for key in checked or () if key in options}:
+        try:
+            plugins.find("starts", method.start).check(**asked)
+        except ValueError as error:
+            raise ConfigError(f"{where}.{error}") from None
 
 
-def _check_values(sampler, options: Mapping, where: str) -> None:
+def _options_of(start: str) -> tuple[str, ...]:
+    """Keys of a method that a start takes."""
+    options: Any = plugins.constant("starts", start, "OPTIONS") or ()
+    return (*options, *(("noises",) if plugins.constant("starts", start, "TAKES_NOISES") else ()))
+
+
+def _check_values(sampler: Any, options: Mapping, where: str) -> None:
     """Values of a sampler's options, by its own ``check`` where it has one."""
     if not hasattr(sampler, "check"):
         return
@@ -280,71 +280,75 @@ def _check_values(sampler, options: Mapping, where: str) -> None:
         raise ConfigError(f"{where}: {error}") from None
 
 
-def _check_selection(config: Mapping) -> None:
-    if "selection" not in config:
+def _check_selection(experiment: Experiment) -> None:
+    selection = experiment.selection
+    if selection is None:
         return
-    selection = config["selection"]
-    if selection["network"] not in config["networks"]:
-        raise ConfigError(f'selection: no network "{selection["network"]}": found {", ".join(config["networks"])}')
-    plugins.path("baselines", selection["sampler"])
-    for sigma in selection["sigmas"]:
-        _check_sigma(config, selection["network"], sigma, "selection.sigmas")
-    trial = {"network": selection["network"], "sampler": selection["sampler"], "start": "transport"}
-    trial |= {"level": selection["sigmas"], "nfe_budgets": [selection["nfe"]]}
-    for cell in grid.cells({**config, "methods": {"selection": trial}}, "selection"):
-        if cell["reason"]:
-            raise ConfigError(f"selection: {cell['reason']}")
-    seed = selection.get("sample_seed", grid.SELECTION_SEED)
-    reported = {seed for method in config["methods"].values() for seed in method.get("sample_seeds", [])}
-    if seed in reported | set(config["sample_seeds"]):
-        raise ConfigError(f"selection.sample_seed: {seed} is also a reported seed; choose another, e.g. 1000")
+    if selection.network not in experiment.networks:
+        found = ", ".join(experiment.networks)
+        raise ConfigError(f'selection: no network "{selection.network}": found {found}')
+    plugins.path("baselines", selection.sampler)
+    for sigma in selection.sigmas:
+        _check_sigma(experiment, selection.network, sigma, "selection.sigmas")
+    for cell in grid.cells_of(experiment, selection.trial()):
+        if cell.reason:
+            raise ConfigError(f"selection: {cell.reason}")
+    reported = {seed for method in experiment.methods.values() for seed in method.sample_seeds}
+    if selection.sample_seed in reported | set(experiment.sample_seeds):
+        told = f"{selection.sample_seed} is also a reported seed; choose another, e.g. 1000"
+        raise ConfigError(f"selection.sample_seed: {told}")
 
 
-def _check_identity(config: Mapping) -> None:
-    for pair in config.get("identity", {}).get("pairs", []):
+def _check_identity(experiment: Experiment) -> None:
+    identity = experiment.identity
+    if identity is None:
+        return
+    for pair in identity.pairs:
         for name in pair:
-            if name not in config["methods"]:
+            if name not in experiment.methods:
                 raise ConfigError(f'identity.pairs: no method "{name}" under methods')
-        one, two = (list(grid.cells(config, name)) for name in pair)
-        cells = [[(cell["nfe"], cell["sample_seed"]) for cell in side if not cell["reason"]] for side in (one, two)]
+        sides = (grid.cells(experiment, name) for name in pair)
+        cells = [[(cell.nfe, cell.sample_seed) for cell in side if not cell.reason] for side in sides]
         if cells[0] != cells[1] or len(set(cells[0])) != len(cells[0]):
             raise ConfigError(
                 f"identity.pairs: {pair[0]} and {pair[1]} must have the same seeds and evaluations, one level"
             )
-    asked = config.get("metrics", plugins.names("metrics"))
-    stems = {stem for name in asked for stem in plugins.find("metrics", name).DIRECTION}
-    for metric in [name for key in ("margins", "relative_margins") for name in config.get("identity", {}).get(key, {})]:
+    stems = {stem for name in experiment.metrics for stem in plugins.find("metrics", name).FACTS}
+    for metric in [*identity.margins, *identity.relative_margins]:
         if metric.rpartition("_")[0] not in stems:
             raise ConfigError(
                 f'identity: no metric "{metric}"; allowed are {", ".join(sorted(stems))} with their suffix'
             )
 
 
-def _check_coupling(config: Mapping) -> None:
-    for name in config.get("coupling", {}).get("methods", []):
-        if name not in config["methods"]:
+def _check_coupling(experiment: Experiment) -> None:
+    coupling = experiment.coupling
+    if coupling is None:
+        return
+    for name in coupling.methods:
+        if name not in experiment.methods:
             raise ConfigError(f'coupling.methods: no method "{name}" under methods')
-        method, where = config["methods"][name], f"coupling.methods: {name}"
-        if method["sampler"] == "none" or isinstance(method.get("level"), list) or method.get("level") == "star":
+        method, where = experiment.methods[name], f"coupling.methods: {name}"
+        if method.sampler == "none" or isinstance(method.level, tuple) or method.level == "star":
             raise ConfigError(f"{where} must have a sampler and one level, no list and no star")
-        if grid.transport_options(method)[1] != "normal" or method.get("start") == "gaussian":
-            raise ConfigError(f"{where} must start from normal noise by transport, copy, fresh_noise or prior")
-        for cell in grid.cells(grid.coupled(config, name), name):
-            if cell["reason"]:
-                raise ConfigError(f"{where}: {cell['reason']}")
+        if method.law != "normal":
+            raise ConfigError(f"{where} must start from normal noise, not from the authors' uniform one")
+        for cell in grid.cells_of(experiment, coupling.of(method)):
+            if cell.reason:
+                raise ConfigError(f"{where}: {cell.reason}")
 
 
-def _check_pages(config: Mapping) -> None:
-    folder = plugins.ROOT / "paper_figures"
+def _check_pages(experiment: Experiment) -> None:
     for kind, prefix in (("tables", "table_"), ("figures", "figure_")):
-        found = sorted(path.stem for path in folder.glob(f"{prefix}*.py"))
-        for name in config[kind]:
-            if name not in found:
-                raise ConfigError(f'{kind}: no "{name}" in paper_figures/: found {", ".join(found)}')
+        known = [name for name in plugins.names("pages") if name.startswith(prefix)]
+        for name in getattr(experiment, kind):
+            if name not in known:
+                hint = plugins.did_you_mean(name, known)
+                raise ConfigError(f'{kind}: no "{name}" in paper_figures/: {hint}found {", ".join(known)}')
 
 
-def _check_sigma(config: Mapping, network: str, sigma: float, where: str) -> None:
-    chain = grid.chain_of(config, network)
+def _check_sigma(experiment: Experiment, network: str, sigma: float, where: str) -> None:
+    chain = grid.chain_of(experiment, network)
     if not chain.sigma_min <= sigma <= chain.sigma_max:
         raise ConfigError(
             f"{where}: sigma_M = {sigma:g} lies outside the levels of network {network}, "
@@ -352,10 +356,9 @@ def _check_sigma(config: Mapping, network: str, sigma: float, where: str) -> Non
         )
 
 
-def _check_levels(config: Mapping, name: str) -> None:
-    method = config["methods"][name]
-    for sigma in grid.numeric_levels(config, method):
-        _check_sigma(config, method["network"], sigma, f"methods.{name}.level")
-    cells = list(grid.cells(config, name))
-    if all(cell["reason"] for cell in cells):
-        raise ConfigError(f"methods.{name}: no budget can be met: {cells[0]['reason']}")
+def _check_levels(experiment: Experiment, name: str, method: Method) -> None:
+    for sigma in grid.numeric_levels(experiment, method):
+        _check_sigma(experiment, method.network, sigma, f"methods.{name}.level")
+    cells = list(grid.cells(experiment, name))
+    if all(cell.reason for cell in cells):
+        raise ConfigError(f"methods.{name}: no budget can be met: {cells[0].reason}")

@@ -1,120 +1,150 @@
-"""The configuration of an experiment: read, completed with defaults, and refused in one clear line if wrong.
+"""The configuration of an experiment: YAML, and what the command line changes, read into :class:`Experiment`.
 
-The Snakefile calls :func:`validate` before the workflow is built, the command line calls :func:`load`; both see the
-same rules. Importing it imports no torch.
+Snakefile and command line both call :func:`load`; what is wrong is one clear line. Importing it imports no torch.
 """
 
-import copy
-import inspect
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from dpmot import plugins
-from dpmot.data import MissingData, data_root, require
 from dpmot.diffusion import weights
 from dpmot.experiment import checks, grid
 from dpmot.experiment.checks import ConfigError
-from dpmot.experiment.smoke import smoke
+from dpmot.experiment.plan import PROTOCOLS, Experiment, Network, Selection
+from dpmot.experiment.smoke import SUFFIX, smoke
+from dpmot.runtime.fingerprint import digest
 
-DEFAULTS = {
-    "scale": "core",
-    "weights": "load",
-    "dataset_options": {},
-    "threads": 1,
-    "device": "cpu",
-    "training_seed": 0,
-    "atom_seed": 0,
-    "num_atoms": None,
-    "fit_seed": 0,
-    "features": ["classifier"],
-    "download": False,
-    "classifier": {},
-    "transport": {"chi2": 0.01},
-    "tables": ["table_1_quality", "table_2_mode_mixture"],
-    "figures": [],
-}
-# How the field's tables are made. A key that the configuration gives itself wins, and tables say that it was altered.
-PROTOCOLS = {
-    "edm": {"num_samples": 50_000, "sample_seeds": [0, 1, 2]},  # Karras et al. 2022: 50,000, the least of three runs
-    "dpm-ot": {"num_samples": 40_000, "sample_seeds": [0]},  # Li et al. 2023 on CIFAR-10
-    "adm": {"num_samples": 50_000, "sample_seeds": [0]},  # Dhariwal & Nichol 2021
-}
 APART = {"scale", "full", "protocol", "extends"}  # keys that have no place under `full`
+HOW_IT_RUNS = {"experiment", "scale", "data_root", "download", "device", "threads", "tables", "figures"}
+LONGEST = 40  # letters of what an override adds to the name of an experiment
 
 
-def load(files: Sequence[Path], overrides: Sequence[str] = ()) -> dict:
-    """Read configuration files, later ones over earlier ones, then ``key=value`` overrides (values in YAML).
+def load(files: Sequence[Path | str], overrides: Sequence[str] | Mapping[str, Any] = ()) -> Experiment:
+    """Read a configuration file, and overrides: further files, then ``key=value`` (in YAML) or values.
 
     Raises:
-        ConfigError: a file is missing or no YAML mapping, an override has no ``=``, or :func:`validate` refuses.
+        ConfigError: a file is missing or no YAML mapping, an override has no ``=``, or :func:`resolved` refuses.
     """
-    config: dict = {}
-    for file in files:
-        _merge(config, _read(Path(file)))
+    config, *more = [_read(Path(file)) for file in files] or [{}]
     given: dict = {}
+    for file in more:
+        _merge(given, file)
+    if isinstance(overrides, Mapping):
+        return resolved(config, merged(given, overrides))
     for text in overrides:
         key, equals, value = text.partition("=")
         if not equals:
             raise ConfigError(f'--config takes key=value, got "{text}"')
-        try:
-            _merge(given, {key: yaml.safe_load(value)})
-        except yaml.YAMLError as error:
-            raise ConfigError(f"--config {key}: {' '.join(str(error).split())}") from None
-    return validate(combined(config, given))
+        _merge(given, {key: _yaml(value, f"--config {key}")})
+    return resolved(config, given)
+
+
+def _yaml(text: str, where: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{where}: {' '.join(str(error).split())}") from None
 
 
 def _read(file: Path) -> dict:
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigError(f"Cannot read the configuration {file}: {error.strerror}") from None
+        there = [path.as_posix() for path in sorted(Path("config").glob("*.yaml"))]
+        hint = plugins.did_you_mean(file.as_posix(), there).strip()
+        told = f"{error.strerror}; {hint}" if hint else error.strerror
+        raise ConfigError(f"Cannot read the configuration {file}: {told}") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{file} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise ConfigError(f"{file} must hold a mapping of keys to values, found {type(content).__name__}")
+    if "extends" in content and "experiment" not in content:  # lest it write over what it extends
+        content["experiment"] = re.sub("[^a-z0-9]+", "_", file.stem.lower())
     return _apart(content)
 
 
-def typed(value: object) -> object:
+def typed(value: Any) -> Any:
     """A value of Snakemake's ``--config``, which reads nested values as text: every text is read as YAML again."""
     if isinstance(value, Mapping):
-        return {key: typed(one) for key, one in value.items()}
+        return {key: typed(inner) for key, inner in value.items()}
     if isinstance(value, list):
-        return [typed(one) for one in value]
-    return yaml.safe_load(value) if isinstance(value, str) else value
+        return [typed(inner) for inner in value]
+    return _yaml(value, "--config") if isinstance(value, str) else value
 
 
-def combined(config: Mapping, overrides: Mapping) -> dict:
-    """Files and overrides as one configuration: what it extends, what it keeps for ``scale: full``, overrides last.
+def resolved(config: Mapping, overrides: Mapping) -> Experiment:
+    """Files and overrides as one experiment: what it extends, what it keeps for ``scale: full``, overrides last.
+
+    An experiment whose values were overridden has a name, and so a folder, of its own, unless the overrides name it.
 
     Raises:
-        ConfigError: ``scale: full`` is asked for and there is nothing to it, or that is no configuration.
+        ConfigError: ``scale: full`` is asked for and there is nothing to it, or :func:`validate` refuses.
     """
-    config, overrides = _apart(config), _apart(overrides)
-    if isinstance(overrides.get("full"), dict):
-        _merge(config, {"full": overrides.pop("full")})
+    scale = overrides.get("scale", config.get("scale"))
+    under_full = overrides.get("full")
+    overrides = {key: value for key, value in overrides.items() if key != "full"}
     whole, core = _extended(config, scale="full"), _extended(config)
-    if whole != core:
-        checks.against_schema(merged(whole, overrides))
+    kept = merged(whole, _under_full(under_full))
+    if kept != core:
+        _selected(merged(kept, overrides))
     elif overrides.get("scale") == "full":
         raise ConfigError("scale: this experiment keeps nothing under `full`; leave it out: it is whole as it is")
-    return merged(whole if overrides.get("scale", config.get("scale")) == "full" else core, overrides)
+    written = whole if scale == "full" else core
+    experiment = validate(merged(kept if scale == "full" else core, overrides))
+    changes = {**overrides, **({"full": under_full} if under_full and scale == "full" else {})}
+    changed = {key: value for key, value in changes.items() if key not in HOW_IT_RUNS}
+    named = "experiment" in overrides or "experiment" in (under_full or {})
+    return _named(experiment, written, changed) if changed and not named else experiment
+
+
+def _under_full(given: Any) -> Mapping:
+    if given is not None and (not isinstance(given, Mapping) or APART & set(given)):
+        raise ConfigError(f"full: {given!r}; give keys and values, and none of {', '.join(sorted(APART))}")
+    return given or {}
+
+
+def _named(experiment: Experiment, written: Mapping, changed: Mapping[str, Any]) -> Experiment:
+    """The experiment under a name that says what was changed, where that makes another of what was written."""
+    try:
+        if validate(merged(written, {"scale": experiment.scale})).scientific() == experiment.scientific():
+            return experiment
+    except ConfigError:
+        pass  # what was written needs the changes
+    stem = experiment.experiment.removesuffix(SUFFIX)
+    slug = "_".join(f"{key}_{_word(value)}" for key, value in changed.items())
+    exact = re.fullmatch("[a-z0-9_]+", slug) and len(slug) <= LONGEST
+    name = f"{stem}_{slug if exact else digest(changed)[:8]}"
+    told = f"{', '.join(changed)} overridden: results go to {name}; experiment={stem} writes over {stem}"
+    suffix = SUFFIX if experiment.scale == "smoke" else ""
+    return experiment.but(experiment=name + suffix, notes=(*experiment.notes, told))
+
+
+def _word(value: Any) -> str:
+    return "__".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def merged(config: Mapping, overrides: Mapping) -> dict:
-    """The configuration with overrides merged into it, mappings key by key."""
+    """The configuration with overrides merged into it, mappings key by key; null takes a method away."""
+    methods, gone = config.get("methods"), overrides.get("methods")
+    if isinstance(methods, Mapping) and isinstance(gone, Mapping):
+        for name in [name for name, method in gone.items() if method is None and name not in methods]:
+            known = list(map(str, methods))
+            hint = plugins.did_you_mean(str(name), known)
+            raise ConfigError(f'methods: no method "{name}" to take away: {hint}found {", ".join(known)}')
     result = _apart(config)
     _merge(result, overrides)
     return result
 
 
-def _apart(value: object) -> object:
+def _apart(value: Any) -> Any:
     """A copy in which what YAML's anchors share is no longer one object: a change of one is none of the others."""
     if isinstance(value, Mapping):
-        return {key: _apart(one) for key, one in value.items()}
-    return [_apart(one) for one in value] if isinstance(value, list) else value
+        return {key: _apart(inner) for key, inner in value.items()}
+    return [_apart(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _merge(base: dict, update: Mapping) -> None:
@@ -125,58 +155,83 @@ def _merge(base: dict, update: Mapping) -> None:
             base[key] = value
 
 
-def validate(config: Mapping) -> dict:
-    """Check a configuration and fill in the defaults.
-
-    Returns:
-        A new, complete configuration of plain values.
+def validate(config: Mapping) -> Experiment:
+    """The experiment that a configuration describes, complete.
 
     Raises:
         ConfigError: the first thing that is wrong.
     """
-    config = _extended(config, scale=config.get("scale"))
-    checks.against_schema(config)
-    config = {**copy.deepcopy(DEFAULTS), **config}
-    config["networks"] = {name: _described(card, f"networks.{name}") for name, card in config["networks"].items()}
-    if left_out := config.pop("metrics_except", []):
-        known = plugins.names("metrics")
-        if foreign := sorted({*left_out} - {*known}):
-            raise ConfigError(f"metrics_except: there is no {', '.join(foreign)}; choose among {', '.join(known)}")
-        config["metrics"] = [name for name in config.get("metrics", known) if name not in left_out]
-        if not config["metrics"]:
-            raise ConfigError(f"metrics_except: {', '.join(left_out)} are all metrics that are asked for; leave one")
-    if "vit" in config:
-        config["vit"] = _pinned(config["vit"])
-    if config["weights"] == "train":
-        config |= _untrained(config)
-    checks.complete(config)
-    if config["scale"] == "smoke":
-        config = smoke(config)
-        checks.complete(config)
-    return config
+    experiment = _selected(_extended(config, scale=config.get("scale")))
+    networks = {name: _described(network, f"networks.{name}") for name, network in experiment.networks.items()}
+    checks.names(experiment)
+    experiment = experiment.but(networks=networks).completed()
+    if experiment.weights == "train":
+        experiment = _untrained(experiment)
+    checks.complete(experiment)
+    if experiment.scale == "smoke":
+        experiment = smoke(experiment)
+        checks.complete(experiment)
+    return experiment
 
 
-def _pinned(vit: Mapping) -> dict:
-    """The classifier with the hash of its card, where that is known."""
-    try:
-        known = weights.card(vit["card"], weights.CLASSIFIERS)["sha256"] if "card" in vit else None
-    except ValueError as error:
-        raise ConfigError(f"vit.card: {error}") from None
-    return {**({"sha256": known} if known else {}), **vit}
+def _selected(config: Mapping) -> Experiment:
+    """The experiment with the methods that ``only`` names and that are not null, and with what hangs on them."""
+    config = dict(config)
+    if "feature_options" in config:
+        raise ConfigError(
+            "feature_options: options of an extractor stand under its own name, e.g. `vit: {weights: ...}`"
+        )
+    only, methods, removed = config.pop("only", None), config.get("methods"), []
+    if isinstance(methods, Mapping):
+        removed = [str(name) for name, method in methods.items() if method is None]
+        config["methods"] = {name: method for name, method in methods.items() if method is not None}
+    experiment = checks.parsed(config)
+    wanted = list(experiment.methods) if only is None else only if isinstance(only, list) else [only]
+    for name in wanted:
+        if not isinstance(name, str) or name not in experiment.methods:
+            hint = plugins.did_you_mean(str(name), experiment.methods)
+            raise ConfigError(f'only: no method "{name}" here: {hint}found {", ".join(experiment.methods)}')
+    if not wanted:
+        raise ConfigError(f"only: [] leaves no method; name some of {', '.join(experiment.methods)}")
+    removed += [name for name in experiment.methods if name not in wanted]
+    return _without(experiment, removed) if removed else experiment
 
 
-def _untrained(config: Mapping) -> dict:
-    """Networks and classifier without the files that are loaded by default, where the configuration can train them."""
-    pinned = ("weights", "sha256")
-    classifier = {k: v for k, v in config["classifier"].items() if k not in pinned}
-    for name, card in config["networks"].items():
-        if "weights" in card and "training" not in card:
+def _without(experiment: Experiment, removed: Sequence[str]) -> Experiment:
+    """The experiment without these methods, and without what asked for them alone; its notes say what went."""
+    methods = {name: method for name, method in experiment.methods.items() if name not in removed}
+    changes: dict[str, Any] = {"methods": methods}
+    told = [f"methods {', '.join(removed)}"]
+    if experiment.identity:
+        pairs = [pair for pair in experiment.identity.pairs if not set(pair) & set(removed)]
+        if gone := len(experiment.identity.pairs) - len(pairs):
+            told.append(f"{gone} of {len(experiment.identity.pairs)} pairs of the identity test")
+        changes["identity"] = experiment.identity.but(pairs=pairs) if pairs else None
+    if experiment.coupling:
+        coupled = [name for name in experiment.coupling.methods if name not in removed]
+        told += [] if coupled else ["the coupling"]
+        changes["coupling"] = experiment.coupling.but(methods=coupled) if coupled else None
+    if experiment.selection and not any(method.level == "star" for method in methods.values()):
+        told.append("the search for sigma_M*")
+        changes["selection"] = None
+    selection: Selection | None = changes.get("selection", experiment.selection)
+    asked: set[str | None] = {method.network for method in methods.values()}
+    asked |= {selection.network} if selection else set()
+    asked |= {network.teacher for name, network in experiment.networks.items() if name in asked}
+    changes["networks"] = {name: network for name, network in experiment.networks.items() if name in asked}
+    if unused := [name for name in experiment.networks if name not in asked]:
+        told.append(f"networks {', '.join(unused)}")
+    return experiment.but(**changes, notes=[*experiment.notes, f"left out: {'; '.join(told)}"])
+
+
+def _untrained(experiment: Experiment) -> Experiment:
+    """Without the files that are loaded by default, where the configuration can train what they hold."""
+    networks = {}
+    for name, network in experiment.networks.items():
+        if network.weights and not network.training:
             raise ConfigError(f"weights: networks.{name} has no `training`, it can only be loaded; choose load")
-    networks = {
-        name: {k: v for k, v in card.items() if "training" not in card or k not in pinned}
-        for name, card in config["networks"].items()
-    }
-    return {"networks": networks, "classifier": classifier}
+        networks[name] = network.but(weights=None, sha256=None) if network.training else network
+    return experiment.but(networks=networks, classifier=experiment.classifier.but(weights=None, sha256=None))
 
 
 def _extended(config: Mapping, seen: tuple[str, ...] = (), *, scale: str | None = None) -> dict:
@@ -186,10 +241,8 @@ def _extended(config: Mapping, seen: tuple[str, ...] = (), *, scale: str | None 
     """
     config = dict(config)
     if isinstance(config.get("protocol"), str):
-        config = {**PROTOCOLS.get(config["protocol"], PROTOCOLS["edm"]), **config}  # the schema refuses others
-    more = config.pop("full", {})
-    if not isinstance(more, Mapping) or APART & set(more):
-        raise ConfigError(f"full: {more!r}; give keys and values, and none of {', '.join(sorted(APART))}")
+        config = {**PROTOCOLS.get(config["protocol"], PROTOCOLS["edm"]), **config}  # the types refuse others
+    more = _under_full(config.pop("full", None))
     base = config.pop("extends", None)
     if base is not None and not isinstance(base, str):
         raise ConfigError(f"extends: {base!r} is no path of a configuration, e.g. config/digits.yaml")
@@ -202,70 +255,34 @@ def _extended(config: Mapping, seen: tuple[str, ...] = (), *, scale: str | None 
     return merged(config, more) if scale == "full" else config
 
 
-def missing_data(config: Mapping) -> str | None:
-    """What files of data set and features are not there and where to put them; None where nothing is missing.
-
-    Plans are made without them.
-    """
-    module, root = plugins.find("data", config["dataset"]), config.get("data_root")
-    choosing = [name for name in inspect.signature(module.expected).parameters if name in config["dataset_options"]]
-    try:
-        paths = module.expected(
-            Path(root) if root else None, **{key: config["dataset_options"][key] for key in choosing}
-        )
-        fetched = hasattr(module, "download")
-        if not (config["download"] and fetched):
-            require(paths, remedy="set download: true to fetch it" if fetched else "")
-        for name in config["features"]:
-            if files := plugins.constant("features", name, "EXPECTED"):
-                require([data_root(root, files=files) / file for file in files])
-    except MissingData as error:
-        return str(error)
-    return None
-
-
-def missing_weights(config: Mapping) -> str | None:
-    """What weights of features are not there that lie in no data root; None where none is missing, or it is fetched.
-
-    Imports torch where such features are asked for: for the start of a run, before hours of training.
-    """
-    given = {"inception": {"weights": config.get("inception_weights")}, "clip": {}}
-    try:
-        for name in given if not config["download"] else ():
-            if name in config["features"]:
-                plugins.find("features", name).resolve_weights(**given[name])
-    except (OSError, ValueError) as error:
-        return str(error)
-    return None
-
-
-def _described(network: Mapping, where: str) -> dict:
+def _described(network: Network, where: str) -> Network:
     """A network with what its card says filled in."""
-    if "card" not in network:
-        return dict(network)
+    if network.card is None:
+        return network
     try:
-        card = weights.card(network["card"])
+        card = weights.card(network.card)
     except ValueError as error:
         raise ConfigError(f"{where}.card: {error}") from None
-    if "needs" in card and "kind" not in network:
+    if "needs" in card and network.kind is None:
         raise ConfigError(
-            f"{where}.card: {network['card']} needs {card['needs']}, which this project does not contain: give as "
+            f"{where}.card: {network.card} needs {card['needs']}, which this project does not contain: give as "
             f"kind a file of dpmot/diffusion/networks/ that builds it (docs/extending.md)"
         )
     known = {key: card[key] for key in ("kind", "options", "sha256") if card[key] is not None}
-    return {**known, **network}
+    return network.but(**{key: value for key, value in known.items() if key not in network.model_fields_set})
 
 
-def describe(config: Mapping) -> Iterator[str]:
+def describe(experiment: Experiment) -> Iterator[str]:
     """Lines of the plan: every method, its budgets with counted evaluations, and what is skipped and why."""
-    for name, method in config["methods"].items():
-        yield f"{name}: {method.get('label', name)} on {method['network']}"
+    yield from experiment.notes
+    for name, method in experiment.methods.items():
+        yield f"{name}: {method.label or name} on {method.network}"
         seen = set()
-        for cell in grid.cells(config, name):
-            key = (cell["nfe_budget"], cell["sigma_start"])
+        for cell in grid.cells(experiment, name):
+            key = (cell.nfe_budget, cell.sigma_start)
             if key in seen:
                 continue
             seen.add(key)
-            sigma = "sigma_M*" if cell["sigma_start"] is None else f"sigma {cell['sigma_start']:.4g}"
-            outcome = f"skipped: {cell['reason']}" if cell["reason"] else f"{cell['nfe']} evaluations from {sigma}"
-            yield f"  NFE {cell['nfe_budget']}: {outcome}"
+            sigma = "sigma_M*" if cell.sigma_start is None else f"sigma {cell.sigma_start:.4g}"
+            outcome = f"skipped: {cell.reason}" if cell.reason else f"{cell.nfe} evaluations from {sigma}"
+            yield f"  NFE {cell.nfe_budget}: {outcome}"

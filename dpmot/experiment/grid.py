@@ -5,55 +5,59 @@ configuration reaches and nothing else. Network evaluations are counted at run t
 """
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+import json
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any
 
 from dpmot import plugins
 from dpmot.diffusion.sigmas import Chain, Grid, UnattainableBudget
+from dpmot.experiment.cells import Cell, Problem
 
-SELECTION_SEED, COUPLING_SEED = 1000, 2000
+if TYPE_CHECKING:
+    from dpmot.experiment.plan import Experiment, Method
 
 
-def chain_of(config: Mapping, network: str) -> Chain:
+def chain_of(experiment: "Experiment", name: str) -> Chain:
     """The noise levels of a configured network; a student has its teacher's, and its step counts."""
-    card = config["networks"][network]
-    if "kind" in card:
-        return plugins.find("networks", card["kind"]).Parametrisation(**card.get("options", {})).chain
-    counts = card.get("step_counts")
-    return replace(chain_of(config, card["teacher"]), step_counts=tuple(sorted(counts)) if counts else None)
+    network = experiment.networks[name]
+    if network.kind:
+        return _chain(network.kind, json.dumps(network.options, sort_keys=True))
+    counts = tuple(sorted(network.step_counts)) if network.step_counts else None
+    return replace(chain_of(experiment, str(network.teacher)), step_counts=counts)
 
 
-def numeric_levels(config: Mapping, method: Mapping) -> list[float]:
+@cache
+def _chain(kind: str, options: str) -> Chain:
+    return plugins.find("networks", kind).Parametrisation(**json.loads(options)).chain
+
+
+def numeric_levels(experiment: "Experiment", method: "Method") -> list[float]:
     """The explicit sigma_M of a method, including the candidates for sigma_M*."""
-    level = method.get("level", "as_paper")
-    if level == "star":
-        return list(config["selection"]["sigmas"])
-    if isinstance(level, str):
-        return []
-    return list(level) if isinstance(level, list) else [level]
+    candidates = experiment.selection.sigmas if method.level == "star" and experiment.selection else method.levels
+    return [level for level in candidates if isinstance(level, int | float)]
 
 
-def cells(config: Mapping, name: str) -> Iterator[dict]:
-    """All cells of one method, in the order level, budget, seed.
+def cells(experiment: "Experiment", name: str) -> Iterator[Cell]:
+    """All cells of one method, in the order level, budget, seed."""
+    return cells_of(experiment, experiment.methods[name])
 
-    A cell that cannot be met carries its ``reason``; ``sigma_start`` is None where it is sigma_M*, found at run time.
-    """
-    method = config["methods"][name]
-    seeds = method.get("sample_seeds", config["sample_seeds"])
-    level = method.get("level", None if method.get("start", "prior") == "prior" else "as_paper")
-    for one in level if isinstance(level, list) else [level]:
-        chain, shown = chain_of(config, method["network"]), {}
-        for budget in method.get("nfe_budgets", config["nfe_budgets"]):
-            cell = _cell(chain, method, one, budget)
-            first = shown.setdefault(cell["steps"], budget)
-            if chain.step_counts and first != budget and not cell["reason"]:
-                cell["reason"] = (
-                    f"NFE {budget}: the student has no more than {cell['steps']} steps, shown at NFE {first}"
-                )
-            for seed in seeds:
-                key = f"{budget}-{one if isinstance(level, list) else 'level'}-{seed}"
-                yield {"key": key, "nfe_budget": budget, "sample_seed": seed, **cell}
+
+def cells_of(experiment: "Experiment", method: "Method") -> Iterator[Cell]:
+    """The same of a method that need not be among the experiment's."""
+    for level in method.levels:
+        chain = chain_of(experiment, method.network)
+        shown: dict[int, int | str] = {}
+        for budget in method.nfe_budgets:
+            cell = _cell(chain, method, level, budget)
+            first = shown.setdefault(cell.steps, budget)
+            if chain.step_counts and first != budget and not cell.reason:
+                told = f"the student has no more than {cell.steps} steps, shown at NFE {first}"
+                cell = replace(cell, reason=f"NFE {budget}: {told}")
+            for seed in method.sample_seeds:
+                key = f"{budget}-{level if isinstance(method.level, tuple) else 'level'}-{seed}"
+                yield replace(cell, key=key, sample_seed=seed)
 
 
 @dataclass(frozen=True)
@@ -69,13 +73,14 @@ class Budgeted:
     num_steps: Callable[[int], int]
 
     @classmethod
-    def of(cls, method: Mapping) -> "Budgeted | None":
+    def of(cls, method: "Method") -> "Budgeted | None":
         """The sampler of a configured method; None where the start itself is the sample."""
-        if method["sampler"] == "none":
+        if method.sampler == "none":
             return None
-        sampler = plugins.find("baselines", method["sampler"])
-        options, counted = method.get("options", {}), inspect.signature(sampler.num_steps).parameters
-        return cls(sampler.GRID, partial(sampler.num_steps, **{k: v for k, v in options.items() if k in counted}))
+        sampler = plugins.find("baselines", method.sampler)
+        counted = inspect.signature(sampler.num_steps).parameters
+        options = {key: value for key, value in method.options.items() if key in counted}
+        return cls(sampler.GRID, partial(sampler.num_steps, **options))
 
     def evaluations(self, steps: int) -> int:
         """Smallest number of evaluations with which the sampler takes ``steps`` steps."""
@@ -91,33 +96,31 @@ class Budgeted:
             return 0
 
 
-def _cell(chain: Chain, method: Mapping, level: str | float | None, budget: int | str) -> dict:
-    sampler = Budgeted.of(method)
-    cell = {"steps": 0, "sigma_start": None, "sigma_atoms": None, "family": None, "nfe": 0, "reason": None}
+def _cell(chain: Chain, method: "Method", level: Any, budget: int | str) -> Cell:
+    sampler, cell = Budgeted.of(method), Cell("", budget, 0)
     try:
         steps = _steps(chain, sampler, budget)
         start, atoms, family, steps = _levels(chain, sampler, method, level, steps)
     except UnattainableBudget as error:
-        return {**cell, "reason": f"NFE {budget}: {error}"}
-    cell.update(sigma_start=start, sigma_atoms=atoms, family=family)
+        return replace(cell, reason=f"NFE {budget}: {error}")
+    cell = replace(cell, sigma_start=start, sigma_atoms=atoms, family=family)
     if sampler is None:
         return cell
-    cell["steps"] = steps
-    cell["nfe"] = sampler.evaluations(steps) + (method.get("nfe") == "as_code")
-    return cell if start is None else checked(chain, {"nfe_budget": budget, **cell})
+    cell = replace(cell, steps=steps, nfe=sampler.evaluations(steps) + (method.nfe == "as_code"))
+    return cell if start is None else checked(chain, cell)
 
 
-def checked(chain: Chain, cell: Mapping) -> dict:
+def checked(chain: Chain, cell: Cell) -> Cell:
     """The cell, with its reason if its grid does not fit below its start."""
     try:
         sigmas(chain, cell)
     except UnattainableBudget as error:
-        return {**cell, "reason": f"NFE {cell['nfe_budget']}: {error}"}
-    return dict(cell)
+        return replace(cell, reason=f"NFE {cell.nfe_budget}: {error}")
+    return cell
 
 
-def _steps(chain: Chain, sampler: "Budgeted | None", budget: int | str) -> int:
-    if budget == "full":
+def _steps(chain: Chain, sampler: Budgeted | None, budget: int | str) -> int:
+    if isinstance(budget, str):  # "full"
         return len(chain.sigmas) - 1
     steps = budget if sampler is None else sampler.num_steps(budget)
     if chain.step_counts is None:
@@ -129,9 +132,11 @@ def _steps(chain: Chain, sampler: "Budgeted | None", budget: int | str) -> int:
     return fitting[-1]
 
 
-def _levels(chain: Chain, sampler, method: Mapping, level, steps: int):
+def _levels(
+    chain: Chain, sampler: Budgeted | None, method: "Method", level: Any, steps: int
+) -> tuple[float | None, float | None, str, int]:
     """(sigma_start, sigma_atoms, family, steps); family "tail" is the end of the full chain."""
-    own = method.get("grid") or (sampler and sampler.family) or chain.family
+    own = method.grid or (sampler and sampler.family) or chain.family
     if level is None:
         full = steps == len(chain.sigmas) - 1 and own == chain.family
         return chain.sigma_max, None, "tail" if full else own, steps
@@ -145,65 +150,37 @@ def _levels(chain: Chain, sampler, method: Mapping, level, steps: int):
         # NCSNv2 spends five Langevin steps on a level (three on FFHQ, where theirs is a third). A sampler with one
         # evaluation a level spends one fifth.
         spent = sampler.evaluations(steps) if sampler else steps
-        fewer = min(steps, -(-spent // method.get("options", {}).get("steps_per_level", 5)))
+        fewer = min(steps, -(-spent // method.options.get("steps_per_level", 5)))
         return float(chain.tail(fewer)[0]), float(chain.tail(spent)[0]), "tail", fewer
     return float(level), float(level), own, steps
 
 
-def sigmas(chain: Chain, cell: Mapping) -> Grid:
+def sigmas(chain: Chain, cell: Cell) -> Grid:
     """The sampler's grid of a cell, (steps + 1,), descending, last 0.
 
     Raises:
         UnattainableBudget: the family has not so many steps below the start.
     """
-    if cell["family"] == "tail":
-        return chain.tail(cell["steps"])
-    return chain.grid(cell["steps"], cell["sigma_start"], family=cell["family"])
+    if cell.family == "tail":
+        return chain.tail(cell.steps)
+    if cell.sigma_start is None:
+        raise ValueError(f"cell {cell.key} has no level before sigma_M* is found")
+    return chain.grid(cell.steps, cell.sigma_start, family=cell.family)
 
 
-def coupled(config: Mapping, name: str) -> dict:
-    """The configuration as the coupling job sees one of its methods: one budget, one seed."""
-    coupling = config["coupling"]
-    seed = coupling.get("sample_seed", COUPLING_SEED)
-    method = {**config["methods"][name], "nfe_budgets": [coupling["nfe"]], "sample_seeds": [seed]}
-    return {**config, "methods": {name: method}}
-
-
-def problem(split: str, source: str, sigma: float, noises: int = 1) -> str:
-    """Name of one transport problem; no network is part of it, because the map does not depend on any."""
-    return f"{split}-{source}-{sigma:.8g}" + (f"-{noises}-noises" if noises > 1 else "")
-
-
-def transport_options(method: Mapping) -> tuple[str, str]:
-    """(split of the atoms, source measure) of a method."""
-    split = "C" if method.get("targets") == "as_code" else "A"
-    return split, "uniform" if method.get("source_measure") == "as_code" else "normal"
-
-
-def problems(config: Mapping) -> list[dict]:
-    """Every transport problem of the experiment: split, source, sigma, noises an image if several, name; sorted."""
-    found = {}
-
-    def add(split: str, source: str, sigma: float, noises: int = 1) -> None:
-        name = problem(split, source, sigma, noises)
-        found[name] = {"name": name, "split": split, "source": source, "sigma": sigma}
-        found[name] |= {"noises": noises} if noises > 1 else {}
-
-    for name, method in config["methods"].items():
-        if method.get("start") != "transport" or method.get("heights") == "zero":
-            continue
-        options, noises = transport_options(method), method.get("noises", 1)
-        for cell in cells(config, name):
-            if cell["sigma_atoms"] is not None and not cell["reason"]:
-                add(*options, cell["sigma_atoms"], noises)
-        if method.get("level") == "star":
-            for sigma in config["selection"]["sigmas"]:
-                add(*options, sigma, noises)
-    for name in config.get("coupling", {}).get("methods", []):
-        method = config["methods"][name]
-        if method.get("start") == "transport" and method.get("heights") != "zero":
-            for cell in cells(coupled(config, name), name):
-                add(*transport_options(method), cell["sigma_atoms"], method.get("noises", 1))
-    for sigma in config.get("selection", {}).get("sigmas", []):
-        add("A", "normal", sigma)
-    return [found[name] for name in sorted(found)]
+def problems(experiment: "Experiment") -> list[Problem]:
+    """Every transport problem of the experiment, each once, sorted by name."""
+    coupling = experiment.coupling
+    drawn = [*experiment.methods.values()]
+    drawn += [coupling.of(experiment.methods[name]) for name in coupling.methods] if coupling else []
+    wanted = {
+        Problem(method.split, method.law, sigma, method.noises)
+        for method in drawn
+        if method.needs_heights
+        for sigma in [
+            *(c.sigma_atoms for c in cells_of(experiment, method) if c.sigma_atoms is not None and not c.reason),
+            *(numeric_levels(experiment, method) if method.level == "star" else ()),
+        ]
+    }
+    wanted |= {Problem("A", "normal", sigma) for sigma in (experiment.selection.sigmas if experiment.selection else ())}
+    return sorted({problem.name: problem for problem in wanted}.values(), key=lambda problem: problem.name)

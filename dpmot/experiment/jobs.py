@@ -1,311 +1,368 @@
-"""What each job of the workflow is given: its part of the configuration, its files, and the code it depends on.
+"""What each job of the workflow is given: its task, the files that it reads and writes, and the code it depends on.
 
-The Snakefile and the command line build a job in the same way; a job is plain data, so a change of the configuration
-re-runs only the jobs whose part changed.
+The Snakefile and the command line build a job in the same way; its task is plain data, so a change of the
+configuration re-runs only the jobs whose task changed.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
+from typing import Any, Generic, TypeVar
 
 from dpmot import plugins
+from dpmot.diffusion import weights
 from dpmot.experiment import grid
-from dpmot.experiment.config import ConfigError
+from dpmot.experiment.cells import Cell, Problem
+from dpmot.experiment.checks import ConfigError
+from dpmot.experiment.layout import Layout
+from dpmot.experiment.plan import Classifier, Experiment, Method, Model, Network, Transport
+from dpmot.features import Extractor, Offer
+from dpmot.metrics import AUDITED_BY
 from dpmot.runtime.files import read_json, write_json
 
 STAGES = "dpmot.experiment.stages"
+Task = TypeVar("Task")
 
 
 @dataclass(frozen=True)
-class Layout:
-    """Where an experiment keeps its files: ``root`` is e.g. results/digits."""
+class Job(Generic[Task]):
+    """One job of the workflow.
 
-    root: Path
-
-    @property
-    def config(self) -> Path:
-        """The resolved configuration of the last run."""
-        return self.root / "experiment.json"
-
-    @property
-    def data(self) -> Path:
-        """The prepared data set with its three splits."""
-        return self.root / "data.safetensors"
-
-    @property
-    def classifier(self) -> Path:
-        """The data set's classifier."""
-        return self.root / "networks" / "classifier.safetensors"
-
-    @property
-    def heights(self) -> Path:
-        """Solved heights and certificates of every transport problem."""
-        return self.root / "transport.safetensors"
-
-    @property
-    def star(self) -> Path:
-        """The selected sigma_M* and the audit it rests on."""
-        return self.root / "star.json"
-
-    @property
-    def coupling(self) -> Path:
-        """Quantities of the coupling of noise and samples, tidy."""
-        return self.root / "coupling.csv"
-
-    @property
-    def strips(self) -> Path:
-        """Samples along arcs between two noises."""
-        return self.root / "strips.safetensors"
-
-    @property
-    def features(self) -> Path:
-        """Side folder of features that are slow to extract, by content; no rule declares it."""
-        return self.root / ".features"
-
-    def network(self, name: str) -> Path:
-        """The weights of one network."""
-        return self.root / "networks" / f"{name}.safetensors"
-
-    def snapshot(self, name: str, steps: int) -> Path:
-        """The weights of a network after so many steps of its training, where ``snapshots`` asks for it; no rule's."""
-        return self.root / "snapshots" / f"{name}_{steps}.safetensors"
-
-    def samples(self, method: str) -> Path:
-        """All samples of one method."""
-        return self.root / "samples" / f"{method}.safetensors"
-
-    def timing(self, job: str) -> Path:
-        """Where the time of one job went."""
-        return self.root / "timings" / f"{job}.json"
-
-    def resume(self, job: str) -> Path:
-        """Side folder of finished pieces of an interrupted job; no rule declares it."""
-        return self.root / ".resume" / job
-
-
-def record(config: Mapping, layout: Layout) -> None:
-    """Write the resolved configuration beside the results, if it is not there already."""
-    if not layout.config.exists() or read_json(layout.config) != config:
-        write_json(layout.config, config)
-
-
-def prepare(config: Mapping) -> dict:
-    """The job that loads and splits the data set."""
-    return {
-        "stage": "prepare",
-        "name": "prepare",
-        "dataset": config["dataset"],
-        "options": config["dataset_options"],
-        "root": config.get("data_root"),
-        "download": config["download"],
-        "scale": config["scale"],
-        "classes": needs_classifier(config),
-        "code": [f"{STAGES}.prepare", plugins.module_name("data", config["dataset"])],
-    }
-
-
-def train(config: Mapping, name: str) -> dict:
-    """The job that trains (or loads, or distils) one network.
-
-    Raises:
-        ConfigError: no such network.
+    Attributes:
+        stage: the file of dpmot/experiment/stages/ that runs it.
+        name: of the job, its resume point and its timing.
+        task: what to do.
+        inputs, outputs: files.
+        code: modules whose import closure its result depends on.
+        threads: of the processor.
+        device: "cpu", "cuda" or "auto".
     """
-    card = _known(config["networks"], name, "network")
-    job = {"stage": "train", "name": f"train_{name}", "network": name, "card": card, "teacher": card.get("teacher")}
-    if "kind" in card:
-        plugin = plugins.module_name("networks", card["kind"])
-    else:
-        plugin = plugins.module_name("distillation", card["distillation"])
-    own = {"seed": config["training_seed"], **_machine(config), "code": [f"{STAGES}.train", plugin]}
-    return {**job, **own}
+
+    stage: str
+    name: str
+    task: Task
+    inputs: tuple[Path, ...] = ()
+    outputs: tuple[Path, ...] = ()
+    code: tuple[str, ...] = ()
+    threads: int = 1
+    device: str = "cpu"
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What the result depends on beside code and inputs, as JSON has it."""
+        return {"stage": self.stage, "task": plain(self.task), "threads": self.threads, "device": self.device}
 
 
-def classify(config: Mapping) -> dict:
-    """The job that trains the classifier on split B and records its accuracy and calibration."""
-    return {
-        "stage": "classify",
-        "name": "classify",
-        "options": config["classifier"],
-        "seed": config["training_seed"],
-        "threads": config["threads"],
-        "code": [f"{STAGES}.classify"],
-    }
+def plain(value: Any) -> Any:
+    """Objects of a plan as JSON has them, without fields that do not compare: these change no result."""
+    if isinstance(value, Model):
+        return value.plain()
+    if is_dataclass(value) and not isinstance(value, type):
+        return {entry.name: plain(getattr(value, entry.name)) for entry in fields(value) if entry.compare}
+    if isinstance(value, Mapping):
+        return {key: plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(inner) for inner in value]
+    return str(value) if isinstance(value, Path) else value
 
 
-def solve(config: Mapping) -> dict:
-    """The job that solves every transport problem of the experiment."""
-    return {
-        "stage": "solve",
-        "name": "solve",
-        "problems": grid.problems(config),
-        "solver": config["transport"],
-        "atom_seed": config["atom_seed"],
-        "num_atoms": config["num_atoms"],
-        "fit_seed": config["fit_seed"],
-        **_machine(config),
-        "code": [f"{STAGES}.solve"],
-    }
+@dataclass(frozen=True)
+class Prepare:
+    """Load a data set and split it; ``classes``: a classifier will ask for two classes at least."""
+
+    dataset: str
+    options: Mapping[str, Any]
+    root: Path | None
+    scale: str
+    download: bool = field(compare=False)
+    classes: bool = field(compare=False)
 
 
-def select(config: Mapping) -> dict:
-    """The job that finds sigma_M*, on seeds and held-out images that no table reports."""
-    reported = config["num_samples"] * len(config["sample_seeds"])  # the audit of the tables has this power
-    selection = {"sample_seed": grid.SELECTION_SEED, "num_samples": reported, **config["selection"]}
-    method = {"network": selection["network"], "sampler": selection["sampler"], "start": "transport"}
-    method |= {"level": selection["sigmas"], "nfe_budgets": [selection["nfe"]]}
-    trial = {**config, "methods": {"selection": method}, "sample_seeds": [selection["sample_seed"]]}
-    job = sample({**trial, "num_samples": selection["num_samples"]}, "selection")
-    return {**job, "stage": "select", "name": "select", "code": [f"{STAGES}.select", *job["code"]]}
+@dataclass(frozen=True)
+class Train:
+    """Train, distil or load one network."""
+
+    name: str
+    network: Network
+    seed: int
 
 
-def couple(config: Mapping) -> dict:
-    """The job that measures what the map from noise to sample is like.
+@dataclass(frozen=True)
+class Classify:
+    """Train or load the classifier of split B."""
 
-    Raises:
-        ConfigError: the experiment does not ask for it.
+    classifier: Classifier
+    seed: int
+
+
+@dataclass(frozen=True)
+class Solve:
+    """Solve transport problems."""
+
+    problems: tuple[Problem, ...]
+    solver: Transport
+    atom_seed: int
+    num_atoms: int | None
+    fit_seed: int
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Draw the cells of a method, so many samples each; without its label and group, which change none."""
+
+    name: str
+    method: Method
+    cells: tuple[Cell, ...]
+    num_samples: int
+    atom_seed: int
+    num_atoms: int | None
+
+
+@dataclass(frozen=True)
+class Couple:
+    """Measure the map from noise to sample of some methods."""
+
+    experiment: str
+    dataset: str
+    samples: Mapping[str, Sample]
+    moves: tuple[float, ...]
+    num_noises: int
+    num_samples: int
+
+
+@dataclass(frozen=True)
+class Measure:
+    """Measure every cell of every method.
+
+    Attributes:
+        experiment: what is measured.
+        config: the same without what changes no number, which the fingerprint is of.
+        extractors: name of each feature extractor -> its options.
+        all_code: modules whose closure the fingerprint is of.
     """
-    if "coupling" not in config:
-        raise ConfigError("coupling: this experiment has no such block; config/singular.yaml has one")
-    coupling = {"moves": [0.01, 0.03, 0.1, 0.3, 1.0], "num_noises": 4000, "num_samples": 400, **config["coupling"]}
-    samples = {name: sample(grid.coupled(config, name), name) for name in coupling["methods"]}
-    return {
-        "stage": "couple",
-        "name": "couple",
-        "experiment": config["experiment"],
-        "dataset": config["dataset"],
-        "samples": {name: {key: v for key, v in job.items() if key != "code"} for name, job in samples.items()},
-        **{key: coupling[key] for key in ("moves", "num_noises", "num_samples")},
-        **_machine(config),
-        "code": sorted({f"{STAGES}.couple", *(module for job in samples.values() for module in job["code"])}),
-    }
+
+    experiment: Experiment = field(compare=False)
+    config: Mapping[str, Any]
+    extractors: Mapping[str, Mapping[str, Any]]
+    all_code: tuple[str, ...] = field(compare=False)
 
 
-def sample(config: Mapping, name: str) -> dict:
-    """The job that draws all samples of one method: every level, budget and seed.
+@dataclass(frozen=True)
+class Timings:
+    """Gather the timings of jobs."""
 
-    Raises:
-        ConfigError: no such method.
-    """
-    method = _known(config["methods"], name, "method")
-    start = method.get("start", "prior")
-    split, source = grid.transport_options(method)
-    code = [f"{STAGES}.sample", plugins.module_name("starts", start), *_network_code(config, method["network"])]
-    if method["sampler"] != "none":
-        code.append(plugins.module_name("baselines", method["sampler"]))
-    return {
-        "stage": "sample",
-        "name": f"sample_{name}",
-        "method": name,
-        "network": method["network"],
-        "start": start,
-        "start_options": _start_options(method, start, source),
-        "split": split,
-        "source": source,
-        "sampler": method["sampler"],
-        "sampler_options": method.get("options", {}),
-        "extra_denoise": method.get("nfe") == "as_code",
-        "cells": list(grid.cells(config, name)),
-        "num_samples": config["num_samples"],
-        "atom_seed": config["atom_seed"],
-        "num_atoms": config["num_atoms"],
-        **{key: method[key] for key in ("noises",) if key in method},
-        "needs_heights": start == "transport" and method.get("heights", "solved") == "solved",
-        "needs_star": method.get("level") == "star",
-        **_machine(config),
-        "code": code,
-    }
+    jobs: tuple[str, ...]
 
 
-def _start_options(method: Mapping, start: str, source: str) -> dict:
-    if start == "transport":
-        singular = {key: method[key] for key in ("singular", "angle", "tau", "top_k") if key in method}
-        return {"source": source, "heights": method.get("heights", "solved"), **singular}
-    law = getattr(plugins.find("baselines", method["sampler"]), "PRIOR", None) if start == "prior" else None
-    return {"law": law} if law else {}
+@dataclass(frozen=True)
+class Page:
+    """Draw a table or figure; its text depends on everything that the configuration says."""
+
+    name: str
+    config: Mapping[str, Any]
 
 
-def _network_code(config: Mapping, name: str) -> list[str]:
-    card = config["networks"][name]
-    kind = card.get("kind") or config["networks"][card["teacher"]]["kind"]
-    return [plugins.module_name("networks", kind)]
+@dataclass(frozen=True)
+class Jobs:
+    """Every job of an experiment."""
+
+    experiment: Experiment
+    layout: Layout
+
+    def record(self) -> None:
+        """Write the resolved configuration beside the results, if it is not there already."""
+        written = self.experiment.written()
+        if not self.layout.config.exists() or read_json(self.layout.config) != written:
+            write_json(self.layout.config, written)
+
+    def prepare(self) -> Job[Prepare]:
+        """The job that loads and splits the data set."""
+        e, root = self.experiment, self.experiment.data_root and Path(self.experiment.data_root)
+        task = Prepare(e.dataset, e.dataset_options, root or None, e.scale, e.download, self.needs_classifier)
+        return self._job("prepare", task, [], [self.layout.data], self._code("prepare", ("data", e.dataset)))
+
+    def train(self, name: str) -> Job[Train]:
+        """The job that trains, distils or loads one network; of another name a :class:`ConfigError`."""
+        network = _known(self.experiment.networks, name, "network")
+        plugin = ("networks", network.kind) if network.kind else ("distillation", str(network.distillation))
+        inputs = [self.layout.data]
+        inputs += [self.layout.network(network.teacher)] if network.teacher else []
+        inputs += [weights.weights_file(Path(network.weights))] if network.weights else []
+        task, outputs = Train(name, network, self.experiment.training_seed), [self.layout.network(name)]
+        return self._job("train", task, inputs, outputs, self._code("train", plugin), f"train_{name}", **self._machine)
+
+    def classify(self) -> Job[Classify]:
+        """The job that trains the classifier on split B and records its accuracy and calibration."""
+        given, threads = self.experiment.classifier, self.experiment.threads
+        inputs = [self.layout.data, *([Path(given.weights)] if given.weights else [])]
+        task = Classify(given, self.experiment.training_seed)
+        return self._job("classify", task, inputs, [self.layout.classifier], self._code("classify"), threads=threads)
+
+    def solve(self) -> Job[Solve]:
+        """The job that solves every transport problem of the experiment."""
+        e, layout = self.experiment, self.layout
+        task = Solve(tuple(grid.problems(e)), e.transport, e.atom_seed, e.num_atoms, e.fit_seed)
+        return self._job("solve", task, [layout.data], [layout.heights], self._code("solve"), **self._machine)
+
+    def select(self) -> Job[Sample]:
+        """The job that finds sigma_M*, on seeds and held-out images that no table reports.
+
+        Raises:
+            ConfigError: the experiment does not ask for it.
+        """
+        e, selection = self.experiment, self.experiment.selection
+        if selection is None:
+            raise ConfigError("selection: this experiment has no such block; config/digits.yaml has one")
+        count = selection.num_samples or e.num_samples * len(e.sample_seeds)  # the audit of the tables has this power
+        task = self._drawing("selection", selection.trial(), count)
+        code = self._code("select", *self._plugged(task), *(("metrics", name) for name in AUDITED_BY))
+        return self._job("select", task, self._read_by(task), [self.layout.star], code, **self._machine)
+
+    def sample(self, name: str) -> Job[Sample]:
+        """The job that draws all samples of one method; of another name a :class:`ConfigError`."""
+        task = self._drawing(name, _known(self.experiment.methods, name, "method"), self.experiment.num_samples)
+        outputs, code = [self.layout.samples(name)], self._code("sample", *self._plugged(task))
+        return self._job("sample", task, self._read_by(task), outputs, code, f"sample_{name}", **self._machine)
+
+    def couple(self) -> Job[Couple]:
+        """The job that measures what the map from noise to sample is like.
+
+        Raises:
+            ConfigError: the experiment does not ask for it.
+        """
+        e, coupling = self.experiment, self.experiment.coupling
+        if coupling is None:
+            raise ConfigError("coupling: this experiment has no such block; config/singular.yaml has one")
+        samples = {name: self._drawing(name, coupling.of(e.methods[name]), e.num_samples) for name in coupling.methods}
+        task = Couple(e.experiment, e.dataset, samples, coupling.moves, coupling.num_noises, coupling.num_samples)
+        inputs = sorted({file for one in samples.values() for file in self._read_by(one)})
+        plugged = sorted({plugin for one in samples.values() for plugin in self._plugged(one)})
+        outputs = [self.layout.coupling, self.layout.strips]
+        return self._job("couple", task, inputs, outputs, self._code("couple", *plugged), **self._machine)
+
+    def measure(self) -> Job[Measure]:
+        """The job that measures every cell and writes the tidy tables."""
+        e, layout = self.experiment, self.layout
+        extractors = {name: e.feature_options.get(name, {}) for name in self.extractors}
+        code = tuple(sorted({module for job in self.compute() for module in job.code}))
+        offered = [Extractor(name, Offer(given=options)) for name, options in extractors.items()]
+        inputs = [layout.data, *(file for extractor in offered for file in extractor.inputs())]
+        inputs += [layout.classifier] if self.needs_classifier else []
+        inputs += map(layout.samples, e.methods)
+        inputs += map(layout.network, sorted({method.network for method in e.methods.values()}))  # for the fingerprint
+        plugged = [*(("features", name) for name in extractors), *(("metrics", name) for name in e.metrics)]
+        task, own = Measure(e, e.scientific(), extractors, code), self._code("measure", *plugged)
+        return self._job("measure", task, inputs, layout.measured, own, **self._machine)
+
+    def page(self, name: str) -> Job[Page]:
+        """The job that draws one table or figure."""
+        layout, e, root = self.layout, self.experiment, self.layout.root
+        metrics, replicates, audit, identity, fingerprint = layout.measured
+        reads = {
+            "identity": [identity],
+            "replicates": [replicates],
+            "coupling": [layout.coupling] if e.coupling else [],
+            "star": [layout.star] if e.selection else [],
+            "data": [layout.data],
+            "strips": [layout.strips] if e.coupling else [],
+            "samples": [layout.samples(method) for method in e.methods],
+            "timings": [layout.timing(job) for job in ("solve", *(f"sample_{method}" for method in e.methods))],
+            "reported": [Path("paper_figures/reported.csv")],
+        }
+        asked: Any = plugins.constant("pages", name, "READS") or ()
+        inputs = [metrics, audit, fingerprint, *(file for kind in asked for file in reads[kind])]
+        folder, endings = ("tables", ("md", "tex", "csv")) if name in e.tables else ("figures", ("png", "pdf"))
+        files = [root / folder / f"{name}.{ending}" for ending in endings]
+        facts = [("metrics", metric) for metric in plugins.names("metrics")]  # dpmot.results finds both by name
+        facts += [("features", extractor) for extractor in self.extractors]
+        code = tuple(plugins.module_name(kind, plugin) for kind, plugin in [("pages", name), *facts])
+        return self._job("page", Page(name, e.written()), inputs, files, code, name)
+
+    def pages(self) -> list[Job[Page]]:
+        """Every table and figure."""
+        return [self.page(name) for name in (*self.experiment.tables, *self.experiment.figures)]
+
+    def timings(self) -> Job[Timings]:
+        """The job that gathers the timings of all others."""
+        e = self.experiment
+        names = tuple(job.name for job in (*self.compute(), *([self.couple()] if e.coupling else []), self.measure()))
+        names += (*e.tables, *e.figures)
+        inputs = tuple(map(self.layout.timing, names))
+        return Job("timings", "timings", Timings(names), inputs, (self.layout.timings,), self._code("timings"))
+
+    def compute(self) -> list[Job]:
+        """Every job before measuring, in the order of the paper."""
+        jobs: list[Job] = [self.prepare(), *map(self.train, self.experiment.networks)]
+        jobs += [self.classify()] if self.needs_classifier else []
+        jobs.append(self.solve())
+        jobs += [self.select()] if self.experiment.selection else []
+        return [*jobs, *map(self.sample, self.experiment.methods)]
+
+    def uses_gpu(self) -> bool:
+        """Whether jobs use a GPU. "auto" looks for one on this machine (torch takes seconds to import)."""
+        if self.experiment.device != "auto":
+            return self.experiment.device == "cuda"
+        from dpmot.device import chosen
+
+        return chosen("auto").type == "cuda"
+
+    @property
+    def has_mixture(self) -> bool:
+        """Whether the data set is a Gaussian mixture, which brings its own exact classifier."""
+        return getattr(plugins.find("data", self.experiment.dataset), "MIXTURE", False)
+
+    @property
+    def extractors(self) -> tuple[str, ...]:
+        """Feature extractors by name: pixels, and those asked for or, of a mixture, those that know it."""
+        known = (name for name in plugins.names("features") if Extractor(name).domain == "mixture")
+        return ("pixels", *(known if self.has_mixture else self.experiment.features))
+
+    @property
+    def needs_classifier(self) -> bool:
+        """Whether an extractor needs the classifier that is trained on split B."""
+        return any(Extractor(name).trained for name in self.extractors)
+
+    def _drawing(self, name: str, method: Method, num_samples: int) -> Sample:
+        e, cells = self.experiment, tuple(grid.cells_of(self.experiment, method))
+        return Sample(name, method.but(label=None, group=None), cells, num_samples, e.atom_seed, e.num_atoms)
+
+    def _read_by(self, task: Sample) -> tuple[Path, ...]:
+        files = [self.layout.data, self.layout.network(task.method.network)]
+        files += [self.layout.heights] if task.method.needs_heights else []
+        return (*files, *([self.layout.star] if task.method.level == "star" else []))
+
+    def _plugged(self, task: Sample) -> list[tuple[str, str]]:
+        method, network = task.method, self.experiment.networks[task.method.network]
+        kind = network.kind or self.experiment.networks[str(network.teacher)].kind
+        sampler = [("baselines", method.sampler)] if method.sampler != "none" else []
+        return [("starts", method.start), ("networks", str(kind)), *sampler]
+
+    def _code(self, stage: str, *plugged: tuple[str, str]) -> tuple[str, ...]:
+        return (f"{STAGES}.{stage}", *(plugins.module_name(kind, name) for kind, name in plugged))
+
+    def _job(
+        self,
+        stage: str,
+        task: Any,
+        inputs: Iterable[Path],
+        outputs: Iterable[Path],
+        code: tuple[str, ...],
+        name: str = "",
+        **machine: Any,
+    ) -> Job[Any]:
+        timing = self.layout.timing(name or stage)
+        return Job(stage, name or stage, task, tuple(inputs), (*outputs, timing), code, **machine)
+
+    @property
+    def _machine(self) -> dict[str, Any]:
+        return {"threads": self.experiment.threads, "device": self.experiment.device}
 
 
-def measure(config: Mapping) -> dict:
-    """The job that measures every cell and writes the tidy tables."""
-    extractors = ["pixels", *(["mixture"] if has_mixture(config) else config["features"])]
-    asked = {"metrics": config["metrics"]} if "metrics" in config else {}
-    if "resnet56" in extractors:
-        asked["root"] = config.get("data_root")
-    if "vit" in extractors:
-        asked["vit"] = {key: value for key, value in config["vit"].items() if key != "card"}
-    described = ("network", "start", "sampler")
-    return {
-        "stage": "measure",
-        "name": "measure",
-        "experiment": config["experiment"],
-        "dataset": config["dataset"],
-        "methods": {name: {k: m[k] for k in described if k in m} for name, m in config["methods"].items()},
-        "splits": {name: grid.transport_options(method)[0] for name, method in config["methods"].items()},
-        "training_seed": config["training_seed"],
-        "num_atoms": config["num_atoms"],
-        "extractors": extractors,
-        "inception": {"weights": config.get("inception_weights"), "download": config["download"]},
-        **asked,
-        "identity": config.get("identity"),
-        **_machine(config),
-        "config": scientific(config),
-        "all_code": sorted({module for job in compute(config) for module in job["code"]}),
-        "code": [f"{STAGES}.measure", *(plugins.module_name("features", name) for name in extractors)]
-        + [plugins.module_name("metrics", name) for name in config.get("metrics", plugins.names("metrics"))],
-    }
+Known = TypeVar("Known")
 
 
-def timings(config: Mapping) -> dict:
-    """The job that gathers the timings of all others."""
-    coupling = [couple(config)] if "coupling" in config else []
-    names = [job["name"] for job in [*compute(config), *coupling, measure(config)]]
-    return {
-        "stage": "timings",
-        "name": "timings",
-        "jobs": names + config["tables"] + config["figures"],
-        "code": [f"{STAGES}.timings"],
-    }
-
-
-def compute(config: Mapping) -> list[dict]:
-    """Every job before measuring, in the order of the paper."""
-    jobs = [prepare(config), *(train(config, name) for name in config["networks"])]
-    if needs_classifier(config):
-        jobs.append(classify(config))
-    jobs.append(solve(config))
-    if "selection" in config:
-        jobs.append(select(config))
-    return jobs + [sample(config, name) for name in config["methods"]]
-
-
-def scientific(config: Mapping) -> dict:
-    """The configuration without what changes no number: labels, groups, and which pages are made."""
-    kept = {key: value for key, value in config.items() if key not in ("tables", "figures", "data_root")}
-    cosmetic = ("label", "group")
-    methods = {n: {k: v for k, v in m.items() if k not in cosmetic} for n, m in config["methods"].items()}
-    return {**kept, "methods": methods}
-
-
-def has_mixture(config: Mapping) -> bool:
-    """Whether the data set is a Gaussian mixture, which brings its own exact classifier."""
-    return getattr(plugins.find("data", config["dataset"]), "MIXTURE", False)
-
-
-def needs_classifier(config: Mapping) -> bool:
-    """Whether a classifier is trained: it is one of the features, and the data set brings none of its own."""
-    return "classifier" in config["features"] and not has_mixture(config)
-
-
-def _machine(config: Mapping) -> dict:
-    return {"threads": config["threads"], "device": config["device"]}
-
-
-def _known(table: Mapping, name: str, noun: str) -> Mapping:
+def _known(table: Mapping[str, Known], name: str, noun: str) -> Known:
     if name not in table:
-        raise ConfigError(f'No {noun} "{name}" in this experiment: found {", ".join(table)}')
+        hint = plugins.did_you_mean(name, table)
+        raise ConfigError(f'No {noun} "{name}" in this experiment: {hint}found {", ".join(table)}')
     return table[name]

@@ -6,13 +6,13 @@ network and option, and of each the smallest budget that it can meet. Its result
 ``results/<experiment>_smoke/``; its fingerprint, tables and figures say that its numbers mean nothing.
 """
 
-import copy
 import inspect
 import math
-from collections.abc import Mapping
+from typing import Any
 
 from dpmot import plugins
 from dpmot.experiment import grid
+from dpmot.experiment.plan import Experiment, Method, Network, Training, Unet
 
 SUFFIX = "_smoke"
 SAMPLES = 200  # of a data set that needs no files and keeps its own size
@@ -20,74 +20,84 @@ STAND_INS = 60, 100  # samples, and images of each of A, B and C, in the place o
 LARGE_STAND_INS = 24, 24  # the same of large images: C_T asks for 20 of both when one of 20 groups is left out
 LARGE = 3 * 128 * 128  # numbers of an image
 STEPS, BATCH, EPOCHS, PAIRS, CHI2 = 2, 4, 2, 4, 1.0
-UNET = {"channels": 8, "multipliers": [1, 2], "embedding": 32, "attention": False}
+UNET: dict[str, Any] = {"channels": 8, "multipliers": (1, 2), "embedding": 32, "attention": False}
 LARGEST = 32  # pixels a side that the network sees; larger images come to it in patches
+TELLS_NOTHING = (
+    "label",
+    "nfe_budgets",
+    "sample_seeds",
+    "level",
+    "options",
+)  # of what a method shows; two are told apart
 
 
-def smoke(config: Mapping) -> dict:
+def smoke(experiment: Experiment) -> Experiment:
     """The same experiment at the scale of a smoke run; of one that has it already, itself.
 
     Args:
-        config: a complete configuration that has been checked.
+        experiment: complete, and checked.
     """
-    config = copy.deepcopy(dict(config))
-    shape = stand_in_shape(config)
+    shape = stand_in_shape(experiment)
     samples, images = LARGE_STAND_INS if math.prod(shape or ()) >= LARGE else STAND_INS
+    changes: dict[str, Any] = {}
     if shape:
-        options = {"of": config["dataset"], "shape": list(shape), "num_images": [images] * 3}
-        config |= {"dataset": "stand_in", "dataset_options": options, "features": ["classifier"], "download": False}
-        for key in ("data_root", "inception_weights", "vit"):
-            config.pop(key, None)
-    config.pop("protocol", None)
-    stood = config["dataset"] == "stand_in"
-    config["experiment"] = config["experiment"].removesuffix(SUFFIX) + SUFFIX
-    config["num_samples"] = min(config["num_samples"], samples if stood else SAMPLES)
-    config["sample_seeds"] = config["sample_seeds"][:1]
-    config["transport"] |= {"chi2": max(config["transport"]["chi2"], CHI2), "noise": "plain"}  # few rows: none pays off
-    config["networks"] = {name: _network(card, shape) for name, card in config["networks"].items()}
-    if "weights" not in config["classifier"]:
-        config["classifier"]["epochs"] = EPOCHS
-    budgets, config["nfe_budgets"] = config["nfe_budgets"], sorted(config["nfe_budgets"])[:2]
-    if "selection" in config:
-        few = {"nfe": config["nfe_budgets"][0], "num_samples": config["num_samples"]}
-        config["selection"] |= few | {"sigmas": config["selection"]["sigmas"][:2]}
-    if "identity" in config:
-        config["identity"]["pairs"] = config["identity"]["pairs"][:1]
-    if stood and config["num_atoms"]:
-        config["num_atoms"] = min(config["num_atoms"], images)
-    kept = telling(config)
-    if "coupling" in config:
-        names = [name for name in config["coupling"]["methods"] if name in kept]
-        config["coupling"] |= {"methods": names, "num_noises": 200, "num_samples": 40}
-    config["methods"] = {name: _method(config, one, one.get("nfe_budgets", budgets)) for name, one in kept.items()}
-    return config
+        options = {"of": experiment.dataset, "shape": list(shape), "num_images": [images] * 3}
+        changes |= {"dataset": "stand_in", "dataset_options": options, "features": ("classifier",), "download": False}
+        changes |= {"data_root": None, "feature_options": {}}
+    stood = "stand_in" in (experiment.dataset, changes.get("dataset"))
+    count = min(experiment.num_samples, samples if stood else SAMPLES)
+    budgets = tuple(sorted(experiment.nfe_budgets)[:2])
+    transport = experiment.transport  # few rows: no other noise pays off
+    changes |= {
+        "protocol": None,
+        "experiment": experiment.experiment.removesuffix(SUFFIX) + SUFFIX,
+        "num_samples": count,
+        "sample_seeds": experiment.sample_seeds[:1],
+        "nfe_budgets": budgets,
+        "transport": transport.but(chi2=max(transport.chi2, CHI2), noise="plain"),
+        "networks": {name: _network(network, shape) for name, network in experiment.networks.items()},
+    }
+    if not experiment.classifier.weights:
+        changes["classifier"] = experiment.classifier.but(epochs=EPOCHS)
+    if selection := experiment.selection:
+        changes["selection"] = selection.but(nfe=budgets[0], num_samples=count, sigmas=selection.sigmas[:2])
+    if identity := experiment.identity:
+        changes["identity"] = identity.but(pairs=identity.pairs[:1])
+    if stood and experiment.num_atoms:
+        changes["num_atoms"] = min(experiment.num_atoms, images)
+    few = experiment.but(**changes)
+    kept = telling(few)
+    if coupling := few.coupling:
+        names = tuple(name for name in coupling.methods if name in kept)
+        few = few.but(coupling=coupling.but(methods=names, num_noises=200, num_samples=40))
+    return few.but(methods={name: _method(few, method) for name, method in kept.items()})
 
 
-def telling(config: Mapping) -> dict[str, dict]:
+def telling(experiment: Experiment) -> dict[str, Method]:
     """Those of the identity test, and a few that together show what all do: each adds the most, of equals the first."""
-    methods = config["methods"]
-    coupled = config.get("coupling", {}).get("methods", [])
-    has = {name: _shown(method, coupled=name in coupled) for name, method in methods.items()}
-    kept = {name for pair in config.get("identity", {}).get("pairs", []) for name in pair}
-    seen = set().union(*(has[name] for name in kept))
-    while (name := max(methods, key=lambda name: len(has[name] - seen))) and not has[name] <= seen:
+    methods, coupling, identity = experiment.methods, experiment.coupling, experiment.identity
+    coupled = coupling.methods if coupling else ()
+    shows = {name: _shown(method, coupled=name in coupled) for name, method in methods.items()}
+    kept = {name for pair in (identity.pairs if identity else ()) for name in pair}
+    seen = set().union(*(shows[name] for name in kept))
+    while (name := max(methods, key=lambda name: len(shows[name] - seen))) and not shows[name] <= seen:
         kept.add(name)
-        seen |= has[name]
+        seen |= shows[name]
     return {name: method for name, method in methods.items() if name in kept}
 
 
-def _shown(method: Mapping, *, coupled: bool) -> set[tuple[str, str]]:
+def _shown(method: Method, *, coupled: bool) -> set[tuple[str, str]]:
     """What a method shows: all but label, budgets and seeds; of its level the kind; whether its start is coupled."""
-    level = method.get("level")
-    told = {"start": "prior", **method, "level": "star" if level == "star" else type(level).__name__}
-    told |= told.pop("options", {})
-    told |= {"coupled": told["start"]} if coupled else {}
-    return {(key, str(value)) for key, value in told.items() if key not in ("label", "nfe_budgets", "sample_seeds")}
+    told = {key: value for key, value in method.given().items() if key not in TELLS_NOTHING}
+    told |= {"start": method.start, **method.options}
+    told["level"] = "star" if method.level == "star" else type(method.level).__name__
+    told |= {"coupled": method.start} if coupled else {}
+    return {(key, str(value)) for key, value in told.items()}
 
 
-def stand_in_shape(config: Mapping) -> tuple[int, ...] | None:
+def stand_in_shape(experiment: Experiment) -> tuple[int, ...] | None:
     """(C, H, W) of a data set that is read from files; None of one that needs none and stays."""
-    module, options = plugins.find("data", config["dataset"]), config["dataset_options"]
+    module, options = plugins.find("data", experiment.dataset), experiment.dataset_options
     if hasattr(module, "SHAPE"):
         return module.SHAPE
     sizes = inspect.signature(module.load).parameters
@@ -97,23 +107,21 @@ def stand_in_shape(config: Mapping) -> tuple[int, ...] | None:
     return channels, size, size
 
 
-def _network(card: Mapping, shape: tuple[int, ...] | None) -> dict:
-    card = dict(card)
-    if "training" in card:
-        training = card["training"]
-        few = {"steps": min(training["steps"], STEPS), "batch": min(training.get("batch", BATCH), BATCH)}
-        card["training"] = {**training, **few}
-        for key in ("snapshots", "compile"):
-            card["training"].pop(key, None)
-    if shape and "kind" in card and "training" in card and "weights" not in card:
-        classes = {key: value for key, value in card.get("unet", {}).items() if key == "classes"}
-        card["unet"] = {**UNET, "patch": patch(*shape[1:]), **classes}
-    if "step_counts" in card and "weights" not in card:
-        card["step_counts"] = card["step_counts"][-1:]
-    if "distillation" in card and "pairs" in plugins.arguments("distillation", card["distillation"], "train"):
-        few = {"pairs": PAIRS, "teacher_steps": max(card["step_counts"])}
-        card["options"] = {**card.get("options", {}), **few}
-    return card
+def _network(network: Network, shape: tuple[int, ...] | None) -> Network:
+    changes: dict[str, Any] = {}
+    if training := network.training:
+        few = {"steps": min(training.steps, STEPS), "batch": min(training.batch or BATCH, BATCH)}
+        kept = {key: value for key, value in training.given().items() if key not in ("snapshots", "compile")}
+        changes["training"] = Training(**{**kept, **few})
+    if shape and network.how == "trained":
+        unet = Unet(**UNET, patch=patch(*shape[1:]))
+        changes["unet"] = unet.but(classes=network.unet.classes) if network.unet.classes else unet
+    if network.step_counts and not network.weights:
+        changes["step_counts"] = network.step_counts[-1:]
+    if network.distillation and "pairs" in plugins.arguments("distillation", network.distillation, "train"):
+        counts = changes.get("step_counts", network.step_counts)
+        changes["options"] = {**network.options, "pairs": PAIRS, "teacher_steps": max(counts or (1,))}
+    return network.but(**changes)
 
 
 def patch(height: int, width: int) -> int:
@@ -124,14 +132,14 @@ def patch(height: int, width: int) -> int:
     return side
 
 
-def _method(config: Mapping, method: Mapping, budgets: list) -> dict:
+def _method(experiment: Experiment, method: Method) -> Method:
     """One method with few seeds and levels, and the smallest budget that it can meet."""
-    seeds = method.get("sample_seeds", config["sample_seeds"])
-    method = {**method, "sample_seeds": seeds[: 2 if method.get("group") == "identity" else 1]}
-    if isinstance(method.get("level"), list):
-        method["level"] = sorted({method["level"][0], method["level"][-1]})
-    for budget in sorted({config["nfe_budgets"][-1] if one == "full" else one for one in budgets}):
-        method["nfe_budgets"] = [budget]
-        if not all(cell["reason"] for cell in grid.cells({**config, "methods": {"one": method}}, "one")):
+    changes: dict[str, Any] = {"sample_seeds": method.sample_seeds[: 2 if method.group == "identity" else 1]}
+    if isinstance(method.level, tuple):
+        changes["level"] = tuple(sorted({method.level[0], method.level[-1]}))
+    budgets = {max(experiment.nfe_budgets) if budget == "full" else budget for budget in method.nfe_budgets}
+    for budget in sorted(budgets):
+        few = method.but(**changes, nfe_budgets=(budget,))
+        if not all(cell.reason for cell in grid.cells_of(experiment, few)):
             break
-    return method
+    return few

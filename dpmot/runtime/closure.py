@@ -1,7 +1,7 @@
 """Which code a result depends on: the import closure of a module inside this repository.
 
-Snakemake lists these files as inputs, so that an edit re-runs exactly what uses the edited file, and resume
-points carry their hash. Found by reading imports with ``ast``; nothing is imported.
+Snakemake lists these files as inputs, so that an edit re-runs exactly what uses the edited file, and resume points
+carry their hash. ``ast`` reads the imports; nothing is imported.
 """
 
 import ast
@@ -25,14 +25,19 @@ def _file(module: str) -> Path | None:
 
 @cache
 def _imports(path: Path) -> frozenset[str]:
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    names: set[str] = set()
+    waiting: list[ast.AST] = [ast.parse(path.read_text(encoding="utf-8"))]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING":
+            continue  # annotations change no result
         if isinstance(node, ast.Import):
-            found.update(alias.name for alias in node.names)
+            names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            found.add(node.module)
-            found.update(f"{node.module}.{alias.name}" for alias in node.names)
-    return frozenset(name for name in found if name.split(".")[0] in PACKAGES)
+            names.add(node.module)
+            names.update(f"{node.module}.{alias.name}" for alias in node.names)
+        waiting.extend(ast.iter_child_nodes(node))
+    return frozenset(name for name in names if name.split(".")[0] in PACKAGES)
 
 
 def closure(modules: Iterable[str]) -> list[Path]:
@@ -41,7 +46,7 @@ def closure(modules: Iterable[str]) -> list[Path]:
     Plugins are found by name at run time, so a caller names them beside the stage:
     ``closure(["dpmot.experiment.sample", "baselines.ddim"])``.
     """
-    waiting, files = list(modules), set()
+    waiting, files = list(modules), set[Path]()
     while waiting:
         module = waiting.pop()
         path = _file(module)

@@ -1,14 +1,13 @@
 """Files that appear whole or not at all, and locks that end with the process that holds them."""
 
-import errno
-import fcntl
 import json
 import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+
+from filelock import FileLock, Timeout
 
 UMASK = os.umask(0)  # to be read only by being set, which is no thread's business
 os.umask(UMASK)
@@ -56,8 +55,8 @@ def read_json(path: Path) -> dict:
     return found
 
 
-def locked(path: Path, *, wait: bool = False) -> IO:
-    """The lock ``<path>.lock``, held by this process alone until it is closed or the process ends, however it ends.
+def locked(path: Path, *, wait: bool = False) -> FileLock:
+    """The lock ``<path>.lock``, held by this process alone until it is released or the process ends, however it ends.
 
     Args:
         path: what the lock stands for; its folder is made.
@@ -67,19 +66,18 @@ def locked(path: Path, *, wait: bool = False) -> IO:
         ValueError: another process holds it, and ``wait`` is False.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    file = path.with_name(f"{path.name}.lock")
-    while True:
-        lock = open(file, "w")  # noqa: SIM115 - held as long as the process lives
-        try:
-            fcntl.lockf(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            if file.exists() and os.path.samestat(os.fstat(lock.fileno()), file.stat()):
-                return lock  # and not a file that its last holder has just removed
-        except OSError as error:
-            lock.close()
-            if error.errno not in (errno.EACCES, errno.EAGAIN):
-                raise
-            raise ValueError(f"{path} is in use by another process: wait until it ends, or stop it") from None
-        lock.close()
+    lock = FileLock(path.with_name(f"{path.name}.lock"), is_singleton=True)  # this process may take it again
+    try:
+        lock.acquire(timeout=-1 if wait else 0)
+    except Timeout:
+        raise ValueError(f"{path} is in use by another process: wait until it ends, or stop it") from None
+    return lock
+
+
+def remove(lock: FileLock) -> None:
+    """Release a lock and remove its file, which goes first: whoever waits for it makes it anew."""
+    Path(lock.lock_file).unlink(missing_ok=True)
+    lock.release(force=True)
 
 
 @contextmanager
@@ -89,5 +87,4 @@ def exclusive(path: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        path.with_name(f"{path.name}.lock").unlink(missing_ok=True)
-        lock.close()
+        remove(lock)

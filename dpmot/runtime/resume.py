@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from dpmot.runtime.files import locked, read_json, write_json
+from dpmot.runtime.files import locked, read_json, remove, write_json
 from dpmot.runtime.fingerprint import digest
 
 MANIFEST = "identity.json"
@@ -50,7 +50,7 @@ class ResumePoint:
             self.folder.rename(aside)
             os.utime(aside)
             others = {*self.folder.parent.glob(f"{self.folder.name}.{'[0-9a-f]' * 16}")} - {self._aside(current)}
-            for old in sorted(others, key=lambda one: one.stat().st_mtime)[:-ASIDE]:
+            for old in sorted(others, key=lambda folder: folder.stat().st_mtime)[:-ASIDE]:
                 _remove(old)
             print(
                 f"resume: {self.folder} was made with another {changed}; set aside as {aside.name}, starting afresh",
@@ -67,8 +67,7 @@ class ResumePoint:
     def finish(self) -> None:
         """The stage is done: remove the folder, its pieces, and the lock."""
         self.clear()
-        self.folder.with_name(f"{self.folder.name}.lock").unlink(missing_ok=True)
-        self._lock.close()
+        remove(self._lock)
 
     def clear(self) -> None:
         """Remove the folder and its pieces."""

@@ -23,7 +23,7 @@ class Damaged(ValueError):
 
 
 class Checkpoint(Protocol):
-    """Where the tensors and facts of unfinished work are kept between interruptions; facts are plain JSON."""
+    """Stores the tensors and facts of unfinished work between interruptions; facts are plain JSON."""
 
     def load(self) -> "tuple[dict[str, Tensor], dict] | None": ...
     def save(self, tensors: "Mapping[str, Tensor]", facts: Mapping) -> None: ...
@@ -79,9 +79,9 @@ def texts_of(metadata: Mapping[str, str] | None) -> dict[str, str]:
 def _digest(tensors: "Mapping[str, Tensor]", texts: Mapping[str, str]) -> str:
     import torch
 
-    found = hashlib.sha256(json.dumps(dict(texts), sort_keys=True).encode())
+    content = hashlib.sha256(json.dumps(dict(texts), sort_keys=True).encode())
     for key in sorted(tensors):
         value = tensors[key].cpu().contiguous()
-        found.update(f"{key}{value.dtype}{tuple(value.shape)}".encode())
-        found.update(value.flatten().view(torch.uint8).numpy())
-    return found.hexdigest()
+        content.update(f"{key}{value.dtype}{tuple(value.shape)}".encode())
+        content.update(value.flatten().view(torch.uint8).numpy().data)
+    return content.hexdigest()

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -22,34 +23,59 @@ SPENT = ".spent"  # seconds of the parts of an interrupted job; no piece has suc
 
 
 class Fault(ArithmeticError):
-    """Numbers that are NaN or infinite; ``batch`` is what they came from, kept for whoever looks for the cause."""
+    """Numbers that are NaN or infinite; ``batch`` holds the tensors they came from, for whoever looks for the cause."""
 
     def __init__(self, message: str, batch: Mapping[str, Tensor]) -> None:
         super().__init__(message)
         self.batch = dict(batch)
 
 
+class Job(Protocol):
+    """What a session needs of a job; see :class:`dpmot.experiment.jobs.Job`."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def inputs(self) -> Sequence[Path]: ...
+    @property
+    def code(self) -> Sequence[str]: ...
+    @property
+    def threads(self) -> int: ...
+    @property
+    def device(self) -> str: ...
+    @property
+    def identity(self) -> Mapping[str, Any]: ...
+
+
+class Layout(Protocol):
+    """What a session needs of a results folder; see :class:`dpmot.experiment.layout.Layout`."""
+
+    @property
+    def root(self) -> Path: ...
+    def resume(self, job: str) -> Path: ...
+
+
 @contextmanager
-def session(job: Mapping, layout, inputs: Sequence[Path] = ()) -> Iterator["Session"]:
+def session(job: Job, layout: Layout) -> Iterator["Session"]:
     """Run a stage: sets the thread count, opens its resume point, and on success writes timings and clears up.
 
     Raises:
         ArithmeticError: after a :class:`Fault`, whose batch is then in ``faults/<job>.safetensors``.
     """
-    watch = Stopwatch(job["name"])
-    torch.set_num_threads(job.get("threads", 1))
+    watch = Stopwatch(job.name)
+    torch.set_num_threads(job.threads)
     keep_freed_memory()
-    for path in inputs:
+    for path in job.inputs:
         if not Path(path).is_file():
             raise FileNotFoundError(f"{path} is not there: run the stage that writes it, or all with `snakemake`")
-    identity = {"config": job, "code": code_digest(job["code"]), "inputs": [file_digest(path) for path in inputs]}
-    identity["environment"] = environment(job.get("threads", 1), job.get("device", "cpu"))
-    running = Session(watch, ResumePoint(layout.resume(job["name"]), identity))
+    identity = {"config": job.identity, "code": code_digest(job.code), "inputs": [*map(file_digest, job.inputs)]}
+    identity["environment"] = environment(job.threads, job.device)
+    running = Session(watch, ResumePoint(layout.resume(job.name), identity))
     watch.go_on(running.kept_json(SPENT) or {})
     try:
         yield running
     except Fault as fault:
-        path = layout.root / "faults" / f"{job['name']}.safetensors"
+        path = layout.root / "faults" / f"{job.name}.safetensors"
         try:
             running.save(path, fault.batch, {"facts": json.dumps({"message": str(fault)})})
         except (OSError, RuntimeError) as error:
@@ -82,14 +108,14 @@ class Session:
     def kept(self, name: str) -> tuple[dict[str, Tensor], dict[str, str]] | None:
         """A piece under the resume point, the one before it if that is damaged, or None; what is damaged is said."""
         path = self.resume.path(f"{name}.safetensors")
-        for one in (path, _previous(path)):
+        for candidate in (path, _previous(path)):
             try:
-                return seals.load(one, name=path.name)
+                return seals.load(candidate, name=path.name)
             except FileNotFoundError:
                 continue
             except seals.Damaged as error:
                 print(f"resume: {error}; going back", flush=True)
-                one.unlink()  # lest it replace the whole one before it
+                candidate.unlink()  # lest it replace the whole one before it
         return None
 
     def keep_json(self, name: str, value: object) -> None:
@@ -100,15 +126,15 @@ class Session:
     def _keep_json(self, name: str, value: object) -> None:
         write_json(self.resume.path(f"{name}.json"), {"content": digest(value), "value": value})
 
-    def kept_json(self, name: str) -> object | None:
+    def kept_json(self, name: str) -> Any:
         """A value that was kept, or None; what is damaged is said."""
         path = self.resume.path(f"{name}.json")
         if not path.exists():
             return None
         try:
-            found = read_json(path)
-            if found["content"] == digest(found["value"]):
-                return found["value"]
+            stored = read_json(path)
+            if stored["content"] == digest(stored["value"]):
+                return stored["value"]
         except (ValueError, KeyError, TypeError):
             pass
         print(f"resume: {path} is damaged; going back", flush=True)
@@ -128,11 +154,11 @@ class Checkpoint:
 
     def load(self) -> tuple[dict[str, Tensor], dict] | None:
         """The last state, or None."""
-        found = self.session.kept(self.name)
-        if found is None:
+        state = self.session.kept(self.name)
+        if state is None:
             return None
         print(f"resume: continuing {self.name} from {self.session.resume.folder}", flush=True)
-        tensors, texts = found
+        tensors, texts = state
         return tensors, json.loads(texts["facts"])
 
     def save(self, tensors: Mapping[str, Tensor], facts: Mapping) -> None:

@@ -4,7 +4,7 @@ import resource
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import psutil
@@ -44,11 +44,11 @@ class Stopwatch:
             self._account()
             self._doing.pop()
 
-    def arithmetic(self):
+    def arithmetic(self) -> AbstractContextManager[None]:
         """Context: network evaluations and matrix arithmetic."""
         return self._measure("arithmetic")
 
-    def io(self):
+    def io(self) -> AbstractContextManager[None]:
         """Context: reading and writing files."""
         return self._measure("io")
 
@@ -67,7 +67,7 @@ class Stopwatch:
     def write(self, folder: Path) -> None:
         """Write ``folder/<job>.json``: seconds (start-up, arithmetic, io, wall), peak memory in MB, images a second."""
         spent = self.spent()
-        row = {"job": self.job}
+        row: dict[str, str | float] = {"job": self.job}
         row |= {f"{key}_s": round(spent[key], 3) for key in ("startup", "arithmetic", "io", "wall")}
         row["peak_mb"] = round(spent["peak_mb"], 1)
         if spent["images"]:

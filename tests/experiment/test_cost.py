@@ -16,14 +16,13 @@ def of(name, *overrides):
 
 
 def test_images_and_evaluations_are_counted():
-    config = load([ROOT / "config" / "smoke.yaml"])
-    del config["coupling"]
+    config = load([ROOT / "config" / "smoke.yaml"], ["coupling=null"])
     told = cost(config)
     assert f"3 networks see {2 * 200 * 64 + 2 * 30 * 64:,} images" in told  # two networks, a student of two stages
-    cells = [cell for name in config["methods"] for cell in grid.cells(config, name)]
-    spent = config["num_samples"] * sum(cell["nfe"] for cell in cells if not cell["reason"])
-    searched = config["selection"]  # with as many samples as a method has in all
-    spent += config["num_samples"] * len(config["sample_seeds"]) * searched["nfe"] * len(searched["sigmas"])
+    cells = [cell for name in config.methods for cell in grid.cells(config, name)]
+    spent = config.num_samples * sum(cell.nfe for cell in cells if not cell.reason)
+    searched = config.selection  # with as many samples as a method has in all
+    spent += config.num_samples * len(config.sample_seeds) * searched.nfe * len(searched.sigmas)
     assert f"samples take {spent:,} network evaluations" in told
     assert "was not measured" in told and "billion" not in told  # digits' shape is not known before they are read
 

@@ -1,6 +1,7 @@
 """The coupling stage: quantities against closed forms, and what a moved noise is."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,11 +11,15 @@ from scipy.stats import kstest
 from dpmot import seeds
 from dpmot.diffusion.network import Network
 from dpmot.diffusion.sigmas import edm_chain
-from dpmot.experiment import grid, jobs
-from dpmot.experiment.config import ConfigError
+from dpmot.experiment.cells import Problem
+from dpmot.experiment.config import ConfigError, load
+from dpmot.experiment.jobs import Jobs
+from dpmot.experiment.layout import Layout
+from dpmot.experiment.plan import Experiment
 from dpmot.experiment.stages._prepared import Part
 from dpmot.experiment.stages.couple import Coupling, distance, mass_chi2, moved, on_arc
-from dpmot.experiment.stages.sample import Method
+from dpmot.experiment.stages.sample import LoadedMethod
+from dpmot.plugins import ROOT
 from dpmot.starts import prior_noise
 from dpmot.transport import NoisyImages, SemiDiscreteProblem, SemiDiscreteSolver
 
@@ -35,28 +40,21 @@ class Denoiser:
 
 
 def coupling(start, **options):
-    config = {
-        "networks": {"edm": {"kind": "edm"}},
-        "methods": {"x": {"network": "edm", "sampler": "ddim", "start": start, **options}},
-        "nfe_budgets": [5],
-        "sample_seeds": [7],
-    }
-    if start != "prior":
-        config["methods"]["x"]["level"] = SIGMA
-    job = {
-        **{"name": "sample_x", "sampler": "ddim", "sampler_options": {}, "extra_denoise": False, "network": "edm"},
-        **{"start": start, "split": "A", "source": "normal", "num_samples": 30, "atom_seed": 0, "num_atoms": None},
-        "start_options": {key: v for key, v in options.items() if key in ("singular", "angle", "tau", "heights")},
-    }
+    method = {"network": "edm", "sampler": "ddim", "start": start, **options}
+    experiment = {"experiment": "x", "dataset": "digits", "num_samples": 200, "nfe_budgets": [5], "sample_seeds": [7]}
+    experiment |= {"networks": {"edm": {"kind": "edm"}}}
+    experiment |= {"methods": {"x": {**method, **({} if start == "prior" else {"level": SIGMA})}}}
+    plan = Experiment.model_validate(experiment).completed()
+    task = Jobs(plan, Layout(Path())).sample("x").task
     solved = SemiDiscreteSolver(chi2=0.005)(SemiDiscreteProblem(ATOMS), seed=0).potential.heights
-    method = Method(
-        job,
+    method = LoadedMethod(
+        task,
         Network({"shape": [3], "unet": {}}, CHAIN, {None: Denoiser()}),
         Part(POINTS, torch.zeros(40)),
-        {grid.problem("A", "normal", SIGMA): solved},
+        {Problem("A", "normal", SIGMA).name: solved},
         {},
     )
-    return Coupling(method, next(grid.cells(config, "x")))
+    return Coupling(method, task.cells[0])
 
 
 def values(found):
@@ -180,4 +178,4 @@ def test_distance_is_that_of_rows():
 
 def test_an_experiment_without_the_block_says_where_there_is_one():
     with pytest.raises(ConfigError, match=r"no such block; config/singular\.yaml has one"):
-        jobs.couple({"methods": {}})
+        Jobs(load([ROOT / "config" / "gate.yaml"]), Layout(Path())).couple()

@@ -8,15 +8,18 @@ from safetensors.torch import save_file
 
 from dpmot.diffusion import network
 from dpmot.diffusion.unet import UNet
-from dpmot.experiment import jobs
 from dpmot.experiment.config import ConfigError
 from dpmot.experiment.config import load as load_config
+from dpmot.experiment.jobs import Jobs, Train
+from dpmot.experiment.layout import Layout
+from dpmot.experiment.plan import Network
 from dpmot.experiment.stages import classify, prepare, train
 from dpmot.experiment.stages._prepared import Part
 from dpmot.plugins import ROOT
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 PARTS = {"A": Part(torch.zeros(4, 1, 8, 8, dtype=torch.uint8), torch.zeros(4, dtype=torch.int64))}
+STUDENT = {"distillation": "progressive", "teacher": "edm", "training": {"steps": 1}}
 CARD = {"kind": "edm", "options": {"sigma_data": 0.75}, "unet": {"channels": 8}}
 
 
@@ -30,7 +33,7 @@ def weights(tmp_path):
 
 
 def load(file, **changes):
-    return train._load({"card": {**CARD, "weights": str(file), **changes}}, PARTS)
+    return train._load(Train("s", Network(**{**CARD, "weights": str(file), **changes}), 0), PARTS)
 
 
 @pytest.mark.parametrize("name", ["w.pt", "w.safetensors"])
@@ -60,9 +63,9 @@ def test_weights_of_another_architecture_name_the_file_and_what_does_not_fit(wei
 
 
 def test_tensors_without_a_kind_are_asked_what_they_are(weights):
-    job = {"network": "s", "card": {"distillation": "progressive", "weights": str(weights / "w.pt")}}
+    student = Network(**STUDENT, weights=str(weights / "w.pt"))
     with pytest.raises(ValueError, match=r"w.pt does not say what it is: give network s a kind, or a card"):
-        train._load(job, PARTS)
+        train._load(Train("s", student, 0), PARTS)
 
 
 @pytest.mark.parametrize(
@@ -87,13 +90,14 @@ def test_students_need_the_step_counts_they_were_made_for(weights):
     facts, found = load(weights / "w.pt")
     twin = {key: tensor.clone() for key, tensor in found[None].items()}
     network.save(weights / "s.safetensors", {**facts, "step_counts": [1, 2]}, {1: found[None], 2: twin})
-    job = {"card": {"distillation": "progressive", "weights": str(weights / "s.safetensors"), "step_counts": [2, 1]}}
-    assert set(train._load(job, PARTS)[1]) == {1, 2}
-    for card in ({**CARD, **{"weights": job["card"]["weights"]}}, {**job["card"], "step_counts": [4, 2, 1]}):
+    file = str(weights / "s.safetensors")
+    students = {**STUDENT, "weights": file, "step_counts": [2, 1]}
+    assert set(train._load(Train("s", Network(**students), 0), PARTS)[1]) == {1, 2}
+    for card in ({**CARD, "weights": file}, {**students, "step_counts": [4, 2, 1]}):
         with pytest.raises(
             ValueError, match=r"s.safetensors holds students of \[1, 2\] steps; distillation, teacher and"
         ):
-            train._load({"card": card}, PARTS)
+            train._load(Train("s", Network(**card), 0), PARTS)
 
 
 @pytest.mark.parametrize("count", [3, 20])
@@ -116,11 +120,12 @@ def test_images_of_another_shape_are_refused(weights):
 
 
 def test_a_classifier_whose_hash_is_pinned_must_have_it(tmp_path):
-    file, layout = tmp_path / "classifier.safetensors", jobs.Layout(tmp_path)
+    file, layout = tmp_path / "classifier.safetensors", Layout(tmp_path)
     file.write_bytes(b"another one")
     config = load_config([ROOT / "config" / "smoke.yaml"], [f"classifier={{weights: {file}, sha256: {'a' * 64}}}"])
-    prepare.run(jobs.prepare(config), layout)
+    jobs = Jobs(config, layout)
+    prepare.run(jobs.prepare(), layout)
     with pytest.raises(ValueError, match=rf"{file} has sha256 .*, its card says a{{64}}"):
-        classify.run(jobs.classify(config), layout)
+        classify.run(jobs.classify(), layout)
     with pytest.raises(ConfigError, match=r"classifier.*weights"):
         load_config([ROOT / "config" / "smoke.yaml"], [f"classifier={{sha256: {'a' * 64}}}"])

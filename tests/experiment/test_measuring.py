@@ -1,13 +1,16 @@
 """Which metric looks at which features, how copies of either split are seen, and intervals from replicates."""
 
 import threading
+from dataclasses import replace
 from multiprocessing.pool import ThreadPool
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
+from dpmot import plugins
 from dpmot.experiment.stages import measure as stage
 from dpmot.experiment.stages._estimates import measure
 from dpmot.features import Features
@@ -41,6 +44,39 @@ def test_an_experiment_may_ask_for_some_metrics_only():
     generated = {"pixels": _features("pixels", 3), "classifier": _features("classifier", 3)}
     rows = measure(generated, _references(), np.arange(N) % 20, names=["frechet", "ct"])
     assert {one.metric for one in rows} == {"fd_classifier", "plain_fd_classifier", "ct_pixels"}
+
+
+@pytest.mark.parametrize("stored", ["train", "test"])
+def test_every_metric_of_the_fewest_samples_a_plan_allows_has_a_value_or_a_reason(stored):
+    n, random = 20, np.random.default_rng(4)
+    names = ("pixels", "classifier", "mixture", "inception")
+
+    def drawn(extractor, n, **known):
+        features = _features(extractor, 5 + n, n=n, source=known.pop("source", None))
+        return replace(features, off_mode=random.random(n) < 0.1 if extractor == "mixture" else None, **known)
+
+    references = {
+        e: {name: drawn(e, m, labels=np.arange(m) % K) for name, m in (("train", 200), ("test", 210))} for e in names
+    }
+    found = []
+    for known in ({"source": np.arange(n)}, {"labels": np.arange(n) % K}):
+        generated = {e: drawn(e, n, **known) for e in names}
+        found += measure(generated, references, np.arange(n) % 20, stored=stored)
+    stems = {one.metric.removeprefix("plain_").rpartition("_")[0] for one in found}
+    assert stems == {stem for name in plugins.names("metrics") for stem in plugins.find("metrics", name).FACTS}
+    rows = stage._rows({"sample_seed": "pooled"}, found)
+    absent = [row for row in rows if row["value"] is None]
+    assert {(row["metric"], row["reference"], row["features"]) for row in absent} == {("ct_pixels", stored, "pixels")}
+    for row in absent:
+        assert row["low"] is row["high"] is None
+        assert row["reason"] == (
+            "C_T needs a cell with 20 generated and 20 held-out images, a jackknife group left out; "
+            f"20 and {210 if stored == 'train' else 200} images fill none"
+        )
+    assert all(np.isfinite([row["value"], row["low"], row["high"]]).all() for row in rows if row not in absent)
+    assert not any(metric == "ct_pixels" for _, metric, *_ in stage._replicates("cell", found))
+    table = pd.DataFrame(rows).set_index("metric")  # the audit takes None for what was not measured
+    assert stage._estimate(table, "ct_pixels") is None and stage._estimate(table, "recovery_pixels") is not None
 
 
 def test_copies_of_the_test_split_are_recovered_there():
@@ -136,7 +172,8 @@ def test_methods_wait_for_one_another_only_where_a_gpu_extracts_features(device,
     monkeypatch.setattr(stage, "chosen", torch.device)
     monkeypatch.setattr(stage, "ThreadPool", lambda number, *_: asked.append(number) or ThreadPool(number))
     running = SimpleNamespace(watch=Stopwatch("measure"), kept_json=lambda name: {"rows": [], "replicates": []})
-    job = {"methods": {}, "threads": 1, "device": device, "extractors": extractors}
+    task = SimpleNamespace(experiment=SimpleNamespace(methods={}), extractors=extractors)
+    job = SimpleNamespace(task=task, threads=1, device=device)
     stage._measured(job, None, running, None, {}, cores=3)
     assert asked == [workers]
 
@@ -158,7 +195,9 @@ def test_where_a_method_cannot_be_measured_those_beside_it_are_finished_and_kept
         kept_json=lambda name: {"rows": [], "replicates": []} if name.startswith("real_") else None,
         keep_json=kept.__setitem__,
     )
-    job = {"methods": {"slow": {}, "bad": {}, "after": {}, "last": {}}, "threads": 1, "device": "cpu", "extractors": []}
+    experiment = SimpleNamespace(methods={"slow": {}, "bad": {}, "after": {}, "last": {}}, metrics=())
+    task = SimpleNamespace(experiment=experiment, extractors=[])
+    job = SimpleNamespace(task=task, threads=1, device="cpu")
     with pytest.raises(ArithmeticError, match="NaN in bad"):
         stage._measured(job, None, running, None, {}, cores=2)
     assert kept["slow"] == {"rows": ["slow"], "replicates": []}

@@ -10,9 +10,11 @@ from dpmot import plugins, seeds
 from dpmot.diffusion.network import Network
 from dpmot.diffusion.sigmas import edm_chain
 from dpmot.experiment import grid
+from dpmot.experiment.jobs import Sample
+from dpmot.experiment.plan import Experiment, Method
 from dpmot.experiment.stages import sample
 from dpmot.experiment.stages._prepared import Part
-from dpmot.experiment.stages.sample import Method, OverBudget
+from dpmot.experiment.stages.sample import LoadedMethod, OverBudget
 from dpmot.runtime.session import Fault
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -34,25 +36,18 @@ class Denoiser:
         return 0 * x + (float("nan") if len(self.sigmas) - 1 == self.broken else 0.0)
 
 
-def method(denoiser, *, sampler="ddim", start="prior", classes=0, **changes):
+def method(denoiser, *, sampler="ddim", start="prior", classes=0, num_samples=30, **options):
     card = {"shape": [1, 4, 4], "unet": {"classes": classes} if classes else {}}
-    job = {
-        **{"name": "sample_x", "sampler": sampler, "sampler_options": {}, "extra_denoise": False, "network": "edm"},
-        **{"start": start, "start_options": {}, "split": "A", "source": "normal", "num_samples": 30, "atom_seed": 0},
-        "num_atoms": None,
-        **changes,
-    }
-    return Method(job, Network(card, CHAIN, {None: denoiser}), PART, {}, {})
+    planned = Method(network="edm", sampler=sampler, start=start, **options)
+    task = Sample("x", planned, (), num_samples, atom_seed=0, num_atoms=None)
+    return LoadedMethod(task, Network(card, CHAIN, {None: denoiser}), PART, {}, {})
 
 
 def cell(*, sampler="ddim", budget=5, **options):
-    config = {
-        "networks": {"edm": {"kind": "edm"}},
-        "methods": {"x": {"network": "edm", "sampler": sampler, **options}},
-        "nfe_budgets": [budget],
-        "sample_seeds": [0],
-    }
-    return next(grid.cells(config, "x"))
+    experiment = {"experiment": "x", "dataset": "digits", "num_samples": 200, "sample_seeds": [0]}
+    experiment |= {"networks": {"edm": {"kind": "edm"}}, "nfe_budgets": [budget]}
+    experiment |= {"methods": {"x": {"network": "edm", "sampler": sampler, **options}}}
+    return next(grid.cells(Experiment.model_validate(experiment).completed(), "x"))
 
 
 @pytest.mark.parametrize("evaluation", [0, 1, 2, 5, 6, 7, 10])
@@ -70,10 +65,10 @@ def cell(*, sampler="ddim", budget=5, **options):
 def test_nan_in_the_networks_output_stops_with_file_step_sigma_and_network(sampler, a_step, options, evaluation):
     one = cell(sampler=sampler, budget=30, options=options)
     denoiser = Denoiser(broken=evaluation)
-    step = f"step {evaluation // a_step} of {one['steps']}"
+    step = f"step {evaluation // a_step} of {one.steps}"
     said = rf"baselines/{sampler}.py, {step}, network edm: The network returned NaN or infinity at sigma (\S+); look at"
     with pytest.raises(ArithmeticError, match=said) as caught:
-        method(denoiser, sampler=sampler, sampler_options=options).draw(one)
+        method(denoiser, sampler=sampler, options=options).draw(one)
     assert float(re.search(said, str(caught.value))[1]) == pytest.approx(denoiser.sigmas[-1], rel=1e-3)
     assert "networks/edm.safetensors" in str(caught.value)
 
@@ -112,7 +107,7 @@ def test_large_images_are_drawn_in_blocks_with_the_same_bits(monkeypatch, start)
     whole, counted = one.draw(cell(sampler="ddpm", start=start))
     monkeypatch.setattr(sample, "AT_ONCE", 300 * 8 * 16)  # 300 images of 4x4: blocks of 256
     original, asked = one._drawn, []
-    monkeypatch.setattr(Method, "_drawn", lambda _, cell, rows: asked.append(len(rows)) or original(cell, rows))
+    monkeypatch.setattr(LoadedMethod, "_drawn", lambda _, cell, rows: asked.append(len(rows)) or original(cell, rows))
     parts, again = one.draw(cell(sampler="ddpm", start=start))
     assert asked == [256, 256, 188] and counted == again and set(whole) == set(parts)
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
@@ -163,15 +158,10 @@ def test_a_sampler_that_overspends_is_named(monkeypatch):
 
 
 def test_a_uniform_prior_is_drawn_for_a_sampler_that_asks_for_it():
-    from dpmot.experiment import jobs
-
-    found = jobs._start_options({"network": "n", "sampler": "ncsnv2"}, "prior", "normal")
-    assert (
-        found == {"law": "uniform"}
-        and jobs._start_options({"network": "n", "sampler": "ddim"}, "prior", "normal") == {}
-    )
+    uniform, plain = (Method(network="n", sampler=sampler).start_arguments for sampler in ("ncsnv2", "ddim"))
+    assert uniform == {"law": "uniform"} and plain == {}
     one = cell(sampler="ncsnv2", budget=11)
-    drawn, nfe = method(Denoiser(), sampler="ncsnv2", start_options=found).draw(one)
+    drawn, nfe = method(Denoiser(), sampler="ncsnv2").draw(one)
     assert nfe == 11 and drawn["start"].min() < -0.9 and drawn["start"].abs().max() <= 1
 
 

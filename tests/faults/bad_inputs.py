@@ -6,8 +6,13 @@
 
 import re
 
+from dpmot.results import METRICS
+
 CONFIGURATIONS = {
-    "unknown sampler": ("methods={x: {network: edm, sampler: dimm}}", r'No sampler "dimm" in baselines/: found .*ddim'),
+    "unknown sampler": (
+        "methods={x: {network: edm, sampler: dimm}}",
+        r'No sampler "dimm" in baselines/: did you mean .*found .*ddim',
+    ),
     "unknown network": ("methods={x: {network: vdm, sampler: ddim}}", r'no network "vdm".*found ddpm, edm'),
     "unknown start": (
         "methods={x: {network: edm, start: ot, sampler: ddim}}",
@@ -25,7 +30,7 @@ CONFIGURATIONS = {
     ),
     "missing weights": ("networks={edm: {weights: nowhere.safetensors}}", r"networks.edm.weights: no file nowhere"),
     "unknown data set": ("dataset=imagenet", r'No data set "imagenet" in dpmot/data/: found'),
-    "unknown figure": ("figures=[figure_99]", r'no "figure_99" in paper_figures/: found figure_1'),
+    "unknown figure": ("figures=[figure_99]", r'no "figure_99" in paper_figures/: .*found figure_1'),
     "unattainable": (
         "methods={x: {network: student, sampler: ddim, nfe_budgets: [2]}}",
         r"student was distilled for 5, 10",
@@ -81,15 +86,14 @@ CONFIGURATIONS = {
         r"coupling.methods: dpm_ot_as_code must start from normal noise",
     ),
     "option that is no number": ("networks={edm: {options: {sigma_data: abc}}}", r"sigma_data: 'abc' is no number"),
-    "too few samples": ("num_samples=40", r"num_samples: 40"),
+    "too few samples": ("num_samples=19", r"num_samples: 19 should be greater than or equal to 20"),
     "selection seed reported": (
         "selection={network: edm, sampler: ddim, nfe: 10, sigmas: [1], sample_seed: 0}",
         r"selection.sample_seed: 0 is also a reported seed",
     ),
 }
 
-MEASURED = "method,nfe_budget,sigma_start,features,reference,metric,dataset,network,start,sampler,training_seed,"
-MEASURED += "sample_seed,num_samples,nfe_counted,value,low,high,fingerprint\n"
+MEASURED = ",".join(METRICS.columns) + "\n"
 FILES = {
     "broken.yaml": b"methods: [unclosed\n",
     "list.yaml": b"- a list\n",
@@ -107,8 +111,8 @@ COMMANDS = {
         r'--config takes key=value, got "num_samples"',
     ),
     "an override that is no YAML": ("plan --configfile {smoke} --config methods={{x", r"--config methods: "),
-    "no such method": ("sample dimm --configfile {smoke}", r'No method "dimm" in this experiment: found ddpm'),
-    "no such network": ("train vdm --configfile {smoke}", r'No network "vdm" in this experiment: found ddpm, edm'),
+    "no such method": ("sample dimm --configfile {smoke}", r'No method "dimm" in this experiment: .*found ddpm'),
+    "no such network": ("train vdm --configfile {smoke}", r'No network "vdm" in this experiment: .*found ddpm, edm'),
     "missing data": ("prepare --configfile {smoke} --config dataset=fashion_mnist", r"data root|DPMOT_DATA"),
     "data root without the files": (
         "prepare --configfile {smoke} --config dataset=fashion_mnist data_root={folder}",
@@ -117,12 +121,12 @@ COMMANDS = {
     "a stage before its inputs": ("sample edm --configfile {smoke} --results {folder}/r", r"data.safetensors"),
     "weights that are a pickle": (
         "train edm --configfile {smoke} --results {prepared} "
-        "--config networks={{edm:{{kind:\u00a0edm,weights:\u00a0{folder}/pickle.safetensors}}}}",
+        "--config experiment=smoke networks={{edm:{{kind:\u00a0edm,weights:\u00a0{folder}/pickle.safetensors}}}}",
         r"pickle.safetensors",
     ),
     "weights that end too early": (
         "train edm --configfile {smoke} --results {prepared} "
-        "--config networks={{edm:{{kind:\u00a0edm,weights:\u00a0{folder}/cut.safetensors}}}}",
+        "--config experiment=smoke networks={{edm:{{kind:\u00a0edm,weights:\u00a0{folder}/cut.safetensors}}}}",
         r"cut.safetensors",
     ),
     "a gate without a reference": ("gate {folder}/empty.csv {folder}/nowhere", r"no rows"),

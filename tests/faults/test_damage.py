@@ -6,12 +6,13 @@ import pytest
 import torch
 
 from dpmot import cli
-from dpmot.experiment import jobs
+from dpmot.experiment.jobs import Job
+from dpmot.experiment.layout import Layout
 from dpmot.plugins import ROOT
 from dpmot.runtime.session import Fault, session
 
 SMOKE = ["--configfile", str(ROOT / "config" / "smoke.yaml")]
-JOB = {"name": "train_x", "code": [], "threads": 1}
+JOB = Job("train", "train_x", None)
 
 
 class Stopped(Exception):
@@ -20,7 +21,7 @@ class Stopped(Exception):
 
 def kept_after(folder, *values):
     """A stage that keeps a state again and again and is interrupted; the paths of the last and the one before."""
-    layout = jobs.Layout(folder)
+    layout = Layout(folder)
     with pytest.raises(Stopped), session(JOB, layout) as stage:
         for value in values:
             stage.checkpoint("training").save({"w": torch.full((1000,), float(value))}, {"step": value})
@@ -100,7 +101,7 @@ def trained(tmp_path_factory):
     short = "{channels: 8}, training: {steps: 2, batch: 16}}"
     edm = f"{{kind: edm, options: {{sigma_data: 0.75}}, unet: {short}"
     plan = f"networks={{ddpm: {{kind: ddpm, unet: {short}, edm: {edm}}}"
-    words = [*SMOKE, "--results", str(folder), "--config", plan]
+    words = [*SMOKE, "--results", str(folder), "--config", plan, "experiment=smoke"]
     for stage in (["prepare"], ["train", "ddpm"], ["train", "edm"]):
         assert cli.main([*stage, *words]) == 0
     return folder, words
@@ -139,7 +140,7 @@ def test_after_damage_the_next_interruption_still_finds_a_whole_state(tmp_path):
 
 
 def test_a_fault_whose_batch_cannot_be_kept_still_tells_its_cause(tmp_path):
-    layout = jobs.Layout(tmp_path)
+    layout = Layout(tmp_path)
     (tmp_path / "faults").write_text("a file in the way")
     with pytest.raises(ArithmeticError, match="the loss is nan; the batch could not be kept"), session(JOB, layout):
         raise Fault("the loss is nan", {"x": torch.zeros(1)})

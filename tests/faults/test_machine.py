@@ -16,9 +16,10 @@ from dpmot.plugins import ROOT
 SMOKE = ["--configfile", str(ROOT / "config" / "smoke.yaml")]
 WRITER = """
 import pathlib, sys, torch
-from dpmot.experiment import jobs
+from dpmot.experiment.jobs import Job
+from dpmot.experiment.layout import Layout
 from dpmot.runtime.session import session
-with session({"name": "train_x", "code": [], "threads": 1}, jobs.Layout(pathlib.Path(sys.argv[1]))) as stage:
+with session(Job("train", "train_x", None), Layout(pathlib.Path(sys.argv[1]))) as stage:
     for value in range(1, 10**9):
         if value == 2:
             print("writing", flush=True)
@@ -26,9 +27,10 @@ with session({"name": "train_x", "code": [], "threads": 1}, jobs.Layout(pathlib.
 """
 READER = """
 import json, pathlib, sys
-from dpmot.experiment import jobs
+from dpmot.experiment.jobs import Job
+from dpmot.experiment.layout import Layout
 from dpmot.runtime.session import session
-with session({"name": "train_x", "code": [], "threads": 1}, jobs.Layout(pathlib.Path(sys.argv[1]))) as stage:
+with session(Job("train", "train_x", None), Layout(pathlib.Path(sys.argv[1]))) as stage:
     tensors, facts = stage.checkpoint("training").load()
     print(json.dumps([facts["step"], float(tensors["w"].min()), float(tensors["w"].max())]))
 """

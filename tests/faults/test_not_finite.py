@@ -30,7 +30,9 @@ def failed(capsys, *words):
 
 def test_a_loss_that_diverges_leaves_its_batch(results, capsys):
     override = "networks={edm: {kind: edm, unet: {channels: 8}, training: {steps: 50, batch: 16, lr: 1.0e+30}}}"
-    line, batch = failed(capsys, "train", "edm", *SMOKE, "--results", str(results), "--config", override)
+    line, batch = failed(
+        capsys, "train", "edm", *SMOKE, "--results", str(results), "--config", override, "experiment=smoke"
+    )
     assert re.search(r"edm: the loss is (nan|inf) at step \d+, sigma [\d.e+-]+; lower `lr`", line)
     assert batch["sigma"].shape == (16,)
     assert batch["x0"].shape == batch["noise"].shape == (16, 1, 8, 8) and torch.isfinite(batch["x0"]).all()
@@ -44,6 +46,7 @@ def test_a_student_that_diverges_leaves_its_batch_too(results, capsys):
     )
     plan = ["--config", f"networks={{edm: {{kind: edm, {short}}}, student: {student}}}"]
     words = [*SMOKE, "--results", str(results)]
+    plan.append("experiment=smoke")
     methods = "methods={student: {network: student, sampler: ddim, nfe_budgets: [2]}}"
     assert cli.main(["train", "edm", *words, *plan, methods]) == 0
     capsys.readouterr()

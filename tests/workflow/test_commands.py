@@ -8,14 +8,14 @@ import sys
 import pytest
 import torch
 
-from dpmot import cli
+from dpmot import cli, plugins
 from dpmot.plugins import ROOT
 
 pytestmark = pytest.mark.workflow
 
 
 BAD = {  # more of them, through dpmot itself: tests/faults/bad_inputs.py
-    "methods={x: {network: edm, sampler: dimm}}": r'No sampler "dimm" in baselines/: found .*ddim',
+    "methods={x: {network: edm, sampler: dimm}}": r'No sampler "dimm" in baselines/: did you mean "ddim"',
     "nfe_budget=[5]": r'unknown key "nfe_budget"; did you mean "nfe_budgets"',
     "dataset=fashion_mnist": r"data root|DPMOT_DATA",
 }
@@ -78,8 +78,32 @@ def test_help_of_every_verb_shows_a_runnable_example(verb, capsys):
         cli.main([verb, "--help"])
     assert stopped.value.code == 0
     example = re.search(r"example: dpmot (.*)", " ".join(capsys.readouterr().out.split())).group(1)
-    parsed = cli.parser().parse_args(example.split())
-    assert parsed.verb == verb and (verb in ("cards", "gate") or (ROOT / parsed.configfile[0]).is_file())
+    parsed = cli.parser().parse_args(example.split(" > ")[0].split())
+    assert parsed.verb == verb and (verb in cli.UNCONFIGURED or (ROOT / parsed.configfile[0]).is_file())
+
+
+@pytest.mark.parametrize("kind", plugins.LISTED)
+def test_every_kind_of_plugin_is_listed_with_one_line_each(kind, capsys):
+    assert cli.main(["list", kind]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == plugins.names(plugins.LISTED[kind])
+    assert all(len(line.split()) > 2 for line in lines)
+
+
+def test_the_rules_are_listed_in_the_order_of_the_paper(capsys):
+    assert cli.main(["plan", "--rules"]) == 0
+    rules = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert rules[:6] == ["prepare", "train", "classify", "solve", "select", "sample"] and rules[-1] == "timings"
+    text = "".join(path.read_text() for path in [ROOT / "Snakefile", *(ROOT / "rules").glob("*.smk")])
+    assert set(re.findall(r"^ *rule (\w+):", text, re.M)) == {"all", *rules}
+
+
+def test_an_override_says_where_its_results_go(fresh, capsys):
+    done = fresh.snakemake("-n", "--workflow-profile", "none", "--config", "num_samples=400")
+    assert "results/smoke_num_samples_400/metrics.csv" in done.stdout + done.stderr
+    assert "note: num_samples overridden: results go to smoke_num_samples_400" in done.stderr
+    assert cli.main(["plan", "--configfile", str(ROOT / "config/smoke.yaml"), "--config", "num_samples=400"]) == 0
+    assert "results go to smoke_num_samples_400; experiment=smoke writes over smoke" in capsys.readouterr().out
 
 
 def test_published_weights_are_listed_with_address_licence_and_what_was_reported(capsys):
@@ -98,6 +122,6 @@ def test_commands_in_the_readme_parse():
 
 
 def test_make_targets_in_the_readme_exist():
-    targets = set(re.findall(r"(?:^|`)make (\w+)(?:`|  )", (ROOT / "README.md").read_text(), re.M))
+    targets = set(re.findall(r"(?:^|`)make ([\w-]+)(?:`|  )", (ROOT / "README.md").read_text(), re.M))
     assert {"run", "test", "venv"} <= targets
     assert all(re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.M) for target in targets)

@@ -2,25 +2,11 @@
 
 import os
 import signal
-import subprocess
 import time
 
 import pytest
 
-pytestmark = pytest.mark.workflow
-
-
-def _start(project) -> subprocess.Popen:
-    return subprocess.Popen(
-        project.command(),
-        cwd=project.folder,
-        env=project.environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-        # A run in the background of a shell ignores Ctrl-C, and so would all that it starts.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
+pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 
 
 def _wait_for(path, process, *, seconds: float = 200) -> None:
@@ -36,21 +22,22 @@ def _same_numbers(first, second) -> bool:
     return all(first.results(name).read_bytes() == second.results(name).read_bytes() for name in names)
 
 
-def test_state_of_other_code_is_refused_and_said(fresh):
-    process = _start(fresh)
-    _wait_for(fresh.results(".resume/train_edm/training.safetensors"), process)
+def test_state_of_other_code_is_refused_and_said(finished_copy):
+    finished_copy.results("networks/edm.safetensors").unlink()
+    process = finished_copy.start("results/smoke/networks/edm.safetensors")
+    _wait_for(finished_copy.results(".resume/train_edm/training.safetensors"), process)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    unet = fresh.folder / "dpmot" / "diffusion" / "unet.py"
+    unet = finished_copy.folder / "dpmot" / "diffusion" / "unet.py"
     unet.write_text(unet.read_text() + "\n# edited\n")
-    fresh.snakemake("--unlock", cores=None)  # as the message has it
-    fresh.snakemake("results/smoke/networks/edm.safetensors")
-    log = fresh.results("logs/train_edm.log").read_text()
+    finished_copy.snakemake("--unlock", cores=None)  # as the message has it
+    finished_copy.snakemake("results/smoke/networks/edm.safetensors")
+    log = finished_copy.results("logs/train_edm.log").read_text()
     assert "was made with another code; set aside as" in log and "resume: continuing" not in log
 
 
 def test_after_ctrl_c_the_same_command_goes_on_and_the_numbers_are_the_same(fresh, finished):
-    process = _start(fresh)
+    process = fresh.start()
     _wait_for(fresh.results(".resume/train_edm/training.safetensors"), process)
     os.killpg(process.pid, signal.SIGINT)
     assert process.wait(timeout=200) != 0
@@ -61,23 +48,24 @@ def test_after_ctrl_c_the_same_command_goes_on_and_the_numbers_are_the_same(fres
     assert _same_numbers(fresh, finished)
 
 
-def test_a_failed_job_leaves_its_log_and_no_output(fresh):
-    sampler = fresh.folder / "baselines" / "edm.py"
+def test_a_failed_job_leaves_its_log_and_no_output(finished_copy):
+    sampler = finished_copy.folder / "baselines" / "edm.py"
     sampler.write_text(sampler.read_text().replace("return x\n", "return x * float('nan')\n"))
-    done = fresh.snakemake("--until", "sample", "--keep-going", check=False)
+    finished_copy.results("samples/ddpm.safetensors").unlink()
+    done = finished_copy.snakemake("--until", "sample", "--keep-going", check=False)
     assert done.returncode == 1
     assert "images hold NaN or infinite values" in done.stdout + done.stderr  # failed logs are shown
-    assert "images hold NaN or infinite values" in fresh.results("logs/sample_edm.log").read_text()
-    assert not fresh.results("samples/edm.safetensors").exists()
-    assert fresh.results("samples/ddpm.safetensors").exists()
+    assert "images hold NaN or infinite values" in finished_copy.results("logs/sample_edm.log").read_text()
+    assert not finished_copy.results("samples/edm.safetensors").exists()
+    assert finished_copy.results("samples/ddpm.safetensors").exists()
 
 
-def test_a_sampler_that_overspends_its_budget_fails_the_run(fresh):
-    sampler = fresh.folder / "baselines" / "edm.py"
+def test_a_sampler_that_overspends_its_budget_fails_the_run(finished_copy):
+    sampler = finished_copy.folder / "baselines" / "edm.py"
     sampler.write_text(sampler.read_text().replace("return (nfe + 1) // 2", "return nfe"))
-    done = fresh.snakemake("results/smoke/samples/edm.safetensors", check=False)
+    done = finished_copy.snakemake("results/smoke/samples/edm.safetensors", check=False)
     assert done.returncode == 1
-    log = fresh.results("logs/sample_edm.log").read_text()
+    log = finished_copy.results("logs/sample_edm.log").read_text()
     assert "9 evaluations were spent, 5 are allowed at NFE 5; correct num_steps in baselines/edm.py" in log
 
 

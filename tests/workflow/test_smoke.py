@@ -6,10 +6,10 @@ import pandas as pd
 import pytest
 from safetensors import safe_open
 
-from dpmot.experiment.stages.measure import COLUMNS
+from dpmot.results import METRICS
 from dpmot.runtime.seals import texts_of
 
-pytestmark = pytest.mark.workflow
+pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 
 
 def test_every_declared_page_exists_and_no_resume_state_is_left(finished):
@@ -23,7 +23,7 @@ def test_every_declared_page_exists_and_no_resume_state_is_left(finished):
 
 def test_metrics_have_the_promised_columns_and_no_value_is_empty_without_a_reason(finished):
     metrics = pd.read_csv(finished.results("metrics.csv"))
-    assert tuple(metrics.columns) == tuple(COLUMNS)
+    assert tuple(metrics.columns) == METRICS.columns
     assert metrics.reason[metrics.value.isna()].notna().all()  # where there is a value, a reason is a remark
     assert metrics.value.notna().mean() > 0.9
     assert metrics.fingerprint.nunique() == 1
@@ -82,31 +82,23 @@ def test_nothing_runs_when_nothing_changed(finished):
     assert finished.planned() == set()
 
 
-def test_a_new_label_redraws_pages_and_recomputes_nothing(finished):
-    config = finished.folder / "config" / "smoke.yaml"
-    before = config.read_text()
-    try:
-        config.write_text(before.replace("label: DDPM,", "label: Ho et al.,"))
-        planned = finished.planned()
-    finally:
-        config.write_text(before)
+def test_a_new_label_redraws_pages_and_recomputes_nothing(finished_copy):
+    config = finished_copy.folder / "config" / "smoke.yaml"
+    config.write_text(config.read_text().replace("label: DDPM,", "label: Ho et al.,"))
+    planned = finished_copy.planned()
     assert planned and all(job.startswith(("table_", "figure_", "timings")) for job in planned)
 
 
-def test_editing_one_sampler_resamples_only_the_methods_that_use_it(finished):
-    sampler = finished.folder / "baselines" / "edm.py"
-    before = sampler.read_text()
-    try:
-        sampler.write_text(before + "\n# edited\n")
-        planned = finished.planned()
-    finally:
-        sampler.write_text(before)
+def test_editing_one_sampler_resamples_only_the_methods_that_use_it(finished_copy):
+    sampler = finished_copy.folder / "baselines" / "edm.py"
+    sampler.write_text(sampler.read_text() + "\n# edited\n")
+    planned = finished_copy.planned()
     assert {job for job in planned if job.startswith("sample_")} == {"sample_edm"}
     assert not {job for job in planned if job.startswith(("train", "solve", "classify", "select", "prepare"))}
 
 
 def test_one_more_budget_reruns_no_training_and_no_other_problem(finished):
-    planned = finished.planned("--config", "nfe_budgets=[5, 10, 20]")
+    planned = finished.planned("--config", "experiment=smoke", "nfe_budgets=[5, 10, 20]")
     assert "sample_ddpm" in planned and "solve" in planned
     assert not {job for job in planned if job.startswith(("train", "classify", "prepare"))}
     # The sweep and the identity pair state their own budgets; one heights file serves all problems, so what reads it

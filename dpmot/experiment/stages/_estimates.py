@@ -10,15 +10,14 @@ from types import ModuleType
 import numpy as np
 
 from dpmot import plugins
-from dpmot.features import Features
-from dpmot.metrics import novelty
+from dpmot.features import Extractor, Features
+from dpmot.metrics import NotMeasurable, novelty
+from dpmot.results import PLAIN
 from dpmot.statistics import jackknife
 from dpmot.statistics.audit import HeldOut
 from dpmot.statistics.jackknife import Estimate
 
 NUM_GROUPS = 20
-PLAIN = "plain_"  # before the name of a metric: its value with the bias, as published numbers have it
-OF_CLASSES = ("mode_mixture", "calibration")  # they ask about the data set's own classes
 
 
 @dataclass(frozen=True)
@@ -29,8 +28,9 @@ class Measurement:
         features: extractor.
         full: plain value of all samples.
         leave_out: plain values without each group, (G,).
-        estimate: the value reported, debiased where the metric's bias falls like 1/n, with its 95 % interval.
-        remark: what a reader of the value must know.
+        estimate: the value reported, debiased where the metric's bias falls like 1/n, with its 95 % interval; None
+            where there are too few images for one, and nothing of the above.
+        remark: what a reader of the value must know, or why there is none.
     """
 
     metric: str
@@ -38,7 +38,7 @@ class Measurement:
     features: str
     full: float
     leave_out: np.ndarray
-    estimate: Estimate
+    estimate: Estimate | None
     remark: str = ""
 
 
@@ -63,10 +63,15 @@ def measure(
     for name in plugins.names("metrics") if names is None else names:
         module = plugins.find("metrics", name)
         for extractor, features in generated.items():
-            if wanted(module, name, extractor, features):
+            if wanted(module, extractor, features):
                 swap = getattr(module, "COPYING", False) and stored == "test"
                 seen = as_seen(references[extractor], stored) if swap else references[extractor]
-                for one in _one(module, features, seen, group):
+                try:
+                    measured = list(_one(module, features, seen, group))
+                except NotMeasurable as absent:
+                    key = absent.metric, absent.reference
+                    measured = [Measurement(*key, extractor, np.nan, np.empty(0), None, str(absent))]
+                for one in measured:
                     yield replace(one, reference=OTHER.get(one.reference, one.reference)) if swap else one
 
 
@@ -78,14 +83,15 @@ def as_seen(references: Mapping[str, Features], stored: str) -> Mapping[str, Fea
     return references if stored == "train" else {name: references[OTHER[name]] for name in references}
 
 
-def wanted(module: ModuleType, name: str, extractor: str, features: Features) -> bool:
+def wanted(module: ModuleType, extractor: str, features: Features) -> bool:
     """Whether a metric applies: pixel metrics to pixels, those of classes to the data set's own classifier."""
     if module.SPACE == "any":
         return True
     if module.SPACE == "pixels" or extractor == "pixels":
         return extractor == module.SPACE
     if module.SPACE == "probabilities":
-        return features.probabilities is not None and (name not in OF_CLASSES or extractor != "inception")
+        own = Extractor(extractor).own_classes or not getattr(module, "OF_CLASSES", False)
+        return features.probabilities is not None and own
     return True
 
 
@@ -95,7 +101,7 @@ def _one(module: ModuleType, features: Features, references: Mapping[str, Featur
             leave_out = jackknife.leave_out_of_means(values, group)
             mean = float(values.mean())
             if values.dtype == bool:
-                estimate = jackknife.mean_interval(values, units=units(module, metric, features))
+                estimate = jackknife.mean_interval(values, units=_units(module, metric, features))
             else:
                 estimate = jackknife.interval(mean, leave_out, debias=False)
             yield Measurement(metric, reference, features.extractor, mean, leave_out, estimate)
@@ -117,7 +123,7 @@ def _bounded(module: ModuleType, estimate: Estimate) -> Estimate:
     return replace(estimate, low=max(low, estimate.low), high=min(high, estimate.high))
 
 
-def units(module: ModuleType, metric: str, features: Features) -> int | None:
+def _units(module: ModuleType, metric: str, features: Features) -> int | None:
     """Independent observations behind a pointwise metric; None where every sample is one."""
     count = getattr(module, "UNITS", {}).get(metric.rpartition("_")[0])
     return None if count is None else count(features)

@@ -1,12 +1,12 @@
 """The features of every set of samples, by extractor; those of slow networks are kept by the hash of their images.
 
-What is kept lies in ``results/<experiment>/.features/``, may be deleted at any time, and is found again only for the
-same images, extractor, code, weights, packages, machine and thread count. An image that a start hands back exactly was
-a reference already: ResNet-56, at 4 ms an image, is asked once for each distinct image of a job.
+The files lie in ``results/<experiment>/.features/``, may be deleted at any time, and are found again only for the same
+images, extractor, options, code, weights, packages, machine and thread count. An image that a start hands back exactly
+was a reference already: an extractor that says ``DISTINCT`` is asked once for each distinct image of a job.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,23 +15,29 @@ import torch
 
 from dpmot import plugins
 from dpmot.device import chosen
-from dpmot.features import Features, NonFiniteFeatures
+from dpmot.features import Extractor, Features, NonFiniteFeatures
 from dpmot.runtime import seals
 from dpmot.runtime.closure import code_digest
 from dpmot.runtime.files import atomic
 from dpmot.runtime.fingerprint import digest, environment, file_digest
 from dpmot.runtime.session import Fault
 
-SLOW = ("inception", "clip", "dinov2", "resnet56", "vit")
-REPEATED = ("resnet56",)  # small vectors: those of every image fit into memory
+Row = tuple[np.ndarray, np.ndarray | None]  # values and probabilities of one image
 
 
 class Extractors:
-    """The feature extractors of the experiment, by name."""
+    """The feature extractors of an experiment.
 
-    def __init__(self, job: Mapping, layout, mixture: Mapping) -> None:
-        self.job, self.layout, self.mixture = job, layout, mixture
-        self.seen: dict[str, dict[bytes, tuple[np.ndarray, ...]]] = {name: {} for name in REPEATED}
+    Args:
+        extractors: in the order of the tables.
+        folder: where the features of slow ones are kept.
+        threads: of the job; the last bits depend on it.
+        device: where slow ones run, a name of :func:`dpmot.device.chosen`.
+    """
+
+    def __init__(self, extractors: Sequence[Extractor], folder: Path, *, threads: int, device: str) -> None:
+        self.extractors, self.folder, self.threads, self.device = extractors, folder, threads, device
+        self._memory: dict[str, dict[bytes, Row]] = {one.name: {} for one in extractors if one.distinct}
 
     def __call__(
         self,
@@ -41,84 +47,77 @@ class Extractors:
         num_sources: int | None = None,
         labels: np.ndarray | None = None,
     ) -> dict[str, Features]:
-        """Features of stored images (n, C, H, W) or points (n, d), by extractor."""
-        found = {}
-        for name in self.job["extractors"]:
+        """Features of stored images (n, C, H, W) or points (n, d), by extractor.
+
+        Args:
+            raw: uint8 images or float points.
+            source, num_sources, labels: see :class:`~dpmot.features.Features`.
+
+        Raises:
+            Fault: features are NaN or infinite; with the samples that have them.
+        """
+        by_name = {}
+        for extractor in self.extractors:
             try:
-                features = self._kept(name, raw) if name in SLOW else self._extracted(name, raw)
+                features = self._stored(extractor, raw) if extractor.slow else self._extracted(extractor, raw)
             except NonFiniteFeatures as error:
                 rows = torch.from_numpy(error.rows)
-                raise Fault(f"{name}: {error}", {"row": rows, "samples": raw[rows]}) from None
-            found[name] = replace(features, source=source, num_sources=num_sources, labels=labels)
-        return found
+                raise Fault(f"{extractor.name}: {error}", {"row": rows, "samples": raw[rows]}) from None
+            by_name[extractor.name] = replace(features, source=source, num_sources=num_sources, labels=labels)
+        return by_name
 
-    def _extracted(self, name: str, raw: torch.Tensor) -> Features:
-        return self._distinct(name, raw) if name in REPEATED else self._of(name, raw)
-
-    def _of(self, name: str, raw: torch.Tensor) -> Features:
-        raw = raw.to(chosen(self.job["device"])) if name in SLOW else raw
-        return plugins.find("features", name).extract(raw, **self._options(name))
-
-    def _distinct(self, name: str, raw: torch.Tensor) -> Features:
-        """Features of the distinct images not seen before, and of the others from memory: in fixed tiles the same."""
-        keys = _keys(raw)
-        new = {key: row for row, key in enumerate(keys) if key not in self.seen[name]}
-        if new:
-            asked = raw[list(new.values())]
-            self._remember(name, asked, self._of(name, asked))
-        columns = zip(*(self.seen[name][key] for key in keys), strict=True)
-        values, probabilities = (np.stack(column) for column in columns)
-        return Features(values=values, probabilities=probabilities, extractor=name)
-
-    def _remember(self, name: str, raw: torch.Tensor, found: Features) -> None:
-        if name in REPEATED:
-            self.seen[name] |= zip(_keys(raw), zip(found.values, found.probabilities, strict=True), strict=True)
-
-    def _kept(self, name: str, raw: torch.Tensor) -> Features:
-        file = self.layout.features / f"{self._key(name, raw)}.safetensors"
+    def _stored(self, extractor: Extractor, raw: torch.Tensor) -> Features:
+        """Features from disk, or extracted and put there."""
+        file = self.folder / f"{self._key(extractor, raw)}.safetensors"
         try:
             tensors, _ = seals.load(file, name=file.name)
-            features = Features(extractor=name, **{key: one.numpy() for key, one in tensors.items()})
-            self._remember(name, raw, features)
+            probabilities = tensors["probabilities"].numpy() if "probabilities" in tensors else None
+            features = Features(values=tensors["values"].numpy(), probabilities=probabilities, extractor=extractor.name)
+            self._remember(extractor, raw, features)
             return features
         except (FileNotFoundError, seals.Damaged):
-            features = self._extracted(name, raw)
+            features = self._extracted(extractor, raw)
         arrays = {"values": features.values, "probabilities": features.probabilities}
-        kept = {key: torch.from_numpy(np.array(one)) for key, one in arrays.items() if one is not None}
+        tensors = {key: torch.from_numpy(np.array(array)) for key, array in arrays.items() if array is not None}
         with atomic(file) as temporary:
-            seals.save(temporary, kept, {}, name=file.name)
+            seals.save(temporary, tensors, {}, name=file.name)
         return features
 
-    def _key(self, name: str, raw: torch.Tensor) -> str:
+    def _extracted(self, extractor: Extractor, raw: torch.Tensor) -> Features:
+        """Features of every image; where the extractor wants distinct ones, of those that memory has not."""
+        if not extractor.distinct:
+            return self._asked(extractor, raw)
+        memory, keys = self._memory[extractor.name], _keys(raw)
+        new = {key: row for row, key in enumerate(keys) if key not in memory}
+        if new:
+            images = raw[list(new.values())]
+            self._remember(extractor, images, self._asked(extractor, images))
+        values, probabilities = zip(*(memory[key] for key in keys), strict=True)
+        probable = None if probabilities[0] is None else np.stack(probabilities)
+        return Features(values=np.stack(values), probabilities=probable, extractor=extractor.name)
+
+    def _remember(self, extractor: Extractor, raw: torch.Tensor, features: Features) -> None:
+        if extractor.distinct:
+            probabilities = features.probabilities if features.probabilities is not None else [None] * len(features)
+            rows = zip(features.values, probabilities, strict=True)
+            self._memory[extractor.name] |= zip(_keys(raw), rows, strict=True)
+
+    def _asked(self, extractor: Extractor, raw: torch.Tensor) -> Features:
+        return extractor.extract(raw.to(chosen(self.device)) if extractor.slow else raw)
+
+    def _key(self, extractor: Extractor, raw: torch.Tensor) -> str:
         images = hashlib.sha256(raw.contiguous().numpy().tobytes()).hexdigest()
-        module, options = plugins.find("features", name), self._options(name)
-        weights = module.resolve_weights(**options) if name == "inception" else options.get("weights")
-        files = module.files(weights) if name == "vit" else [Path(weights)] if weights else []
+        options = {name: value for name, value in extractor.options().items() if not isinstance(value, Path)}
         return digest(
             {
                 "images": [images, list(raw.shape)],
-                "extractor": name,
-                "code": code_digest([plugins.module_name("features", name)]),
-                "weights": [file_digest(file) for file in files],
-                "packages": environment(self.job["threads"], self.job["device"]),
+                "extractor": extractor.name,
+                "options": options,
+                "code": code_digest([plugins.module_name("features", extractor.name)]),
+                "weights": [file_digest(file) for file in extractor.files()],
+                "packages": environment(self.threads, self.device),
             }
         )
-
-    def _options(self, name: str) -> dict:
-        if name == "resnet56":
-            return {"weights": plugins.find("features", name).published(self.job["root"])}
-        if name == "vit":
-            return self.job["vit"]
-        if name == "classifier":
-            return {"weights": self.layout.classifier}
-        if name == "inception":
-            weights = self.job["inception"]["weights"]
-            return {**self.job["inception"], "weights": Path(weights) if weights else None}
-        if name in ("clip", "dinov2"):
-            return {"download": self.job["inception"]["download"]}
-        if name == "mixture":
-            return {"means": self.mixture["means"].numpy(), "std": float(self.mixture["std"])}
-        return {}
 
 
 def _keys(raw: torch.Tensor) -> list[bytes]:

@@ -1,7 +1,7 @@
 """Train the data set's classifier on split B; its features and probabilities judge every sample."""
 
-from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from dpmot.diffusion.weights import verify
 from dpmot.experiment.stages._prepared import read_data
@@ -9,21 +9,25 @@ from dpmot.features import classifier
 from dpmot.runtime.files import atomic
 from dpmot.runtime.session import session
 
+if TYPE_CHECKING:
+    from dpmot.experiment.jobs import Classify, Job
+    from dpmot.experiment.layout import Layout
 
-def run(job: Mapping, layout) -> None:
+
+def run(job: "Job[Classify]", layout: "Layout") -> None:
     """Write ``networks/classifier.safetensors`` with accuracy and calibration error on splits A and C."""
-    with session(job, layout, [layout.data]) as stage:
+    with session(job, layout) as stage:
         parts, _, _ = read_data(layout.data)
-        options = dict(job["options"])
-        weights, sha256 = options.pop("weights", None), options.pop("sha256", None)
+        given = job.task.classifier
         with stage.watch.arithmetic():
-            if weights:
-                verify(Path(weights), sha256)
-                model = classifier.load(Path(weights))[0]
+            if given.weights:
+                verify(Path(given.weights), given.sha256)
+                model = classifier.load(Path(given.weights))[0]
             else:
-                options |= {"progress": True, "checkpoint": stage.checkpoint("classifier")}
-                model = classifier.train(parts["B"].raw, parts["B"].labels, seed=job["seed"], **options)
-            facts = {}
+                options: dict[str, Any] = {"progress": True, "checkpoint": stage.checkpoint("classifier")}
+                options |= {"epochs": given.epochs} if given.epochs else {}
+                model = classifier.train(parts["B"].raw, parts["B"].labels, seed=job.task.seed, **options)
+            facts: dict[str, str] = {}
             for name in "AC":
                 found = classifier.evaluate(model, parts[name].raw, parts[name].labels)
                 facts |= {f"accuracy_{name}": f"{found.accuracy:.6f}", f"ece_{name}": f"{found.ece:.6f}"}

@@ -16,9 +16,9 @@ Strips are samples along the great arc cos(t) x + sin(t) x'', 0 <= t <= pi/2, wh
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -26,59 +26,58 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from dpmot import plugins
 from dpmot import seeds as streams
+from dpmot.experiment.cells import Cell
 from dpmot.experiment.stages import sample
 from dpmot.experiment.stages._prepared import encode
+from dpmot.results import COUPLING
 from dpmot.runtime.closure import code_digest
 from dpmot.runtime.files import atomic
 from dpmot.runtime.fingerprint import digest, environment, file_digest
 from dpmot.runtime.session import session
-from dpmot.starts import Points, Start, prior_noise
+from dpmot.starts import Points, Start, prior_noise, transport
 from dpmot.statistics.jackknife import Estimate, groups, interval, mean_interval
 
-BLIND = ("copy", "fresh_noise")  # starts that do not look at the noise
+if TYPE_CHECKING:
+    from dpmot.experiment.jobs import Couple, Job
+    from dpmot.experiment.layout import Layout
+
 PAIRS, FRAMES = 2, 12
-COLUMNS = [
-    *("experiment", "dataset", "method", "network", "start", "sampler", "sigma_start", "nfe_counted", "quantity"),
-    *("move", "value", "low", "high", "num_noises", "fingerprint"),
-]
 Found = tuple[str, float | None, Estimate, int]  # quantity, move, value with its interval, noises
 
 
-def inputs(job: Mapping, layout) -> list[Path]:
-    """Files that the job reads."""
-    return sorted({file for one in job["samples"].values() for file in sample.inputs(one, layout)})
-
-
-def run(job: Mapping, layout) -> None:
+def run(job: "Job[Couple]", layout: "Layout") -> None:
     """Write coupling.csv, and strips.safetensors: <method>/images (pairs, frames, *S)."""
-    read = inputs(job, layout)
-    with session(job, layout, read) as stage:
-        mark = {"environment": environment(job["threads"], job["device"]), "job": job, "code": code_digest(job["code"])}
-        mark["inputs"] = {path.name: file_digest(path) for path in read}
+    task = job.task
+    with session(job, layout) as stage:
+        mark = {"environment": environment(job.threads, job.device), "job": job.identity, "code": code_digest(job.code)}
+        mark["inputs"] = {path.name: file_digest(path) for path in job.inputs}
         rows, strips = [], {}
-        for name, drawing in tqdm(job["samples"].items(), desc="coupling", unit="method", mininterval=5):
+        for name, drawing in tqdm(task.samples.items(), desc="coupling", unit="method", mininterval=5):
             kept = stage.kept(name)
             if kept is None:
                 with stage.watch.arithmetic():
-                    method = sample.Method.load(drawing, layout)
-                    coupling = Coupling(method, drawing["cells"][0])
-                    found, counted = coupling.measured(job["moves"], job["num_noises"], job["num_samples"])
+                    coupling = Coupling(sample.LoadedMethod.load(job, layout, drawing), drawing.cells[0])
+                    found, counted = coupling.measured(task.moves, task.num_noises, task.num_samples)
                     images = coupling.strips()
                 facts = [[quantity, move, one.value, one.low, one.high, n] for quantity, move, one, n in found]
                 kept = {"images": images}, {"facts": json.dumps({"found": facts, "nfe": counted})}
                 stage.keep(name, *kept)
             strips[f"{name}/images"] = kept[0]["images"]
             facts = json.loads(kept[1]["facts"])
-            described = {key: drawing[key] for key in ("method", "network", "start", "sampler")}
-            described |= {"sigma_start": drawing["cells"][0]["sigma_start"], "nfe_counted": facts["nfe"]}
+            described = {
+                "method": name,
+                **{key: getattr(drawing.method, key) for key in ("network", "start", "sampler")},
+            }
+            described |= {"sigma_start": drawing.cells[0].sigma_start, "nfe_counted": facts["nfe"]}
             names = ("quantity", "move", "value", "low", "high", "num_noises")
             rows += [{**described, **dict(zip(names, one, strict=True))} for one in facts["found"]]
-        common = {"experiment": job["experiment"], "dataset": job["dataset"], "fingerprint": digest(mark)}
-        table = pd.DataFrame(rows).assign(**common).reindex(columns=COLUMNS)
+        common = {"experiment": task.experiment, "dataset": task.dataset, "fingerprint": digest(mark)}
+        table = pd.DataFrame(rows).assign(**common).reindex(columns=COUPLING.columns)
         with stage.watch.io(), atomic(layout.coupling) as temporary:
             table.to_csv(temporary, index=False)
-        stage.save(layout.strips, strips, {"experiment": job["experiment"]})
+        stage.save(layout.strips, strips, {"experiment": task.experiment})
 
 
 def moved(e: float) -> Callable[..., Tensor]:
@@ -91,23 +90,27 @@ def on_arc(t: float) -> Callable[..., Tensor]:
     return partial(_turned, math.cos(t), math.sin(t), "far end")
 
 
-def _turned(cos: float, sin: float, stream: str, seeds: Sequence[int], shape: Sequence[int], **options) -> Tensor:
+def _turned(cos: float, sin: float, stream: str, seeds: Sequence[int], shape: Sequence[int], **options: Any) -> Tensor:
     return cos * prior_noise(seeds, shape, **options) + sin * prior_noise(seeds, shape, **options, stream=stream)
 
 
 class Coupling:
     """The map from noise to sample of one method, at one cell."""
 
-    def __init__(self, method: sample.Method, cell: Mapping) -> None:
-        self.method, self.cell, self.blind = method, cell, method.job["start"] in BLIND
+    def __init__(self, method: sample.LoadedMethod, cell: Cell) -> None:
+        self.method, self.cell, self.blind = (
+            method,
+            cell,
+            not plugins.constant("starts", method.task.method.start, "LOOKS_AT_NOISE"),
+        )
 
     def rows(self, number: int, other: int = 0) -> list[int]:
         """Sample seeds; ``other`` than 0 are those of further runs."""
-        return streams.sample_seeds(self.cell["sample_seed"] + other, number)
+        return streams.sample_seeds(self.cell.sample_seed + other, number)
 
     def start(self, noise: Callable[..., Tensor] = prior_noise) -> Start:
         """The method's start, given these prior draws."""
-        return self.method.start(self.cell["sigma_atoms"], noise)
+        return self.method.start(self.cell.sigma_atoms, noise)
 
     def samples(self, points: Points, rows: Sequence[int]) -> tuple[Tensor, int]:
         """G, (B, *S), and the evaluations spent."""
@@ -124,8 +127,8 @@ class Coupling:
         for e in moves:
             there = self.rows(num_noises, 1) if self.blind else rows
             other = (start if self.blind else self.start(moved(e)))(there)
-            if points.source is not None:
-                found.append(("cell_changes", e, mean_interval((other.source != points.source).numpy()), num_noises))
+            if points.source is not None and other.source is not None:
+                found.append(("cell_changes", e, mean_interval(other.source.ne(points.source).numpy()), num_noises))
                 found.append(("start_distance", e, _mean(distance(other.x, points.x)), num_noises))
             second, _ = self.samples(_some(other, few), there[few])
             found.append(("sample_distance", e, _mean(distance(second, first)), len(first)))
@@ -139,8 +142,9 @@ class Coupling:
         other = distance(noise, points.x.roll(20, 0)) ** 2 / 2  # the same group of the jackknife
         for name, values in (("transport_cost", cost), ("independent_cost", other), ("cost_saved", other - cost)):
             yield name, None, _mean(values), n
-        yield "mass_chi2", None, mass_chi2(points.source.numpy(), len(start.setting.images)), n
-        if not hasattr(start, "potential"):
+        images = self.method.part.first(self.method.task.num_atoms)
+        yield "mass_chi2", None, mass_chi2(points.source.numpy(), len(images)), n
+        if not isinstance(start, transport.Start):
             return
         yield "angle", None, _mean(start.sharpest(noise)), n
         if points.redraws is not None:
@@ -163,7 +167,8 @@ class Coupling:
 
 
 def _some(points: Points, few: slice) -> Points:
-    return Points(*(None if one is None else one[few] for one in points))
+    source, redraws = (None if rows is None else rows[few] for rows in (points.source, points.redraws))
+    return Points(points.x[few], source, redraws)
 
 
 def distance(a: Tensor, b: Tensor) -> Tensor:

@@ -2,9 +2,9 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -16,11 +16,16 @@ from dpmot.diffusion import network
 from dpmot.diffusion.denoiser import CountingDenoiser, NonFiniteOutput, TiledDenoiser
 from dpmot.diffusion.sigmas import BadGrid, Chain, current_step
 from dpmot.experiment import grid
+from dpmot.experiment.cells import Cell, Problem
 from dpmot.experiment.stages._prepared import Part, encode, read, read_data
 from dpmot.runtime.files import read_json
 from dpmot.runtime.session import Fault, session
 from dpmot.starts import Points, Setting, Start, prior_noise
 from dpmot.tiles import TILE, in_halves
+
+if TYPE_CHECKING:
+    from dpmot.experiment.jobs import Job, Sample
+    from dpmot.experiment.layout import Layout
 
 AT_ONCE = 2**30  # bytes of points in float64 on which a sampler works
 SHOWN = 16  # start points and prior noises kept for the figures
@@ -30,93 +35,92 @@ class OverBudget(ValueError):
     """A sampler spent more network evaluations than its budget allows."""
 
 
-def inputs(job: Mapping, layout) -> list[Path]:
-    """Files that a sampling job reads."""
-    files = [layout.data, layout.network(job["network"])]
-    return files + [layout.heights] * job["needs_heights"] + [layout.star] * job["needs_star"]
-
-
-def run(job: Mapping, layout) -> None:
+def run(job: "Job[Sample]", layout: "Layout") -> None:
     """Write ``samples/<method>.safetensors``: <cell>/images, /source, and the first starts and prior noises."""
-    with session(job, layout, inputs(job, layout)) as stage:
-        method = Method.load(job, layout)
-        star = read_json(layout.star) if job["needs_star"] else None
-        tensors, records = {}, []
-        cells = [resolved(cell, star, method.network.chain) for cell in job["cells"]]
-        for cell in tqdm(cells, desc=job["method"], unit="cell", mininterval=5):
-            if not cell["reason"]:
-                kept = stage.kept(cell["key"])
+    with session(job, layout) as stage:
+        method = LoadedMethod.load(job, layout)
+        star = read_json(layout.star) if job.task.method.level == "star" else None
+        tensors: dict[str, Tensor] = {}
+        cells = []
+        for planned in tqdm(job.task.cells, desc=job.task.name, unit="cell", mininterval=5):
+            cell = resolved(planned, star, method.network.chain)
+            if not cell.reason:
+                kept = stage.kept(cell.key)
                 if kept is None:
                     with stage.watch.arithmetic():
                         drawn, counted = method.draw(cell)
                     kept = drawn, {"nfe": str(counted)}
-                    stage.keep(cell["key"], *kept)
-                tensors |= {f"{cell['key']}/{name}": tensor for name, tensor in kept[0].items()}
-                cell = {**cell, "nfe_counted": int(kept[1]["nfe"]), "unsolved": method.unsolved(cell)}
-            records.append(cell)
-        stage.save(layout.samples(job["method"]), tensors, {"cells": json.dumps(records)})
+                    stage.keep(cell.key, *kept)
+                tensors |= {f"{cell.key}/{name}": tensor for name, tensor in kept[0].items()}
+                cell = replace(cell, nfe_counted=int(kept[1]["nfe"]), unsolved=method.unsolved(cell))
+            cells.append(asdict(cell))
+        stage.save(layout.samples(job.task.name), tensors, {"cells": json.dumps(cells)})
 
 
-def resolved(cell: Mapping, star: Mapping | None, chain: Chain) -> dict:
+def resolved(cell: Cell, star: Mapping | None, chain: Chain) -> Cell:
     """The cell with sigma_M* filled in, or with the reason why there is none."""
-    if star is None or cell["reason"]:
-        return dict(cell)
+    if star is None or cell.reason:
+        return cell
     if star["sigma"] is None:
-        return {**cell, "reason": f"no sigma_M*: {star['reason']}"}
-    found = {**cell, "sigma_start": star["sigma"], "sigma_atoms": star["sigma"]}
-    return found if not cell["steps"] else grid.checked(chain, found)
+        return replace(cell, reason=f"no sigma_M*: {star['reason']}")
+    found = replace(cell, sigma_start=star["sigma"], sigma_atoms=star["sigma"])
+    return found if not cell.steps else grid.checked(chain, found)
 
 
 @dataclass(frozen=True, eq=False)
-class Method:
-    """network + start + sampler, ready to draw the cells of a job."""
+class LoadedMethod:
+    """network + start + sampler, ready to draw the cells of a task."""
 
-    job: Mapping
+    task: "Sample"
     network: network.Network
     part: Part
     heights: Mapping[str, Tensor]
     solved: Mapping[str, Mapping]
 
     @classmethod
-    def load(cls, job: Mapping, layout) -> "Method":
-        """Read what the job needs.
+    def load(cls, job: "Job", layout: "Layout", task: "Sample | None" = None) -> "LoadedMethod":
+        """Read what the job's task needs, or another task of the job.
 
         Raises:
             ValueError: the network was made for other images than the data set's.
         """
+        task = job.task if task is None else task
+        planned = task.method
         parts, _, _ = read_data(layout.data)
-        device = chosen(job["device"])
+        device = chosen(job.device)
         faster = torch.channels_last if device.type == "cpu" else torch.preserve_format
-        loaded = network.load(layout.network(job["network"]), device=device, layout=faster)
+        loaded = network.load(layout.network(planned.network), device=device, layout=faster)
         shape = list(parts["A"].raw.shape[1:])
         if list(loaded.card["shape"]) != shape:
-            raise ValueError(f"network {job['network']} was made for {loaded.card['shape']}, the data are {shape}")
-        if loaded.card.get("name") not in (None, job["network"]):
+            raise ValueError(f"network {planned.network} was made for {loaded.card['shape']}, the data are {shape}")
+        if loaded.card.get("name") not in (None, planned.network):
             raise ValueError(
-                f"{layout.network(job['network'])} was written as {loaded.card['name']}: delete it and run again"
+                f"{layout.network(planned.network)} was written as {loaded.card['name']}: delete it and run again"
             )
-        heights, solved = read(layout.heights) if job["needs_heights"] else ({}, {})
-        return cls(job, loaded, parts[job["split"]], heights, solved)
+        heights, solved = read(layout.heights) if planned.needs_heights else ({}, {})
+        return cls(task, loaded, parts[planned.split], heights, solved)
 
-    def unsolved(self, cell: Mapping) -> str | None:
+    def unsolved(self, cell: Cell) -> str | None:
         """Why the cell's transport problem did not converge; None where it did, or where there is none."""
-        name = self._problem(cell["sigma_atoms"])
+        name = self._problem(cell.sigma_atoms)
         return self.solved[name]["reason"] if name in self.solved else None
 
+    def _level(self, sigma: float | None) -> float:
+        return self.network.chain.sigma_max if sigma is None else sigma
+
     def _problem(self, sigma: float | None) -> str:
-        level = self.network.chain.sigma_max if sigma is None else sigma
-        return grid.problem(self.job["split"], self.job["source"], level, self.job.get("noises", 1))
+        planned = self.task.method
+        return Problem(planned.split, planned.law, self._level(sigma), planned.noises).name
 
     @lru_cache(maxsize=1)  # noqa: B019 - one method per process; cells of one level follow each other
     def start(self, sigma: float | None, noise: Callable[..., Tensor] = prior_noise) -> Start:
         """The start at atoms of noise level sigma, given these prior draws."""
-        level = self.network.chain.sigma_max if sigma is None else sigma
-        solved = self.heights.get(self._problem(sigma))
-        images, noises = self.part.first(self.job["num_atoms"]), self.job.get("noises", 1)
-        setting = Setting(self.network.chain, images, level, self.job["atom_seed"], solved, noise, noises)
-        return plugins.find("starts", self.job["start"]).Start(setting, **self.job["start_options"])
+        task, planned, solved = self.task, self.task.method, self.heights.get(self._problem(sigma))
+        images, level = self.part.first(task.num_atoms), self._level(sigma)
+        setting = Setting(self.network.chain, images, level, task.atom_seed, solved, noise, planned.noises)
+        return plugins.find("starts", planned.start).Start(setting, **planned.start_arguments)
 
-    def draw(self, cell: Mapping) -> tuple[dict[str, Tensor], int]:
+    def draw(self, cell: Cell) -> tuple[dict[str, Tensor], int]:
         """All samples of a cell, and the network evaluations spent on each; in blocks, by halves where memory is short.
 
         Returns:
@@ -126,7 +130,7 @@ class Method:
         Raises:
             OverBudget: more evaluations than predicted for the cell.
         """
-        rows = seeds.sample_seeds(cell["sample_seed"], self.job["num_samples"])
+        rows = seeds.sample_seeds(cell.sample_seed, self.task.num_samples)
         at_once = max(TILE, AT_ONCE // (8 * self.part.raw[0].numel()) // TILE * TILE)
         blocks = (rows[i : i + at_once] for i in range(0, len(rows), at_once))
         parts = [part for block in blocks for part in in_halves(lambda some: self._drawn(cell, some), block)]
@@ -134,21 +138,21 @@ class Method:
         joined = {name: torch.cat([drawn[name] for drawn, _ in parts]) for name in first}
         return {name: one[:SHOWN] if name in ("start", "prior") else one for name, one in joined.items()}, counted
 
-    def _drawn(self, cell: Mapping, rows: Sequence[int]) -> tuple[dict[str, Tensor], int]:
-        start = self.start(cell["sigma_atoms"])
+    def _drawn(self, cell: Cell, rows: Sequence[int]) -> tuple[dict[str, Tensor], int]:
+        start = self.start(cell.sigma_atoms)
         points = start(rows)
         labels = self.labels(rows, points.source)
         x, counted = self.finish(points, cell, rows, labels=labels)
-        if counted + start.nfe > cell["nfe"]:
+        if counted + start.nfe > cell.nfe:
             raise OverBudget(
-                f"{self.job['name']}: {counted + start.nfe} evaluations were spent, {cell['nfe']} are allowed at "
-                f"NFE {cell['nfe_budget']}; correct num_steps in baselines/{self.job['sampler']}.py"
+                f"sample_{self.task.name}: {counted + start.nfe} evaluations were spent, {cell.nfe} are allowed at "
+                f"NFE {cell.nfe_budget}; correct num_steps in baselines/{self.task.method.sampler}.py"
             )
         shape = self.part.raw.shape[1:]
         drawn = {"images": encode(x, self.part.raw), "start": points.x[:SHOWN].float()}
-        law = self.job["start_options"].get("law", self.job["source"])
+        law = self.task.method.start_arguments.get("law", self.task.method.law)
         redraws = None if points.redraws is None else points.redraws[:SHOWN]
-        drawn["prior"] = prior_noise(rows[:SHOWN], shape, source=law, redraws=redraws)
+        drawn["prior"] = prior_noise(rows[:SHOWN], shape, source_measure=law, redraws=redraws)
         if points.source is not None:
             drawn["source"] = points.source
         if points.redraws is not None:
@@ -158,32 +162,33 @@ class Method:
         return drawn, counted + start.nfe
 
     def finish(
-        self, points: Points, cell: Mapping, rows: Sequence[int], *, labels: Tensor | None = None
+        self, points: Points, cell: Cell, rows: Sequence[int], *, labels: Tensor | None = None
     ) -> tuple[Tensor, int]:
         """The sampler's way from the points of these seeds to the samples, (B, *S), and the evaluations it spent."""
-        counting = CountingDenoiser(TiledDenoiser(self.network.denoiser(cell["steps"]), labels=labels))
+        counting = CountingDenoiser(TiledDenoiser(self.network.denoiser(cell.steps), labels=labels))
         return self._sample(counting, points.x.double(), cell, rows), counting.nfe
 
-    def _sample(self, denoiser: CountingDenoiser, x: Tensor, cell: Mapping, rows: Sequence[int]) -> Tensor:
-        if self.job["sampler"] == "none":
+    def _sample(self, denoiser: CountingDenoiser, x: Tensor, cell: Cell, rows: Sequence[int]) -> Tensor:
+        planned = self.task.method
+        if planned.sampler == "none":
             return x
         sigmas = torch.from_numpy(grid.sigmas(self.network.chain, cell).copy())
-        noise = seeds.trajectory(rows, x.shape[1:], expected=cell["nfe"])  # no sampler draws more than it evaluates
-        sampler = plugins.path("baselines", self.job["sampler"])
+        noise = seeds.trajectory(rows, x.shape[1:], expected=cell.nfe)  # no sampler draws more than it evaluates
+        sampler = plugins.path("baselines", planned.sampler)
         try:
-            x = plugins.find("baselines", self.job["sampler"]).sample(
+            x = plugins.find("baselines", planned.sampler).sample(
                 denoiser,
                 x,
                 sigmas,
                 noise=lambda step: noise(step).to(x),
-                **self.job["sampler_options"],
+                **planned.options,
             )
-            if self.job["extra_denoise"]:
+            if planned.nfe == "as_code":
                 x = denoiser(x, x.new_tensor(self.network.chain.sigma_min))
         except NonFiniteOutput as error:
-            step = f"step {current_step()} of {cell['steps']}"
-            where = f"{sampler.relative_to(plugins.ROOT)}, {step}, network {self.job['network']}"
-            told = f"{where}: {error}; look at networks/{self.job['network']}.safetensors"
+            step = f"step {current_step()} of {cell.steps}"
+            where = f"{sampler.relative_to(plugins.ROOT)}, {step}, network {planned.network}"
+            told = f"{where}: {error}; look at networks/{planned.network}.safetensors"
             raise Fault(told, {**error.batch, "seed": torch.tensor(rows)[error.batch["row"]]}) from None
         except BadGrid as error:
             raise ValueError(f"{sampler.relative_to(plugins.ROOT)}: {error}") from None

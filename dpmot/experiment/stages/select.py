@@ -2,39 +2,45 @@
 
 At each candidate samples (of 50 evaluations or more in the protocol; star.json records it) are audited against images
 (split A) and held-out images (split B, which the pixel audit shares with nothing that is reported); a problem that
-did not converge is not inside. sigma_M* is the
-smallest candidate at which recovery, authenticity and C_T all lie inside; none may exist.
+did not converge is not inside. sigma_M* is the smallest candidate at which recovery, authenticity and, where there are
+samples enough for it, C_T all lie inside; none may exist.
 """
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 from tqdm import tqdm
 
-from dpmot.experiment.stages._estimates import held_out, units
+from dpmot.experiment.stages._estimates import held_out, measure
 from dpmot.experiment.stages._prepared import Part, read_data
-from dpmot.experiment.stages.sample import Method, inputs
+from dpmot.experiment.stages.sample import LoadedMethod
 from dpmot.features import Features, pixels
-from dpmot.metrics import ct, novelty, recovery
+from dpmot.metrics import AUDITED, AUDITED_BY
 from dpmot.runtime.files import write_json
 from dpmot.runtime.session import session
 from dpmot.statistics import jackknife
 from dpmot.statistics.audit import audit
 
+if TYPE_CHECKING:
+    from dpmot.experiment.cells import Cell
+    from dpmot.experiment.jobs import Job, Sample
+    from dpmot.experiment.layout import Layout
 
-def run(job: Mapping, layout) -> None:
+
+def run(job: "Job[Sample]", layout: "Layout") -> None:
     """Write ``star.json``: sigma (or null), the reason, and one row per candidate."""
-    with session(job, layout, inputs(job, layout)) as stage:
+    with session(job, layout) as stage:
         parts, _, _ = read_data(layout.data)
-        method, references = Method.load(job, layout), _references(parts)
+        method, references = LoadedMethod.load(job, layout), _references(parts)
         rows: list[dict] = []
-        for cell in tqdm(sorted(job["cells"], key=_sigma), desc="selection", unit="level", mininterval=5):
-            row = stage.kept_json(cell["key"])
+        for cell in tqdm(sorted(job.task.cells, key=_sigma), desc="selection", unit="level", mininterval=5):
+            row = stage.kept_json(cell.key)
             if row is None:
                 with stage.watch.arithmetic():
-                    skipped = {"sigma": _sigma(cell), "reasons": [cell["reason"]], "inside": False}
-                    row = skipped if cell["reason"] else _row(method, cell, references)
-                stage.keep_json(cell["key"], row)
+                    skipped = {"sigma": _sigma(cell), "reasons": [cell.reason], "inside": False}
+                    row = skipped if cell.reason else _row(method, cell, references)
+                stage.keep_json(cell.key, row)
             rows.append(row)
             if rows[-1]["inside"]:
                 break  # the smallest level inside: larger ones do not matter
@@ -46,29 +52,25 @@ def run(job: Mapping, layout) -> None:
         print(f"sigma_M* = {sigma}: {reason}")
 
 
-def _sigma(cell: Mapping) -> float:
-    return cell["sigma_atoms"]
+def _sigma(cell: "Cell") -> float:
+    return cell.sigma_atoms or 0.0
 
 
 def _references(parts: Mapping[str, Part]) -> dict[str, Features]:
     return {"train": pixels.extract(parts["A"].raw), "test": pixels.extract(parts["B"].raw)}
 
 
-def _row(method: Method, cell: Mapping, references: Mapping[str, Features]) -> dict:
+def _row(method: LoadedMethod, cell: "Cell", references: Mapping[str, Features]) -> dict:
     drawn, counted = method.draw(cell)
     values = pixels.extract(drawn["images"]).values
     generated = Features(values=values, extractor="pixels", source=np.asarray(drawn["source"]))
-    found = {
-        metric: jackknife.mean_interval(values, units=units(module, metric, generated))
-        for module in (novelty, recovery)
-        for (metric, _), values in module.pointwise(generated, references).items()
-    }
-    group = jackknife.groups(len(generated))
-    whole, parts = ct.evaluate(generated, references), ct.leave_out(generated, references, group)
-    found |= {key[0]: jackknife.interval(whole[key], parts[key], debias=ct.DEBIAS) for key in whole}
-    audited = {name: found[f"{name}_pixels"] for name in ("recovery", "authenticity", "ct")}
+    measured = measure(
+        {"pixels": generated}, {"pixels": references}, jackknife.groups(len(generated)), names=AUDITED_BY
+    )
+    found = {one.metric: one.estimate for one in measured}
+    audited = {name: found[metric] for name, metric in AUDITED.items()}
     missed = method.unsolved(cell)
     reasons = audit(held_out=held_out(references), **audited)
     reasons += [f"transport not converged: {missed}"] if missed else []
-    described = {name: [e.value, e.low, e.high] for name, e in audited.items()}
-    return {"sigma": cell["sigma_atoms"], "nfe": counted, **described, "reasons": reasons, "inside": not reasons}
+    described = {name: [e.value, e.low, e.high] for name, e in audited.items() if e is not None}
+    return {"sigma": cell.sigma_atoms, "nfe": counted, **described, "reasons": reasons, "inside": not reasons}

@@ -1,18 +1,21 @@
 """Gather where the time of every job went into timings.csv."""
 
 import csv
-from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
+from dpmot.results import TIMINGS
 from dpmot.runtime.files import atomic, read_json
 
-FIELDS = ["job", "startup_s", "arithmetic_s", "io_s", "wall_s", "peak_mb", "images_per_s"]
+if TYPE_CHECKING:
+    from dpmot.experiment.jobs import Job, Timings
+    from dpmot.experiment.layout import Layout
 
 
-def run(job: Mapping, layout) -> None:
+def run(job: "Job[Timings]", layout: "Layout") -> None:
     """Write timings.csv: one row per job, and their sum with the share of arithmetic in the wall time printed."""
-    rows = [read_json(layout.timing(name)) for name in job["jobs"]]
-    with atomic(layout.root / "timings.csv") as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, FIELDS)
+    rows = [read_json(layout.timing(name)) for name in job.task.jobs]
+    with atomic(layout.timings) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, TIMINGS.columns)
         writer.writeheader()
         writer.writerows(rows)
     wall, arithmetic = (sum(row[key] for row in rows) for key in ("wall_s", "arithmetic_s"))

@@ -1,155 +1,166 @@
 """Train a network on split A, distil a student from a teacher, or load published weights."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from dpmot import plugins, seeds
 from dpmot.device import chosen
 from dpmot.diffusion import network
 from dpmot.diffusion.acceleration import Acceleration
-from dpmot.diffusion.training import Diverged, Losses, Schedule, batch_of, fit
+from dpmot.diffusion.schedule import Schedule
+from dpmot.diffusion.training import Diverged, Losses, batch_of, fit
 from dpmot.diffusion.weights import read_folder, read_tensors, verify, weights_file
 from dpmot.experiment.stages._prepared import Part, read_data
 from dpmot.runtime.files import atomic
-from dpmot.runtime.session import Fault, session
+from dpmot.runtime.session import Fault, Session, session
+
+if TYPE_CHECKING:
+    from dpmot.experiment.jobs import Job, Train
+    from dpmot.experiment.layout import Layout
+    from dpmot.experiment.plan import Network
 
 
-def run(job: Mapping, layout) -> None:
+def run(job: "Job[Train]", layout: "Layout") -> None:
     """Write ``networks/<name>.safetensors``: averaged weights and the card."""
-    inputs = [layout.data] + ([layout.network(job["teacher"])] if job["teacher"] else [])
-    with session(job, layout, inputs) as stage:
+    task, given = job.task, job.task.network
+    with session(job, layout) as stage:
         parts, mixture, _ = read_data(layout.data)
-        card = job["card"]
-        if "weights" in card:
-            facts, weights = _load(job, parts)
-            _check_shape(facts, parts["A"].raw.shape[1:], card["weights"])
-            _check_classes(network.classes(facts), parts, card["weights"])
-        elif exact := _exact(card, parts, mixture):
-            facts, weights = _facts(job, parts, unet={}), {None: exact}
+        if given.weights:
+            facts, weights = _load(task, parts)
+            _check_shape(facts, parts["A"].raw.shape[1:], given.weights)
+            _check_classes(network.classes(facts), parts, given.weights)
+        elif given.how == "exact":
+            facts, weights = _facts(task, parts), {None: _exact(given, parts, mixture)}
         else:
             try:
-                facts, weights = (
-                    _distil(job, layout, stage, parts["A"]) if job["teacher"] else _train(job, layout, stage, parts)
-                )
+                train = _distil if given.how == "student" else _train
+                facts, weights = train(job, layout, stage, parts)
             except Diverged as error:
                 raise Fault(str(error), {"sigma": error.losses.sigma, **error.losses.batch}) from None
-        with stage.watch.io(), atomic(layout.network(job["network"])) as temporary:
-            network.save(temporary, {**facts, "name": job["network"]}, weights)
+        with stage.watch.io(), atomic(layout.network(task.name)) as temporary:
+            network.save(temporary, {**facts, "name": task.name}, weights)
 
 
-def _exact(card: Mapping, parts: Mapping, mixture: Mapping) -> Mapping:
-    """What a network that is known exactly is made of: the images of a split, or the mixture; empty for all others."""
-    if "kind" not in card:
-        return {}
-    split = getattr(network.parametrisation({"options": {}, **card}), "split", None)
+def _exact(given: "Network", parts: Mapping[str, Part], mixture: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """What a network that is known exactly is made of: the images of a split, or the mixture."""
+    split = getattr(network.parametrisation(given.plain()), "split", None)
     return {"points": parts[split].raw} if split else mixture
 
 
-def _facts(job: Mapping, parts: Mapping, *, unet: Mapping) -> dict:
-    card = job["card"]
-    shape = list(parts["A"].raw.shape[1:])
-    return {"kind": card["kind"], "options": card.get("options", {}), "shape": shape, "unet": dict(unet)}
+def _facts(task: "Train", parts: Mapping[str, Part]) -> dict[str, Any]:
+    given, shape = task.network, list(parts["A"].raw.shape[1:])
+    return {"kind": given.kind, "options": given.options, "shape": shape, "unet": given.unet.given()}
 
 
-def _load(job: Mapping, parts: Mapping) -> tuple[dict, dict]:
-    card = job["card"]
-    path = Path(card["weights"])
+def _load(task: "Train", parts: Mapping[str, Part]) -> tuple[dict[str, Any], dict]:
+    given, path = task.network, Path(str(task.network.weights))
     file = weights_file(path)
-    found_hash = verify(file, card.get("sha256"))
+    sha256 = verify(file, given.sha256)
     if network.is_own(file):
         loaded = network.load(file)
-        _check_same(loaded, card, file)
-        return {**loaded.card, "loaded": {"sha256": found_hash}}, _weights_of(loaded)
-    if "kind" not in card:
-        raise ValueError(f"{file} does not say what it is: give network {job['network']} a kind, or a card")
-    facts = _facts(job, parts, unet=card.get("unet", {}))
+        _check_same(loaded, given, file)
+        return {**loaded.card, "loaded": {"sha256": sha256}}, _weights_of(loaded)
+    if not given.kind:
+        raise ValueError(f"{file} does not say what it is: give network {task.name} a kind, or a card")
+    facts = _facts(task, parts)
     if path.is_dir():
-        found, tensors = read_folder(path, card["kind"], facts["options"])
-        facts |= found
+        described, tensors = read_folder(path, given.kind, given.options)
+        facts |= described
     else:
         tensors = read_tensors(file)
     try:
         network.build(facts, tensors)
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from None
-    facts["published"] = {"card": card.get("card"), "sha256": found_hash, "verified": "sha256" in card}
+    facts["published"] = {"card": given.card, "sha256": sha256, "verified": given.sha256 is not None}
     return facts, {None: tensors}
 
 
-def _train(job: Mapping, layout, stage, parts: Mapping) -> tuple[dict, dict]:
-    card, device = job["card"], chosen(job["device"])
+def _train(job: "Job[Train]", layout: "Layout", stage: Session, parts: Mapping[str, Part]) -> tuple[dict, dict]:
+    task, device = job.task, chosen(job.device)
     images = parts["A"].raw.to(device)
-    facts = _facts(job, parts, unet=card.get("unet", {}))
-    _check_classes(network.classes(facts), parts, f"networks.{job['network']}.unet")
+    facts = _facts(task, parts)
+    _check_classes(network.classes(facts), parts, f"networks.{task.name}.unet")
     labels = parts["A"].labels.to(device) if network.classes(facts) else None
-    torch.manual_seed(int(seeds.generator(job["seed"], "initialisation", job["network"]).integers(2**31)))
+    torch.manual_seed(int(seeds.generator(task.seed, "initialisation", task.name).integers(2**31)))
     model = network.build(facts).to(device)
-    schedule, accelerated = split(card["training"])
+    schedule, accelerated = split(task.network)
     denoiser = network.NetworkDenoiser(network.parametrisation(facts), accelerated(model))
 
     def loss_at(step: int) -> Losses:
         stage.watch.images += schedule.batch
-        batch = batch_of(images, job["seed"], "training", job["network"], step, size=schedule.batch)
+        batch = batch_of(images, task.seed, "training", task.name, step, size=schedule.batch)
         return denoiser.losses(batch, labels)
 
     def trained(steps: int) -> dict:
         parameters = sum(p.numel() for p in model.parameters())
-        return {"seed": job["seed"], "images_seen": steps * schedule.batch, "parameters": parameters}
+        return {"seed": task.seed, "images_seen": steps * schedule.batch, "parameters": parameters}
 
     def snapshot(steps: int, weights: Mapping) -> None:
-        name = f"{job['network']}_{steps}"
-        with atomic(layout.snapshot(job["network"], steps)) as temporary:
+        name = f"{task.name}_{steps}"
+        with atomic(layout.snapshot(task.name, steps)) as temporary:
             network.save(temporary, {**facts, "name": name, "trained": trained(steps)}, {None: weights})
 
     with stage.watch.arithmetic():
-        kept = {"checkpoint": stage.checkpoint("training"), "snapshot": snapshot}
-        result = fit(model, loss_at, schedule, seed=job["seed"], description=job["network"], **kept)
+        checkpoint = stage.checkpoint("training")
+        result = fit(
+            model,
+            loss_at,
+            schedule,
+            seed=task.seed,
+            description=task.name,
+            checkpoint=checkpoint,
+            snapshot=snapshot,
+        )
     facts["trained"] = {**trained(schedule.steps), "losses": result.losses}
     return facts, {None: result.weights}
 
 
-def _distil(job: Mapping, layout, stage, part: Part) -> tuple[dict, dict]:
-    card, device = job["card"], chosen(job["device"])
-    teacher = network.load(layout.network(job["teacher"]), device=device)
-    method, options = plugins.find("distillation", card["distillation"]), dict(card.get("options", {}))
-    if "step_counts" in card:
-        options["step_counts"] = tuple(card["step_counts"])
+def _distil(job: "Job[Train]", layout: "Layout", stage: Session, parts: Mapping[str, Part]) -> tuple[dict, dict]:
+    task, given, device = job.task, job.task.network, chosen(job.device)
+    teacher = network.load(layout.network(str(given.teacher)), device=device)
+    method, options = plugins.find("distillation", str(given.distillation)), dict(given.options)
+    if given.step_counts:
+        options["step_counts"] = given.step_counts
     with stage.watch.arithmetic():
         weights = method.train(
             teacher.denoiser(0),
             teacher.chain,
-            part.raw.to(device),
-            split(card["training"])[0],
-            seed=job["seed"],
-            labels=part.labels.to(device) if teacher.classes else None,
+            parts["A"].raw.to(device),
+            split(given)[0],
+            seed=task.seed,
+            labels=parts["A"].labels.to(device) if teacher.classes else None,
             checkpoint=stage.checkpoint,
             **options,
         )
     facts = {key: value for key, value in teacher.card.items() if key != "trained"}
-    facts["distilled"] = {"method": card["distillation"], "teacher": job["teacher"], "seed": job["seed"]}
-    facts["distilled"] |= {**card.get("options", {}), **card["training"]}
-    return facts | ({"step_counts": sorted(card["step_counts"])} if "step_counts" in card else {}), weights
+    facts["distilled"] = {"method": given.distillation, "teacher": given.teacher, "seed": task.seed, **given.options}
+    facts["distilled"] |= given.training.given() if given.training else {}
+    return facts | ({"step_counts": sorted(given.step_counts)} if given.step_counts else {}), weights
 
 
-def split(training: Mapping) -> tuple[Schedule, Acceleration]:
-    """The options of ``training`` in the configuration, by what they are of."""
-    names = {field.name for field in fields(Acceleration)}
-    faster = {key: value for key, value in training.items() if key in names}
-    return Schedule(**{key: value for key, value in training.items() if key not in names}), Acceleration(**faster)
+def split(given: "Network") -> tuple[Schedule, Acceleration]:
+    """The options of a network's ``training``, by what they are of."""
+    names = {entry.name for entry in fields(Acceleration)}
+    options = given.training.given() if given.training else {}
+    faster = {key: value for key, value in options.items() if key in names}
+    return Schedule(**{key: value for key, value in options.items() if key not in names}), Acceleration(**faster)
 
 
-def _check_same(loaded: network.Network, card: Mapping, file: Path) -> None:
+def _check_same(loaded: network.Network, given: "Network", file: Path) -> None:
     """The experiment was planned with what the configuration says of a network: the file must hold that."""
-    held, options = loaded.card, card.get("options", {})
-    if "kind" in card:
-        same = held["kind"] == card["kind"]
-        if not (same and network.parametrisation({**card, "options": options}) == network.parametrisation(held)):
-            described = f"kind {held['kind']} with options {held['options']}"
-            raise ValueError(f"{file} is of {described}; give these, not kind {card['kind']} with {options}")
-    counts, planned = held.get("step_counts", []), sorted(card.get("step_counts", []))
+    card = loaded.card
+    if given.kind:
+        same = card["kind"] == given.kind
+        if not (same and network.parametrisation(given.plain()) == network.parametrisation(card)):
+            described = f"kind {card['kind']} with options {card['options']}"
+            raise ValueError(f"{file} is of {described}; give these, not kind {given.kind} with {given.options}")
+    counts, planned = card.get("step_counts", []), sorted(given.step_counts or ())
     if counts != planned:
         shown = f"students of {counts} steps" if counts else "no students"
         raise ValueError(f"{file} holds {shown}; distillation, teacher and step_counts must say so, got {planned}")
@@ -163,10 +174,11 @@ def _check_classes(classes: int, parts: Mapping, where: str) -> None:
         )
 
 
-def _check_shape(card: Mapping, shape, path: str) -> None:
+def _check_shape(card: Mapping, shape: Sequence[int], path: str) -> None:
     if list(shape) != list(card["shape"]):
         raise ValueError(f"{path} was made for images of shape {card['shape']}, the data set has {list(shape)}")
 
 
 def _weights_of(loaded: network.Network) -> dict:
-    return {count: one.model.state_dict() for count, one in loaded.denoisers.items()}
+    denoisers = loaded.denoisers.items()
+    return {count: one.model.state_dict() for count, one in denoisers if isinstance(one, network.NetworkDenoiser)}

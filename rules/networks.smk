@@ -1,0 +1,39 @@
+# Networks: the denoisers of the methods, and the classifier that judges them.
+
+
+rule train:
+    """Networks: train, distil or load one of them."""
+    input:
+        lambda wildcards: JOBS.train(wildcards.network).inputs,
+        code=lambda wildcards: code(JOBS.train(wildcards.network)),
+    output:
+        JOBS.layout.network("{network}"),
+        JOBS.layout.timing("train_{network}"),
+    log:
+        f"{LOG}/train_{{network}}.log",
+    priority: 10
+    threads: EXPERIMENT.threads
+    resources:
+        gpu=GPU,
+    params:
+        task=lambda wildcards: task(JOBS.train(wildcards.network)),
+    shell:
+        f"dpmot train {{wildcards.network}} {GIVEN} > {{log}} 2>&1"
+
+
+if JOBS.needs_classifier:
+
+    rule classify:
+        """Mode-mixture classifier and feature network, trained on split B."""
+        input:
+            JOBS.classify().inputs,
+            code=code(JOBS.classify()),
+        output:
+            JOBS.classify().outputs,
+        log:
+            f"{LOG}/classify.log",
+        threads: EXPERIMENT.threads
+        params:
+            task=task(JOBS.classify()),
+        shell:
+            f"dpmot classify {GIVEN} > {{log}} 2>&1"

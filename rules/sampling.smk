@@ -1,0 +1,40 @@
+# Sampling, and what the map from noise to samples is like.
+
+
+rule sample:
+    """Sampling: one method at every level, NFE budget and seed."""
+    input:
+        lambda wildcards: JOBS.sample(wildcards.method).inputs,
+        code=lambda wildcards: code(JOBS.sample(wildcards.method)),
+    output:
+        JOBS.layout.samples("{method}"),
+        JOBS.layout.timing("sample_{method}"),
+    log:
+        f"{LOG}/sample_{{method}}.log",
+    threads: EXPERIMENT.threads
+    resources:
+        gpu=GPU,
+    params:
+        task=lambda wildcards: task(JOBS.sample(wildcards.method)),
+    shell:
+        f"dpmot sample {{wildcards.method}} {GIVEN} > {{log}} 2>&1"
+
+
+if EXPERIMENT.coupling:
+
+    rule couple:
+        """The coupling itself: transport cost, smoothness in the noise, interpolation between noises."""
+        input:
+            JOBS.couple().inputs,
+            code=code(JOBS.couple()),
+        output:
+            JOBS.couple().outputs,
+        log:
+            f"{LOG}/couple.log",
+        threads: EXPERIMENT.threads
+        resources:
+            gpu=GPU,
+        params:
+            task=task(JOBS.couple()),
+        shell:
+            f"dpmot couple {GIVEN} > {{log}} 2>&1"
