@@ -1,33 +1,54 @@
-# make run | smoke | gate | gate_bugs | test | coverage | venv | lint | bench: each sets up .venv by itself.
+# `make help` lists the targets; each sets up .venv by itself.
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+# Two workers; each runs neighbouring tests, which share fixtures, and takes over from the other at the end.
+PYTEST := $(BIN)/pytest -n 2 --dist worksteal
+SNAKEFILES := Snakefile $(wildcard rules/*.smk)
 
-.PHONY: run smoke gate gate_bugs test coverage venv lint bench
+.DEFAULT_GOAL := help
+.PHONY: help run smoke gate gate_bugs test test-all coverage lint types format bench venv
 
-run: venv
+help:  ## list the targets
+	@sed -n 's/^\([a-z_-]*\):.*## /\1\t/p' Makefile | expand -t 11
+
+run: venv  ## the digits experiment, into results/digits/
 	$(BIN)/snakemake --cores all
 
-smoke: venv
+smoke: venv  ## the paper's MNIST experiment, every network and method, tiny
 	$(BIN)/snakemake --cores all --configfile config/mnist.yaml --config scale=smoke
 
-gate: venv
+gate: venv  ## the regression gate: the numbers must be those of results/reference/gate/
 	$(BIN)/snakemake --cores all --configfile config/gate.yaml
 	$(BIN)/dpmot gate results/gate results/reference/gate --junit results/gate/gate.xml
 
-gate_bugs: venv
-	$(BIN)/python -m benchmarks.gate_power --bugs truncation heights_zero nfe_miscounted --redraws 0
+gate_bugs: gate  ## three planted bugs, which the gate must see
+	$(BIN)/python -m benchmarks.gate_power --bugs truncation heights_zero nfe_miscounted --redraws 0 --reference results/gate
 
-test: venv
-	$(BIN)/pytest
+test: venv  ## the fast tests
+	$(PYTEST) -m "not slow"
 
-coverage: venv
-	$(BIN)/pytest --cov --cov-report=term
+test-all: venv  ## every test
+	$(PYTEST)
 
-lint: venv
-	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/snakemake --lint
+coverage: venv  ## every test; fails below 90 % of the lines and branches
+	$(PYTEST) --cov --cov-report=term
 
-bench: venv
+lint: venv  ## style, unused names, annotations; Snakefiles too
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check $(SNAKEFILES)
+	$(BIN)/snakemake --lint
+
+types: venv  ## mypy over dpmot, baselines and paper_figures
+	$(BIN)/mypy
+
+format: venv  ## rewrite files as lint wants them
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/snakefmt $(SNAKEFILES)
+
+bench: venv  ## sampling, metrics, gate and transport against their peers
 	$(BIN)/python -m benchmarks.sampling
 	$(BIN)/python -m benchmarks.noise
 	$(BIN)/python -m benchmarks.metrics
@@ -36,7 +57,7 @@ bench: venv
 	$(BIN)/python -m benchmarks.transport --solvers ours
 	$(BIN)/python -m benchmarks.transport_hard --seeds 3
 
-venv: $(READY)
+venv: $(READY)  ## .venv with the locked versions
 
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 14) else "Python 3.11 to 3.13 is needed, found " + sys.version.split()[0] + "; try: make PYTHON=python3.12 $(MAKECMDGOALS)")'
