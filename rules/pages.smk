@@ -7,7 +7,7 @@ rule table:
         lambda wildcards: JOBS.page(wildcards.page).inputs,
         code=lambda wildcards: code(JOBS.page(wildcards.page)),
     output:
-        report(f"{JOBS.layout.root}/tables/{{page}}.md", category="Tables", caption="report/table.rst"),
+        report(f"{JOBS.layout.root}/tables/{{page}}.md", category="Tables", caption="../report/table.rst"),
         f"{JOBS.layout.root}/tables/{{page}}.tex",
         f"{JOBS.layout.root}/tables/{{page}}.csv",
         JOBS.layout.timing("{page}"),
@@ -27,7 +27,7 @@ rule figure:
         lambda wildcards: JOBS.page(wildcards.page).inputs,
         code=lambda wildcards: code(JOBS.page(wildcards.page)),
     output:
-        report(f"{JOBS.layout.root}/figures/{{page}}.png", category="Figures", caption="report/figure.rst"),
+        report(f"{JOBS.layout.root}/figures/{{page}}.png", category="Figures", caption="../report/figure.rst"),
         f"{JOBS.layout.root}/figures/{{page}}.pdf",
         JOBS.layout.timing("{page}"),
     log:
