@@ -11,6 +11,7 @@ A file has ``FACTS``, a :class:`Fact` for each stem of its metrics' names; ``SPA
   dimension on, where that is given), and optionally
   ``leave_out(generated, references, groups)`` -> {(metric, reference): (G,)}, the same values without each group
   (an empty group leaves all samples); where the file says ``HELD = True``, with what was fitted to all samples held.
+  Where it takes None for groups, ``evaluate = of_all(leave_out)``.
 
 ``COPYING = True`` marks a metric that asks about the images a method could copy: "train" is then the split that the
 method stores. ``OF_CLASSES = True`` marks one that asks about the data set's own classes. ``RANGE`` bounds the
@@ -21,9 +22,17 @@ asked raises ValueError where what it needs (a reference, probabilities, rows of
 and :class:`NotMeasurable` where a plan allows so few images.
 """
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
+from dpmot.features import Features
+
+References = Mapping[str, Features]
+Values = dict[tuple[str, str], float]  # by metric and reference
+Arrays = dict[tuple[str, str], np.ndarray]
 AUDITED_BY = ("ct", "novelty", "recovery")  # files whose metrics the copying audit asks
 AUDITED = {"recovery": "recovery_pixels", "authenticity": "authenticity_pixels", "ct": "ct_pixels"}
 REAL_TRAIN, REAL_TEST = "real_train", "real_test"  # real images as if they were samples: names no method may have
@@ -73,3 +82,25 @@ class Fact:
     def heading(self) -> str:
         """Title and better direction of a panel."""
         return f"{self.title or self.label}, {self.direction} is better"
+
+
+def of_all(leave_out: Callable[[Features, References, None], Arrays]) -> Callable[[Features, References], Values]:
+    """The ``evaluate`` that goes with a ``leave_out``, which leaves no sample out where groups are None."""
+    return lambda generated, references: {
+        key: float(values[0]) for key, values in leave_out(generated, references, None).items()
+    }
+
+
+def members(groups: np.ndarray | None, n: int) -> np.ndarray:
+    """Float (n, G), 1 where a sample is in the group, for groups (n,) in 0..G-1; for None one group without samples."""
+    return np.zeros((n, 1)) if groups is None else np.eye(groups.max() + 1)[groups]
+
+
+def counts_without(index: np.ndarray, groups: np.ndarray | None, size: int) -> np.ndarray:
+    """How often 0..size-1 are in index (n,) without each group: int64 (G, size); for None without none: (1, size)."""
+    whole = np.bincount(index, minlength=size)
+    if groups is None:
+        return whole[None]
+    counts = np.zeros((groups.max() + 1, len(whole)), dtype=np.int64)
+    np.add.at(counts, (groups, index), 1)
+    return whole - counts

@@ -61,7 +61,11 @@ def neighbours(generated: Features, reference: Features, k: int) -> tuple[np.nda
 
 
 @remembered
-def _search(generated: Features, reference: Features, k: int) -> tuple[np.ndarray, np.ndarray]:
+def _search(generated: Features, reference: Features | None, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The k nearest rows of a reference; for None the k nearest other samples."""
+    if reference is None:
+        (rows,) = _pairs.prepare(generated.values)
+        return _pairs.nearest(rows, rows, k)
     if generated.parts:
         index, squared = zip(*(_search(part, reference, k) for part in generated.parts), strict=True)
         return np.concatenate(index), np.concatenate(squared)
@@ -69,7 +73,6 @@ def _search(generated: Features, reference: Features, k: int) -> tuple[np.ndarra
     return _pairs.nearest(x, y, k)
 
 
-@remembered
 def nearest_other(reference: Features) -> Nearest:
     """For each row of a reference its nearest other row.
 
@@ -88,14 +91,8 @@ def nearest_others(features: Features, k: int) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         ValueError: not more than k rows.
     """
-    index, squared = _search_within(features, max(k, min(PRECISION_K + SPARE, len(features) - 1)))
+    index, squared = _search(features, None, max(k, min(PRECISION_K + SPARE, len(features) - 1)))
     return index[:, :k], squared[:, :k]
-
-
-@remembered
-def _search_within(features: Features, k: int) -> tuple[np.ndarray, np.ndarray]:
-    (rows,) = _pairs.prepare(features.values)
-    return _pairs.nearest(rows, rows, k)
 
 
 def balls(generated: Features, reference: Features) -> Balls:

@@ -4,11 +4,9 @@ ECE (Guo et al. 2017): the mean over 15 equal bins of the confidence, weighted b
 confidence|. By chance a calibrated classifier has more than 0 too, the more the fewer images there are.
 """
 
-from collections.abc import Mapping
-
 from dpmot.features import Features
 from dpmot.features._calibration import calibration
-from dpmot.metrics import Fact
+from dpmot.metrics import Fact, References, Values
 
 FACTS = {
     "accuracy": Fact("higher", "accuracy", digits=3, least=0.01, quality=False),
@@ -20,7 +18,7 @@ DEBIAS = False
 RANGE = (0.0, 1.0)
 
 
-def evaluate(generated: Features, references: Mapping[str, Features]) -> dict[tuple[str, str], float]:
+def evaluate(generated: Features, references: References) -> Values:
     """``accuracy_<extractor>`` and ``ece_<extractor>`` in [0, 1]; nothing for images without labels."""
     if generated.labels is None:
         return {}

@@ -11,13 +11,12 @@ underfitting. Under no difference it has mean 0 and standard deviation at most 1
 compare at equal n only, and its bias cannot be removed.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from dpmot.features import Features, remembered
-from dpmot.metrics import Fact, NotMeasurable
+from dpmot.metrics import Arrays, Fact, NotMeasurable, References, members, of_all
 from dpmot.metrics._neighbours import nearest, required
 
 FACTS = {"ct": Fact("none", "C_T", digits=1, least=0.5)}
@@ -42,19 +41,11 @@ class Distances:
         return Distances(self.distance[mask], self.cell[mask])
 
 
-def evaluate(generated: Features, references: Mapping[str, Features]) -> dict[tuple[str, str], float]:
-    """``ct_<extractor>`` against "train", with "test" as the held-out images."""
-    return {key: float(values[0]) for key, values in leave_out(generated, references, None).items()}
-
-
-def leave_out(
-    generated: Features, references: Mapping[str, Features], groups: np.ndarray | None
-) -> dict[tuple[str, str], np.ndarray]:
-    """The statistic without each group of generated samples: (G,); with None that of all, (1,)."""
+def leave_out(generated: Features, references: References, groups: np.ndarray | None) -> Arrays:
+    """``ct_<extractor>`` against "train", with "test" as the held-out images, without each group: (G,)."""
     train, test = (required(generated, references, name, "C_T") for name in ("train", "test"))
     own, held_out = (_distances(some, train) for some in (generated, test))
-    parts = [own] if groups is None else [own.where(groups != group) for group in range(groups.max() + 1)]
-    values = [c_t(part, held_out) for part in parts]
+    values = [c_t(own.where(member == 0), held_out) for member in members(groups, len(generated)).T]
     metric = f"ct_{generated.extractor}"
     if None in values:
         also = "" if groups is None else ", a jackknife group left out"
@@ -65,6 +56,9 @@ def leave_out(
             "train",
         )
     return {(metric, "train"): np.array(values)}
+
+
+evaluate = of_all(leave_out)
 
 
 def c_t(generated: Distances, held_out: Distances) -> float | None:

@@ -5,12 +5,10 @@ They fall with n for every finite source, so they are compared at equal n only a
 independent uniform draws of N images give (N/n) (1 - (1 - 1/N)^n).
 """
 
-from collections.abc import Mapping
-
 import numpy as np
 
 from dpmot.features import Features
-from dpmot.metrics import Fact
+from dpmot.metrics import Arrays, Fact, References, counts_without, of_all
 from dpmot.metrics._neighbours import nearest, required
 
 FACTS = {
@@ -24,26 +22,19 @@ DEBIAS = False
 RANGE = (0.0, 1.0)
 
 
-def evaluate(generated: Features, references: Mapping[str, Features]) -> dict[tuple[str, str], float]:
+def leave_out(generated: Features, references: References, groups: np.ndarray | None) -> Arrays:
     """``distinct_samples_``, ``distinct_neighbours_`` and, where known, ``distinct_sources_<extractor>``, in (0, 1]."""
-    return {key: len(np.unique(rows)) / len(rows) for key, rows in _rows(generated, references).items()}
-
-
-def leave_out(
-    generated: Features, references: Mapping[str, Features], groups: np.ndarray
-) -> dict[tuple[str, str], np.ndarray]:
-    """The shares without each group: (G,) for groups (n,) in 0..G-1."""
     result = {}
     for key, rows in _rows(generated, references).items():
-        found, index = np.unique(rows, return_inverse=True)
-        counts = np.zeros((groups.max() + 1, len(found)), dtype=np.int64)
-        np.add.at(counts, (groups, index), 1)
-        remaining = counts.sum(axis=0) - counts
+        remaining = counts_without(rows, groups, rows.max() + 1)
         result[key] = (remaining > 0).sum(axis=1) / remaining.sum(axis=1)
     return result
 
 
-def _rows(generated: Features, references: Mapping[str, Features]) -> dict[tuple[str, str], np.ndarray]:
+evaluate = of_all(leave_out)
+
+
+def _rows(generated: Features, references: References) -> Arrays:
     """A number for each sample: of its image, the training image nearest to it, and the one its start was made from."""
     train = required(generated, references, "train", "Distinct neighbours")
     images: dict[bytes, int] = {}

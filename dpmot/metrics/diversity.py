@@ -8,12 +8,10 @@ Both grow with the number of samples: compare at equal n only. In simulation (``
 jackknife errors are a third too large, so their intervals are conservative.
 """
 
-from collections.abc import Mapping
-
 import numpy as np
 
 from dpmot.features import Features
-from dpmot.metrics import Fact
+from dpmot.metrics import Arrays, Fact, References, Values
 from dpmot.metrics._neighbours import PRECISION_K, SPARE, balls, nearest_others, reached_without, required
 
 FACTS = {
@@ -25,7 +23,7 @@ DEBIAS = False
 RANGE = (0.0, 1.0)
 
 
-def evaluate(generated: Features, references: Mapping[str, Features]) -> dict[tuple[str, str], float]:
+def evaluate(generated: Features, references: References) -> Values:
     """``recall_<extractor>`` and ``coverage_<extractor>`` against every reference, in [0, 1]."""
     result = {}
     for name in references:
@@ -35,9 +33,7 @@ def evaluate(generated: Features, references: Mapping[str, Features]) -> dict[tu
     return result
 
 
-def leave_out(
-    generated: Features, references: Mapping[str, Features], groups: np.ndarray
-) -> dict[tuple[str, str], np.ndarray]:
+def leave_out(generated: Features, references: References, groups: np.ndarray) -> Arrays:
     """The shares without each group: (G,) for groups (n,) in 0..G-1. Balls of samples grow where neighbours leave."""
     without = _radii_without(generated, groups)
     result = {}

@@ -8,12 +8,8 @@ ties can tell).
   samples crowd in dense places.
 """
 
-from collections.abc import Mapping
-
-import numpy as np
-
 from dpmot.features import Features
-from dpmot.metrics import Fact
+from dpmot.metrics import Arrays, Fact, References
 from dpmot.metrics._neighbours import DENSITY_K, PRECISION_K, balls, required
 
 FACTS = {
@@ -23,9 +19,9 @@ FACTS = {
 SPACE = "features"
 
 
-def pointwise(generated: Features, references: Mapping[str, Features]) -> dict[tuple[str, str], np.ndarray]:
+def pointwise(generated: Features, references: References) -> Arrays:
     """``precision_<extractor>`` (booleans) and ``density_<extractor>`` (float64) against every reference, (n,) each."""
-    result: dict[tuple[str, str], np.ndarray] = {}
+    result: Arrays = {}
     for name in references:
         inside = balls(generated, required(generated, references, name, "Precision")).inside
         result[f"precision_{generated.extractor}", name] = inside[PRECISION_K] > 0

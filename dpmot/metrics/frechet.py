@@ -11,13 +11,12 @@ Gaussians, its 95 % intervals then hold the truth in 97 to 98 %, at n = 4 d in 8
 Below 6 d the plain value is reported, with its bias and a remark.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from dpmot.features import Features, remembered
-from dpmot.metrics import Fact
+from dpmot.metrics import Arrays, Fact, References, of_all
 
 FACTS = {"fd": Fact("lower", "FD", "Frechet distance", copier=True)}
 SPACE = "features"
@@ -64,13 +63,7 @@ def frechet_distance(first: Moments, second: Moments) -> float:
     return float(difference @ difference + first.trace + second.trace - 2 * coupling)
 
 
-def evaluate(generated: Features, references: Mapping[str, Features]) -> dict[tuple[str, str], float]:
-    """``fd_<extractor>`` against every reference."""
-    own = moments(generated.values)
-    return {key: frechet_distance(own, other) for key, other in _others(generated, references).items()}
-
-
-def remark(generated: Features, references: Mapping[str, Features]) -> str:
+def remark(generated: Features, references: References) -> str:
     """Too few samples, or a reference of few rows."""
     n, d = generated.values.shape
     found = []
@@ -82,19 +75,18 @@ def remark(generated: Features, references: Mapping[str, Features]) -> str:
     return "; ".join(found)
 
 
-def leave_out(
-    generated: Features, references: Mapping[str, Features], groups: np.ndarray
-) -> dict[tuple[str, str], np.ndarray]:
-    """``evaluate`` without each group: one product of the group's rows instead of one of all others."""
-    others = _others(generated, references)
-    without = _moments_without(generated.values.astype(np.float64), groups)
-    return {key: np.array([frechet_distance(own, other) for own in without]) for key, other in others.items()}
-
-
-def _others(generated: Features, references: Mapping[str, Features]) -> dict[tuple[str, str], Moments]:
+def leave_out(generated: Features, references: References, groups: np.ndarray | None) -> Arrays:
+    """``fd_<extractor>`` against every reference, without each group: (G,). A group costs one product of its rows."""
     for name, reference in references.items():
         generated.check_comparable(reference, name)
-    return {(f"fd_{generated.extractor}", name): _reference_moments(r) for name, r in references.items()}
+    without = [moments(generated.values)] if groups is None else _moments_without(generated.values, groups)
+    return {
+        (f"fd_{generated.extractor}", name): np.array([frechet_distance(own, _reference_moments(r)) for own in without])
+        for name, r in references.items()
+    }
+
+
+evaluate = of_all(leave_out)
 
 
 @remembered
@@ -103,6 +95,7 @@ def _reference_moments(reference: Features) -> Moments:
 
 
 def _moments_without(values: np.ndarray, groups: np.ndarray) -> list[Moments]:
+    values = values.astype(np.float64)
     centre = values.mean(axis=0)
     values = values - centre  # keeps the differences of sums below free of cancellation
     squares = values.T @ values

@@ -6,12 +6,10 @@ is unbiased, uses all pairs, and may be negative. :func:`subsets` is the protoco
 mean and standard deviation of KD over 100 random subsets of 1000; that deviation is no error of the mean.
 """
 
-from collections.abc import Mapping
-
 import numpy as np
 
 from dpmot.features import Features, remembered
-from dpmot.metrics import Fact
+from dpmot.metrics import Arrays, Fact, References, of_all
 
 FACTS = {"kd": Fact("lower", "KD", "Kernel distance")}
 SPACE = "features"
@@ -19,15 +17,8 @@ DEBIAS = False  # there is no bias to remove
 TILE = 256  # rows of each side: 512 KiB, which stay in a core's cache
 
 
-def evaluate(generated: Features, references: Mapping[str, Features]) -> dict[tuple[str, str], float]:
-    """``kd_<extractor>`` against every reference."""
-    return {key: float(values[0]) for key, values in leave_out(generated, references, None).items()}
-
-
-def leave_out(
-    generated: Features, references: Mapping[str, Features], groups: np.ndarray | None
-) -> dict[tuple[str, str], np.ndarray]:
-    """The distance without each group: (G,) for groups (n,) in 0..G-1; with None that of all samples, (1,)."""
+def leave_out(generated: Features, references: References, groups: np.ndarray | None) -> Arrays:
+    """``kd_<extractor>`` against every reference, without each group: (G,)."""
     x = generated.values.astype(np.float64)
     own = _sums_within(x, groups)
     result = {}
@@ -36,6 +27,9 @@ def leave_out(
         across = _mean_across(_row_sums(generated, reference), len(reference), groups)
         result[f"kd_{generated.extractor}", name] = own + _mean_within(reference) - 2 * across
     return result
+
+
+evaluate = of_all(leave_out)
 
 
 def distance(x: np.ndarray, y: np.ndarray) -> float:

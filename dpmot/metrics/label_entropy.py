@@ -4,12 +4,10 @@ H = -sum_k q_k log q_k in nats, q the classes' shares among the 10 nearest real 
 log 10 at most; real images have their own, the floor, because pixels know classes imperfectly.
 """
 
-from collections.abc import Mapping
-
 import numpy as np
 
 from dpmot.features import Features
-from dpmot.metrics import Fact
+from dpmot.metrics import Arrays, Fact, References
 from dpmot.metrics._neighbours import neighbours, required
 
 FACTS = {
@@ -21,7 +19,7 @@ SPACE = "pixels"
 NEIGHBOURS = 10
 
 
-def pointwise(generated: Features, references: Mapping[str, Features]) -> dict[tuple[str, str], np.ndarray]:
+def pointwise(generated: Features, references: References) -> Arrays:
     """``label_entropy_<extractor>`` against every reference with labels, float64 (n,)."""
     result = {}
     for name, reference in references.items():

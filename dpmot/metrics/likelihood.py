@@ -20,7 +20,6 @@ At most 10,000 rows of each set are used, chosen by the hash of their content. F
 compare at equal n only; its floor is 0 by definition.
 """
 
-from collections.abc import Mapping
 from hashlib import sha256
 
 import numpy as np
@@ -28,7 +27,7 @@ from scipy.special import logsumexp
 
 from dpmot import seeds
 from dpmot.features import Features, remembered
-from dpmot.metrics import Fact, _pairs
+from dpmot.metrics import Arrays, Fact, References, _pairs, members, of_all
 from dpmot.metrics._neighbours import required
 
 # the training images are what FLD is fitted to: as samples they are an exact copier, and no floor
@@ -45,26 +44,22 @@ ENOUGH = 1e-5  # nats a dimension: the gain of a step of EM at which it stops
 BLOCK = 1 << 20  # densities at a time, 8 MiB
 
 
-def evaluate(generated: Features, references: Mapping[str, Features]) -> dict[tuple[str, str], float]:
-    """``fld_<extractor>`` against "test", from variances fitted to "train"."""
-    return {key: float(values[0]) for key, values in leave_out(generated, references, None).items()}
-
-
-def leave_out(
-    generated: Features, references: Mapping[str, Features], groups: np.ndarray | None
-) -> dict[tuple[str, str], np.ndarray]:
-    """The divergence without each group (G,), variances held; with None that of all samples, (1,)."""
+def leave_out(generated: Features, references: References, groups: np.ndarray | None) -> Arrays:
+    """``fld_<extractor>`` against "test", from variances fitted to "train" and held, without each group: (G,)."""
     train, test = (required(generated, references, name, "FLD") for name in ("train", "test"))
     if len(train) < 4:
         raise ValueError(f"FLD fits to one half of the training images and needs four of them, got {len(train)}")
     asked = _scaled(test, test)
     x, variance = _fitted(generated, train, test)
-    member = np.zeros((len(x), 1)) if groups is None else np.eye(groups.max() + 1)[groups[_chosen(generated)]]
+    member = members(groups, len(generated))[_chosen(generated)]
     value = _divergence(x, variance, asked, member) - _baseline(train, test, len(x))
     return {(f"fld_{generated.extractor}", "test"): value}
 
 
-def remark(generated: Features, references: Mapping[str, Features]) -> str:
+evaluate = of_all(leave_out)
+
+
+def remark(generated: Features, references: References) -> str:
     """Not all samples were used."""
     return f"FLD uses {MOST} of the {len(generated)} samples" if len(generated) > MOST else ""
 

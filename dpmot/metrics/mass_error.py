@@ -6,12 +6,10 @@ is about standard normal where every one of the N images has mass 1/N. A map wit
 n mean(e_i^2) / sqrt(2 (N - 1)): wrong heights or a wrong source measure stand out at any n of a table.
 """
 
-from collections.abc import Mapping
-
 import numpy as np
 
 from dpmot.features import Features
-from dpmot.metrics import Fact
+from dpmot.metrics import Arrays, Fact, References, counts_without, of_all
 from dpmot.metrics._neighbours import required
 
 FACTS = {"mass_error": Fact("lower", "mass error", least=1.0, quality=False)}
@@ -20,23 +18,16 @@ COPYING = True
 DEBIAS = False
 
 
-def evaluate(generated: Features, references: Mapping[str, Features]) -> dict[tuple[str, str], float]:
-    """``mass_error_<extractor>`` against "train"; nothing where the sources are not known."""
-    found = leave_out(generated, references, np.ones(len(generated), dtype=np.int64))
-    return {key: float(values[0]) for key, values in found.items()}
-
-
-def leave_out(
-    generated: Features, references: Mapping[str, Features], groups: np.ndarray
-) -> dict[tuple[str, str], np.ndarray]:
-    """The same without each group: (G,) for groups (n,) in 0..G-1; 0 where no sample is left, or one image stored."""
+def leave_out(generated: Features, references: References, groups: np.ndarray | None) -> Arrays:
+    """``mass_error_<extractor>`` against "train", (G,): 0 of one image or no sample; nothing of unknown sources."""
     if generated.source is None:
         return {}
     number = generated.num_sources or len(required(generated, references, "train", "Mass error"))
-    counts = np.zeros((groups.max() + 1, max(number, generated.source.max() + 1)), dtype=np.int64)
-    np.add.at(counts, (groups, generated.source), 1)
-    left = counts.sum(axis=0) - counts
+    left = counts_without(generated.source, groups, number)
     n = left.sum(axis=1)
     chi2 = number * (left.astype(np.float64) ** 2).sum(axis=1) / np.maximum(n, 1) - n
     z = np.where(n > 0, (chi2 - (number - 1)) / np.sqrt(2 * max(number - 1, 1)), 0)
     return {(f"mass_error_{generated.extractor}", "train"): z if number > 1 else np.zeros(len(n))}
+
+
+evaluate = of_all(leave_out)

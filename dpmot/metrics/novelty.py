@@ -9,12 +9,10 @@
   Held-out images: one in a hundred.
 """
 
-from collections.abc import Mapping
-
 import numpy as np
 
 from dpmot.features import Features
-from dpmot.metrics import Fact
+from dpmot.metrics import Arrays, Fact, References
 from dpmot.metrics._neighbours import nearest, nearest_other, required
 
 FACTS = {
@@ -28,7 +26,7 @@ SPACE = "pixels"
 COPYING = True
 
 
-def pointwise(generated: Features, references: Mapping[str, Features]) -> dict[tuple[str, str], np.ndarray]:
+def pointwise(generated: Features, references: References) -> Arrays:
     """``authenticity_``, ``*_duplicates_`` (booleans), ``nn_distance_<extractor>`` (float64), (n,) each."""
     train = required(generated, references, "train", "Novelty")
     suffix = generated.extractor

@@ -3,18 +3,14 @@
 Real samples in two dimensions have exp(-9/2) = 0.011. It needs no classifier and no threshold of probabilities.
 """
 
-from collections.abc import Mapping
-
-import numpy as np
-
 from dpmot.features import Features
-from dpmot.metrics import Fact
+from dpmot.metrics import Arrays, Fact, References
 
 FACTS = {"off_mode": Fact("lower", "off-mode", "True off-mode share (3 standard deviations)", digits=3, least=0.01)}
 SPACE = "features"
 
 
-def pointwise(generated: Features, references: Mapping[str, Features]) -> dict[tuple[str, str], np.ndarray]:
+def pointwise(generated: Features, references: References) -> Arrays:
     """``off_mode_<extractor>``, true off every mode, (n,); nothing where no mixture is known."""
     if generated.off_mode is None:
         return {}

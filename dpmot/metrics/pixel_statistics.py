@@ -4,12 +4,10 @@ They tell nothing about quality and everything about what comes after the networ
 rounded is half a grey level too dark. In the units of the pixels, [-1, 1]: a grey level is 1/127.5.
 """
 
-from collections.abc import Mapping
-
 import numpy as np
 
 from dpmot.features import Features
-from dpmot.metrics import Fact
+from dpmot.metrics import Arrays, Fact, References
 
 FACTS = {  # a tenth of a grey level matters
     "mean": Fact("none", "mean grey level", least=0.1 / 127.5, exact=True),
@@ -18,7 +16,7 @@ FACTS = {  # a tenth of a grey level matters
 SPACE = "pixels"
 
 
-def pointwise(generated: Features, references: Mapping[str, Features]) -> dict[tuple[str, str], np.ndarray]:
+def pointwise(generated: Features, references: References) -> Arrays:
     """``mean_<extractor>`` and ``std_<extractor>``, float64 (n,) each; references play no part."""
     values = generated.values.astype(np.float64)
     suffix = generated.extractor

@@ -4,12 +4,10 @@ A sample that is independent of its source recovers it with probability 1/N; a l
 pixels it decides whether a row is ranked; in features it tells whether a copy is only moved or recoloured.
 """
 
-from collections.abc import Mapping
-
 import numpy as np
 
 from dpmot.features import Features
-from dpmot.metrics import Fact, _pairs
+from dpmot.metrics import Arrays, Fact, References, _pairs
 from dpmot.metrics._neighbours import nearest, required
 
 FACTS = {"recovery": Fact("lower", "source recovery", digits=3, least=0.01, quality=False)}
@@ -20,7 +18,7 @@ COPYING = True
 UNITS = {"recovery": lambda generated: len(np.unique(generated.source))}
 
 
-def pointwise(generated: Features, references: Mapping[str, Features]) -> dict[tuple[str, str], np.ndarray]:
+def pointwise(generated: Features, references: References) -> Arrays:
     """``recovery_<extractor>`` against "train", booleans (n,); nothing where the sources are not known."""
     if generated.source is None:
         return {}
