@@ -185,6 +185,28 @@ def stratified_split(labels: np.ndarray) -> np.ndarray:
     return split
 
 
+def published(
+    name: str,
+    images: np.ndarray,
+    labels: np.ndarray,
+    *,
+    num_test: int,
+    num_train: int | None,
+    note: str,
+    num_classifier: int = 10_000,
+    num_classes: int = 10,
+    exact: np.ndarray | None = None,
+) -> DataSet:
+    """The data set of a published training set, followed by its test set.
+
+    C is the ``num_test`` test images, B ``num_classifier`` of the training images, stratified, and A ``num_train`` of
+    the rest, so the classifier never sees an atom and no network sees a reference image.
+    """
+    split = np.repeat(["A", "C"], [len(labels) - num_test, num_test])
+    assign("B", num_classifier, split, labels, of="A")
+    return DataSet(name, images, labels.astype(np.int64), split, num_classes, note, exact).subsampled(num_train)
+
+
 def data_root(explicit: Path | str | None, *, files: Sequence[str]) -> Path:
     """The folder that holds the data sets' files: the argument, else the variable DPMOT_DATA.
 

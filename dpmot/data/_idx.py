@@ -8,7 +8,6 @@ the compression of a copy may differ.
 import gzip
 import struct
 import zlib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import md5
 from math import prod
@@ -16,10 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from dpmot.data import DataSet, data_root, require, verify
+from dpmot.data import DataSet, data_root, published, require, verify
 from dpmot.data._download import Remote
 from dpmot.data._download import download as fetch
-from dpmot.data._splits import TrainTest, assemble
 
 FILES = (
     "train-images-idx3-ubyte.gz",
@@ -59,20 +57,6 @@ def read_idx(path: Path, *, ndim: int, md5sum: str) -> np.ndarray:
     return np.frombuffer(content, np.uint8, offset=header).reshape(sizes)
 
 
-def read_train_test(folder: Path, *, md5sums: Mapping[str, str]) -> TrainTest:
-    """The four files of a folder; ``md5sums`` are of their unpacked bytes, by name.
-
-    Raises:
-        ValueError: a file is damaged, or images and labels differ in number.
-    """
-    arrays = [read_idx(folder / name, ndim=3 if "images" in name else 1, md5sum=md5sums[name]) for name in FILES]
-    train_images, train_labels, test_images, test_labels = arrays
-    for images, labels, name in ((train_images, train_labels, FILES[0]), (test_images, test_labels, FILES[2])):
-        if len(images) != len(labels):
-            raise ValueError(f"{name}: {len(images)} images, but {len(labels)} labels in the file beside it")
-    return TrainTest(train_images[:, None], train_labels, test_images[:, None], test_labels)
-
-
 @dataclass(frozen=True)
 class IdxSet:
     """A published set of four idx.gz files: 60,000 training images and 10,000 test images.
@@ -104,8 +88,12 @@ class IdxSet:
     def load(self, *, root: Path | None = None, num_train: int | None = None) -> DataSet:
         """uint8 (70000, 1, 28, 28): A 50,000 and B 10,000 of the training images, C the 10,000 test images."""
         paths = require(self.expected(root))
-        sums = {path.name: md5sum for path, (md5sum, _, _) in zip(paths, self.sums, strict=True)}
-        parts = read_train_test(paths[0].parent, md5sums=sums)
-        return assemble(
-            parts, name=self.name, num_classes=10, note=self.note, num_train=num_train, num_classifier=10_000
-        )
+        arrays = [
+            read_idx(path, ndim=3 if "images" in path.name else 1, md5sum=md5sum)
+            for path, (md5sum, _, _) in zip(paths, self.sums, strict=True)
+        ]
+        for path, images, labels in zip(paths[::2], arrays[::2], arrays[1::2], strict=True):
+            if len(images) != len(labels):
+                raise ValueError(f"{path.name}: {len(images)} images, but {len(labels)} labels in the file beside it")
+        images, labels = np.concatenate(arrays[::2])[:, None], np.concatenate(arrays[1::2])
+        return published(self.name, images, labels, num_test=len(arrays[3]), num_train=num_train, note=self.note)

@@ -24,25 +24,24 @@ import pickle
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import IO, cast
 
 import numpy as np
 
-from dpmot.data import DataSet, data_root, require, verify
+from dpmot.data import DataSet, data_root, published, require, verify
 from dpmot.data._download import Remote
 from dpmot.data._download import download as fetch
-from dpmot.data._splits import TrainTest, assemble
 
 SHAPE = (3, 32, 32)
 PIXELS = 3 * 32 * 32
 BIN, BIN_ARCHIVE = "cifar-10-batches-bin", "cifar-10-binary.tar.gz"
 PY, PY_ARCHIVE = "cifar-10-batches-py", "cifar-10-python.tar.gz"
 NPZ = "cifar10.npz"
-NPZ_ARRAYS = ("x_train", "y_train", "x_test", "y_test", "exact_train", "exact_test")
+KINDS, HALVES = ("x", "y", "exact"), ("train", "test")
+NPZ_ARRAYS = tuple(f"{kind}_{half}" for kind in KINDS for half in HALVES)
 BATCHES = (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch")
 RECORDS = 10_000  # in each of the six batches
 PAGE = "https://www.cs.toronto.edu/~kriz/cifar.html"
@@ -60,37 +59,20 @@ ARRAY_OF_BYTES = {  # the names in a pickled batch, as numpy 1 and 2 spell them
 }
 
 
-@dataclass(frozen=True)
-class Checksums:
-    """SHA-256 of what is read.
-
-    Attributes:
-        batches: of the binary records of each batch, by name.
-        labels: of all labels, training images first.
-        flagged: of all pixels of an npz with inexact images, by the SHA-256 of its flags.
-    """
-
-    batches: Mapping[str, str]
-    labels: str
-    flagged: Mapping[str, str] = field(default_factory=dict)
-
-
-PUBLISHED = Checksums(
-    batches={
-        "data_batch_1": "cee916563c9f80d84e3cc88e17fdc0941787f1244f00a67874d45b261883ada5",
-        "data_batch_2": "a591ca11fa1708a91ee40f54b3da4784ccd871ecf2137de63f51ada8b3fa57ed",
-        "data_batch_3": "bbe8596564c0f86427f876058170b84dac6670ddf06d79402899d93ceea26f67",
-        "data_batch_4": "014e562d6e23c72197cc727519169a60359f5eccd8945ad5a09d710285ff4e48",
-        "data_batch_5": "755304fc0b379caeae8c14f0dac912fbc7d6cd469eb67a1029a08a39453a9add",
-        "test_batch": "8e2eb146ae340b09e24670f29cabc6326dba54da8789dab6768acf480273f65b",
-    },
-    labels="3edb456524d5918aefded81f5aef7c32efab2a788211df998a4eb0c8957baa1f",
-    flagged={  # the 111 inexact images of the npz with which this project was developed
-        "567513ae2c3519c2f6b2e5a93ce19e9600648ede9ff4f67ec26bc7da47ae9471": (
-            "e8608a54512cbdb9a046e19d1a58e58bfffac4cbdb3e0195fb1b80b95d77ad4a"
-        )
-    },
+BATCH_SUMS = (  # SHA-256 of the binary records of each batch
+    "cee916563c9f80d84e3cc88e17fdc0941787f1244f00a67874d45b261883ada5",
+    "a591ca11fa1708a91ee40f54b3da4784ccd871ecf2137de63f51ada8b3fa57ed",
+    "bbe8596564c0f86427f876058170b84dac6670ddf06d79402899d93ceea26f67",
+    "014e562d6e23c72197cc727519169a60359f5eccd8945ad5a09d710285ff4e48",
+    "755304fc0b379caeae8c14f0dac912fbc7d6cd469eb67a1029a08a39453a9add",
+    "8e2eb146ae340b09e24670f29cabc6326dba54da8789dab6768acf480273f65b",
 )
+LABEL_SUM = "3edb456524d5918aefded81f5aef7c32efab2a788211df998a4eb0c8957baa1f"  # of all labels, training images first
+FLAGGED_SUMS = {  # of the flags and all pixels of the npz with which this project was developed: 111 are inexact
+    "567513ae2c3519c2f6b2e5a93ce19e9600648ede9ff4f67ec26bc7da47ae9471": (
+        "e8608a54512cbdb9a046e19d1a58e58bfffac4cbdb3e0195fb1b80b95d77ad4a"
+    )
+}
 
 
 def expected(root: Path | None = None) -> list[Path]:
@@ -113,51 +95,48 @@ def download(root: Path | None = None) -> None:
 
 def load(*, root: Path | None = None, num_train: int | None = None) -> DataSet:
     """uint8 (60000, 3, 32, 32): A 40,000 and B 10,000 of the training images, C the 10,000 test images."""
-    parts, source = read(require(expected(root)), records=RECORDS, checksums=PUBLISHED)
+    images, labels, exact, source = read(require(expected(root)))
     note = f"{CITATION}; {source}"
-    return assemble(parts, name="cifar10", num_classes=10, note=note, num_train=num_train, num_classifier=10_000)
+    return published("cifar10", images, labels, num_test=RECORDS, num_train=num_train, note=note, exact=exact)
 
 
-def read(paths: Sequence[Path], *, records: int, checksums: Checksums) -> tuple[TrainTest, str]:
-    """Read one of the five versions.
-
-    Args:
-        paths: what ``expected`` returned.
-        records: images in each of the six batches, so 5 records train and records test images.
-        checksums: of their content.
+def read(paths: Sequence[Path]) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, str]:
+    """Read one of the five versions, of the files that ``expected`` returned.
 
     Returns:
-        The images, and a sentence on where they come from and how exact they are.
+        Images uint8 (N, 3, 32, 32) and labels (N,), training images first; flags of exactness or None; and a sentence
+        on where they come from and how exact they are.
     """
     first = paths[0]
     if first.name == NPZ:
-        parts = read_npz(first, records=records)
-        return parts, _exactness(parts, checksums)
+        images, labels, exact = read_npz(first)
+        return images, labels, exact, _exactness(images, labels, exact)
     python = first.name == PY_ARCHIVE or first.parent.name == PY
     archived = len(paths) == 1
-    contents = _members(first, records) if archived else ((path.name, path.read_bytes()) for path in paths)
-    where, batches = first.name if archived else first.parent.name, []
-    for batch, (name, content) in zip(BATCHES, contents, strict=True):
-        images, labels = (_unpickled if python else _records)(content, name, records)
-        if not 0 <= labels.min() <= labels.max() <= 9:
-            span = f"{labels.min()}..{labels.max()}"
-            raise ValueError(f"{name}: labels must lie in 0..9, found {span}; get it again from {PAGE}")
-        batches.append((images.reshape(records, *SHAPE), labels.astype(np.uint8)))
-        _check_batch(*batches[-1], f"{batch} of {where}", checksums.batches[batch])
-    (*train_images, test_images), (*train_labels, test_labels) = zip(*batches, strict=True)
-    parts = TrainTest(np.concatenate(train_images), np.concatenate(train_labels), test_images, test_labels)
-    return parts, f"authors' {'Python' if python else 'binary'} version, SHA-256 of every batch checked"
+    contents = _members(first) if archived else ((path.name, path.read_bytes()) for path in paths)
+    pixels, classes = zip(
+        *((_unpickled if python else _records)(content, name) for name, content in contents), strict=True
+    )
+    images, labels = np.concatenate(pixels).reshape(-1, *SHAPE), np.concatenate(classes)
+    _check_batches(images, labels, first.name if archived else first.parent.name)
+    return images, labels, None, f"authors' {'Python' if python else 'binary'} version, SHA-256 of every batch checked"
 
 
-def _check_batch(images: np.ndarray, labels: np.ndarray, where: str, digest: str) -> None:
-    records = np.concatenate([labels[:, None], images.reshape(len(images), PIXELS)], axis=1)
-    verify(f"{where}: SHA-256 of its images and labels", _digest(records), digest, f"; get it again from {PAGE}")
+def _check_batches(images: np.ndarray, labels: np.ndarray, where: str) -> None:
+    records = np.concatenate([labels[:, None], images.reshape(-1, PIXELS)], axis=1)
+    for batch, rows, digest in zip(BATCHES, np.split(records, len(BATCHES)), BATCH_SUMS, strict=True):
+        verify(
+            f"{batch} of {where}: SHA-256 of its images and labels",
+            _digest(rows),
+            digest,
+            f"; get it again from {PAGE}",
+        )
 
 
-def _members(path: Path, records: int) -> Iterator[tuple[str, bytes]]:
+def _members(path: Path) -> Iterator[tuple[str, bytes]]:
     """The six batches of an archive, by exact name; no other member is touched."""
     folder, ending = (BIN, ".bin") if path.name == BIN_ARCHIVE else (PY, "")
-    most = records * (1 + PIXELS) if ending else 2 * records * (1 + PIXELS) + 100_000  # file names are pickled too
+    most = RECORDS * (1 + PIXELS) if ending else 2 * RECORDS * (1 + PIXELS) + 100_000  # file names are pickled too
     try:
         with tarfile.open(path, "r:gz") as archive:
             for batch in BATCHES:
@@ -175,13 +154,13 @@ def _members(path: Path, records: int) -> Iterator[tuple[str, bytes]]:
         raise ValueError(f"{path.name}: cut off or damaged ({error}); download it again from {PAGE}") from None
 
 
-def _records(content: bytes, name: str, records: int) -> tuple[np.ndarray, np.ndarray]:
+def _records(content: bytes, name: str) -> tuple[np.ndarray, np.ndarray]:
     """Pixels (records, 3072) and labels (records,) of one binary batch."""
-    if len(content) != records * (1 + PIXELS):
-        size = f"{records} records of {1 + PIXELS} bytes"
+    if len(content) != RECORDS * (1 + PIXELS):
+        size = f"{RECORDS} records of {1 + PIXELS} bytes"
         raise ValueError(f"{name}: must hold {size}, found {len(content)} bytes; get it again from {PAGE}")
-    rows = np.frombuffer(content, np.uint8).reshape(records, 1 + PIXELS)
-    return rows[:, 1:], rows[:, 0]
+    rows = np.frombuffer(content, np.uint8).reshape(RECORDS, 1 + PIXELS)
+    return rows[:, 1:], _classes(rows[:, 0], name)
 
 
 class ArrayUnpickler(pickle.Unpickler):
@@ -195,21 +174,28 @@ class ArrayUnpickler(pickle.Unpickler):
         return known.get(name) or cast("Callable", np.empty(0).__reduce__()[0])
 
 
-def _unpickled(content: bytes, name: str, records: int) -> tuple[np.ndarray, np.ndarray]:
+def _unpickled(content: bytes, name: str) -> tuple[np.ndarray, np.ndarray]:
     """Pixels (records, 3072) and labels (records,) of one pickled batch."""
     try:
         batch = ArrayUnpickler(io.BytesIO(content), encoding="bytes").load()
         images, labels = batch[b"data"], np.asarray(batch[b"labels"])
     except Exception as error:  # damage in a pickle is answered with a dozen kinds of exception
         raise ValueError(f"{name}: damaged or no batch of CIFAR-10 ({error!r}); get it again from {PAGE}") from None
-    plain = type(images) is np.ndarray and (images.dtype, images.shape) == (np.uint8, (records, PIXELS))
-    if not plain or labels.shape != (records,) or labels.dtype.kind != "i":
-        raise ValueError(f"{name}: must hold uint8 ({records}, {PIXELS}) and as many labels; get it again from {PAGE}")
-    return images, labels
+    plain = type(images) is np.ndarray and (images.dtype, images.shape) == (np.uint8, (RECORDS, PIXELS))
+    if not plain or labels.shape != (RECORDS,) or labels.dtype.kind != "i":
+        raise ValueError(f"{name}: must hold uint8 ({RECORDS}, {PIXELS}) and as many labels; get it again from {PAGE}")
+    return images, _classes(labels, name)
 
 
-def read_npz(path: Path, *, records: int) -> TrainTest:
-    """The npz version with its flags of exactness; object arrays are refused, so nothing is executed."""
+def _classes(labels: np.ndarray, name: str) -> np.ndarray:
+    if not 0 <= labels.min() <= labels.max() <= 9:
+        span = f"{labels.min()}..{labels.max()}"
+        raise ValueError(f"{name}: labels must lie in 0..9, found {span}; get it again from {PAGE}")
+    return labels.astype(np.uint8)
+
+
+def read_npz(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Images, labels and flags of exactness of the npz version; object arrays are refused, so nothing is executed."""
     try:
         with zipfile.ZipFile(path) as archive:  # numpy alone stops reading before a member's checksum is compared
             if damaged := archive.testzip():
@@ -221,35 +207,28 @@ def read_npz(path: Path, *, records: int) -> TrainTest:
     except Exception as error:  # numpy and zipfile answer damage with a dozen kinds of exception
         raise ValueError(f"{path.name}: damaged, cut off or no plain npz file ({error})") from error
     for name, array in stored.items():
-        n = records if name.endswith("test") else (len(BATCHES) - 1) * records
+        n = RECORDS if name.endswith("test") else (len(BATCHES) - 1) * RECORDS
         shape = (n, *SHAPE) if name.startswith("x") else (n,)
         dtype = np.dtype(bool if name.startswith("exact") else np.uint8)
         if array.shape != shape or array.dtype != dtype:
             raise ValueError(f"{path.name}: {name} must be {dtype} {shape}, found {array.dtype} {array.shape}")
-    x_train, y_train, x_test, y_test, exact_train, exact_test = (stored[name] for name in NPZ_ARRAYS)
-    return TrainTest(x_train, y_train, x_test, y_test, np.concatenate([exact_train, exact_test]))
+    images, labels, exact = (np.concatenate([stored[f"{kind}_{half}"] for half in HALVES]) for kind in KINDS)
+    return images, labels, exact
 
 
-def _exactness(parts: TrainTest, checksums: Checksums) -> str:
+def _exactness(images: np.ndarray, labels: np.ndarray, exact: np.ndarray) -> str:
     """Check the content of an npz as far as it can be, and say how exact it is."""
-    images, labels = (parts.train_images, parts.test_images), (parts.train_labels, parts.test_labels)
-    verify(f"{NPZ}: SHA-256 of its labels", _digest(*labels), checksums.labels, ": images are mislabelled")
-    exact = np.asarray(parts.exact)  # an npz always has flags
+    verify(f"{NPZ}: SHA-256 of its labels", _digest(labels), LABEL_SUM, ": images are mislabelled")
     if exact.all():
-        rows, classes = (np.split(np.concatenate(halves), len(BATCHES)) for halves in (images, labels))
-        for k, batch in enumerate(BATCHES):
-            _check_batch(rows[k], classes[k], f"{batch} of {NPZ}", checksums.batches[batch])
+        _check_batches(images, labels, NPZ)
         return f"{NPZ}, every image flagged exact, SHA-256 of every batch checked"
-    if known := checksums.flagged.get(_digest(exact)):
-        verify(f"{NPZ}: SHA-256 of its pixels", _digest(*images), known, ", as of the file with these flags")
-    train, test = (int((~half).sum()) for half in np.split(exact, [len(parts.train_labels)]))
+    if known := FLAGGED_SUMS.get(_digest(exact)):
+        verify(f"{NPZ}: SHA-256 of its pixels", _digest(images), known, ", as of the file with these flags")
+    train, test = int((~exact[:-RECORDS]).sum()), int((~exact[-RECORDS:]).sum())
     where = f"{train + test} of {len(exact)} images ({train} train, {test} test)"
     checked = "labels and pixels checked by SHA-256" if known else "labels checked by SHA-256, pixels not"
     return f"{NPZ}: {where} are JPEG copies at about 30 dB, not the authors' pixels; {checked}"
 
 
-def _digest(*arrays: np.ndarray) -> str:
-    total = sha256()
-    for array in arrays:
-        total.update(np.ascontiguousarray(array).data)
-    return total.hexdigest()
+def _digest(array: np.ndarray) -> str:
+    return sha256(np.ascontiguousarray(array).data).hexdigest()

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,14 +15,8 @@ SEARCHED = 10
 SPARE = 8  # neighbours beyond precision's k that are looked up with it, to have k of them whichever group is left out
 
 
-@dataclass(frozen=True, eq=False)
-class Nearest:
-    """The nearest row of a reference for each of n samples.
-
-    Attributes:
-        index: row of the reference, int64 (n,); the first of equals.
-        distance: Euclidean, float64 (n,).
-    """
+class Nearest(NamedTuple):
+    """The nearest row to each of n samples: its number, the first of equals, int64 (n,), and its distance, float64."""
 
     index: np.ndarray
     distance: np.ndarray
@@ -42,21 +37,29 @@ class Balls:
     recalled: np.ndarray
 
 
-def nearest(generated: Features, reference: Features) -> Nearest:
-    """The nearest reference row of each sample, computed once for each pair of Features."""
+def nearest(generated: Features, reference: Features | None) -> Nearest:
+    """The nearest reference row of each sample, or for None its nearest other sample; computed once.
+
+    Raises:
+        ValueError: no other row.
+    """
+    if reference is None and len(generated) < 2:
+        raise ValueError(f"A nearest other image needs at least two images, got {len(generated)}")
     index, squared = neighbours(generated, reference, 1)
     return Nearest(index[:, 0], np.sqrt(squared[:, 0]))
 
 
-def neighbours(generated: Features, reference: Features, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """The k nearest reference rows of each sample: index (n, k) and squared distance (n, k), nearest first.
+def neighbours(generated: Features, reference: Features | None, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The k nearest reference rows of each sample, or for None its k nearest other samples.
 
-    At least ``SEARCHED`` of them are computed, once: the products, which more do not add to, are most of a search.
+    Their index (n, k) and squared distance (n, k), nearest first. More than k are computed, once for all who ask: the
+    products, which more do not add to, are most of a search.
 
     Raises:
         ValueError: fewer than k rows.
     """
-    index, squared = _search(generated, reference, max(k, min(SEARCHED, len(reference))))
+    least, rows = (PRECISION_K + SPARE, len(generated) - 1) if reference is None else (SEARCHED, len(reference))
+    index, squared = _search(generated, reference, max(k, min(least, rows)))
     return index[:, :k], squared[:, :k]
 
 
@@ -71,28 +74,6 @@ def _search(generated: Features, reference: Features | None, k: int) -> tuple[np
         return np.concatenate(index), np.concatenate(squared)
     y, x = _pairs.prepare(reference.values, generated.values)
     return _pairs.nearest(x, y, k)
-
-
-def nearest_other(reference: Features) -> Nearest:
-    """For each row of a reference its nearest other row.
-
-    Raises:
-        ValueError: fewer than two rows.
-    """
-    if len(reference) < 2:
-        raise ValueError(f"A nearest other image needs at least two images, got {len(reference)}")
-    index, squared = nearest_others(reference, 1)
-    return Nearest(index[:, 0], np.sqrt(squared[:, 0]))
-
-
-def nearest_others(features: Features, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """The k nearest other rows of each row: index (n, k) and squared distance (n, k), nearest first.
-
-    Raises:
-        ValueError: not more than k rows.
-    """
-    index, squared = _search(features, None, max(k, min(PRECISION_K + SPARE, len(features) - 1)))
-    return index[:, :k], squared[:, :k]
 
 
 def balls(generated: Features, reference: Features) -> Balls:
@@ -122,7 +103,7 @@ def radii(features: Features, k: int) -> np.ndarray:
     """
     if len(features) <= k:
         raise ValueError(f"The distance to the {k}-th nearest other sample needs {k + 1} samples, got {len(features)}")
-    return nearest_others(features, k)[1][:, -1]
+    return neighbours(features, None, k)[1][:, -1]
 
 
 def reached_without(

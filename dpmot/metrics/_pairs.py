@@ -42,7 +42,12 @@ def prepare(*sets: np.ndarray) -> list[Rows]:
     """Rows of sets (n, d), n >= 1. The first gives the centre, which decides only how many pairs stay open."""
     centre = sets[0].mean(axis=0, dtype=np.float64)
     scale = max(float(np.abs(rows - centre).max()) for values in sets for rows in _parts(values)) or 1.0
-    return [_prepared(values, centre, scale) for values in sets]
+    prepared = []
+    for values in sets:
+        centred = np.concatenate([((part - centre) / scale).astype(np.float32) for part in _parts(values)])
+        half = np.concatenate([0.5 * np.einsum("nd,nd->n", part, part, dtype=np.float64) for part in _parts(centred)])
+        prepared.append(Rows(values, centred, half, scale))
+    return prepared
 
 
 def squared_distances(x: np.ndarray, y: np.ndarray, i: np.ndarray, j: np.ndarray) -> np.ndarray:
@@ -229,9 +234,3 @@ def _ranked(own: np.ndarray, *keys: np.ndarray) -> tuple[np.ndarray, np.ndarray,
 def _parts(values: np.ndarray) -> Iterator[np.ndarray]:
     step = max(1, CHUNK // values.shape[1])
     return (values[i : i + step] for i in range(0, len(values), step))
-
-
-def _prepared(values: np.ndarray, centre: np.ndarray, scale: float) -> Rows:
-    centred = np.concatenate([((part - centre) / scale).astype(np.float32) for part in _parts(values)])
-    half = np.concatenate([0.5 * np.einsum("nd,nd->n", part, part, dtype=np.float64) for part in _parts(centred)])
-    return Rows(values, centred, half, scale)

@@ -11,7 +11,7 @@ underfitting. Under no difference it has mean 0 and standard deviation at most 1
 compare at equal n only, and its bias cannot be removed.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -29,23 +29,19 @@ MAX_CELLS = 10
 LLOYD_STEPS = 100
 
 
-@dataclass(frozen=True, eq=False)
-class Distances:
+class Distances(NamedTuple):
     """Distance to the nearest training image and k-means cell of each image, (n,) each."""
 
     distance: np.ndarray
     cell: np.ndarray
-
-    def where(self, mask: np.ndarray) -> "Distances":
-        """The images chosen by a mask (n,)."""
-        return Distances(self.distance[mask], self.cell[mask])
 
 
 def leave_out(generated: Features, references: References, groups: np.ndarray | None) -> Arrays:
     """``ct_<extractor>`` against "train", with "test" as the held-out images, without each group: (G,)."""
     train, test = (required(generated, references, name, "C_T") for name in ("train", "test"))
     own, held_out = (_distances(some, train) for some in (generated, test))
-    values = [c_t(own.where(member == 0), held_out) for member in members(groups, len(generated)).T]
+    staying = members(groups, len(generated)).T == 0
+    values = [c_t(Distances(own.distance[stays], own.cell[stays]), held_out) for stays in staying]
     metric = f"ct_{generated.extractor}"
     if None in values:
         also = "" if groups is None else ", a jackknife group left out"

@@ -12,7 +12,7 @@ import numpy as np
 
 from dpmot.features import Features
 from dpmot.metrics import Arrays, Fact, References, Values
-from dpmot.metrics._neighbours import PRECISION_K, SPARE, balls, nearest_others, reached_without, required
+from dpmot.metrics._neighbours import PRECISION_K, SPARE, balls, neighbours, reached_without, required
 
 FACTS = {
     "recall": Fact("higher", "recall", "Recall (k = 3)", digits=3, least=0.01),
@@ -52,7 +52,7 @@ def _radii_without(generated: Features, groups: np.ndarray) -> np.ndarray:
         raise ValueError(f"Without its largest group of {largest} of {n} samples, none has {k} others")
     known = min(n - 1, k + SPARE)
     while True:
-        index, squared = nearest_others(generated, known)
+        index, squared = neighbours(generated, None, known)
         places = [(groups[index] != g).cumsum(axis=1) == k for g in range(groups.max() + 1)]
         if all((place.any(axis=1) | (groups == g)).all() for g, place in enumerate(places)):
             return np.stack([squared[np.arange(n), place.argmax(axis=1)] for place in places], axis=1)

@@ -13,7 +13,7 @@ import numpy as np
 
 from dpmot.features import Features
 from dpmot.metrics import Arrays, Fact, References
-from dpmot.metrics._neighbours import nearest, nearest_other, required
+from dpmot.metrics._neighbours import nearest, required
 
 FACTS = {
     "authenticity": Fact("higher", "authenticity", digits=3, least=0.01, quality=False),
@@ -40,5 +40,5 @@ def pointwise(generated: Features, references: References) -> Arrays:
     if "test" in references:
         held_out = nearest(references["test"], train).distance
         result[f"near_duplicates_{suffix}", "train"] = (distance == 0) | (distance < np.quantile(held_out, NEAR))
-    result[f"authenticity_{suffix}", "train"] = distance > nearest_other(train).distance[closest.index]
+    result[f"authenticity_{suffix}", "train"] = distance > nearest(train, None).distance[closest.index]
     return result

@@ -5,7 +5,6 @@ import os
 import pickle
 import struct
 import tarfile
-from dataclasses import replace
 from hashlib import sha256
 
 import numpy as np
@@ -94,113 +93,115 @@ def write_npz(root, arrays, save=np.savez):
     return path
 
 
-def assert_is(parts, made):
-    images, labels = made
-    np.testing.assert_array_equal(np.concatenate([parts.train_images, parts.test_images]), images)
-    np.testing.assert_array_equal(np.concatenate([parts.train_labels, parts.test_labels]), labels)
-    assert len(parts.test_labels) == RECORDS
+def assert_is(found, made):
+    for array, expected in zip(found, made, strict=False):
+        np.testing.assert_array_equal(array, expected)
 
 
-@pytest.fixture(scope="module")
-def sums(made):
-    """What ``PUBLISHED`` holds of the real set."""
-    batches = {batch: sha256(binary(made, i)).hexdigest() for i, batch in enumerate(cifar10.BATCHES)}
-    return cifar10.Checksums(batches, sha256(made[1].tobytes()).hexdigest())
+@pytest.fixture
+def small(made, monkeypatch):
+    """The module as if the small set were the published one."""
+    monkeypatch.setattr(cifar10, "RECORDS", RECORDS)
+    batches = tuple(sha256(binary(made, i)).hexdigest() for i in range(len(cifar10.BATCHES)))
+    monkeypatch.setattr(cifar10, "BATCH_SUMS", batches)
+    monkeypatch.setattr(cifar10, "LABEL_SUM", sha256(made[1].tobytes()).hexdigest())
+    monkeypatch.setattr(cifar10, "FLAGGED_SUMS", {})
 
 
-def read(root, sums):
-    return cifar10.read(cifar10.expected(root), records=RECORDS, checksums=sums)
+def read(root):
+    return cifar10.read(cifar10.expected(root))
 
 
-def test_the_unpacked_binary_version_is_read(tmp_path, made, sums):
+def test_the_unpacked_binary_version_is_read(tmp_path, made, small):
     write_folder(tmp_path, made)
-    parts, source = read(tmp_path, sums)
-    assert_is(parts, made)
-    assert parts.exact is None and source == "authors' binary version, SHA-256 of every batch checked"
+    *found, exact, source = read(tmp_path)
+    assert_is(found, made)
+    assert exact is None and source == "authors' binary version, SHA-256 of every batch checked"
 
 
-def test_the_authors_archive_is_read_without_unpacking_it(tmp_path, made, sums):
+def test_the_authors_archive_is_read_without_unpacking_it(tmp_path, made, small):
     path = write_archive(tmp_path, [("cifar-10-batches-bin/readme.html", b"x"), *members(made)])
-    parts, source = read(tmp_path, sums)
-    assert_is(parts, made)
-    assert parts.exact is None and "every batch checked" in source
+    *found, exact, source = read(tmp_path)
+    assert_is(found, made)
+    assert exact is None and "every batch checked" in source
     assert list(path.parent.iterdir()) == [path]
 
 
 @pytest.mark.parametrize("module", [b"numpy.core.multiarray", b"numpy._core.multiarray"])
-def test_the_unpacked_python_version_is_read(tmp_path, made, sums, module):
+def test_the_unpacked_python_version_is_read(tmp_path, made, small, module):
     write_python_folder(tmp_path, made, module=module)
-    parts, source = read(tmp_path, sums)
-    assert_is(parts, made)
-    assert parts.exact is None and source == "authors' Python version, SHA-256 of every batch checked"
+    *found, exact, source = read(tmp_path)
+    assert_is(found, made)
+    assert exact is None and source == "authors' Python version, SHA-256 of every batch checked"
 
 
-def test_the_python_archive_is_read_without_unpacking_it(tmp_path, made, sums):
+def test_the_python_archive_is_read_without_unpacking_it(tmp_path, made, small):
     batches = [(f"{cifar10.PY}/{name}", pickled(made, i)) for i, name in enumerate(cifar10.BATCHES)]
     path = write_archive(tmp_path, batches, name=cifar10.PY_ARCHIVE)
-    assert_is(read(tmp_path, sums)[0], made)
+    assert_is(read(tmp_path)[:2], made)
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_a_pickle_that_names_anything_but_an_array_is_refused_and_not_executed(tmp_path, made, sums):
+def test_a_pickle_that_names_anything_but_an_array_is_refused_and_not_executed(tmp_path, made, small):
     folder = write_python_folder(tmp_path, made)
     owned = tmp_path / "owned"
     for code in (f"cos\nsystem\n(S'touch {owned}'\ntR.", f'cbuiltins\neval\n(S\'open("{owned}","w")\'\ntR.'):
         (folder / "data_batch_3").write_bytes(code.encode())
         with pytest.raises(ValueError, match=r"data_batch_3: .*asks for (os\.system|builtins\.eval).*not executed"):
-            read(tmp_path, sums)
+            read(tmp_path)
     (folder / "data_batch_3").write_bytes(pickle.dumps(np.array([{}], dtype=object)))
     with pytest.raises(ValueError, match="data_batch_3: damaged or no batch"):
-        read(tmp_path, sums)
+        read(tmp_path)
     assert not owned.exists()
 
 
-def test_a_pickle_of_other_labels_or_shape_is_named(tmp_path, made, sums):
+def test_a_pickle_of_other_labels_or_shape_is_named(tmp_path, made, small):
     folder = write_python_folder(tmp_path, made)
     for labels, message in (([1, 2, 3], "as many labels"), ([1, 2, 3, 11], r"must lie in 0\.\.9, found 1\.\.11")):
         (folder / "test_batch").write_bytes(pickled(made, 5, labels=labels))
         with pytest.raises(ValueError, match=f"test_batch: .*{message}"):
-            read(tmp_path, sums)
+            read(tmp_path)
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
-def test_the_npz_version_is_read_with_its_flags(tmp_path, made, sums, save):
+def test_the_npz_version_is_read_with_its_flags(tmp_path, made, small, save):
     write_npz(tmp_path, npz_arrays(made), save)
-    parts, source = read(tmp_path, sums)
-    assert_is(parts, made)
-    assert np.flatnonzero(~parts.exact).tolist() == [0, 6, 12, 18]
+    *found, exact, source = read(tmp_path)
+    assert_is(found, made)
+    assert np.flatnonzero(~exact).tolist() == [0, 6, 12, 18]
     assert "4 of 24 images (4 train, 0 test) are JPEG copies" in source
     assert "labels checked by SHA-256, pixels not" in source
 
 
-def test_an_npz_without_inexact_images_is_held_to_the_published_checksums(tmp_path, made, sums):
+def test_an_npz_without_inexact_images_is_held_to_the_published_checksums(tmp_path, made, small):
     exact = npz_arrays(made) | {"exact_train": np.ones(20, bool)}
     write_npz(tmp_path, exact)
-    assert "every image flagged exact, SHA-256 of every batch checked" in read(tmp_path, sums)[1]
+    assert "every image flagged exact, SHA-256 of every batch checked" in read(tmp_path)[-1]
     exact["x_train"] = exact["x_train"].copy()
     exact["x_train"][9, 1, 2, 3] ^= 1
     write_npz(tmp_path, exact)
     with pytest.raises(ValueError, match=r"data_batch_3 of cifar10\.npz: SHA-256 of its images and labels"):
-        read(tmp_path, sums)
+        read(tmp_path)
 
 
-def test_an_npz_whose_flags_are_known_must_hold_the_pixels_known_with_them(tmp_path, made, sums):
+def test_an_npz_whose_flags_are_known_must_hold_the_pixels_known_with_them(tmp_path, made, small, monkeypatch):
     arrays = npz_arrays(made)
     flags = np.concatenate([arrays["exact_train"], arrays["exact_test"]])
-    known = replace(sums, flagged={sha256(flags.tobytes()).hexdigest(): sha256(made[0].tobytes()).hexdigest()})
+    known = {sha256(flags.tobytes()).hexdigest(): sha256(made[0].tobytes()).hexdigest()}
+    monkeypatch.setattr(cifar10, "FLAGGED_SUMS", known)
     write_npz(tmp_path, arrays)
-    assert "labels and pixels checked" in read(tmp_path, known)[1]
+    assert "labels and pixels checked" in read(tmp_path)[-1]
     arrays["x_test"] = arrays["x_test"] ^ 1
     write_npz(tmp_path, arrays)
     with pytest.raises(ValueError, match=r"cifar10\.npz: SHA-256 of its pixels"):
-        read(tmp_path, known)
+        read(tmp_path)
 
 
-def test_a_mislabelled_npz_is_refused(tmp_path, made, sums):
+def test_a_mislabelled_npz_is_refused(tmp_path, made, small):
     arrays = npz_arrays(made)
     write_npz(tmp_path, arrays | {"y_train": np.roll(arrays["y_train"], 1)})
     with pytest.raises(ValueError, match=r"cifar10\.npz: SHA-256 of its labels .* images are mislabelled"):
-        read(tmp_path, sums)
+        read(tmp_path)
 
 
 def test_the_authors_files_go_before_the_npz(tmp_path, made):
@@ -223,47 +224,47 @@ def test_a_missing_batch_is_named(tmp_path, made):
 
 
 @pytest.mark.parametrize("cut", [1, 3073, RECORDS * 3073])
-def test_a_cut_off_batch_is_named_even_at_a_record_boundary(tmp_path, made, sums, cut):
+def test_a_cut_off_batch_is_named_even_at_a_record_boundary(tmp_path, made, small, cut):
     path = write_folder(tmp_path, made) / "data_batch_2.bin"
     path.write_bytes(path.read_bytes()[:-cut])
     with pytest.raises(ValueError, match=rf"data_batch_2\.bin: must hold 4 records .* found {4 * 3073 - cut} bytes"):
-        read(tmp_path, sums)
+        read(tmp_path)
 
 
-def test_a_label_that_does_not_exist_is_named_with_its_file(tmp_path, made, sums):
+def test_a_label_that_does_not_exist_is_named_with_its_file(tmp_path, made, small):
     path = write_folder(tmp_path, made) / "test_batch.bin"
     path.write_bytes(b"\x0a" + path.read_bytes()[1:])
     with pytest.raises(ValueError, match=r"test_batch\.bin: labels must lie in 0\.\.9, found \d\.\.10"):
-        read(tmp_path, sums)
+        read(tmp_path)
 
 
-def test_a_flipped_bit_in_a_batch_is_found_by_its_checksum(tmp_path, made, sums):
+def test_a_flipped_bit_in_a_batch_is_found_by_its_checksum(tmp_path, made, small):
     path = write_folder(tmp_path, made) / "data_batch_4.bin"
     content = bytearray(path.read_bytes())
     content[5000] ^= 1
     path.write_bytes(content)
     with pytest.raises(ValueError, match=r"data_batch_4 of cifar-10-batches-bin: SHA-256 .* is [0-9a-f]{64}, not"):
-        read(tmp_path, sums)
+        read(tmp_path)
 
 
-def test_batches_in_each_others_place_are_found(tmp_path, made, sums):
+def test_batches_in_each_others_place_are_found(tmp_path, made, small):
     folder = write_folder(tmp_path, made)
     (folder / "data_batch_1.bin").rename(folder / "x")
     (folder / "data_batch_2.bin").rename(folder / "data_batch_1.bin")
     (folder / "x").rename(folder / "data_batch_2.bin")
     with pytest.raises(ValueError, match="data_batch_1 of cifar-10-batches-bin: SHA-256"):
-        read(tmp_path, sums)
+        read(tmp_path)
 
 
 @pytest.mark.parametrize("damage", ["cut", "flip"])
-def test_a_damaged_archive_is_named(tmp_path, made, sums, damage):
+def test_a_damaged_archive_is_named(tmp_path, made, small, damage):
     path = write_archive(tmp_path, members(made))
     content = bytearray(path.read_bytes())
     if damage == "flip":
         content[len(content) // 2] ^= 1
     path.write_bytes(content[: len(content) // 2] if damage == "cut" else content)
     with pytest.raises(ValueError, match=r"cifar-10-binary\.tar\.gz"):
-        read(tmp_path, sums)
+        read(tmp_path)
 
 
 def test_an_archive_that_is_not_the_authors_is_refused_by_the_plugin(tmp_path, made):
@@ -273,32 +274,32 @@ def test_an_archive_that_is_not_the_authors_is_refused_by_the_plugin(tmp_path, m
 
 
 @pytest.mark.parametrize("name", [cifar10.BIN_ARCHIVE, cifar10.PY_ARCHIVE])
-def test_a_member_is_found_by_its_exact_name_only(tmp_path, made, sums, name):
+def test_a_member_is_found_by_its_exact_name_only(tmp_path, made, small, name):
     write_archive(tmp_path, [(f"../{name}", content) for name, content in members(made)], name=name)
     with pytest.raises(ValueError, match=rf"{name}: holds no cifar-10-batches-\w+/data_batch_1"):
-        read(tmp_path, sums)
+        read(tmp_path)
 
 
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE])
-def test_a_link_in_the_place_of_a_member_is_not_followed(tmp_path, sums, kind):
+def test_a_link_in_the_place_of_a_member_is_not_followed(tmp_path, small, kind):
     write_archive(tmp_path, [(f"{cifar10.BIN}/{name}", b"") for name in FILES], kind)
     with pytest.raises(ValueError, match="must be a plain file of 12292 bytes"):
-        read(tmp_path, sums)
+        read(tmp_path)
 
 
-def test_a_member_of_another_size_is_refused(tmp_path, made, sums):
+def test_a_member_of_another_size_is_refused(tmp_path, made, small):
     write_archive(tmp_path, [(name, content + b"x") for name, content in members(made)])
     with pytest.raises(ValueError, match="must be a plain file of 12292 bytes"):
-        read(tmp_path, sums)
+        read(tmp_path)
 
 
 @pytest.mark.parametrize("name", cifar10.NPZ_ARRAYS)
-def test_a_missing_array_of_the_npz_is_named(tmp_path, made, sums, name):
+def test_a_missing_array_of_the_npz_is_named(tmp_path, made, small, name):
     arrays = npz_arrays(made)
     del arrays[name]
     write_npz(tmp_path, arrays)
     with pytest.raises(ValueError, match=rf"cifar10\.npz: .*{name}"):
-        read(tmp_path, sums)
+        read(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -311,13 +312,13 @@ def test_a_missing_array_of_the_npz_is_named(tmp_path, made, sums, name):
         ("y_test", np.array([{}] * 4, dtype=object), "allow_pickle=False"),
     ],
 )
-def test_an_array_of_another_kind_is_named(tmp_path, made, sums, name, array, message):
+def test_an_array_of_another_kind_is_named(tmp_path, made, small, name, array, message):
     write_npz(tmp_path, npz_arrays(made) | {name: array})
     with pytest.raises(ValueError, match=message):
-        read(tmp_path, sums)
+        read(tmp_path)
 
 
-def test_no_single_flipped_bit_in_the_npz_goes_unnoticed(tmp_path, made, sums):
+def test_no_single_flipped_bit_in_the_npz_goes_unnoticed(tmp_path, made, small):
     arrays = npz_arrays(made)
     path = write_npz(tmp_path, arrays)
     good = path.read_bytes()
@@ -328,18 +329,18 @@ def test_no_single_flipped_bit_in_the_npz_goes_unnoticed(tmp_path, made, sums):
             damaged[position] ^= 1 << bit
             path.write_bytes(damaged)
             try:
-                parts, _ = read(tmp_path, sums)
+                found = read(tmp_path)
             except ValueError as error:
                 assert "cifar10.npz" in str(error)
             else:
-                assert_is(parts, made)
+                assert_is(found[:2], made)
 
 
 @pytest.mark.parametrize("content", [b"", b"not a zip file", b"PK\x03\x04"])
-def test_a_file_that_is_no_npz_is_named(tmp_path, made, sums, content):
+def test_a_file_that_is_no_npz_is_named(tmp_path, made, small, content):
     write_npz(tmp_path, npz_arrays(made)).write_bytes(content)
     with pytest.raises(ValueError, match=r"cifar10\.npz: damaged, cut off or no plain npz file"):
-        read(tmp_path, sums)
+        read(tmp_path)
 
 
 def has_npz():

@@ -3,14 +3,15 @@
 import gzip
 import os
 import struct
+from functools import partial
 from hashlib import md5
 
 import numpy as np
 import pytest
 
-from dpmot.data import fashion_mnist
-from dpmot.data._idx import FILES, read_idx, read_train_test
-from dpmot.data._splits import TrainTest, assemble
+from dpmot import data
+from dpmot.data import _idx, fashion_mnist
+from dpmot.data._idx import FILES, IdxSet, read_idx
 
 
 def idx(array, magic=None):
@@ -86,29 +87,28 @@ def test_a_header_that_announces_another_size_is_refused(tmp_path, images, extra
 
 
 def made_folder(folder, num_train=60, num_test=20, num_labels=None):
-    """Four small files; returns their MD5 sums. Every image is filled with its own index."""
-    sums = {}
+    """Four small files as a set. Every image is filled with its own index."""
+    sums = []
     for name in FILES:
         n = num_train if "train" in name else num_test
         if "images" in name:
             array = np.arange(n, dtype=np.uint8).repeat(12).reshape(n, 3, 4)
         else:
             array = (np.arange(num_labels or n) % 10).astype(np.uint8)
-        sums[name] = write(folder / name, idx(array))
-    return sums
+        sums.append((write(folder / name, idx(array)), "", 0))
+    return IdxSet("made", folder.name, "", tuple(sums), "")
 
 
-def test_four_files_become_train_and_test_with_a_channel_axis(tmp_path):
-    parts = read_train_test(tmp_path, md5sums=made_folder(tmp_path))
-    assert parts.train_images.shape == (60, 1, 3, 4)
-    assert parts.test_images.shape == (20, 1, 3, 4)
-    assert parts.test_labels.tolist() == [i % 10 for i in range(20)]
+def test_four_files_become_train_and_test_with_a_channel_axis(tmp_path, monkeypatch):
+    monkeypatch.setattr(_idx, "published", partial(data.published, num_classifier=10))
+    found = made_folder(tmp_path).load(root=tmp_path.parent)
+    assert [len(found.part(part)[0]) for part in "ABC"] == [50, 10, 20] and found.shape == (1, 3, 4)
+    assert found.part("C")[1].tolist() == [i % 10 for i in range(20)]
 
 
 def test_images_and_labels_of_different_number_are_refused(tmp_path):
-    sums = made_folder(tmp_path, num_labels=59)
     with pytest.raises(ValueError, match="60 images, but 59 labels"):
-        read_train_test(tmp_path, md5sums=sums)
+        made_folder(tmp_path, num_labels=59).load(root=tmp_path.parent)
 
 
 def test_files_that_are_not_the_authors_are_refused_by_the_plugin(tmp_path):
@@ -121,8 +121,9 @@ def test_files_that_are_not_the_authors_are_refused_by_the_plugin(tmp_path):
 def made_set(num_train=None, exact=None):
     labels = np.arange(100, dtype=np.uint8) % 10
     images = np.arange(100, dtype=np.uint8).repeat(4).reshape(100, 1, 2, 2)
-    parts = TrainTest(images, labels, images[:20] + 100, labels[:20], exact)
-    return assemble(parts, name="made", num_classes=10, note="", num_train=num_train, num_classifier=30)
+    both = np.concatenate([images, images[:20] + 100]), np.concatenate([labels, labels[:20]])
+    options = {"num_test": 20, "num_classifier": 30, "num_train": num_train, "exact": exact, "note": ""}
+    return data.published("made", *both, **options)
 
 
 def identities(dataset, part):

@@ -32,7 +32,7 @@ def test_neighbours_equal_a_search_by_brute_force():
     np.testing.assert_array_equal(found.index, table.argmin(1))
     np.testing.assert_allclose(found.distance, table.min(1), rtol=1e-12)  # float64 sums in another order
     own = np.linalg.norm(y[:, None] - y[None], axis=2) + np.diag(np.full(30, np.inf))
-    other = _neighbours.nearest_other(pixels(y))
+    other = _neighbours.nearest(pixels(y), None)
     np.testing.assert_array_equal(other.index, own.argmin(1))
     np.testing.assert_allclose(other.distance, own.min(1), rtol=1e-12)
 

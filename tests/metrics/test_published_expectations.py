@@ -20,17 +20,13 @@ def sets():
     except FileNotFoundError as error:
         pytest.skip(f"the canonical Inception weights are not here: {error}")
     try:
-        paths = cifar10.expected()
-        parts, source = cifar10.read(paths, records=cifar10.RECORDS, checksums=cifar10.PUBLISHED)
+        images, _, exact, source = cifar10.read(cifar10.expected())
     except (MissingData, OSError) as error:
         pytest.skip(f"CIFAR-10 is not here: {error}")
-    first = [np.s_[:5000], np.s_[len(parts.train_images) : len(parts.train_images) + 5000]]
-    if parts.exact is not None and not all(parts.exact[rows].all() for rows in first):
+    first = [np.s_[:5000], np.s_[50_000:55_000]]
+    if exact is not None and not all(exact[rows].all() for rows in first):
         pytest.skip(f"these CIFAR-10 images are not all the original ones ({source}); their numbers would differ")
-    train, test = (
-        inception.extract(torch.from_numpy(images[:5000]), weights=weights)
-        for images in (parts.train_images, parts.test_images)
-    )
+    train, test = (inception.extract(torch.from_numpy(images[rows]), weights=weights) for rows in first)
     return train, test
 
 
