@@ -75,8 +75,12 @@ class DataSet:
     mixture: Mixture | None = None
 
     def __post_init__(self) -> None:
-        _check_images(self.name, self.images)
-        n = len(self.images)
+        n, dtype = len(self.images), self.images.dtype
+        if (dtype, self.images.ndim) not in ((np.uint8, 4), (np.float32, 2)):
+            allowed = "uint8 (N, C, H, W) or float32 (N, d)"
+            raise ValueError(f"{self.name}: images must be {allowed}, got {dtype} {self.images.shape}")
+        if dtype == np.float32 and not np.isfinite(self.images).all():
+            raise ValueError(f"{self.name}: points must be finite, got NaN or infinite values")
         for column, kind in (("labels", np.int64), ("split", np.str_), ("exact", np.bool_)):
             array = getattr(self, column)
             if array is not None and (array.dtype.type is not kind or array.shape != (n,)):
@@ -131,16 +135,6 @@ class DataSet:
             digest.update(f"{array.dtype.str}{array.shape}".encode())
             digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()
-
-
-def _check_images(name: str, images: np.ndarray) -> None:
-    pixels = images.dtype == np.uint8 and images.ndim == 4
-    points = images.dtype == np.float32 and images.ndim == 2
-    if not (pixels or points):
-        allowed = "uint8 (N, C, H, W) or float32 (N, d)"
-        raise ValueError(f"{name}: images must be {allowed}, got {images.dtype} {images.shape}")
-    if points and not np.isfinite(images).all():
-        raise ValueError(f"{name}: points must be finite, got NaN or infinite values")
 
 
 def stratified_choice(labels: np.ndarray, count: int, *, purpose: str) -> np.ndarray:

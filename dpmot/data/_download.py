@@ -23,13 +23,7 @@ BROKEN = (OSError, http.client.HTTPException)  # what a connection that ends rai
 
 @dataclass(frozen=True)
 class Remote:
-    """A published file.
-
-    Attributes:
-        address: http or https.
-        sha256: of the file.
-        size: in bytes.
-    """
+    """A published file: where it is, its SHA-256 and its size in bytes."""
 
     address: str
     sha256: str

@@ -28,16 +28,7 @@ FILES = (
 
 
 def read_idx(path: Path, *, ndim: int, md5sum: str) -> np.ndarray:
-    """One gzipped idx file of uint8.
-
-    Args:
-        path: the .gz file.
-        ndim: 3 for images (n, H, W), 1 for labels (n,).
-        md5sum: of the unpacked bytes.
-
-    Raises:
-        ValueError: the file is cut off, damaged or something else; names the file.
-    """
+    """One gzipped idx file of uint8, of 3 axes (n, H, W) or 1 (n,); ``md5sum`` is of its unpacked bytes."""
     try:
         content = gzip.decompress(path.read_bytes())
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
@@ -59,20 +50,12 @@ def read_idx(path: Path, *, ndim: int, md5sum: str) -> np.ndarray:
 
 @dataclass(frozen=True)
 class IdxSet:
-    """A published set of four idx.gz files: 60,000 training images and 10,000 test images.
-
-    Attributes:
-        name: the plugin's name.
-        folder: below the data root.
-        address: where the files are published.
-        sums: of each of ``FILES``: MD5 of the unpacked bytes, SHA-256 and size of the file as published.
-        note: source, licence.
-    """
+    """A published set of four idx.gz files: 60,000 training images and 10,000 test images."""
 
     name: str
-    folder: str
-    address: str
-    sums: tuple[tuple[str, str, int], ...]
+    folder: str  # below the data root
+    address: str  # where the files are published
+    sums: tuple[tuple[str, str, int], ...]  # of each: MD5 of the unpacked bytes, SHA-256 and size as published
     note: str
 
     def expected(self, root: Path | None = None) -> list[Path]:

@@ -82,12 +82,16 @@ def _square(width: int, height: int) -> tuple[int, int, int, int]:
 
 
 @dataclass(frozen=True)
-class _Named:
-    """Image files of one place, by name."""
+class Files:
+    """Image files of a folder, by relative name, or members of a zip archive.
+
+    ``verify`` is asked once before an archive is read.
+    """
 
     path: Path
     names: Sequence[str]
     picture: Picture
+    verify: Callable[[Path], None] = lambda path: None
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -96,13 +100,12 @@ class _Named:
     def __len__(self) -> int:
         return len(self.names)
 
-
-@dataclass(frozen=True)
-class Folder(_Named):
-    """Image files of a folder, by relative name."""
-
     def identity(self) -> list:
-        """Name, size and time of change of every file; one that is missing is refused by name."""
+        """Name, size and time of change of every file, or checksum of every member; one that is missing is named."""
+        if not self.path.is_dir():
+            with opened(self.path) as archive:
+                members = [self._member(archive, name) for name in self.names]
+            return [[name, info.file_size, info.CRC] for name, info in zip(self.names, members, strict=True)]
         try:
             facts = [(name, (self.path / name).stat()) for name in self.names]
         except OSError as error:
@@ -111,28 +114,18 @@ class Folder(_Named):
 
     def images(self) -> Iterator[np.ndarray]:
         """Decode one after the other; a file that lies outside the folder is refused."""
+        for content, where in self._of_folder() if self.path.is_dir() else self._of_archive():
+            yield self.picture.decode(content, where)
+
+    def _of_folder(self) -> Iterator[tuple[bytes, str]]:
         root = self.path.resolve()
         for name in self.names:
             file = (root / name).resolve()
             if not file.is_relative_to(root):
                 raise ValueError(f"{self.path / name}: lies outside the folder, at {file}")
-            yield self.picture.decode(file.read_bytes(), str(self.path / name))
+            yield file.read_bytes(), str(self.path / name)
 
-
-@dataclass(frozen=True)
-class Archive(_Named):
-    """Members of a zip archive; ``verify`` is asked once before they are read."""
-
-    verify: Callable[[Path], None] = lambda path: None
-
-    def identity(self) -> list:
-        """Name, size and checksum of every member, as the archive's directory has them."""
-        with opened(self.path) as archive:
-            members = [self._member(archive, name) for name in self.names]
-        return [[name, info.file_size, info.CRC] for name, info in zip(self.names, members, strict=True)]
-
-    def images(self) -> Iterator[np.ndarray]:
-        """Decode one after the other; zipfile compares each member's checksum."""
+    def _of_archive(self) -> Iterator[tuple[bytes, str]]:
         self.verify(self.path)
         with opened(self.path) as archive:
             for name in self.names:
@@ -140,10 +133,10 @@ class Archive(_Named):
                 if info.file_size > LARGEST:
                     raise ValueError(f"{where}: announces {info.file_size} bytes, more than an image has")
                 try:
-                    content = archive.read(info)
+                    content = archive.read(info)  # zipfile compares each member's checksum
                 except DAMAGED as error:
                     raise ValueError(f"{where}: damaged ({error}); download it again") from None
-                yield self.picture.decode(content, where)
+                yield content, where
 
     def _member(self, archive: zipfile.ZipFile, name: str) -> zipfile.ZipInfo:
         try:
@@ -201,7 +194,7 @@ class Npz:
                 raise ValueError(f"{self.path.name}: damaged or cut off ({error}); get it again") from None
 
 
-Source = Folder | Archive | Npz  # pictures in fixed order; the identity changes when they do
+Source = Files | Npz  # pictures in fixed order; the identity changes when they do
 
 
 def _npy_header(file: IO[bytes], name: str) -> tuple[tuple[int, ...], np.dtype]:
@@ -224,24 +217,20 @@ def opened(path: Path) -> zipfile.ZipFile:
         raise ValueError(f"{path.name}: damaged, cut off or no zip file ({error}); get it again") from None
 
 
-def pictures_in(path: Path, picture: Picture) -> Folder | Archive:
-    """All image files of a folder or a zip archive, in natural order of their names."""
+def pictures_in(path: Path, picture: Picture) -> Files:
+    """All image files of a folder or a zip archive, in natural order of their names: 2.png before 10.png."""
     if path.is_dir():
-        return Folder(path, files_of(path), picture)
-    with opened(path) as archive:
-        return Archive(path, in_order(archive.namelist()), picture)
+        files = (Path(at, name).relative_to(path) for at, _, names in os.walk(path) for name in names)
+        names = [file.as_posix() for file in files if not any(part.startswith(".") for part in file.parts)]
+    else:
+        with opened(path) as archive:
+            names = [name for name in archive.namelist() if not Path(name).name.startswith(".")]
+    pictures = [name for name in names if name.lower().endswith(ENDINGS)]
+    return Files(path, sorted(pictures, key=_natural), picture)
 
 
-def in_order(names: Sequence[str]) -> list[str]:
-    """Image names in natural order: 2.png before 10.png."""
-    pictures = [name for name in names if name.lower().endswith(ENDINGS) and not Path(name).name.startswith(".")]
-    return sorted(pictures, key=lambda name: [int(one) if one.isdigit() else one for one in re.split(r"(\d+)", name)])
-
-
-def files_of(folder: Path) -> list[str]:
-    """Names of the image files below a folder, relative to it, in natural order."""
-    files = (Path(at, name).relative_to(folder) for at, _, names in os.walk(folder) for name in names)
-    return in_order([file.as_posix() for file in files if not any(part.startswith(".") for part in file.parts)])
+def _natural(name: str) -> list[int | str]:
+    return [int(one) if one.isdigit() else one for one in re.split(r"(\d+)", name)]
 
 
 def decoded(source: Source, *, name: str, options: Mapping) -> np.ndarray:

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from dpmot.data import DataSet, data_root, require, verify
-from dpmot.data._pictures import Archive, Folder, Picture, Source, decoded
+from dpmot.data._pictures import Files, Picture, decoded
 
 SHAPE = (3, 64, 64)
 FOLDER, ARCHIVE = "img_align_celeba", "img_align_celeba.zip"
@@ -62,12 +62,11 @@ def load(
     split = _partition(partition)
     labels = _labels(lists[0], attributes, list(split)) if attributes else np.zeros(len(split), np.int64)
     picture = Picture(SHAPE, given=GIVEN, crop=CROPS[crop])
-    source: Source
     if pictures.is_dir():
-        source, provenance = Folder(pictures, list(split), picture), "pictures of a folder, no checksum"
+        source, provenance = Files(pictures, list(split), picture), "pictures of a folder, no checksum"
     else:
         names = [f"{FOLDER}/{name}" for name in split]
-        source, provenance = Archive(pictures, names, picture, verify=_check), "archive checked by MD5"
+        source, provenance = Files(pictures, names, picture, verify=_check), "archive checked by MD5"
     return DataSet(
         name="celeba",
         images=decoded(source, name=f"celeba-64-{crop}", options={"crop": crop}),
@@ -93,14 +92,14 @@ def _partition(path: Path) -> dict[str, str]:
 
 def _labels(path: Path, attributes: Sequence[str], names: Sequence[str]) -> np.ndarray:
     """The class of each picture: its attributes as the digits of a binary number, the first the lowest."""
+    import pandas as pd  # here, because plans need none
+
     _check(path)
-    _, header, *rows = path.read_text(encoding="ascii").splitlines()
-    known = header.split()
+    table = pd.read_csv(path, sep=r"\s+", skiprows=1)
     for name in attributes:
-        if name not in known:
-            raise ValueError(f'celeba: no attribute "{name}": choose among {", ".join(known)}')
-    if [row.split(maxsplit=1)[0] for row in rows] != list(names):
+        if name not in table:
+            raise ValueError(f'celeba: no attribute "{name}": choose among {", ".join(map(str, table))}')
+    if list(table.index) != list(names):
         raise ValueError(f"{path.name}: lists other pictures than {PARTITION}")
-    columns = [1 + known.index(name) for name in attributes]
-    values = np.array([[row.split()[column] == "1" for column in columns] for row in rows])
+    values = table[list(attributes)].to_numpy() == 1
     return (values << np.arange(len(attributes))).sum(axis=1).astype(np.int64)

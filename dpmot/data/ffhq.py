@@ -36,7 +36,9 @@ def expected(root: Path | None = None) -> list[Path]:
 def load(*, root: Path | None = None, num_train: int | None = None) -> DataSet:
     """uint8 (70000, 3, 256, 256): A 56,000, B 7,000, C the authors' 7,000 test images; one class."""
     (path,) = require(expected(root))
-    source = _source(path)
+    given = (1024, 1024) if path.name == VERSIONS[3] else (256, 256)
+    picture = Picture(SHAPE, given=given, resize="lanczos")
+    source: Source = Npz(path, SHAPE) if path.suffix == ".npz" else pictures_in(path, picture)
     if len(source) != COUNT:
         raise ValueError(f"{path.name}: must hold {COUNT} images, found {len(source)}")
     return DataSet(
@@ -47,14 +49,6 @@ def load(*, root: Path | None = None, num_train: int | None = None) -> DataSet:
         num_classes=1,
         note=f"{CITATION}; from {path.name}, which has no public checksum",
     ).subsampled(num_train)
-
-
-def _source(path: Path) -> Source:
-    if path.suffix == ".npz":
-        return Npz(path, SHAPE)
-    if path.name == VERSIONS[3]:
-        return pictures_in(path, Picture(SHAPE, given=(1024, 1024), resize="lanczos"))
-    return pictures_in(path, Picture(SHAPE, given=(256, 256)))
 
 
 def authors_split(count: int) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 
@@ -15,7 +14,8 @@ SEARCHED = 10
 SPARE = 8  # neighbours beyond precision's k that are looked up with it, to have k of them whichever group is left out
 
 
-class Nearest(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Nearest:
     """The nearest row to each of n samples: its number, the first of equals, int64 (n,), and its distance, float64."""
 
     index: np.ndarray
@@ -38,11 +38,7 @@ class Balls:
 
 
 def nearest(generated: Features, reference: Features | None) -> Nearest:
-    """The nearest reference row of each sample, or for None its nearest other sample; computed once.
-
-    Raises:
-        ValueError: no other row.
-    """
+    """The nearest reference row of each sample, or for None its nearest other sample; computed once."""
     if reference is None and len(generated) < 2:
         raise ValueError(f"A nearest other image needs at least two images, got {len(generated)}")
     index, squared = neighbours(generated, reference, 1)
@@ -54,9 +50,6 @@ def neighbours(generated: Features, reference: Features | None, k: int) -> tuple
 
     Their index (n, k) and squared distance (n, k), nearest first. More than k are computed, once for all who ask: the
     products, which more do not add to, are most of a search.
-
-    Raises:
-        ValueError: fewer than k rows.
     """
     least, rows = (PRECISION_K + SPARE, len(generated) - 1) if reference is None else (SEARCHED, len(reference))
     index, squared = _search(generated, reference, max(k, min(least, rows)))
@@ -77,11 +70,7 @@ def _search(generated: Features, reference: Features | None, k: int) -> tuple[np
 
 
 def balls(generated: Features, reference: Features) -> Balls:
-    """Which samples lie in which balls, computed once for each pair of Features.
-
-    Raises:
-        ValueError: not more than five rows in one of them.
-    """
+    """Which samples lie in which balls, computed once for each pair of Features of more than five rows."""
     known = _known_balls(generated, reference)
     if not known:
         own = radii(generated, PRECISION_K)
@@ -96,11 +85,7 @@ def _known_balls(generated: Features, reference: Features) -> list[Balls]:
 
 
 def radii(features: Features, k: int) -> np.ndarray:
-    """Squared distance to the k-th nearest other row, float64 (n,).
-
-    Raises:
-        ValueError: not more than k rows.
-    """
+    """Squared distance to the k-th nearest other row, float64 (n,)."""
     if len(features) <= k:
         raise ValueError(f"The distance to the {k}-th nearest other sample needs {k + 1} samples, got {len(features)}")
     return neighbours(features, None, k)[1][:, -1]
@@ -146,11 +131,7 @@ def _tally(rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int]) -> np.
 
 
 def required(generated: Features, references: Mapping[str, Features], name: str, metric: str) -> Features:
-    """The reference ``name``, checked to be comparable.
-
-    Raises:
-        ValueError: it is missing, empty, or in another space.
-    """
+    """The reference ``name``, refused where it is missing, empty or in another space."""
     if name not in references or len(references[name]) == 0:
         raise ValueError(f'{metric} needs the reference "{name}", got {sorted(references) or "none"}')
     generated.check_comparable(references[name], name)

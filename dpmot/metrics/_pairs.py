@@ -118,11 +118,7 @@ def tiles(x: Rows, y: Rows) -> Iterator[Tile]:
 def nearest(x: Rows, y: Rows, k: int) -> tuple[np.ndarray, np.ndarray]:
     """The k nearest rows of y to each of x, without the row itself where ``y`` is ``x``.
 
-    Returns:
-        index int64 (n, k) and squared distance float64 (n, k), nearest first, of equals the first.
-
-    Raises:
-        ValueError: y has fewer than k (other) rows.
+    Their index int64 (n, k) and squared distance float64 (n, k), nearest first, of equals the first.
     """
     available = len(y) - (x is y)
     if not 1 <= k <= available:

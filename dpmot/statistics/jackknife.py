@@ -81,9 +81,6 @@ def mean_interval(
         units: independent observations among booleans, where that is fewer than n.
         num_groups: of the jackknife.
         level: coverage, in (0, 1).
-
-    Raises:
-        ValueError: see ``groups`` and ``interval``.
     """
     values = np.asarray(values)
     if values.dtype == bool:

@@ -53,11 +53,7 @@ def difference(
 
 
 def p_value(full: tuple[float, float], leave_out: tuple[np.ndarray, np.ndarray], *, debias: bool = True) -> float:
-    """Two-sided p-value of no difference, by the t statistic of :func:`difference`'s jackknife.
-
-    Raises:
-        ValueError: see :func:`difference`.
-    """
+    """Two-sided p-value of no difference, by the t statistic of :func:`difference`'s jackknife."""
     estimate, degrees = difference(full, leave_out, debias=debias), len(leave_out[0]) - 1
     error = (estimate.high - estimate.low) / 2 / stdtrit(degrees, 0.975)
     return 2 * float(stdtr(degrees, -abs(estimate.value) / error)) if error > 0 else float(estimate.value == 0)
