@@ -17,13 +17,12 @@ This module itself imports numpy only, so plans, tables and tests stay light.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from functools import cached_property, lru_cache, update_wrapper, wraps
+from functools import cached_property, lru_cache, wraps
 from importlib.util import find_spec
 from pathlib import Path
 from re import fullmatch
 from threading import Lock
-from types import ModuleType
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, TypeVarTuple, cast
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, TypeVarTuple
 from weakref import WeakKeyDictionary, ref
 
 import numpy as np
@@ -37,15 +36,9 @@ Result = TypeVar("Result")
 Arguments = ParamSpec("Arguments")
 Others = TypeVarTuple("Others")
 KINDS: Mapping[str, tuple[type, ...]] = {  # of options, and their values in a configuration
-    "int": (int,),
-    "float": (int, float),
-    "bool": (bool,),
-    "str": (str,),
-    "sha256": (str,),
-    "file": (str,),
-    "folder": (str,),
+    **{"int": (int,), "float": (int, float), "bool": (bool,)},
+    **dict.fromkeys(("str", "sha256", "file", "folder"), (str,)),
 }
-PATHS = ("file", "folder")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -100,7 +93,7 @@ class Features:
     def _arrays(self) -> dict[str, Any]:
         """What there is one row of a sample of, by attribute."""
         names = ("values", "probabilities", "labels", "source", "off_mode")
-        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        return {name: array for name in names if (array := getattr(self, name)) is not None}
 
     def check_comparable(self, reference: "Features", name: str) -> None:
         """Refuse a reference that lives in another space.
@@ -213,41 +206,38 @@ class Extractor:
         for package, extra in self.needs.items():
             if find_spec(package) is None:
                 raise ValueError(f"features: {self.name} needs {package}: pip install 'dpmot[{extra}]'")
-        if "check" in self._functions:
-            self._module.check(self._typed)
+        if check := self._function("check"):
+            check(self._typed)
 
     def inputs(self) -> list[Path]:
         """The files that the configuration names, and those of the folders that it names."""
-        paths = [Path(value) for option, value in self.offer.given.items() if self.kinds[option] in PATHS]
+        paths = [value for value in self._typed.given.values() if isinstance(value, Path)]
         below = [sorted(path.iterdir()) if path.is_dir() else [path] for path in paths]
         return [path for files in below for path in files if path.is_file()]
 
     def options(self) -> dict[str, Any]:
         """The keyword arguments of ``extract``."""
-        return self._module.options(self._typed) if "options" in self._functions else dict(self._typed.given)
+        own = self._function("options")
+        return own(self._typed) if own else dict(self._typed.given)
 
     def files(self) -> list[Path]:
         """The files that its numbers depend on: its weights."""
-        if "files" in self._functions:
-            return self._module.files(self._typed)
-        return [value for value in self.options().values() if isinstance(value, Path)]
+        own = self._function("files")
+        return own(self._typed) if own else [value for value in self.options().values() if isinstance(value, Path)]
 
     def extract(self, images: "Tensor") -> Features:
         """The features of images (n, C, H, W), uint8, or of points (n, d), floats."""
-        return self._module.extract(images, **self.options())
+        return plugins.find("features", self.name).extract(images, **self.options())
 
-    @property
-    def _module(self) -> ModuleType:
-        return plugins.find("features", self.name)
-
-    @cached_property
-    def _functions(self) -> set[str]:
-        return plugins.functions("features", self.name)
+    def _function(self, name: str) -> Callable[[Offer], Any] | None:
+        """A function that the file may define; the file is imported only where it does."""
+        defined = name in plugins.functions("features", self.name)
+        return getattr(plugins.find("features", self.name), name) if defined else None
 
     @cached_property
     def _typed(self) -> Offer:
         """The offer, with the paths among its options as such."""
-        given = {k: Path(v) if self.kinds[k] in PATHS else v for k, v in self.offer.given.items()}
+        given = {k: Path(v) if self.kinds[k] in ("file", "folder") else v for k, v in self.offer.given.items()}
         return replace(self.offer, given=given)
 
 
@@ -277,20 +267,12 @@ class loaded_once(Generic[Arguments, Result]):
     """A function that remembers its last result; threads that ask for it at once wait for the one that loads."""
 
     def __init__(self, load: Callable[Arguments, Result]) -> None:
-        remembering = lru_cache(maxsize=1)(load)
-        self._load, self._lock = cast("Callable[Arguments, Result]", remembering), Lock()
-        self.cache_clear = remembering.cache_clear
-        update_wrapper(self, load)
+        self._load: Any = lru_cache(maxsize=1)(load)
+        self._lock, self.cache_clear = Lock(), self._load.cache_clear
 
     def __call__(self, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
         with self._lock:
             return self._load(*args, **kwargs)
-
-
-def _read_only(array: np.ndarray) -> np.ndarray:
-    view = array.view()
-    view.setflags(write=False)
-    return view
 
 
 def _matrix(array: np.ndarray, name: str) -> np.ndarray:
@@ -301,7 +283,7 @@ def _matrix(array: np.ndarray, name: str) -> np.ndarray:
     if len(bad):
         told = f"Feature {name} of {len(bad)} of {len(array)} samples are NaN or infinite: check those samples"
         raise NonFiniteFeatures(told, bad)
-    return _read_only(array)
+    return np.broadcast_to(array, array.shape)  # a view that cannot be written to
 
 
 def _probabilities(array: np.ndarray, n: int) -> np.ndarray:
@@ -318,4 +300,4 @@ def _indices(array: np.ndarray, name: str, n: int) -> np.ndarray:
     array = np.asarray(array)
     if array.shape != (n,) or array.dtype.kind not in "iu" or (n and array.min() < 0):
         raise ValueError(f"Feature {name} must be {n} non-negative integers, got {array.dtype} {array.shape}")
-    return _read_only(array.astype(np.int64))
+    return np.broadcast_to(array.astype(np.int64), n)

@@ -1,5 +1,6 @@
-"""What an extractor accepts as images and as weights."""
+"""What an extractor accepts as images and as weights, and how a network sees images."""
 
+from collections.abc import Callable
 from hashlib import file_digest
 from pathlib import Path
 
@@ -7,16 +8,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dpmot.features import Features
+from dpmot.tiles import in_tiles
 
-def as_images(images: Tensor | np.ndarray, *, channels: tuple[int, ...]) -> Tensor:
-    """Images as a tensor; anything but uint8 is refused, because a float in [0, 1] or [-1, 1] would pass silently.
 
-    Args:
-        images: uint8 (n, C, H, W), n >= 1.
-        channels: the values of C that are allowed.
+def as_images(images: Tensor | np.ndarray, *, channels: tuple[int, ...] = (1, 3)) -> Tensor:
+    """uint8 images (n, C, H, W), n >= 1, as a tensor; floats are refused, for those in [0, 1] would pass silently.
 
     Raises:
-        ValueError: another type or shape, or no image.
+        ValueError: another type or shape, no image, or a C that is not among ``channels``.
     """
     images = torch.as_tensor(images)
     shape = tuple(images.shape)
@@ -28,15 +28,22 @@ def as_images(images: Tensor | np.ndarray, *, channels: tuple[int, ...]) -> Tens
     return images
 
 
-def hub_file(name: str, url: str, *, sha256: str, download: bool, advice: str) -> Path:
-    """A file of weights in torch's hub cache, put there by a download if allowed.
+def rgb(images: Tensor | np.ndarray) -> Tensor:
+    """uint8 images (n, C, H, W), grey ones repeated to three channels; see :func:`as_images`."""
+    return as_images(images).expand(-1, 3, -1, -1)
 
-    Args:
-        name: of the file.
-        url: where it comes from.
-        sha256: its first digits at least.
-        download: whether it may be fetched.
-        advice: what to do where it is not there, with {folder} for that of the cache.
+
+def seen(name: str, network: Callable[[Tensor], tuple[Tensor, ...]], images: Tensor, tile: int = 0) -> Features:
+    """Features of the extractor ``name``: its network gives (values,) of a tile of images, or (values, logits)."""
+    values, *logits = in_tiles(network, images, tile=tile or None)
+    probabilities = logits[0].softmax(1).cpu().numpy() if logits else None
+    return Features(values=values.cpu().numpy(), extractor=name, probabilities=probabilities)
+
+
+def hub_file(name: str, url: str, *, sha256: str, download: bool, advice: str) -> Path:
+    """A file of weights in torch's hub cache; where it is not there, it is fetched if ``download`` allows that.
+
+    The first digits of its ``sha256`` are enough. ``advice`` says what to do, with {folder} for that of the cache.
 
     Raises:
         FileNotFoundError: it is not there and may not be fetched.

@@ -9,7 +9,6 @@ import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,18 +16,17 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import OneCycleLR
 from tqdm import tqdm
 
 from dpmot import seeds
 from dpmot.features import Features, Offer
 from dpmot.features._calibration import Calibration, calibration
-from dpmot.features._images import as_images
+from dpmot.features._images import as_images, seen
 from dpmot.images import to_float
 from dpmot.runtime import seals
 from dpmot.runtime.files import atomic
 from dpmot.runtime.seals import Checkpoint
-from dpmot.tiles import in_tiles
 
 TRAINED = True
 NUM_FEATURES = 64
@@ -99,21 +97,23 @@ def train(
     Raises:
         ValueError: images and labels that do not fit together, or fewer than two classes.
     """
-    images = as_images(images, channels=(1, 3))
+    images = as_images(images)
     labels = torch.as_tensor(labels, dtype=torch.int64)
     if labels.shape != (len(images),) or labels.min() < 0 or labels.max() < 1:
         raise ValueError(
             f"Got {len(images)} images and labels {tuple(labels.shape)}; need one each, of two or more classes"
         )
     channels, height, width = images.shape[1:]
-    classifier = _initial(int(labels.max()) + 1, (channels, height, width), seed=seed).to(images.device).train()
+    with torch.random.fork_rng(devices=[]):  # torch initialises from its global stream
+        torch.manual_seed(int(seeds.generator(seed, "classifier", "weights").integers(2**63)))
+        classifier = Classifier(int(labels.max()) + 1, (channels, height, width)).to(images.device).train()
     batches = -(-len(images) // batch_size)
     optimizer = torch.optim.Adam(classifier.parameters(), lr=learning_rate, weight_decay=1e-4)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=epochs * batches)
+    first, saved = _restore(checkpoint, classifier, optimizer), time.monotonic()
+    schedule = OneCycleLR(optimizer, learning_rate, total_steps=epochs * batches, last_epoch=first * batches - 1)
     x0 = to_float(images)
-    first, saved = _restore(checkpoint, classifier, optimizer, schedule), time.monotonic()
-    bar: dict[str, Any] = {"desc": "classifier", "unit": "epoch", "mininterval": 5, "disable": not progress}
-    for epoch in tqdm(range(first, epochs), initial=first, total=epochs, **bar):
+    left = range(first, epochs)
+    for epoch in tqdm(left, "classifier", epochs, initial=first, unit="epoch", mininterval=5, disable=not progress):
         random = seeds.generator(seed, "classifier", epoch)
         for batch in np.array_split(random.permutation(len(images)), batches):
             rows = torch.from_numpy(batch)
@@ -126,40 +126,34 @@ def train(
             optimizer.step()
             schedule.step()
         if checkpoint is not None and time.monotonic() - saved >= CHECKPOINT_SECONDS:
-            _store(checkpoint, epoch + 1, classifier, optimizer, schedule)
+            _store(checkpoint, epoch + 1, classifier, optimizer)
             saved = time.monotonic()
     return classifier.eval()
 
 
-def _store(
-    checkpoint: Checkpoint, epoch: int, classifier: Classifier, optimizer: Optimizer, schedule: LRScheduler
-) -> None:
+def _store(checkpoint: Checkpoint, epoch: int, classifier: Classifier, optimizer: Optimizer) -> None:
     adam = optimizer.state_dict()
     tensors = {f"model.{name}": tensor for name, tensor in classifier.state_dict().items()}
     tensors |= {f"adam.{i}.{name}": tensor for i, state in adam["state"].items() for name, tensor in state.items()}
-    checkpoint.save(tensors, {"epoch": epoch, "groups": adam["param_groups"], "schedule": schedule.state_dict()})
+    checkpoint.save(tensors, {"epoch": epoch, "groups": adam["param_groups"]})
 
 
-def _restore(checkpoint: Checkpoint | None, classifier: Classifier, optimizer: Optimizer, schedule: LRScheduler) -> int:
+def _restore(checkpoint: Checkpoint | None, classifier: Classifier, optimizer: Optimizer) -> int:
     """The epoch to go on with."""
     stored = checkpoint.load() if checkpoint is not None else None
     if stored is None:
         return 0
     tensors, facts = stored
     classifier.load_state_dict({name: tensors[f"model.{name}"] for name in classifier.state_dict()})
-    state: dict[int, dict[str, Tensor]] = {}
-    for key, tensor in tensors.items():
-        if key.startswith("adam."):
-            _, i, name = key.split(".")
-            state.setdefault(int(i), {})[name] = tensor
+    numbers, names = range(len([*classifier.parameters()])), ("step", "exp_avg", "exp_avg_sq")
+    state = {i: {name: tensors[f"adam.{i}.{name}"] for name in names} for i in numbers}
     optimizer.load_state_dict({"state": state, "param_groups": facts["groups"]})
-    schedule.load_state_dict(facts["schedule"])
     return facts["epoch"]
 
 
 def evaluate(classifier: Classifier, images: Tensor, labels: Tensor) -> Calibration:
     """Accuracy and expected calibration error on images (n, C, H, W) with integer labels (n,)."""
-    return calibration(_seen(classifier, images)[1], np.asarray(labels))
+    return calibration(np.asarray(_seen(classifier, images).probabilities), np.asarray(labels))
 
 
 def save(path: Path, classifier: Classifier, metadata: Mapping[str, str]) -> None:
@@ -199,29 +193,19 @@ def options(offer: Offer) -> dict[str, Path | None]:
 
 def extract(images: Tensor, *, weights: Path) -> Features:
     """Penultimate layer (n, 64) and softmax (n, K), of images of the shape that the classifier was trained on."""
-    values, probabilities = _seen(load(weights)[0], images)
-    return Features(values=values, extractor="classifier", probabilities=probabilities)
+    return _seen(load(weights)[0], images)
 
 
-def _seen(classifier: Classifier, images: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Features (n, 64) and probabilities (n, K)."""
-    images = as_images(images, channels=(1, 3))
+def _seen(classifier: Classifier, images: Tensor) -> Features:
+    images = as_images(images)
     if tuple(images.shape[1:]) != classifier.shape:
         raise ValueError(f"The classifier was trained on images {classifier.shape}, got {tuple(images.shape[1:])}")
-    values, logits = in_tiles(classifier.to(images.device).eval(), to_float(images))
-    return values.cpu().numpy(), logits.softmax(1).cpu().numpy()
+    return seen("classifier", classifier.to(images.device).eval(), to_float(images))
 
 
 def _block(channels: int, *, stride: int) -> list[nn.Module]:
     convolution = nn.Conv2d(channels, WIDTH, 3, stride=stride, padding=1, bias=False)
     return [convolution, nn.BatchNorm2d(WIDTH), nn.ReLU()]
-
-
-def _initial(num_classes: int, shape: tuple[int, int, int], *, seed: int) -> Classifier:
-    # torch initialises from its global stream: seed a fork of it and leave the caller's untouched.
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(seeds.generator(seed, "classifier", "weights").integers(2**63)))
-        return Classifier(num_classes, shape)
 
 
 def _augmented(x: Tensor, *, shift: int, noise: float, random: np.random.Generator) -> Tensor:

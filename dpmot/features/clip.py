@@ -10,8 +10,7 @@ from torch import Tensor
 
 from dpmot._torchvision import make_importable
 from dpmot.features import Features, Offer, loaded_once
-from dpmot.features._images import as_images, hub_file, sha256_of
-from dpmot.tiles import in_tiles
+from dpmot.features._images import hub_file, rgb, seen, sha256_of
 
 SLOW = True
 MODEL = "clip-vit-b-32"
@@ -48,7 +47,5 @@ def load(weights: Path) -> torch.nn.Module:
 
 def extract(images: Tensor, *, weights: Path | None = None, tile: int = 32) -> Features:
     """Features (n, 512) of images that the network resizes to 224x224; the weights are by default the hub cache's."""
-    images = as_images(images, channels=(1, 3))
-    network = load(weights or resolve_weights()).to(images.device)
-    values = in_tiles(lambda part: network(part)[0], images.expand(-1, 3, -1, -1), tile=tile)
-    return Features(values=values.cpu().numpy(), extractor="clip")
+    images = rgb(images)
+    return seen("clip", load(weights or resolve_weights()).to(images.device), images, tile)

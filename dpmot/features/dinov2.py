@@ -9,8 +9,7 @@ from torch import Tensor
 
 from dpmot._torchvision import make_importable
 from dpmot.features import Features, Offer, loaded_once
-from dpmot.features._images import as_images
-from dpmot.tiles import in_tiles
+from dpmot.features._images import rgb, seen
 
 SLOW = True
 MODEL = "dinov2-vit-b-14"
@@ -38,8 +37,6 @@ def load() -> torch.nn.Module:
 
 def extract(images: Tensor, *, download: bool = False, tile: int = 32) -> Features:
     """Features (n, 768) of images that the network resizes to 224x224; ``download`` allows to fetch, and run, code."""
-    images = as_images(images, channels=(1, 3))
+    images = rgb(images)
     check(Offer(download=download))
-    network = load().to(images.device)
-    values = in_tiles(lambda part: network(part)[0], images.expand(-1, 3, -1, -1), tile=tile)
-    return Features(values=values.cpu().numpy(), extractor="dinov2")
+    return seen("dinov2", load().to(images.device), images, tile)

@@ -14,8 +14,7 @@ from torch import Tensor
 
 from dpmot._torchvision import make_importable
 from dpmot.features import Features, Offer, loaded_once
-from dpmot.features._images import as_images, hub_file
-from dpmot.tiles import in_tiles
+from dpmot.features._images import hub_file, rgb, seen
 
 CANONICAL = {"fd": "FID", "is": "IS"}  # the field's names of metrics in these features
 SLOW = True
@@ -68,7 +67,5 @@ def load(weights: Path) -> torch.nn.Module:
 
 def extract(images: Tensor, *, weights: Path | None = None, tile: int = 64) -> Features:
     """Pooled features (n, 2048) and softmax (n, 1008) of images that the network resizes to 299x299."""
-    images = as_images(images, channels=(1, 3))
-    network = load(resolve_weights(weights)).to(images.device)
-    values, logits = in_tiles(network, images.expand(-1, 3, -1, -1), tile=tile)
-    return Features(values=values.cpu().numpy(), extractor="inception", probabilities=logits.softmax(1).cpu().numpy())
+    images = rgb(images)
+    return seen("inception", load(resolve_weights(weights)).to(images.device), images, tile)

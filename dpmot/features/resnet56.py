@@ -14,8 +14,7 @@ from torch.nn import functional as F
 
 from dpmot.data import data_root
 from dpmot.features import Features, Offer, loaded_once
-from dpmot.features._images import as_images, sha256_of
-from dpmot.tiles import in_tiles
+from dpmot.features._images import as_images, seen, sha256_of
 
 SLOW = True
 DISTINCT = True  # 4 ms an image, 74 numbers
@@ -50,18 +49,16 @@ class ResNet56(nn.Module):
         super().__init__()
         self.conv1 = nn.Conv2d(3, 16, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(16)
-        self.layer1, self.layer2, self.layer3 = _stage(16, 16, 1), _stage(16, 32, 2), _stage(32, 64, 2)
+        self.layer1, self.layer2, self.layer3 = (
+            nn.Sequential(Block(c_in, c_out, stride), *(Block(c_out, c_out, 1) for _ in range(BLOCKS - 1)))
+            for c_in, c_out, stride in ((16, 16, 1), (16, 32, 2), (32, 64, 2))
+        )
         self.linear = nn.Linear(64, 10)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         x = F.relu(self.bn1(self.conv1(x)))
         features = self.layer3(self.layer2(self.layer1(x))).mean((2, 3))
         return features, self.linear(features)
-
-
-def _stage(c_in: int, c_out: int, stride: int) -> nn.Sequential:
-    first = Block(c_in, c_out, stride)
-    return nn.Sequential(first, *(Block(c_out, c_out, 1) for _ in range(BLOCKS - 1)))
 
 
 @loaded_once
@@ -113,5 +110,4 @@ def extract(images: Tensor, *, weights: Path) -> Features:
     images = as_images(images, channels=(3,))
     mean, std = (torch.tensor(v, device=images.device)[:, None, None] for v in (MEAN, STD))
     network = load(Path(weights)).to(images.device)
-    values, logits = in_tiles(lambda tile: network((tile / 255 - mean) / std), images)
-    return Features(values=values.cpu().numpy(), extractor="resnet56", probabilities=logits.softmax(1).cpu().numpy())
+    return seen("resnet56", lambda part: network((part / 255 - mean) / std), images)

@@ -19,7 +19,7 @@ BLOCK = 1024  # images that are floats at once
 
 def extract(images: Tensor | np.ndarray) -> Features:
     """Means over blocks, float32 (n, 64 C) in [-1, 1]; blocks overlap by a pixel where H or W is no multiple of 8."""
-    images = as_images(images, channels=(1, 3))
+    images = as_images(images)
     height, width = images.shape[2:]
     if min(height, width) < SIDE:
         raise ValueError(f"Thumbnails are {SIDE} x {SIDE} means of pixels: images of {height} x {width} are too small")

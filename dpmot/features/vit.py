@@ -15,8 +15,7 @@ from torch.nn.functional import interpolate
 
 from dpmot._torchvision import make_importable
 from dpmot.features import Features, Offer, loaded_once
-from dpmot.features._images import as_images, sha256_of
-from dpmot.tiles import in_tiles
+from dpmot.features._images import rgb, seen, sha256_of
 
 SLOW = True
 NEEDS = {"transformers": "vit"}
@@ -69,7 +68,7 @@ def members(folder: Path) -> list[Path]:
 
 
 @loaded_once
-def load(folder: Path, sha256: str | None = None) -> tuple[torch.nn.Module, Tensor, Tensor]:
+def load(folder: Path, sha256: str | None = None) -> tuple[Any, Tensor, Tensor]:
     """The classifier, and mean and standard deviation (3, 1, 1) of its input; no code of the folder is run.
 
     Raises:
@@ -87,10 +86,8 @@ def load(folder: Path, sha256: str | None = None) -> tuple[torch.nn.Module, Tens
     config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     if config.get("model_type") != "vit":
         raise ValueError(f"{folder} holds a {config.get('model_type')}: give a ViT classifier")
-    loaded: Any = ViTForImageClassification.from_pretrained(
-        folder, local_files_only=True, use_safetensors=True, output_loading_info=True
-    )
-    network, report = loaded
+    local = {"local_files_only": True, "use_safetensors": True, "output_loading_info": True}
+    network, report = ViTForImageClassification.from_pretrained(folder, **local)
     if missing := report["missing_keys"]:
         raise ValueError(f"{folder} lacks the weights {', '.join(sorted(missing))}: fine-tune it first")
     preprocessor = folder / PREPROCESSOR
@@ -101,16 +98,14 @@ def load(folder: Path, sha256: str | None = None) -> tuple[torch.nn.Module, Tens
 
 def extract(images: Tensor, *, weights: Path, sha256: str | None = None, tile: int = 32) -> Features:
     """The class token after the last norm (n, 768), and softmax (n, K), of images resized bilinearly, antialiased."""
-    images = as_images(images, channels=(1, 3))
-    network: Any  # transformers' classes have no types that tell
-    network, mean, std = load(Path(weights), sha256)
-    network, mean, std = network.to(images.device), mean.to(images.device), std.to(images.device)
+    images = rgb(images)
+    network, *normal = load(Path(weights), sha256)
+    network, (mean, std) = network.to(images.device), (one.to(images.device) for one in normal)
     side = network.config.image_size
 
-    def seen(part: Tensor) -> tuple[Tensor, Tensor]:
+    def token_and_logits(part: Tensor) -> tuple[Tensor, Tensor]:
         large = interpolate(part / 255, size=(side, side), mode="bilinear", antialias=True, align_corners=False)
         token = network.vit(pixel_values=(large - mean) / std).last_hidden_state[:, 0]
         return token, network.classifier(token)
 
-    values, logits = in_tiles(seen, images.expand(-1, 3, -1, -1), tile=tile)
-    return Features(values=values.cpu().numpy(), extractor="vit", probabilities=logits.softmax(1).cpu().numpy())
+    return seen("vit", token_and_logits, images, tile)
