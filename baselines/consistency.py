@@ -7,14 +7,9 @@ denoiser. Its authors search the levels; equal angles stand in for that: in two 
 their search for CIFAR-10 gave 0.8). A grid that ends at sigma_min would waste its last step. One evaluation a step.
 """
 
-from typing import TYPE_CHECKING
-
+from baselines._steps import evaluated
+from dpmot.diffusion.protocols import Callback, Denoiser, Noise, Tensor
 from dpmot.diffusion.sigmas import intervals, one_a_step
-
-if TYPE_CHECKING:  # samplers are imported where torch is not
-    from torch import Tensor
-
-    from dpmot.diffusion.denoiser import Callback, Denoiser, Noise
 
 GRID = "aligned"
 JUMPS = True  # made for networks whose D(x, sigma) is a sample
@@ -22,13 +17,8 @@ num_steps = one_a_step("Consistency sampling")
 
 
 def sample(
-    denoiser: "Denoiser",
-    x: "Tensor",
-    sigmas: "Tensor",
-    *,
-    noise: "Noise | None" = None,
-    callback: "Callback | None" = None,
-) -> "Tensor":
+    denoiser: Denoiser, x: Tensor, sigmas: Tensor, *, noise: Noise | None = None, callback: Callback | None = None
+) -> Tensor:
     """Run multistep consistency sampling from x at sigmas[0] to sigma 0; see :mod:`baselines`.
 
     Args:
@@ -37,9 +27,7 @@ def sample(
     if noise is None and any(sigmas[1:] > 0):
         raise ValueError("Consistency sampling in several steps is stochastic: pass noise(i)")
     for i, sigma, to in intervals(sigmas):
-        denoised = denoiser(x, sigma)
-        if callback:
-            callback(i, x, denoised)
+        denoised = evaluated(denoiser, x, sigma, i, callback)
         up = max(0.0, float(to**2) - denoiser.sigma_min**2) ** 0.5
         x = denoised + up * noise(i) if noise and to > 0 else denoised
     return x

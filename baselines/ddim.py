@@ -7,14 +7,9 @@ eta = 0 is Euler's method on the probability-flow ODE dx/dsigma = (x - D) / sigm
 step.
 """
 
-from typing import TYPE_CHECKING
-
+from baselines._steps import evaluated
+from dpmot.diffusion.protocols import Callback, Denoiser, Noise, Tensor
 from dpmot.diffusion.sigmas import intervals, one_a_step
-
-if TYPE_CHECKING:  # samplers are imported where torch is not
-    from torch import Tensor
-
-    from dpmot.diffusion.denoiser import Callback, Denoiser, Noise
 
 GRID = None  # the network's own levels
 num_steps = one_a_step("DDIM")
@@ -27,14 +22,14 @@ def check(*, eta: float = 0.0) -> None:
 
 
 def sample(
-    denoiser: "Denoiser",
-    x: "Tensor",
-    sigmas: "Tensor",
+    denoiser: Denoiser,
+    x: Tensor,
+    sigmas: Tensor,
     *,
-    noise: "Noise | None" = None,
-    callback: "Callback | None" = None,
+    noise: Noise | None = None,
+    callback: Callback | None = None,
     eta: float = 0.0,
-) -> "Tensor":
+) -> Tensor:
     """Run DDIM from x at sigmas[0] to sigma 0; see :mod:`baselines`.
 
     Args:
@@ -45,9 +40,7 @@ def sample(
     if eta and noise is None:
         raise ValueError(f"DDIM with eta = {eta} is stochastic: pass noise(i)")
     for i, sigma, to in intervals(sigmas):
-        denoised = denoiser(x, sigma)
-        if callback:
-            callback(i, x, denoised)
+        denoised = evaluated(denoiser, x, sigma, i, callback)
         up = eta * to / sigma * (sigma**2 - to**2) ** 0.5
         x = denoised + (to**2 - up**2) ** 0.5 / sigma * (x - denoised)
         if noise and up > 0:

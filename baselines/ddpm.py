@@ -5,14 +5,9 @@ sigma_{i+1}^2 (sigma_i^2 - sigma_{i+1}^2) / sigma_i^2 ("small", their beta-tilde
 sigma units is (1 + sigma_{i+1}^2) (sigma_i^2 - sigma_{i+1}^2) / (1 + sigma_i^2). No noise is added in the last step.
 """
 
-from typing import TYPE_CHECKING
-
+from baselines._steps import evaluated
+from dpmot.diffusion.protocols import Callback, Denoiser, Noise, Tensor
 from dpmot.diffusion.sigmas import intervals, one_a_step
-
-if TYPE_CHECKING:  # samplers are imported where torch is not
-    from torch import Tensor
-
-    from dpmot.diffusion.denoiser import Callback, Denoiser, Noise
 
 GRID = None  # the network's own levels
 num_steps = one_a_step("DDPM")
@@ -25,14 +20,14 @@ def check(*, variance: str = "small") -> None:
 
 
 def sample(
-    denoiser: "Denoiser",
-    x: "Tensor",
-    sigmas: "Tensor",
+    denoiser: Denoiser,
+    x: Tensor,
+    sigmas: Tensor,
     *,
-    noise: "Noise | None" = None,
-    callback: "Callback | None" = None,
+    noise: Noise | None = None,
+    callback: Callback | None = None,
     variance: str = "small",
-) -> "Tensor":
+) -> Tensor:
     """Run ancestral sampling from x at sigmas[0] to sigma 0; see :mod:`baselines`.
 
     Args:
@@ -42,9 +37,7 @@ def sample(
     if noise is None:
         raise ValueError("DDPM is stochastic: pass noise(i)")
     for i, sigma, to in intervals(sigmas):
-        denoised = denoiser(x, sigma)
-        if callback:
-            callback(i, x, denoised)
+        denoised = evaluated(denoiser, x, sigma, i, callback)
         x = denoised + (to / sigma) ** 2 * (x - denoised)
         if to > 0:
             ratio = to**2 / sigma**2 if variance == "small" else (1 + to**2) / (1 + sigma**2)

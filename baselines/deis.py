@@ -9,17 +9,13 @@ evaluation a step.
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from baselines._steps import evaluated
+from dpmot.diffusion.protocols import Callback, Denoiser, Noise, Tensor
 from dpmot.diffusion.sigmas import intervals, one_a_step, vp_time
-
-if TYPE_CHECKING:  # samplers are imported where torch is not
-    from torch import Tensor
-
-    from dpmot.diffusion.denoiser import Callback, Denoiser, Noise
 
 GRID = "quadratic"
 num_steps = one_a_step("DEIS")
@@ -36,15 +32,15 @@ def check(*, order: int = 4, variable: str = "t") -> None:
 
 
 def sample(
-    denoiser: "Denoiser",
-    x: "Tensor",
-    sigmas: "Tensor",
+    denoiser: Denoiser,
+    x: Tensor,
+    sigmas: Tensor,
     *,
-    noise: "Noise | None" = None,
-    callback: "Callback | None" = None,
+    noise: Noise | None = None,
+    callback: Callback | None = None,
     order: int = 4,
     variable: str = "t",
-) -> "Tensor":
+) -> Tensor:
     """Run DEIS from x at sigmas[0] to sigma 0; see :mod:`baselines`.
 
     Args:
@@ -54,9 +50,7 @@ def sample(
     check(order=order, variable=variable)
     past: list[tuple[float, Tensor]] = []  # (sigma, eps), latest first
     for i, sigma, to in intervals(sigmas):
-        denoised = denoiser(x, sigma)
-        if callback:
-            callback(i, x, denoised)
+        denoised = evaluated(denoiser, x, sigma, i, callback)
         past = [(float(sigma), (x - denoised) / sigma), *past][:order]
         used = past if to > 0 else past[:1]
         for weight, (_, eps) in zip(_weights([s for s, _ in used], float(to), variable), used, strict=True):

@@ -11,14 +11,9 @@ The step to sigma = 0, where lambda ends, is of order 1. n steps of order p cost
 is not spent (its authors' "fast" variant fills it with steps of lower order), which the counted NFE shows.
 """
 
-from typing import TYPE_CHECKING
-
+from baselines._steps import evaluated
+from dpmot.diffusion.protocols import Callback, Denoiser, Noise, Tensor
 from dpmot.diffusion.sigmas import check_budget, intervals
-
-if TYPE_CHECKING:  # samplers are imported where torch is not
-    from torch import Tensor
-
-    from dpmot.diffusion.denoiser import Callback, Denoiser, Noise
 
 GRID = "log_snr"
 
@@ -37,14 +32,14 @@ def num_steps(nfe: int, *, order: int = 2) -> int:
 
 
 def sample(
-    denoiser: "Denoiser",
-    x: "Tensor",
-    sigmas: "Tensor",
+    denoiser: Denoiser,
+    x: Tensor,
+    sigmas: Tensor,
     *,
-    noise: "Noise | None" = None,
-    callback: "Callback | None" = None,
+    noise: Noise | None = None,
+    callback: Callback | None = None,
     order: int = 2,
-) -> "Tensor":
+) -> Tensor:
     """Run DPM-Solver from x at sigmas[0] to sigma 0; see :mod:`baselines`.
 
     Args:
@@ -52,14 +47,12 @@ def sample(
     """
     check(order=order)
     for i, sigma, to in intervals(sigmas):
-        denoised = denoiser(x, sigma)
-        if callback:
-            callback(i, x, denoised)
+        denoised = evaluated(denoiser, x, sigma, i, callback)
         x = _step(denoiser, x, denoised, sigma, to, order if to > 0 else 1)
     return x
 
 
-def _step(denoiser: "Denoiser", x: "Tensor", denoised: "Tensor", sigma: "Tensor", to: "Tensor", order: int) -> "Tensor":
+def _step(denoiser: Denoiser, x: Tensor, denoised: Tensor, sigma: Tensor, to: Tensor, order: int) -> Tensor:
     eps = (x - denoised) / sigma
     if order == 1:
         return x + (to - sigma) * eps
@@ -74,5 +67,5 @@ def _step(denoiser: "Denoiser", x: "Tensor", denoised: "Tensor", sigma: "Tensor"
     return x + (to - sigma) * eps - 1.5 * to * _phi(h) * change
 
 
-def _phi(h: "Tensor") -> "Tensor":
+def _phi(h: Tensor) -> Tensor:
     return h.expm1() / h - 1

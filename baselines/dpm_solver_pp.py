@@ -11,14 +11,9 @@ steps have as many earlier values as there are; the last, to sigma = 0, is x = D
 most. One evaluation a step.
 """
 
-from typing import TYPE_CHECKING
-
+from baselines._steps import evaluated
+from dpmot.diffusion.protocols import Callback, Denoiser, Noise, Tensor
 from dpmot.diffusion.sigmas import intervals, one_a_step
-
-if TYPE_CHECKING:  # samplers are imported where torch is not
-    from torch import Tensor
-
-    from dpmot.diffusion.denoiser import Callback, Denoiser, Noise
 
 GRID = "log_snr"
 num_steps = one_a_step("DPM-Solver++")
@@ -33,16 +28,16 @@ def check(*, order: int = 2, sde: bool = False, taylor: bool = False) -> None:
 
 
 def sample(
-    denoiser: "Denoiser",
-    x: "Tensor",
-    sigmas: "Tensor",
+    denoiser: Denoiser,
+    x: Tensor,
+    sigmas: Tensor,
     *,
-    noise: "Noise | None" = None,
-    callback: "Callback | None" = None,
+    noise: Noise | None = None,
+    callback: Callback | None = None,
     order: int = 2,
     sde: bool = False,
     taylor: bool = False,
-) -> "Tensor":
+) -> Tensor:
     """Run DPM-Solver++ from x at sigmas[0] to sigma 0; see :mod:`baselines`.
 
     Args:
@@ -56,9 +51,7 @@ def sample(
         raise ValueError("DPM-Solver++ with sde is stochastic: pass noise(i)")
     past: list[tuple[Tensor, Tensor]] = []  # (sigma, D) of the steps before, latest first
     for i, sigma, to in intervals(sigmas):
-        denoised = denoiser(x, sigma)
-        if callback:
-            callback(i, x, denoised)
+        denoised = evaluated(denoiser, x, sigma, i, callback)
         if to == 0:
             x = denoised
             break
@@ -78,8 +71,8 @@ def sample(
 
 
 def _differences(
-    denoised: "Tensor", sigma: "Tensor", h: "Tensor", past: "list[tuple[Tensor, Tensor]]"
-) -> "tuple[Tensor | float, Tensor | float]":
+    denoised: Tensor, sigma: Tensor, h: Tensor, past: list[tuple[Tensor, Tensor]]
+) -> tuple[Tensor | float, Tensor | float]:
     """First and second divided differences of D in units of the coming step h; 0 where there is no earlier value."""
     if not past:
         return 0.0, 0.0

@@ -7,15 +7,9 @@ With churn each step first rises to sigma_i (1 + gamma), gamma = min(churn / n, 
 evaluations a step, one in the last: n steps cost 2 n - 1; without the correction it is Euler's method at n.
 """
 
-from typing import TYPE_CHECKING
-
-from baselines._heun import euler, heun
+from baselines._steps import euler, evaluated, heun
+from dpmot.diffusion.protocols import Callback, Denoiser, Noise, Tensor
 from dpmot.diffusion.sigmas import check_budget, intervals
-
-if TYPE_CHECKING:  # samplers are imported where torch is not
-    from torch import Tensor
-
-    from dpmot.diffusion.denoiser import Callback, Denoiser, Noise
 
 GRID = "karras"
 
@@ -37,18 +31,18 @@ def num_steps(nfe: int, *, correct: bool = True) -> int:
 
 
 def sample(
-    denoiser: "Denoiser",
-    x: "Tensor",
-    sigmas: "Tensor",
+    denoiser: Denoiser,
+    x: Tensor,
+    sigmas: Tensor,
     *,
-    noise: "Noise | None" = None,
-    callback: "Callback | None" = None,
+    noise: Noise | None = None,
+    callback: Callback | None = None,
     correct: bool = True,
     churn: float = 0.0,
     churn_min: float = 0.05,
     churn_max: float = 50.0,
     churn_noise: float = 1.003,
-) -> "Tensor":
+) -> Tensor:
     """Run Heun's method from x at sigmas[0] to sigma 0; see :mod:`baselines`.
 
     Args:
@@ -70,8 +64,6 @@ def sample(
             raised = sigma * (1 + gamma)
             x = x + (raised**2 - sigma**2) ** 0.5 * churn_noise * noise(i)
             sigma = raised
-        denoised = denoiser(x, sigma)
-        if callback:
-            callback(i, x, denoised)
+        denoised = evaluated(denoiser, x, sigma, i, callback)
         x = heun(denoiser, x, denoised, sigma, to) if correct and to > 0 else euler(x, denoised, sigma, to)
     return x

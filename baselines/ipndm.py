@@ -6,14 +6,9 @@ used on any grid: of order p where the steps in sigma are equal, of order 1 else
 steps have as many values as there are; the step to sigma = 0 is of order 1. One evaluation a step.
 """
 
-from typing import TYPE_CHECKING
-
+from baselines._steps import evaluated
+from dpmot.diffusion.protocols import Callback, Denoiser, Noise, Tensor
 from dpmot.diffusion.sigmas import intervals, one_a_step
-
-if TYPE_CHECKING:  # samplers are imported where torch is not
-    from torch import Tensor
-
-    from dpmot.diffusion.denoiser import Callback, Denoiser, Noise
 
 GRID = "karras"
 num_steps = one_a_step("iPNDM")
@@ -32,14 +27,14 @@ def check(*, order: int = 4) -> None:
 
 
 def sample(
-    denoiser: "Denoiser",
-    x: "Tensor",
-    sigmas: "Tensor",
+    denoiser: Denoiser,
+    x: Tensor,
+    sigmas: Tensor,
     *,
-    noise: "Noise | None" = None,
-    callback: "Callback | None" = None,
+    noise: Noise | None = None,
+    callback: Callback | None = None,
     order: int = 4,
-) -> "Tensor":
+) -> Tensor:
     """Run iPNDM from x at sigmas[0] to sigma 0; see :mod:`baselines`.
 
     Args:
@@ -48,9 +43,7 @@ def sample(
     check(order=order)
     past: list[Tensor] = []  # eps, latest first
     for i, sigma, to in intervals(sigmas):
-        denoised = denoiser(x, sigma)
-        if callback:
-            callback(i, x, denoised)
+        denoised = evaluated(denoiser, x, sigma, i, callback)
         past = [(x - denoised) / sigma, *past][:order]
         used = past if to > 0 else past[:1]
         x = x + (to - sigma) * sum(b * eps for b, eps in zip(ADAMS_BASHFORTH[len(used)], used, strict=True))

@@ -8,16 +8,10 @@ variance of x at sigma_i^2 as well as it can; on a single level, where x is alre
 T steps cost n T + 1.
 """
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
+from dpmot.diffusion.protocols import Callback, Denoiser, Noise, Tensor
 from dpmot.diffusion.sigmas import check_budget, intervals
-
-if TYPE_CHECKING:  # samplers are imported where torch is not
-    from torch import Tensor
-
-    from dpmot.diffusion.denoiser import Callback, Denoiser, Noise
 
 GRID = "geometric"
 PRIOR = "uniform"  # the authors' chains start from uniform noise in the images' range
@@ -39,16 +33,16 @@ def num_steps(nfe: int, *, steps_per_level: int = 5, denoise: bool = True) -> in
 
 
 def sample(
-    denoiser: "Denoiser",
-    x: "Tensor",
-    sigmas: "Tensor",
+    denoiser: Denoiser,
+    x: Tensor,
+    sigmas: Tensor,
     *,
-    noise: "Noise | None" = None,
-    callback: "Callback | None" = None,
+    noise: Noise | None = None,
+    callback: Callback | None = None,
     steps_per_level: int = 5,
     step: float | None = None,
     denoise: bool = True,
-) -> "Tensor":
+) -> Tensor:
     """Run annealed Langevin dynamics from x through the levels sigmas[0], ..., sigmas[n-1]; see :mod:`baselines`.
 
     Args:

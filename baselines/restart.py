@@ -8,15 +8,10 @@ which contracts the errors made so far; then it goes on to 0. n steps cost 2 n -
 """
 
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
-from baselines._heun import euler, heun
+from baselines._steps import euler, evaluated, heun
+from dpmot.diffusion.protocols import Callback, Denoiser, Noise, Tensor
 from dpmot.diffusion.sigmas import check_budget, intervals, karras
-
-if TYPE_CHECKING:  # samplers are imported where torch is not
-    from torch import Tensor
-
-    from dpmot.diffusion.denoiser import Callback, Denoiser, Noise
 
 GRID = "karras"
 
@@ -38,17 +33,17 @@ def num_steps(nfe: int, *, restarts: int = 1, inner: int = 2) -> int:
 
 
 def sample(
-    denoiser: "Denoiser",
-    x: "Tensor",
-    sigmas: "Tensor",
+    denoiser: Denoiser,
+    x: Tensor,
+    sigmas: Tensor,
     *,
-    noise: "Noise | None" = None,
-    callback: "Callback | None" = None,
+    noise: Noise | None = None,
+    callback: Callback | None = None,
     restarts: int = 1,
     inner: int = 2,
     low: float = 0.06,
     high: float = 0.3,
-) -> "Tensor":
+) -> Tensor:
     """Run Restart from x at sigmas[0] to sigma 0; see :mod:`baselines`.
 
     Args:
@@ -79,8 +74,6 @@ def sample(
                 x = x + (top**2 - bottom**2) ** 0.5 * noise(k)
                 for high_sigma, low_sigma in pairwise(again):
                     x = heun(denoiser, x, denoiser(x, high_sigma), high_sigma, low_sigma)
-        denoised = denoiser(x, sigma)
-        if callback:
-            callback(i, x, denoised)
+        denoised = evaluated(denoiser, x, sigma, i, callback)
         x = heun(denoiser, x, denoised, sigma, to) if to > 0 else euler(x, denoised, sigma, to)
     return x

@@ -10,16 +10,11 @@ evaluation at the predicted x_{i+1}, which the next predictor uses as well: one 
 the end, the step to sigma = 0 is x = D. The predictor of order 2 uses rho = 1/2, as its authors do.
 """
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
+from baselines._steps import evaluated
+from dpmot.diffusion.protocols import Callback, Denoiser, Noise, Tensor
 from dpmot.diffusion.sigmas import intervals, one_a_step
-
-if TYPE_CHECKING:  # samplers are imported where torch is not
-    from torch import Tensor
-
-    from dpmot.diffusion.denoiser import Callback, Denoiser, Noise
 
 GRID = "log_snr"
 num_steps = one_a_step("UniPC")
@@ -34,16 +29,16 @@ def check(*, order: int = 3, variant: str = "bh2") -> None:
 
 
 def sample(
-    denoiser: "Denoiser",
-    x: "Tensor",
-    sigmas: "Tensor",
+    denoiser: Denoiser,
+    x: Tensor,
+    sigmas: Tensor,
     *,
-    noise: "Noise | None" = None,
-    callback: "Callback | None" = None,
+    noise: Noise | None = None,
+    callback: Callback | None = None,
     order: int = 3,
     variant: str = "bh2",
     correct: bool = True,
-) -> "Tensor":
+) -> Tensor:
     """Run UniPC from x at sigmas[0] to sigma 0; see :mod:`baselines`.
 
     Args:
@@ -56,9 +51,7 @@ def sample(
     past: list[tuple[float, Tensor]] = []  # (lambda, D) of the steps before, latest first
     start, most = x, 0  # of the step before: where it began, its order
     for i, sigma, to in intervals(sigmas):
-        denoised, level = denoiser(x, sigma), -float(sigma.log())
-        if callback:
-            callback(i, x, denoised)
+        denoised, level = evaluated(denoiser, x, sigma, i, callback), -float(sigma.log())
         if correct and past:
             x = _update(start, past[:most], level, variant, there=denoised)
         past = [(level, denoised), *past][:order]
@@ -70,8 +63,8 @@ def sample(
 
 
 def _update(
-    x: "Tensor", past: "list[tuple[float, Tensor]]", target: float, variant: str, *, there: "Tensor | None" = None
-) -> "Tensor":
+    x: Tensor, past: list[tuple[float, Tensor]], target: float, variant: str, *, there: Tensor | None = None
+) -> Tensor:
     """From x at past[0] to lambda ``target``; with ``there``, D at the predicted end, it is the corrector."""
     (level, denoised), *earlier = past
     h = target - level

@@ -13,8 +13,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from baselines._heun import heun
-from dpmot.diffusion.network import NetworkDenoiser, OfBatch, given
+from baselines._steps import heun
+from dpmot.diffusion.network import NetworkDenoiser, given
+from dpmot.diffusion.protocols import OfBatch
 from dpmot.diffusion.schedule import Schedule
 from dpmot.diffusion.sigmas import Chain, karras
 from dpmot.diffusion.training import Losses, batch_of, fit

@@ -4,31 +4,17 @@ Two denoisers are known in closed form and serve as truth: a finite data set's p
 its points, and a Gaussian mixture's is a responsibility-weighted average (Vincent 2011; Karras et al. 2022, app. B.3).
 """
 
-from collections.abc import Callable
 from functools import cached_property
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from dpmot.diffusion.protocols import Callback, Denoiser, Noise  # noqa: F401 - the contract, imported from here too
 from dpmot.tiles import in_tiles
 
 BLOCK = 2048  # points, or pairs, taken to float64 at a time
 FEW = 32  # points a row
 NEGLIGIBLE = 50.0  # nats: e^-50 N is under float64's last bit for every N in memory
-
-
-class Denoiser(Protocol):
-    """D(x, sigma): x (B, *S), sigma () or (B,) -> E[x0 | x], (B, *S), for sigma_min <= sigma <= sigma_max."""
-
-    sigma_min: float
-    sigma_max: float
-
-    def __call__(self, x: Tensor, sigma: Tensor) -> Tensor: ...
-
-
-Noise = Callable[[int], Tensor]  # step i of a sampler -> N(0, 1) noise, (B, *S)
-Callback = Callable[[int, Tensor, Tensor], object]  # told i, x_i and D_i before each step
 
 
 def per_sample(sigma: Tensor | float, x: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ ever loaded with weights.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -19,14 +19,13 @@ from torch.nn import Module
 
 from dpmot import plugins
 from dpmot.diffusion import weights
-from dpmot.diffusion.denoiser import Denoiser, per_sample
-from dpmot.diffusion.networks import Parametrisation, RawNetwork, Trainable
+from dpmot.diffusion.denoiser import per_sample
+from dpmot.diffusion.networks import Parametrisation, Trainable
+from dpmot.diffusion.protocols import Denoiser, OfBatch, RawNetwork
 from dpmot.diffusion.sigmas import Chain
 from dpmot.diffusion.training import Batch, Losses
 from dpmot.diffusion.unet import UNet
 from dpmot.runtime import seals
-
-OfBatch = Callable[[Tensor, Tensor], Tensor]  # D(x, sigma) of one batch, its labels already given
 
 
 class NetworkDenoiser:
@@ -149,8 +148,8 @@ def load(
     """
     if not Path(path).is_file():
         raise ValueError(f"No network at {path}: train it with `dpmot train`, or correct `weights:` in the config")
+    flat, texts = seals.load(path)
     try:
-        flat, texts = seals.load(path)
         card, denoisers = dict(json.loads(texts["card"])), {}
         for count in card.get("step_counts") or [None]:
             prefix = _key(count, "")
@@ -159,8 +158,6 @@ def load(
                 cast(Any, model).to(device, memory_format=layout)  # torch's overloads leave the layout out
             denoisers[count] = NetworkDenoiser(parametrisation(card), model)
         return Network(card, chain_of(card), denoisers)
-    except seals.Damaged:
-        raise
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is not a network written by this project, or is damaged: {error}") from None
 

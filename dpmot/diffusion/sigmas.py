@@ -119,10 +119,7 @@ def quadratic(n: int, sigma_max: float, sigma_min: float) -> Grid:
 
 
 def cosine(n: int, sigma_max: float, sigma_min: float) -> Grid:
-    """n equal steps in arctan sigma, shape (n + 1,): equal steps of the cosine chain; see :func:`aligned` for its end.
-
-    (Nichol & Dhariwal 2021, eq. 17: abar = cos^2, so sigma = tan of an angle linear in t.)
-    """
+    """n equal steps in arctan sigma, (n + 1,): those of the cosine chain (Nichol & Dhariwal 2021, abar = cos^2)."""
     return aligned(n, sigma_max, sigma_min, data_std=1.0)
 
 

@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
 from tqdm import tqdm
 
 from dpmot import seeds
@@ -20,7 +19,7 @@ from dpmot.diffusion.schedule import Schedule
 from dpmot.images import to_float
 from dpmot.runtime.seals import Checkpoint
 
-Named = Mapping[str, Tensor]
+CURVE = 50  # points of the loss curve
 
 
 class Diverged(ArithmeticError):
@@ -89,7 +88,6 @@ def fit(
     description: str,
     checkpoint: Checkpoint | None = None,
     snapshot: Callable[[int, Mapping[str, Tensor]], None] | None = None,
-    curve: int = 50,
 ) -> Fit:
     """Minimise the mean of ``loss_at(step)`` over the parameters of ``model``.
 
@@ -99,7 +97,6 @@ def fit(
         description: label of the progress bar.
         checkpoint: resumption state, written every ``schedule.checkpoint_seconds``.
         snapshot: called with the number of steps and the averaged weights, after each of ``schedule.snapshots`` steps.
-        curve: points of the loss curve.
 
     Returns:
         The averaged weights; ``model`` itself holds the last ones.
@@ -110,7 +107,12 @@ def fit(
     parameters = dict(model.named_parameters())
     average = {name: p.detach().clone() for name, p in parameters.items()}
     optimiser = torch.optim.Adam(model.parameters(), lr=schedule.lr, betas=(0.9, 0.99), fused=True)
-    first, sums = _restore(checkpoint, parameters, average, optimiser, curve)
+    state = _state(parameters, average, optimiser)
+    first, sums = 0, [[0.0, 0] for _ in range(CURVE)]
+    if checkpoint is not None and (stored := checkpoint.load()) is not None:
+        first, sums = stored[1]["step"], stored[1]["sums"]
+        for name, tensor in state.items():
+            tensor.copy_(stored[0][name])
     saved = time.monotonic()
     model.train()
     steps = range(first, schedule.steps)
@@ -130,40 +132,26 @@ def fit(
         optimiser.step()
         decay = schedule.decay(step)
         torch._foreach_lerp_(list(average.values()), [p.detach() for p in parameters.values()], 1 - decay)
-        point = sums[step * curve // schedule.steps]
+        point = sums[step * CURVE // schedule.steps]
         point[0] += loss.item()
         point[1] += 1
         if snapshot is not None and step + 1 in schedule.snapshots:
             snapshot(step + 1, average)
         if checkpoint is not None and time.monotonic() - saved > schedule.checkpoint_seconds:
-            _store(checkpoint, step + 1, sums, parameters, average, optimiser)
+            checkpoint.save(state, {"step": step + 1, "sums": sums})
             saved = time.monotonic()
     model.eval()
     return Fit(average, [total / count for total, count in sums if count])
 
 
-def _store(
-    checkpoint: Checkpoint, step: int, sums: list[list[float]], parameters: Named, average: Named, optimiser: Optimizer
-) -> None:
-    tensors: dict[str, Tensor] = {}
+def _state(
+    parameters: Mapping[str, nn.Parameter], average: Mapping[str, Tensor], optimiser: torch.optim.Optimizer
+) -> dict[str, Tensor]:
+    """What an unfinished run consists of, by name: the tensors that the run itself changes in place."""
+    state: dict[str, Tensor] = {}
     for name, parameter in parameters.items():
-        state = optimiser.state[parameter]
-        tensors |= {f"model.{name}": parameter.detach(), f"average.{name}": average[name]}
-        tensors |= {f"{moment}.{name}": state[moment] for moment in ("exp_avg", "exp_avg_sq", "step")}
-    checkpoint.save(tensors, {"step": step, "sums": sums})
-
-
-def _restore(
-    checkpoint: Checkpoint | None, parameters: Named, average: Named, optimiser: Optimizer, curve: int
-) -> tuple[int, list[list[float]]]:
-    stored = checkpoint.load() if checkpoint is not None else None
-    if stored is None:
-        return 0, [[0.0, 0] for _ in range(curve)]
-    tensors, facts = stored
-    with torch.no_grad():
-        for name, parameter in parameters.items():
-            parameter.copy_(tensors[f"model.{name}"])
-            average[name].copy_(tensors[f"average.{name}"])
-            state = {m: torch.empty_like(parameter).copy_(tensors[f"{m}.{name}"]) for m in ("exp_avg", "exp_avg_sq")}
-            optimiser.state[parameter] = {**state, "step": tensors[f"step.{name}"].to(parameter.device)}
-    return facts["step"], facts["sums"]
+        moments = {moment: torch.zeros_like(parameter) for moment in ("exp_avg", "exp_avg_sq")}
+        optimiser.state[parameter] = {**moments, "step": parameter.new_zeros((), dtype=torch.float32)}
+        kept = {"model": parameter.detach(), "average": average[name], **optimiser.state[parameter]}
+        state |= {f"{kind}.{name}": tensor for kind, tensor in kept.items()}
+    return state

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 CARDS = Path(__file__).resolve().parents[2] / "baselines" / "cards.yaml"
 CLASSIFIERS = Path(__file__).resolve().parents[1] / "features" / "cards.yaml"
-STATED = ("in_channels", "out_channels", "sample_size")  # what a config.json must say
 NAMES = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")  # what diffusers calls weights
 CONVERSION = (
     "in an environment where you trust its code run: import pickle, safetensors.torch as s; "
@@ -152,8 +151,9 @@ def read_folder(folder: Path, kind: str, options: Mapping) -> "tuple[dict, dict[
     config = _json(place)
     if (name := config.get("_class_name")) != "UNet2DModel":
         raise ValueError(f"{place} describes a {name}, only UNet2DModel is read")
-    inputs, outputs, size = stated = [config.get(key) for key in STATED]
-    if missing := [key for key, value in zip(STATED, stated, strict=True) if value is None]:
+    inputs, outputs, size = (config.get(key) for key in ("in_channels", "out_channels", "sample_size"))
+    stated = {"in_channels": inputs, "out_channels": outputs, "sample_size": size}
+    if missing := [key for key, value in stated.items() if value is None]:
         raise ValueError(f"{place} does not say {', '.join(missing)}: add what the weights were trained with")
     if inputs != outputs:
         raise ValueError(f"{place}: {inputs} channels in, {outputs} out: a learned variance is not read")
@@ -201,22 +201,20 @@ def _pretrained(config: Path, file: Path) -> Any:
     diffusers reads folders, prefers an index of shards to the file that was verified, and leaves what is missing at
     random with a warning: it is shown a folder of these two files only, and asked what it found.
     """
-    network = _diffusers()
-    read_tensors(file)  # refuses what is damaged or needs code
-    safe = file.suffix == ".safetensors"
+    from safetensors.torch import save_file
+
+    network, tensors = _diffusers(), read_tensors(file)  # refuses what is damaged or needs code
     with TemporaryDirectory() as folder:
         (Path(folder) / "config.json").symlink_to(config.resolve())
-        (Path(folder) / NAMES[0 if safe else 1]).symlink_to(file.resolve())
-        reading = {"local_files_only": True, "use_safetensors": safe, "low_cpu_mem_usage": False}
+        save_file({name: tensor.clone() for name, tensor in tensors.items()}, Path(folder) / NAMES[0])
         try:
-            model, loading = network.from_pretrained(folder, output_loading_info=True, **reading)
+            model, loading = network.from_pretrained(folder, output_loading_info=True, low_cpu_mem_usage=False)
         except Exception as error:  # diffusers has no error of its own: whatever it is, the two do not fit
             said = "; ".join(line.strip() for line in str(error).splitlines()[:2]) or type(error).__name__
             raise ValueError(f"{file} does not fit {config}: {said}") from None
     for kind in ("missing", "unexpected"):
         if keys := loading[f"{kind}_keys"]:
-            some = ", ".join(sorted(keys)[:3]) + (", ..." if len(keys) > 3 else "")
-            found = f"{len(keys)} tensors {kind} ({some})"
+            found = f"{len(keys)} tensors {kind} ({', '.join(sorted(keys)[:3])}{', ...' * (len(keys) > 3)})"
             raise ValueError(f"{file} does not fit {config}: {found}; take weights and config.json from one place")
     return model
 

@@ -26,7 +26,7 @@ def trained(acceleration, steps=60):
     def loss_at(step):
         return denoiser.losses(batch_of(IMAGES, 0, "training", step, size=8))
 
-    return model, fit(model, loss_at, Schedule(steps=steps, batch=8, warmup=4), seed=0, description="test", curve=6)
+    return model, fit(model, loss_at, Schedule(steps=steps, batch=8, warmup=4), seed=0, description="test")
 
 
 def test_without_options_the_network_itself_is_trained():
@@ -41,7 +41,8 @@ def test_training_is_the_same_up_to_rounding_and_the_weights_stay_float32(option
     (_, plain), (model, fast) = trained(Acceleration()), trained(Acceleration(**options))
     assert all(tensor.dtype == torch.float32 for tensor in fast.weights.values())
     assert set(fast.weights) == set(plain.weights)  # no prefix of a wrapper
-    assert fast.losses == pytest.approx(plain.losses, rel=0.05) and fast.losses[-1] < 0.99 * fast.losses[0]
+    assert fast.losses == pytest.approx(plain.losses, rel=0.05)
+    assert sum(fast.losses[-8:]) < 0.99 * sum(fast.losses[:8])
     if "precision" in options:
         assert fast.losses != plain.losses  # products were rounded
     UNet(1, channels=8).load_state_dict(model.state_dict())

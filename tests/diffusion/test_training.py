@@ -12,7 +12,7 @@ from dpmot.diffusion.acceleration import Acceleration
 from dpmot.diffusion.network import NetworkDenoiser
 from dpmot.diffusion.networks import ddpm, edm
 from dpmot.diffusion.schedule import Schedule
-from dpmot.diffusion.training import Diverged, Losses, batch_of, fit
+from dpmot.diffusion.training import CURVE, Diverged, Losses, batch_of, fit
 from dpmot.diffusion.unet import UNet
 from dpmot.images import to_float
 
@@ -52,7 +52,7 @@ def training(parametrisation, *, stop=None, every=20.0, snapshots=(), accelerate
         return denoiser.losses(batch_of(IMAGES, 0, "training", step, size=SCHEDULE.batch))
 
     schedule = replace(SCHEDULE, checkpoint_seconds=every, snapshots=snapshots)
-    return model, fit(model, loss_at, schedule, seed=0, description="test", curve=6, **options)
+    return model, fit(model, loss_at, schedule, seed=0, description="test", **options)
 
 
 @pytest.mark.parametrize("parametrisation", [ddpm.Parametrisation(), edm.Parametrisation()], ids=["ddpm", "edm"])
@@ -121,13 +121,13 @@ def test_the_average_follows_its_recursion_and_the_first_step_is_the_rate():
 
 
 def test_the_loss_curve_is_the_mean_loss_of_each_part_of_the_run():
-    path, _, result = quadratic(Schedule(steps=12, lr=0.1), curve=4)
+    path, _, result = quadratic(Schedule(steps=3 * CURVE, lr=0.1))
     losses = [(weight - 3) ** 2 / 2 for weight in path]
-    np.testing.assert_allclose(result.losses, np.reshape(losses, (4, 3)).mean(1), rtol=1e-6)
+    np.testing.assert_allclose(result.losses, np.reshape(losses, (CURVE, 3)).mean(1), rtol=1e-6)
 
 
 def test_a_curve_with_more_points_than_steps_has_one_point_a_step():
-    assert len(quadratic(Schedule(steps=3), curve=50)[2].losses) == 3
+    assert len(quadratic(Schedule(steps=3))[2].losses) == 3
 
 
 def test_the_rate_warms_up_linearly_and_then_falls_along_a_cosine():

@@ -10,15 +10,10 @@ What a file may say beside it, read by the contract tests: ``SHAPE``, of one ima
 and clean inputs (B, *S), for a ``model`` that builds no fresh network from None.
 """
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
+from dpmot.diffusion.protocols import RawNetwork, Tensor
 from dpmot.diffusion.sigmas import Chain
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-RawNetwork = Callable[..., "Tensor"]  # F: x (B, *S), condition (B,), of one with classes labels= (B,) -> (B, *S)
 
 
 class Parametrisation(Protocol):
@@ -26,17 +21,17 @@ class Parametrisation(Protocol):
 
     @property
     def chain(self) -> Chain: ...
-    def denoise(self, model: RawNetwork, x: "Tensor", sigma: "Tensor") -> "Tensor":
+    def denoise(self, model: RawNetwork, x: Tensor, sigma: Tensor) -> Tensor:
         """x (B, *S), sigma (B,) -> D(x, sigma), (B, *S)."""
 
 
 class Trainable(Parametrisation, Protocol):
     """One whose network this project can train."""
 
-    def level(self, u: "Tensor") -> "Tensor":
+    def level(self, u: Tensor) -> Tensor:
         """The noise level that u in [0, 1) chooses in training, (B,) -> (B,)."""
 
-    def loss(self, model: RawNetwork, x0: "Tensor", noise: "Tensor", u: "Tensor") -> "Tensor":
+    def loss(self, model: RawNetwork, x0: Tensor, noise: Tensor, u: Tensor) -> Tensor:
         """One loss per sample, (B,), of images in [-1, 1] and N(0, I) noise (B, *S), at ``level(u)``.
 
         u holds uniform numbers in [0, 1), (B,).

@@ -5,15 +5,11 @@ D(x, sigma) = x - sigma F(x / sqrt(1 + sigma^2), t(sigma)); t(sigma) interpolate
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dpmot.diffusion.networks import RawNetwork
+from dpmot.diffusion.protocols import RawNetwork, Tensor
 from dpmot.diffusion.sigmas import Chain, ddpm_chain, time_of
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -35,17 +31,17 @@ class Parametrisation:
         """The T levels of the linear-beta chain."""
         return ddpm_chain(num_levels=self.num_levels, beta_min=self.beta_min, beta_max=self.beta_max)
 
-    def denoise(self, model: RawNetwork, x: "Tensor", sigma: "Tensor") -> "Tensor":
+    def denoise(self, model: RawNetwork, x: Tensor, sigma: Tensor) -> Tensor:
         """x (B, *S), sigma (B,) -> D(x, sigma), (B, *S)."""
         time = x.new_tensor(time_of(np.asarray(sigma.detach().cpu(), dtype=np.float64), self.chain.levels))
         wide = sigma.reshape(-1, *[1] * (x.dim() - 1))
         return x - wide * model(x / (1 + wide**2).sqrt(), time / self.num_levels)
 
-    def level(self, u: "Tensor") -> "Tensor":
+    def level(self, u: Tensor) -> Tensor:
         """The noise level that u in [0, 1) chooses in training, (B,) -> (B,)."""
         return u.new_tensor(self.chain.levels)[(u * self.num_levels).long()]
 
-    def loss(self, model: RawNetwork, x0: "Tensor", noise: "Tensor", u: "Tensor") -> "Tensor":
+    def loss(self, model: RawNetwork, x0: Tensor, noise: Tensor, u: Tensor) -> Tensor:
         """The simple loss |F(x_t, t) - eps|^2 (Ho et al. 2020, eq. 14), t uniform over the levels."""
         time = (u * self.num_levels).floor()
         sigma = self.level(u).reshape(-1, *[1] * (x0.dim() - 1))

@@ -7,13 +7,9 @@ D(x, b) = x at its ``boundary`` b.
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
-from dpmot.diffusion.networks import RawNetwork
+from dpmot.diffusion.protocols import RawNetwork, Tensor
 from dpmot.diffusion.sigmas import Chain, check_levels, edm_chain
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -44,7 +40,7 @@ class Parametrisation:
             num_levels=self.num_levels, sigma_min=self.sigma_min, sigma_max=self.sigma_max, data_std=self.sigma_data
         )
 
-    def denoise(self, model: RawNetwork, x: "Tensor", sigma: "Tensor") -> "Tensor":
+    def denoise(self, model: RawNetwork, x: Tensor, sigma: Tensor) -> Tensor:
         """x (B, *S), sigma (B,) -> D(x, sigma), (B, *S)."""
         wide = sigma.reshape(-1, *[1] * (x.dim() - 1))
         total = wide**2 + self.sigma_data**2
@@ -53,12 +49,12 @@ class Parametrisation:
         skip = self.sigma_data**2 / (above**2 + self.sigma_data**2)
         return skip * x + above * self.sigma_data / total.sqrt() * raw
 
-    def level(self, u: "Tensor") -> "Tensor":
+    def level(self, u: Tensor) -> Tensor:
         """The noise level that u in [0, 1) chooses in training, (B,) -> (B,)."""
         quantile = 2**0.5 * (2 * u.clamp(1e-6, 1 - 1e-6) - 1).erfinv()
         return (self.mean + self.std * quantile).exp()
 
-    def loss(self, model: RawNetwork, x0: "Tensor", noise: "Tensor", u: "Tensor") -> "Tensor":
+    def loss(self, model: RawNetwork, x0: Tensor, noise: Tensor, u: Tensor) -> Tensor:
         """lambda(sigma) |D(x0 + sigma eps, sigma) - x0|^2 with lambda = (sigma^2 + s^2) / (sigma s)^2, eq. 2 and 8."""
         sigma = self.level(u)
         weight = (sigma**2 + self.sigma_data**2) / (sigma * self.sigma_data) ** 2

@@ -8,15 +8,9 @@ the held-out images by heart. Its levels are NCSNv2's, those of CIFAR-10 by defa
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
-from dpmot.diffusion.networks import RawNetwork
+from dpmot.diffusion.protocols import RawNetwork, Tensor
 from dpmot.diffusion.sigmas import Chain, check_levels, ncsnv2_chain
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from dpmot.diffusion.denoiser import IdealDenoiser
 
 SHAPE = (2,)
 SPLITS = ("A", "B", "C")
@@ -41,7 +35,7 @@ class Parametrisation:
         """The geometric levels."""
         return ncsnv2_chain(num_levels=self.num_levels, sigma_min=self.sigma_min, sigma_max=self.sigma_max)
 
-    def model(self, tensors: "Mapping[str, Tensor]") -> "IdealDenoiser":
+    def model(self, tensors: Mapping[str, Tensor]) -> RawNetwork:
         """The raw network of the tensor "points": images uint8 (N, C, H, W), or points float (N, d)."""
         from dpmot.diffusion.denoiser import IdealDenoiser
         from dpmot.images import to_float
@@ -49,12 +43,12 @@ class Parametrisation:
         points = tensors["points"]
         return IdealDenoiser(points if points.is_floating_point() else to_float(points))
 
-    def denoise(self, model: RawNetwork, x: "Tensor", sigma: "Tensor") -> "Tensor":
+    def denoise(self, model: RawNetwork, x: Tensor, sigma: Tensor) -> Tensor:
         """x (B, *S), sigma (B,) -> (B, *S); ``model`` is a :class:`dpmot.diffusion.denoiser.IdealDenoiser`."""
         return model(x, sigma)
 
 
-def example() -> "tuple[dict[str, Tensor], Tensor]":
+def example() -> tuple[dict[str, Tensor], Tensor]:
     """Six points of the plane, which are their own clean inputs."""
     import torch
 

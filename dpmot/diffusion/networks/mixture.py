@@ -3,15 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
-from dpmot.diffusion.networks import RawNetwork
+from dpmot.diffusion.protocols import RawNetwork, Tensor
 from dpmot.diffusion.sigmas import Chain, check_levels, edm_chain
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from dpmot.diffusion.denoiser import MixtureDenoiser
 
 SHAPE = (2,)
 
@@ -32,18 +26,18 @@ class Parametrisation:
         """The Karras grid of EDM's preset."""
         return edm_chain(num_levels=self.num_levels, sigma_min=self.sigma_min, sigma_max=self.sigma_max)
 
-    def model(self, tensors: "Mapping[str, Tensor]") -> "MixtureDenoiser":
+    def model(self, tensors: Mapping[str, Tensor]) -> RawNetwork:
         """The raw network of the data set's own parameters: tensors "means" (K, d) and "std" ()."""
         from dpmot.diffusion.denoiser import MixtureDenoiser
 
         return MixtureDenoiser(tensors["means"], float(tensors["std"]))
 
-    def denoise(self, model: RawNetwork, x: "Tensor", sigma: "Tensor") -> "Tensor":
+    def denoise(self, model: RawNetwork, x: Tensor, sigma: Tensor) -> Tensor:
         """x (B, d), sigma (B,) -> (B, d); ``model`` is a :class:`dpmot.diffusion.denoiser.MixtureDenoiser`."""
         return model(x, sigma)
 
 
-def example() -> "tuple[dict[str, Tensor], Tensor]":
+def example() -> tuple[dict[str, Tensor], Tensor]:
     """A mixture of two components, and points (6, 2) between them."""
     import torch
 

@@ -7,13 +7,9 @@ geometric; images are in [-1, 1], so that their sigmas, for images in [0, 1], do
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
-from dpmot.diffusion.networks import RawNetwork
+from dpmot.diffusion.protocols import RawNetwork, Tensor
 from dpmot.diffusion.sigmas import Chain, check_levels, ncsnv2_chain
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -33,20 +29,20 @@ class Parametrisation:
         """The geometric levels."""
         return ncsnv2_chain(num_levels=self.num_levels, sigma_min=self.sigma_min, sigma_max=self.sigma_max)
 
-    def denoise(self, model: RawNetwork, x: "Tensor", sigma: "Tensor") -> "Tensor":
+    def denoise(self, model: RawNetwork, x: Tensor, sigma: Tensor) -> Tensor:
         """x (B, *S), sigma (B,) -> D(x, sigma), (B, *S)."""
         wide = sigma.reshape(-1, *[1] * (x.dim() - 1))
         return x + wide * self._raw(model, x, sigma, wide)
 
-    def level(self, u: "Tensor") -> "Tensor":
+    def level(self, u: Tensor) -> Tensor:
         """The noise level that u in [0, 1) chooses in training, (B,) -> (B,)."""
         return u.new_tensor(self.chain.levels)[(u * self.num_levels).long()]
 
-    def loss(self, model: RawNetwork, x0: "Tensor", noise: "Tensor", u: "Tensor") -> "Tensor":
+    def loss(self, model: RawNetwork, x0: Tensor, noise: Tensor, u: Tensor) -> Tensor:
         """Denoising score matching |sigma s + eps|^2 (Song & Ermon 2019, eq. 5-6, lambda = sigma^2), levels uniform."""
         sigma = self.level(u)
         wide = sigma.reshape(-1, *[1] * (x0.dim() - 1))
         return (self._raw(model, x0 + wide * noise, sigma, wide) + noise).square().flatten(1).mean(1)
 
-    def _raw(self, model: RawNetwork, x: "Tensor", sigma: "Tensor", wide: "Tensor") -> "Tensor":
+    def _raw(self, model: RawNetwork, x: Tensor, sigma: Tensor, wide: Tensor) -> Tensor:
         return model(x / (1 + wide**2).sqrt(), sigma.log() / 4 if self.conditional else 0 * sigma)
