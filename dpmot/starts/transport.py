@@ -96,16 +96,15 @@ class Start:
         if h is None:
             raise ValueError(f"No heights were solved for sigma_M = {setting.sigma:g}: run `dpmot solve` first")
         self.potential = BrenierPotential(setting.atoms, h, source_measure)
-        self.smoothed = (
-            None if tau is None else SmoothedPotential(self.potential, tau, top_k if singular == "treat" else None)
-        )
+        planes = top_k if singular == "treat" else None
+        self.smoothed = None if tau is None else SmoothedPotential(self.potential, tau, planes)
 
     def __call__(self, seeds: Sequence[int]) -> Points:
         noise, redraws = self.draw(seeds)
         cell = self.potential.cell(noise.flatten(1))
         points = self.setting.points(cell)
         if self.smoothed is not None:
-            near = self.averaged(noise)
+            near = self.near(noise)
             if near.any():
                 chosen = [seeds[k] for k in near.nonzero()[:, 0].tolist()]
                 points.x[near] = self._barycentres(self.smoothed, noise[near], chosen)
@@ -117,14 +116,14 @@ class Start:
         averages = smoothed.average(flat, self.eps_and_squares).double()
         missing = in_tiles(lambda mean: mean[:, -1] - mean[:, :-1].square().sum(1), averages).clamp(min=0) / dim
         top_up = streams.normal(seeds, (dim,), "top_up")
-        x = smoothed.transport(flat).x + self.sigma * missing.sqrt().float()[:, None] * top_up
+        x = smoothed.transport(flat) + self.sigma * missing.sqrt().float()[:, None] * top_up
         return x.reshape(noise.shape)
 
     def clean(self, noise: Tensor) -> Tensor:
         """What is below the noise of the starts of noises (B, *S): sum_i p_i x0_i, (B, *S)."""
         x0 = self.setting.atoms.clean(self.potential.cell(noise.flatten(1)))
         if self.smoothed is not None:
-            near = self.averaged(noise)
+            near = self.near(noise)
             images = self.setting.atoms.clean(range(len(self.setting.atoms)))
             mean = self.smoothed.average(noise[near].flatten(1), images.flatten(1))
             x0[near] = mean.reshape(-1, *x0.shape[1:])
@@ -136,13 +135,9 @@ class Start:
         eps = self.setting.atoms.noise(range(len(self.setting.atoms))).flatten(1)
         return torch.cat([eps, eps.square().sum(1, keepdim=True)], 1)
 
-    def averaged(self, noise: Tensor) -> Tensor:
-        """Which noises (B, *S) are sent to a barycentre, (B,)."""
-        return torch.full((len(noise),), True) if self.singular == "smooth" else self.near(noise)
-
     def near(self, noise: Tensor) -> Tensor:
-        """Which noises (B, *S) lie near the singular set, (B,)."""
-        return self.sharpest(noise) > self.angle
+        """Which noises (B, *S) lie near the singular set, (B,); all of them where singular is "smooth"."""
+        return torch.full((len(noise),), True) if self.singular == "smooth" else self.sharpest(noise) > self.angle
 
     def sharpest(self, noise: Tensor) -> Tensor:
         """The largest angle between the best and the next top_k - 1 planes at noises (B, *S), (B,)."""

@@ -13,23 +13,11 @@ from dpmot.transport.certificate import Certificate, certify
 from dpmot.transport.potential import BrenierPotential
 from dpmot.transport.problem import SemiDiscreteProblem
 from dpmot.transport.recipe import MappedImages, NoisyImages
-from dpmot.transport.singular import Barycentre, SmoothedPotential, angles
+from dpmot.transport.singular import SmoothedPotential, angles
 from dpmot.transport.solver import Report, SemiDiscreteSolver, TransportSolution
 
 __all__ = [
-    "Atoms",
-    "AuthorsSchedule",
-    "Barycentre",
-    "BrenierPotential",
-    "Certificate",
-    "MappedImages",
-    "NoisyImages",
-    "Report",
-    "SemiDiscreteProblem",
-    "SemiDiscreteSolver",
-    "SmoothedPotential",
-    "TensorAtoms",
-    "TransportSolution",
-    "angles",
+    "Atoms", "AuthorsSchedule", "BrenierPotential", "Certificate", "MappedImages", "NoisyImages", "Report",
+    "SemiDiscreteProblem", "SemiDiscreteSolver", "SmoothedPotential", "TensorAtoms", "TransportSolution", "angles",
     "certify",
-]
+]  # fmt: skip

@@ -102,11 +102,7 @@ class Centred:
 
 
 def as_atoms(atoms: Atoms | Tensor) -> Atoms:
-    """A tensor becomes `TensorAtoms`; anything that follows the protocol stays as it is.
-
-    Raises:
-        ValueError: neither, or there is no atom.
-    """
+    """A tensor becomes `TensorAtoms`; anything that follows the protocol stays as it is; else a ValueError."""
     atoms = TensorAtoms(atoms) if isinstance(atoms, Tensor) else atoms
     if not all(hasattr(atoms, name) for name in ("block", "dim", "__len__")):
         raise ValueError(f"Atoms are a {type(atoms).__name__}; give a tensor (N, d) or an object with len, dim, block")
@@ -129,11 +125,10 @@ def by_rows(atoms: Atoms, function: Callable[[Tensor], Tensor]) -> Tensor:
 
     A list of the results would pin the memory between them: up to a block each was lost (measured).
     """
-    parts = ((i, j, function(y)) for i, j, y in blocks(atoms))
-    i, j, part = next(parts)
-    result = part.new_empty(len(atoms), *part.shape[1:])
-    result[i:j] = part
-    for i, j, part in parts:
+    result = torch.empty(0)
+    for i, j, y in blocks(atoms):
+        part = function(y)
+        result = result if i else part.new_empty(len(atoms), *part.shape[1:])
         result[i:j] = part
     return result
 

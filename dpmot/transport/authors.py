@@ -60,8 +60,6 @@ def fit(
     ledger: Ledger,
     start: Tensor | None = None,
     schedule: AuthorsSchedule | None = None,
-    tile: int | None,
-    block: int | None,
 ) -> tuple[Tensor, str | None]:
     """Centred heights (N,) float64, and the reason why the fit gave up, if it did; see `SemiDiscreteSolver`.
 
@@ -76,18 +74,18 @@ def fit(
     least, since, stalls = math.inf, 0, 0
     for iteration in range(plan.iterations):
         stream = generator(seed, "transport", "authors", iteration)
-        seen = tally(problem, [heights], noises, stream, noise="plain", tile=tile, block=block)[0]
+        seen = tally(problem, [heights], noises, stream, noise="plain")[0]
         ledger.noises += seen.draws
         gradient = seen.counts / seen.draws - problem.masses
         first = FIRST * first + (1 - FIRST) * gradient
         second = SECOND * second + (1 - SECOND) * gradient.square()
         norm, empty = float(gradient.norm()), int((seen.counts == 0).sum())
         if norm < plan.gradient and not empty:
-            ledger.record(seen.chi2(problem.masses), heights)
+            ledger.record(seen.chi2(problem.masses), problem.original_heights(heights))
             return heights, None
         heights = heights - rate * first / (second.sqrt() + TINY)
         heights = heights - heights.mean()
-        ledger.record(seen.chi2(problem.masses), heights)
+        ledger.record(seen.chi2(problem.masses), problem.original_heights(heights))
         since = 0 if norm < least else since + 1
         least = min(least, norm)
         if since >= plan.patience and stalls < plan.stalls:

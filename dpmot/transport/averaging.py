@@ -14,6 +14,7 @@ divides it among the members.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import get_type_hints
 
 import torch
 from torch import Tensor
@@ -25,7 +26,6 @@ from dpmot.transport.ledger import Ledger
 from dpmot.transport.near_duplicates import Clumps, near_duplicates
 from dpmot.transport.noise import KINDS, kind_for
 from dpmot.transport.problem import SemiDiscreteProblem
-from dpmot.transport.progress import POOR, Progress
 from dpmot.transport.race import Race
 from dpmot.transport.tally import Tally, tally
 
@@ -41,6 +41,67 @@ LENGTHS = (1.0, 0.5, 0.25, 0.0)  # far from the solution a look begins with thes
 TRIAL = 2  # so many draws per atom; the first look does so with the starts
 LEADS = 12  # runners-up are looked for in so many draws per atom, and again when chi2 has fallen by the factor
 STALE = 8.0
+POOR = 0.1  # heights with chi2 above this are far from the solution
+SURPRISE = 2.0  # chi2 of a look over the expected one, from which on it is a surprise
+
+
+@dataclass
+class Progress:
+    """The state of a fit; `tensors` and `restore` carry it over an interruption.
+
+    Attributes:
+        heights: centred, float64 (N,).
+        wins, leads, flow: see `curvature.Survey`.
+        trend, rest: chi2 of the heights as expected, in the trends and beside them.
+        options: what the fit was asked for, float64 (4,).
+        before, last: heights and chi2 of the look before.
+        looks: how many so far. noises: what they cost. seen: draws of the last one.
+        due: chi2 that the last one was expected to see.
+        then: chi2 when the survey began.
+    """
+
+    heights: Tensor
+    wins: Tensor
+    leads: Tensor
+    flow: Tensor
+    trend: float
+    rest: float
+    before: Tensor
+    options: Tensor
+    last: float = math.inf
+    looks: int = 0
+    noises: int = 0
+    seen: int = 0
+    due: float = math.inf
+    then: float = math.inf
+
+    @property
+    def chi2(self) -> float:
+        """As expected."""
+        return self.trend + self.rest
+
+    @property
+    def settled(self) -> bool:
+        """Whether the last look saw about the chi2 that was expected: then the next expectation can be believed too."""
+        error = math.sqrt(2 * len(self.heights)) / self.seen if self.seen else math.inf
+        return self.last < min(POOR, SURPRISE * self.due + 2 * error)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The state as float64 tensors."""
+        return {name: torch.as_tensor(value, dtype=torch.float64).clone() for name, value in vars(self).items()}
+
+    @classmethod
+    def restore(cls, tensors: Mapping[str, Tensor], like: Tensor) -> "Progress":
+        """The inverse of `tensors`, for the device and the number of atoms of `like` (N,); else a ValueError."""
+        kinds = get_type_hints(cls)
+        if set(tensors) != set(kinds) or tensors["heights"].shape != like.shape:
+            shape = tuple(tensors["heights"].shape) if "heights" in tensors else None
+            raise ValueError(
+                f"The state has the fields {sorted(tensors)} and heights {shape}; give one that this solver handed out "
+                f"for {len(like)} atoms"
+            )
+        here = {name: value.to(like.device, copy=True) for name, value in tensors.items() if kinds[name] is Tensor}
+        return cls(**here, **{name: kinds[name](value) for name, value in tensors.items() if name not in here})
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,27 +116,21 @@ class _Fit:
     ledger: Ledger
     noise: str
     rough: bool
-    tile: int | None
-    block: int | None
 
     @property
     def options(self) -> Tensor:
         """What a state is bound to: target, seed, kind of noise, rounding; float64 (4,)."""
-        return torch.tensor([self.target, self.seed, KINDS.index(self.noise), self.rough], dtype=torch.float64)
+        options = [self.target, self.seed, KINDS.index(self.noise), self.rough]
+        return torch.tensor(options, dtype=torch.float64, device=self.problem.mean.device)
 
     def restore(self, state: Mapping[str, Tensor]) -> Progress:
-        """Where an interrupted fit stood, from the state that it reported.
-
-        Raises:
-            ValueError: the state is of another fit.
-        """
-        tensors = dict(state)
-        options = tensors.pop("options", torch.zeros(0)).cpu()
-        now = Progress.restore(tensors, self.problem.masses)
-        if not torch.equal(options.double(), self.options):
+        """Where an interrupted fit stood, from the state that it reported; a ValueError if it is of another fit."""
+        now = Progress.restore(state, self.problem.masses)
+        if not torch.equal(now.options, self.options):
             raise ValueError(
-                f"The state is of a fit with target, seed, kind of noise and rounding {options.tolist()}, this one has "
-                f"{self.options.tolist()}; resume with the options of the interrupted fit, or begin anew"
+                "The state is of a fit with target, seed, kind of noise and rounding "
+                f"{now.options.tolist()}, this one has {self.options.tolist()}; resume with the options of the "
+                "interrupted fit, or begin anew"
             )
         return now
 
@@ -98,7 +153,7 @@ class _Fit:
         starts = [form, bent, quadratic] + ([] if start is None else [start])
         draws = max(FIRST_LOOK * len(form), LEAST_DRAWS)
         survey = Survey.empty(self.clumps.merged, self.trends)
-        now = Progress(form, *survey.sums, math.inf, math.inf, form, math.inf)
+        now = Progress(form, *survey.sums, math.inf, math.inf, form, self.options)
         self._observe(now, draws, self._trial(now, starts))
         return now
 
@@ -147,10 +202,7 @@ class _Fit:
         self, problem: SemiDiscreteProblem, heights: list[Tensor], draws: int, *key: int | str, runners_up: bool = False
     ) -> list[Tally]:
         stream = generator(self.seed, "transport", "fit", *key)
-        seen = tally(
-            problem, heights, draws, stream, noise=self.noise, runners_up=runners_up, rough=self.rough, tile=self.tile,
-            block=self.block
-        )  # fmt: skip
+        seen = tally(problem, heights, draws, stream, noise=self.noise, runners_up=runners_up, rough=self.rough)
         self.ledger.noises += seen[0].draws
         return seen
 
@@ -185,9 +237,7 @@ class _Fit:
         now.then = now.chi2 if math.isinf(now.then) else now.then
         missing = max(WASTE * number * (1 / self.enough - 1 / now.rest), 0.0)
         missing = max(missing, self.sharp) if now.seen < self.sharp else missing
-        self.ledger.record(
-            now.last, now.heights, lambda: now.tensors() | {"options": self.options}, now.noises + missing
-        )
+        self.ledger.record(now.last, self.problem.original_heights(now.heights), now.tensors, now.noises + missing)
 
 
 def least_noises(number: int, target: float) -> int:
@@ -222,8 +272,6 @@ def fit(
     ledger: Ledger,
     start: Tensor | None,
     noise: str,
-    tile: int | None,
-    block: int | None,
     resume: Mapping[str, Tensor] | None = None,
 ) -> tuple[Tensor, str | None]:
     """Centred heights (N,) float64, and the reason why the fit gave up, if it did; see `SemiDiscreteSolver`.
@@ -236,7 +284,7 @@ def fit(
     clumps = near_duplicates(problem)
     kind = kind_for(noise, problem.measure, problem.atoms.dim)
     rough = clumps.rounds and kind == "recycled"
-    this = _Fit(problem, clumps, trends(clumps.merged), target, seed, ledger, kind, rough, tile, block)
+    this = _Fit(problem, clumps, trends(clumps.merged), target, seed, ledger, kind, rough)
     if resume is None:
         now = this.begin(start)
     else:

@@ -22,9 +22,8 @@ from scipy.special import stdtrit
 from torch import Tensor
 
 from dpmot.seeds import generator
-from dpmot.transport.clusters import clusters
 from dpmot.transport.noise import FEW, bundle_size, kind_for
-from dpmot.transport.problem import COLUMNS, SemiDiscreteProblem, checked_heights
+from dpmot.transport.problem import COLUMNS, SemiDiscreteProblem
 from dpmot.transport.tally import Tally, tally
 
 LEVEL, Z95 = 0.975, 1.959964  # two-sided 95 %, of the normal law
@@ -139,17 +138,15 @@ def certify(
         ValueError: heights or groups of the wrong shape.
     """
     started, number = time.perf_counter(), len(problem.atoms)
-    heights = problem.centred_heights(checked_heights(heights, number).to(problem.mean.device))
+    heights = problem.centred_heights(heights)
     if groups is not None and groups.shape != heights.shape:
         raise ValueError(f"Groups have shape {tuple(groups.shape)}; give one label per atom, {tuple(heights.shape)}")
     if number == 1:  # the only cell is everything
         return Certificate(0.0, 0.0, 0.0, 0.0, 0, 0, time.perf_counter() - started)
-    heights = heights - heights.mean()
     stream = generator(seed, "transport", "certificate")
     noise = kind_for("auto", problem.measure, problem.atoms.dim) if number >= MANY else "plain"
-    labels = (clusters(problem, GROUPS) if groups is None else torch.unique(groups, return_inverse=True)[1]).to(
-        heights.device
-    )
+    labels = problem.clusters(GROUPS) if groups is None else torch.unique(groups, return_inverse=True)[1]
+    labels = labels.to(heights.device)
     grouped = labels if groups is not None or int(labels.max()) else None
     size = bundle_size(noise, problem.atoms.dim, number, FEW)  # more turns save time, but widen the interval
     draws = max(look_size(number, target), FEWEST_BUNDLES * size if size > 2 else 0)

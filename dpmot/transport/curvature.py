@@ -22,7 +22,6 @@ import torch
 from torch import Tensor
 
 from dpmot.transport.closed_form import newton_scale
-from dpmot.transport.clusters import clusters
 from dpmot.transport.problem import SemiDiscreteProblem
 from dpmot.transport.race import Race
 from dpmot.transport.tally import Tally
@@ -46,9 +45,8 @@ def trends(problem: SemiDiscreteProblem) -> Tensor:
     radius = size.log() - size.log().median()
     radius = (radius / radius.std().clamp(min=1e-6)).clamp(-WIDE, WIDE)  # else outliers rule its powers
     along = problem.principal / size[:, None]
-    labels = clusters(problem, CLUSTERS)
     radial = torch.stack([radius, radius**2, radius**3, quantile, quantile**2, radius * quantile], 1)
-    inside = torch.nn.functional.one_hot(labels).double()
+    inside = torch.nn.functional.one_hot(problem.clusters(CLUSTERS)).double()
     inside = inside[:, inside.sum(0) >= SCARCE]  # the step of a single atom is better than that of its trend
     columns = torch.cat([radial, along, along**2, inside], 1)[:, : max(len(w) // SCARCE, 1)]
     columns = columns - w @ columns

@@ -37,7 +37,7 @@ class Ledger:
 
     Attributes:
         budget: rows that may be argmaxed.
-        watch: called with every look, whose heights are centred, or None.
+        watch: called with every look, or None.
         started: the time of `time.perf_counter` at which the fit began.
         noises: rows argmaxed so far; `resumed`, by the fit that this one continues.
         history: (noises, chi2) of every look; chi2 is of the heights before that look's update.

@@ -60,11 +60,7 @@ MEASURES = {"normal": NORMAL, "uniform": UNIFORM}
 
 
 def measure_named(name: str) -> Measure:
-    """The source measure of that name.
-
-    Raises:
-        ValueError: there is none.
-    """
+    """The source measure of that name; a ValueError names those there are."""
     if name not in MEASURES:
         raise ValueError(f'Source measure "{name}" is unknown; choose "normal" (N(0, I)) or "uniform" (U[0, 1]^d)')
     return MEASURES[name]

@@ -95,13 +95,17 @@ def near_duplicates(problem: SemiDiscreteProblem) -> Clumps:
         order = torch.arange(number, device=labels.device)
         return Clumps(problem, order, problem, zeros, zeros, rounds=problem.rounds and not near)
     several = torch.bincount(labels) > 1
-    index = torch.nonzero(several[labels])[:, 0]  # the others are their own centres
+    index = torch.nonzero(several[labels])[:, 0]
     clump, members = (torch.cumsum(several, 0) - 1)[labels[index]], rows(problem.points, index).double()
     weights = zeros.new_zeros(len(several)).index_add(0, labels, problem.masses)
     share = problem.masses[index] / weights[labels[index]]
     middle = members.new_zeros(int(several.sum()), members.shape[1]).index_add(0, clump, share[:, None] * members)
     inside = members - middle[clump]
-    merged = _merged(problem, labels, several, middle, weights)
+    centres = torch.empty(len(several), problem.atoms.dim, device=labels.device)
+    for i, j, y in blocks(problem.points):
+        centres[labels[i:j]] = y  # an atom alone is its own centre
+    centres[several] = middle.float()
+    merged = SemiDiscreteProblem(centres, weights, problem.source_measure, problem.memory)
     quantile = torch.special.ndtri(share.clamp(max=0.999))
     spread = problem.measure.scale * inside.norm(dim=1)
     # the noise of cell G has its mean along the centre: scale phi(q_G) / W_G
@@ -110,17 +114,6 @@ def near_duplicates(problem: SemiDiscreteProblem) -> Clumps:
     shift = ((mean[several][:, None] * direction)[clump] * inside).sum(1)
     tau = zeros.index_copy(0, index, spread * share / normal_density(quantile))
     return Clumps(problem, labels, merged, tau, zeros.index_copy(0, index, spread * quantile - shift))
-
-
-def _merged(
-    problem: SemiDiscreteProblem, labels: Tensor, several: Tensor, middle: Tensor, weights: Tensor
-) -> SemiDiscreteProblem:
-    """The centres with the masses of their clumps: an atom alone, or a row of `middle` for each clump of several."""
-    centres = torch.empty(len(several), problem.atoms.dim, device=labels.device)
-    for i, j, y in blocks(problem.points):
-        centres[labels[i:j]] = y
-    centres[several] = middle.float()
-    return SemiDiscreteProblem(centres, weights, problem.source_measure, problem.memory)
 
 
 def crowded(problem: SemiDiscreteProblem) -> bool:
@@ -151,27 +144,25 @@ def _components(problem: SemiDiscreteProblem, radius: float) -> tuple[Tensor, bo
     if tree.query_ball_point(places[some], radius, return_length=True).mean() > PAIRS:
         return torch.arange(number), None
     pairs = tree.query_pairs(radius, output_type="ndarray")
-    near = np.concatenate([_close(problem, part, radius) for part in np.array_split(pairs, len(pairs) // 4096 + 1)])
+    parts = np.array_split(pairs, len(pairs) // 4096 + 1)
+    near = np.concatenate([part[_apart(problem, *part.T) < radius] for part in parts])
     graph = coo_array((np.ones(len(near)), (near[:, 0], near[:, 1])), shape=(number, number))
     linked = connected_components(graph, directed=False)[1]
     labels = _wide_apart(problem, linked, radius)
     return torch.from_numpy(labels.astype(np.int64)), bool(labels.max() > linked.max())
 
 
-def _close(problem: SemiDiscreteProblem, pairs: np.ndarray, radius: float) -> np.ndarray:
-    """The pairs (P, 2) whose distance in all dimensions is below the radius."""
-    return pairs[((_rows(problem, pairs[:, 0]) - _rows(problem, pairs[:, 1])).norm(dim=1) < radius).cpu().numpy()]
-
-
 def _wide_apart(problem: SemiDiscreteProblem, labels: np.ndarray, radius: float) -> np.ndarray:
     """The labels, but single atoms instead of components that reach farther than the radius from their first atom."""
     first = np.unique(labels, return_index=True)[1]
     inside = np.flatnonzero(first[labels] != np.arange(len(labels)))
-    far = (_rows(problem, inside) - _rows(problem, first[labels[inside]])).norm(dim=1) > radius
-    wide = np.isin(labels, np.unique(labels[inside[far.cpu().numpy()]]))
+    far = _apart(problem, inside, first[labels[inside]]) > radius
+    wide = np.isin(labels, labels[inside[far]])
     fresh = np.where(wide, labels.max() + 1 + np.arange(len(labels)), labels)
     return np.unique(fresh, return_inverse=True)[1]
 
 
-def _rows(problem: SemiDiscreteProblem, index: np.ndarray) -> Tensor:
-    return rows(problem.points, torch.from_numpy(index).to(problem.mean.device))
+def _apart(problem: SemiDiscreteProblem, *pair: np.ndarray) -> np.ndarray:
+    """Distances between atoms, by their numbers, each (P,)."""
+    one, other = (rows(problem.points, torch.from_numpy(index).to(problem.mean.device)) for index in pair)
+    return (one - other).norm(dim=1).cpu().numpy()

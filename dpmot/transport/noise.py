@@ -19,7 +19,6 @@ coordinate in the last product: to add them to scores would take longer. Product
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -40,30 +39,9 @@ LAYERS = 3
 WHOLE = 16  # on a processor torch makes normal numbers out of so many at once: rows are drawn by this many
 
 
-class Rows(Protocol):
-    """A few rows of noise z_1, ..., z_R."""
-
-    @property
-    def bundles(self) -> int:
-        """G: rows r and s belong to one bundle, and so depend on each other, iff r = s (mod G)."""
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes it takes."""
-
-    def __len__(self) -> int:
-        """R."""
-
-    def scores(self, y: Tensor, h: Tensor, scratch: Scratch) -> Iterator[Tensor]:
-        """<z_r, y_i> + h_i: atoms (n, d), heights (n,) -> float32 (R, n), a few rows after the other in one scratch."""
-
-    def factors(self, y: Tensor, scratch: Scratch) -> tuple[Tensor | None, Tensor]:
-        """<z_r, y_i> before the last product: Q (M, BASE), S (BASE, G, n), products Q S; or None and the products."""
-
-
 @dataclass(frozen=True, eq=False)
 class Plain:
-    """z (R, d)."""
+    """z (R, d); see `Rows`."""
 
     z: Tensor
 
@@ -160,12 +138,14 @@ class Structured:
         return None, x.reshape(len(y), -1).T * self.radii[:, None]
 
 
-def kind_for(kind: str, measure: Measure, dim: int) -> str:
-    """The kind itself, or for "auto" the fastest unbiased one.
+# A few rows of noise z_1, ..., z_R, `len` of them in G `bundles`: rows r and s depend on each other iff r = s (mod G).
+# `scores` are <z_r, y_i> + h_i of atoms (n, d) and heights (n,), float32 (R, n), a few rows at a time in a scratch;
+# `factors` are the <z_r, y_i> before the last product, Q (M, BASE) and S (BASE, G, n), or None and the products.
+Rows = Plain | Recycled | Structured
 
-    Raises:
-        ValueError: an unknown kind, or one that the source measure does not allow.
-    """
+
+def kind_for(kind: str, measure: Measure, dim: int) -> str:
+    """The kind itself, or for "auto" the fastest unbiased one; a ValueError if the source measure does not allow it."""
     if kind == "auto":
         return "recycled" if measure is NORMAL and dim >= RECYCLE_FROM else "mirrored"
     if kind not in KINDS:

@@ -14,7 +14,7 @@ from torch import Tensor
 from dpmot.tiles import in_tiles, product, tiles
 from dpmot.transport.atoms import Atoms, blocks, rows
 from dpmot.transport.noise import Plain
-from dpmot.transport.problem import MEMORY, SemiDiscreteProblem, checked_heights
+from dpmot.transport.problem import MEMORY, SemiDiscreteProblem
 from dpmot.transport.race import winners
 from dpmot.transport.workers import side_by_side
 
@@ -39,9 +39,8 @@ class BrenierPotential:
     ) -> None:
         self.problem = SemiDiscreteProblem(atoms, source_measure=source_measure, memory=memory)
         self.atoms, self.memory = self.problem.atoms, memory
-        self.heights = checked_heights(heights, len(self.atoms)).to(self.problem.mean.device)
-        centred = self.problem.centred_heights(self.heights)
-        self._centred_heights = (centred - centred.mean()).float()
+        self.heights = self.problem.checked(heights)
+        self._centred_heights = self.problem.centred_heights(heights).float()
 
     @cached_property
     def points(self) -> Atoms:
@@ -60,13 +59,10 @@ class BrenierPotential:
 
     def cell(self, x: Tensor) -> Tensor:
         """Index of the atom that x is sent to: (B, d) or (B, *S) -> int64 (B,)."""
-        z = self._centred(x)
-        pieces = [Plain(tile) for tile in tiles(z)]  # all at once: atoms may be computed anew for every pass
-        with side_by_side(z.device) as team:
-            heights = [self._centred_heights]
-            races = winners(pieces, self.points, heights, over=team.over, scratch=team.scratch) if pieces else []
-        none = torch.empty(0, dtype=torch.int64, device=z.device)
-        return torch.cat([none] + [race.cell for [[race]] in races])[: len(z)]
+        pieces, heights = [Plain(tile) for tile in self._tiles(x)], [self._centred_heights]
+        with side_by_side(heights[0].device) as team:
+            races = winners(pieces, self.points, heights, over=team.over, scratch=team.scratch)
+        return torch.cat([race.cell for [[race]] in races])[: len(x)]
 
     def cells(self, x: Tensor, k: int) -> Tensor:
         """Indices of the k largest planes at x, best first: (B, d) or (B, *S) -> int64 (B, k).
@@ -76,16 +72,15 @@ class BrenierPotential:
         """
         if not 1 <= k <= len(self.atoms):
             raise ValueError(f"k = {k} planes were asked for; choose 1..{len(self.atoms)}, the number of atoms")
-        pieces = list(tiles(self._centred(x)))
+        pieces = self._tiles(x)
         best = [(z.new_empty(len(z), 0), z.new_empty(len(z), 0, dtype=torch.int64)) for z in pieces]
-        for i, j, y in blocks(self.points):  # all pieces at once: atoms may be computed anew for every pass
+        for i, j, y in blocks(self.points):
             for place, (z, (scores, index)) in enumerate(zip(pieces, best, strict=True)):
                 scores = torch.cat([scores, self._scored(z, i, j, y)], 1)
                 index = torch.cat([index, torch.arange(i, j, device=z.device).expand(len(z), -1)], 1)
                 order = torch.sort(scores, dim=1, descending=True, stable=True).indices[:, :k]
                 best[place] = scores.gather(1, order), index.gather(1, order)
-        none = torch.empty(0, k, dtype=torch.int64, device=self.problem.mean.device)
-        return torch.cat([none] + [index for _, index in best])[: len(x)]
+        return torch.cat([index for _, index in best])[: len(x)]
 
     def transport(self, x: Tensor) -> Tensor:
         """T(x) = y_cell(x), the atoms unchanged: (B, d) or (B, *S) -> float32 (B, d)."""
@@ -109,14 +104,16 @@ class BrenierPotential:
         Raises:
             ValueError: x has another shape, or is not finite.
         """
-        z = self._centred(x)
-        # An empty batch still passes one tile, which gives the results their types and shapes.
-        results = in_tiles(evaluate, z if len(z) else z.new_zeros(1, z.shape[1]))
-        return tuple(values[: len(z)] for values in results)
+        return tuple(values[: len(x)] for values in in_tiles(evaluate, torch.cat(self._tiles(x))))
 
-    def _centred(self, x: Tensor) -> Tensor:
+    def _tiles(self, x: Tensor) -> list[Tensor]:
+        """z = x - centre in fixed tiles, all at once: atoms may be computed anew for every pass.
+
+        An empty batch has one tile too, which gives results their types and shapes.
+        """
         if x.ndim < 2 or x[0:1].numel() not in (0, self.atoms.dim) or not torch.isfinite(x).all():
             raise ValueError(
                 f"x has shape {tuple(x.shape)}; give finite numbers of shape (B, {self.atoms.dim}) or (B, *S)"
             )
-        return x.detach().flatten(1).float() - self.problem.measure.centre
+        z = x.detach().flatten(1).float() - self.problem.measure.centre
+        return list(tiles(z if len(z) else z.new_zeros(1, self.atoms.dim)))

@@ -10,6 +10,7 @@ from functools import cached_property
 
 import numpy as np
 import torch
+from scipy.cluster.vq import kmeans2
 from torch import Tensor
 
 from dpmot import device
@@ -20,6 +21,7 @@ from dpmot.transport.noise import kind_for
 
 MASS_TOLERANCE = 1e-4  # a float32 vector of 10^5 masses sums to one within this
 DIRECTIONS = 16
+CROWD = 10  # the fewest atoms of an average cluster
 MEMORY = 3 * 2**28  # bytes that centred atoms may take: the float32 ones of CIFAR-10, or the rounded ones
 FEW, WIDE, COLUMNS = 512, 4, 2**16  # atoms, dimensions over atoms, for which coordinates in the span pay; read at once
 
@@ -57,7 +59,7 @@ class SemiDiscreteProblem:
             raise ValueError(f"memory = {memory} bytes; give 0 to keep no atoms, or more")
         self.atoms = as_atoms(atoms)
         self.mean, self.sums = moments(self.atoms)
-        self.masses = _checked_masses(masses, len(self.atoms)).to(self.mean.device)
+        self.masses = _checked_masses(masses, self.sums)
 
     @property
     def centred(self) -> Centred:
@@ -104,6 +106,15 @@ class SemiDiscreteProblem:
                 basis = torch.linalg.qr(spread)[0]
         return by_rows(self.points, lambda y: y @ basis).double()
 
+    def clusters(self, most: int) -> Tensor:
+        """Labels 0..k-1 of at most `most` k-means clusters along `principal`, int64 (N,); one where atoms are few."""
+        number = min(most, len(self.atoms) // CROWD)
+        if number < 2:
+            return torch.zeros_like(self.sums, dtype=torch.int64)
+        # labels need no secrecy: the same ones for every look at these atoms
+        labels = kmeans2(self.principal.cpu().numpy(), number, minit="++", rng=np.random.default_rng(0))[1]
+        return torch.from_numpy(np.unique(labels, return_inverse=True)[1]).to(self.sums.device)
+
     def in_span(self) -> "SemiDiscreteProblem":
         """The same problem in coordinates of the atoms' span, for few atoms of many dimensions; else itself.
 
@@ -120,22 +131,32 @@ class SemiDiscreteProblem:
         coordinates = vectors * values.clamp(min=0).sqrt()
         return SemiDiscreteProblem(coordinates.float(), self.masses, self.source_measure, self.memory)
 
+    def checked(self, heights: Tensor) -> Tensor:
+        """Heights as float64 (N,), on the atoms' device; see `centred_heights`."""
+        heights = torch.as_tensor(heights).detach().to(self.sums)
+        if heights.shape != self.sums.shape:
+            raise ValueError(f"Heights have shape {tuple(heights.shape)}; give one per atom, ({len(self.atoms)},)")
+        if not torch.isfinite(heights).all():
+            raise ValueError("Heights hold NaN or infinite values; solve the transport again")
+        return heights
+
     def centred_heights(self, heights: Tensor) -> Tensor:
-        """Heights h for x -> heights for z = x - centre, up to a constant: h_i + centre * sum_j y_ij, float64."""
-        return heights.double() + self.measure.centre * self.sums
+        """Heights h for x -> heights for z = x - centre: h_i + centre * sum_j y_ij less its mean, float64 (N,).
+
+        Raises:
+            ValueError: another shape, a NaN or an infinity.
+        """
+        heights = self.checked(heights) + self.measure.centre * self.sums
+        return heights - heights.mean()
 
     def original_heights(self, centred: Tensor) -> Tensor:
         """The inverse of `centred_heights`, in the gauge sum h = 0, float64 (N,)."""
-        heights = centred.double() - self.measure.centre * self.sums
+        heights = centred.to(self.sums) - self.measure.centre * self.sums
         return heights - heights.mean()
 
 
 def moments(atoms: Atoms) -> tuple[Tensor, Tensor]:
-    """Mean (d,) and row sums sum_j y_ij (N,) of the atoms, float64.
-
-    Raises:
-        ValueError: a block of the wrong shape, a NaN or an infinity.
-    """
+    """Mean (d,) and row sums sum_j y_ij (N,) of the atoms, float64; a ValueError where a block is wrong."""
     device = atoms.block(0, 1).device
     total = torch.zeros(atoms.dim, dtype=torch.float64, device=device)
     sums = torch.empty(len(atoms), dtype=torch.float64, device=device)
@@ -151,26 +172,12 @@ def moments(atoms: Atoms) -> tuple[Tensor, Tensor]:
     return total / len(atoms), sums
 
 
-def checked_heights(heights: Tensor, number: int) -> Tensor:
-    """Heights as float64 (N,).
-
-    Raises:
-        ValueError: another shape, a NaN or an infinity.
-    """
-    heights = torch.as_tensor(heights).detach().double()
-    if heights.shape != (number,):
-        raise ValueError(f"Heights have shape {tuple(heights.shape)}; give one per atom, ({number},)")
-    if not torch.isfinite(heights).all():
-        raise ValueError("Heights hold NaN or infinite values; solve the transport again")
-    return heights
-
-
-def _checked_masses(masses: Tensor | None, number: int) -> Tensor:
+def _checked_masses(masses: Tensor | None, like: Tensor) -> Tensor:
     if masses is None:
-        return torch.full((number,), 1 / number, dtype=torch.float64)
-    masses = torch.as_tensor(masses).detach().double()
-    if masses.shape != (number,):
-        raise ValueError(f"Masses have shape {tuple(masses.shape)}; give one per atom, ({number},)")
+        return torch.full_like(like, 1 / len(like))
+    masses = torch.as_tensor(masses).detach().to(like)
+    if masses.shape != like.shape:
+        raise ValueError(f"Masses have shape {tuple(masses.shape)}; give one per atom, ({len(like)},)")
     if not (torch.isfinite(masses).all() and (masses > 0).all()):
         raise ValueError("Masses must be positive numbers; leave out the atoms without mass")
     if abs(float(masses.sum()) - 1) > MASS_TOLERANCE:

@@ -95,7 +95,6 @@ def winners(
     *,
     mirror: bool = False,
     runners_up: bool = False,
-    block: int | None = None,
     scratch: Scratch | None = None,
     fused: bool | None = None,
     over: Map = map,
@@ -107,7 +106,6 @@ def winners(
         heights: each float32 (N,).
         mirror: also return the cells of -z.
         runners_up: also find who comes second, and by how much.
-        block: atoms per product; None: as suits the device.
         scratch: buffers to use again.
         fused: by the kernel of `_triton`; None: on a GPU where triton is at hand. Not for runners-up.
         over: `map`, or one that works on several pieces at a time.
@@ -121,7 +119,7 @@ def winners(
     races = [
         [[Race(len(rows), device, runners_up=runners_up) for _ in range(sides)] for _ in heights] for rows in pieces
     ]
-    for i, j, y in blocks(atoms, block or SHAPES[device.type == "cuda"][1]):
+    for i, j, y in blocks(atoms, SHAPES[device.type == "cuda"][1]):
         meet, part = _meet_fused if fused and not runners_up else _meet, [h[i:j] for h in heights]
         list(over(partial(meet, y=y, i=i, heights=part, scratch=scratch), pieces, races))
     return races

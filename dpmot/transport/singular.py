@@ -14,7 +14,7 @@ wherever T does not jump.
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -47,19 +47,6 @@ def angles(potential: BrenierPotential, x: Tensor, k: int = 2) -> Tensor:
     return in_tiles(between, cells)
 
 
-class Barycentre(NamedTuple):
-    """Where a draw is sent by a smoothed map.
-
-    Attributes:
-        x: sum_i p_i y_i, float32 (B, d).
-        squares: sum_i p_i^2, float64 (B,): 1 where one atom has all the weight, 1/k where k share it evenly.
-            Independent noises of standard deviation sigma average to sigma sqrt(squares).
-    """
-
-    x: Tensor
-    squares: Tensor
-
-
 @dataclass(frozen=True, eq=False)
 class SmoothedPotential:
     """u_tau, over all planes or the k largest at x.
@@ -90,28 +77,24 @@ class SmoothedPotential:
 
     def __call__(self, x: Tensor) -> Tensor:
         """u_tau(x): (B, d) or (B, *S) -> float64 (B,)."""
-        return self.potential(x) + self.tau * self._sums(x)[2].log()
+        return self.potential(x) + self.tau * self._sums(x)[1].log()
 
-    def transport(self, x: Tensor) -> Barycentre:
-        """The gradient: (B, d) or (B, *S) -> Barycentre of (B, d) and (B,)."""
-        mean, squares, _ = self._sums(x)
-        return Barycentre((mean + self.potential.problem.mean).float(), squares)
+    def transport(self, x: Tensor) -> Tensor:
+        """The gradient, the barycentre sum_i p_i y_i: (B, d) or (B, *S) -> float32 (B, d)."""
+        return (self._sums(x)[0] + self.potential.problem.mean).float()
 
     def average(self, x: Tensor, values: Tensor) -> Tensor:
         """sum_i p_i v_i of one row v_i for each atom: x (B, d) or (B, *S), values (N, e) -> float32 (B, e)."""
         return self._sums(x, values)[0].float()
 
-    def _sums(self, x: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        """sum p_i (y_i - mean y) or sum p_i v_i, sum p_i^2, and sum_i exp((score_i - best score) / tau)."""
-        average, squares, total = self.potential.tiled(
-            x, lambda z: self._of_all(z, values) if self.k is None else self._of_best(z, values, self.k)
-        )
-        return average, squares, total
+    def _sums(self, x: Tensor, values: Tensor | None = None) -> tuple[Tensor, ...]:
+        """sum p_i (y_i - mean y) or sum p_i v_i, and sum_i exp((score_i - best score) / tau)."""
+        sums = self._of_all if self.k is None else partial(self._of_best, k=self.k)
+        return self.potential.tiled(x, lambda z: sums(z, values))
 
-    def _of_all(self, z: Tensor, values: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    def _of_all(self, z: Tensor, values: Tensor | None) -> tuple[Tensor, Tensor]:
         best = z.new_full((len(z),), -torch.inf, dtype=torch.float64)
-        total, squares = torch.zeros_like(best), torch.zeros_like(best)
-        mean = torch.zeros_like(best)[:, None]
+        total, mean = torch.zeros_like(best), torch.zeros_like(best)[:, None]
         for i, j, y, scores in self.potential.scores(z):
             rows = y if values is None else values[i:j]
             scores = scores.double()
@@ -119,20 +102,18 @@ class SmoothedPotential:
             shrink = torch.exp((best - ahead) / self.tau)  # 0 in the first block
             weights = torch.exp((scores - ahead[:, None]) / self.tau)
             total = total * shrink + weights.sum(1)
-            squares = squares * shrink**2 + weights.square().sum(1)
             mean = mean * shrink[:, None] + product(weights.float(), rows).double()
             best = ahead
-        return mean / total[:, None], squares / total**2, total
+        return mean / total[:, None], total
 
-    def _of_best(self, z: Tensor, values: Tensor | None, k: int) -> tuple[Tensor, Tensor, Tensor]:
+    def _of_best(self, z: Tensor, values: Tensor | None, k: int) -> tuple[Tensor, Tensor]:
         x = z + self.potential.problem.measure.centre
         cells = self.potential.cells(x, k)
         scores = self.potential.planes(x, cells)
         weights = torch.exp((scores - scores.amax(1, keepdim=True)) / self.tau)
         total = weights.sum(1)
-        p = weights / total[:, None]
         if values is None:
             rows = self.potential.rows(cells.flatten()).unflatten(0, cells.shape).double() - self.potential.problem.mean
         else:
             rows = values[cells].double()
-        return (p[:, :, None] * rows).sum(1), p.square().sum(1), total
+        return ((weights / total[:, None])[:, :, None] * rows).sum(1), total

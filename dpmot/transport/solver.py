@@ -18,7 +18,7 @@ from dpmot.transport.lines import MAX_ATOMS, MAX_DIM
 from dpmot.transport.measures import NORMAL
 from dpmot.transport.noise import kind_for
 from dpmot.transport.potential import IN_MEMORY, BrenierPotential
-from dpmot.transport.problem import SemiDiscreteProblem, checked_heights
+from dpmot.transport.problem import SemiDiscreteProblem
 from dpmot.transport.workers import side_by_side
 
 METHODS = ("auto", "newton", "averaging", "authors")
@@ -60,7 +60,6 @@ class SemiDiscreteSolver:
             reproduction), or "auto": the first where it fits, else the second.
         schedule: of "authors": learning rate, noises, stop rule; None is theirs for CIFAR-10 and CelebA.
         noise: of "averaging": see `dpmot.transport.noise`; "auto" is the fastest unbiased kind.
-        tile, block: see `tally`.
 
     Raises:
         ValueError: an option that is unknown or not positive.
@@ -71,8 +70,6 @@ class SemiDiscreteSolver:
     method: str = "auto"
     noise: str = "auto"
     schedule: authors.AuthorsSchedule | None = None
-    tile: int | None = None
-    block: int | None = None
 
     def __post_init__(self) -> None:
         if not (self.chi2 > 0 and math.isfinite(self.chi2)):
@@ -80,10 +77,8 @@ class SemiDiscreteSolver:
         if self.method not in METHODS:
             raise ValueError(f'Method "{self.method}" is unknown; choose {", ".join(map(repr, METHODS))}')
         kind_for(self.noise, NORMAL, 1)
-        for name in ("max_noises", "tile", "block"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} = {value}; give at least 1")
+        if self.max_noises is not None and self.max_noises < 1:
+            raise ValueError(f"max_noises = {self.max_noises}; give at least 1")
 
     def __call__(
         self,
@@ -107,20 +102,12 @@ class SemiDiscreteSolver:
             ValueError: warm-start heights of the wrong shape, a foreign state, noise that the source measure does not
                 allow, a budget with which no fit could reach the target.
         """
-        started, number, narrow = time.perf_counter(), len(problem.atoms), problem.in_span()
-        if heights is not None:
-            heights = problem.centred_heights(checked_heights(heights, number).to(problem.mean.device))
-            heights = heights - heights.mean()
-
-        def watch(report: Report) -> None:
-            if callback is not None:
-                centred = report["heights"]
-                callback({**report, "heights": None if centred is None else problem.original_heights(centred)})
-
-        ledger = Ledger(self._budget(narrow), watch, started)
+        started, narrow = time.perf_counter(), problem.in_span()
+        start = None if heights is None else problem.centred_heights(heights)
+        ledger = Ledger(self._budget(narrow), callback, started)
         with side_by_side(problem.mean.device):
-            centred, reason = self._fit(narrow, seed, heights, ledger, resume)
-            solved = problem.original_heights(centred.to(problem.mean.device))
+            centred, reason = self._fit(narrow, seed, start, ledger, resume)
+            solved = problem.original_heights(centred)
             certificate = certify(narrow, solved, seed=seed, target=self.chi2)
         converged = certificate.high < self.chi2
         return TransportSolution(
@@ -130,7 +117,7 @@ class SemiDiscreteSolver:
             seconds=time.perf_counter() - started,
             converged=converged,
             history=tuple(ledger.history),
-            reason=None if converged else self._explain(certificate, reason, number),
+            reason=None if converged else self._explain(certificate, reason, len(problem.atoms)),
         )
 
     def _fit(
@@ -142,10 +129,9 @@ class SemiDiscreteSolver:
         resume: Mapping[str, Tensor] | None,
     ) -> tuple[Tensor, str | None]:
         number, exact = len(problem.atoms), self._exact(problem)
-        if number == 1:
-            return torch.zeros(1, dtype=torch.float64), None
         if float(problem.norms.max()) == 0:
-            return torch.zeros(number, dtype=torch.float64), f"all {number} atoms are the same point"
+            reason = f"all {number} atoms are the same point"
+            return torch.zeros(number, dtype=torch.float64), reason if number > 1 else None
         if self.method == "newton" and not exact:
             raise ValueError(
                 f'Method "newton" takes d <= {MAX_DIM} and N <= {MAX_ATOMS}, given d = {problem.atoms.dim} and '
@@ -156,25 +142,21 @@ class SemiDiscreteSolver:
         if exact:
             return newton.fit(problem, target=self.chi2, ledger=ledger, start=start)
         if self.method == "authors":
-            return authors.fit(
-                problem, seed=seed, ledger=ledger, start=start, schedule=self.schedule, tile=self.tile, block=self.block
-            )
+            return authors.fit(problem, seed=seed, ledger=ledger, start=start, schedule=self.schedule)
         return averaging.fit(
-            problem, target=self.chi2, seed=seed, ledger=ledger, start=start, noise=self.noise, tile=self.tile,
-            block=self.block, resume=resume
-        )  # fmt: skip
+            problem, target=self.chi2, seed=seed, ledger=ledger, start=start, noise=self.noise, resume=resume
+        )
 
     def _exact(self, problem: SemiDiscreteProblem) -> bool:
-        flat = problem.atoms.dim <= MAX_DIM and len(problem.atoms) <= MAX_ATOMS
-        return flat and self.method in ("auto", "newton")
+        small = problem.atoms.dim <= MAX_DIM and len(problem.atoms) <= MAX_ATOMS
+        return small and self.method in ("auto", "newton")
 
     def _budget(self, problem: SemiDiscreteProblem) -> int:
         number = len(problem.atoms)
         least = newton.least_noises(number) if self._exact(problem) else averaging.least_noises(number, self.chi2)
         if self.max_noises is None:
             return max(NOISES_PER_ATOM * max(number, FEW_ATOMS), MANY_FITS * least)
-        trivial = number == 1 or float(problem.norms.max()) == 0
-        if self.max_noises < least and self.method != "authors" and not trivial:
+        if self.max_noises < least and self.method != "authors" and float(problem.norms.max()) > 0:
             raise ValueError(
                 f"chi2 = {self.chi2:g} cannot be reached with max_noises = {self.max_noises}: the shortest fit takes "
                 f"{least}; give at least that, or a larger chi2"
@@ -182,9 +164,7 @@ class SemiDiscreteSolver:
         return self.max_noises
 
     def _explain(self, certificate: Certificate, reason: str | None, number: int) -> str:
-        seen = (
-            f"certified chi2 {certificate.chi2:.3g} [{certificate.low:.3g}, {certificate.high:.3g}] is not below "
-            f"{self.chi2:g}"
-        )
+        seen = f"certified chi2 {certificate.chi2:.3g} [{certificate.low:.3g}, {certificate.high:.3g}]"
+        seen = f"{seen} is not below {self.chi2:g}"
         empty = f"{certificate.empty_cells} of {number} cells caught none of {certificate.noises} noises"
         return "; ".join(filter(None, [reason, seen, empty if certificate.empty_cells else None]))

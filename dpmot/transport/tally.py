@@ -6,7 +6,8 @@ more than those of independent draws.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain, starmap
 
 import numpy as np
@@ -17,10 +18,10 @@ from dpmot.transport.atoms import TensorAtoms
 from dpmot.transport.noise import MOST, Rows, bundle_size, draw
 from dpmot.transport.problem import COLUMNS, SemiDiscreteProblem
 from dpmot.transport.race import SHAPES, Race, gathered, winners
-from dpmot.transport.workers import Map, side_by_side
+from dpmot.transport.workers import side_by_side
 
 NOISE = 2**28  # bytes of noise that meet atoms which are not in memory, at once
-Counts = tuple[Tensor, Tensor, list[Tensor], list[Race]]  # of a piece: counts, together, bundles, races; see `Tally`
+Counts = tuple[Tensor, list[Tensor], list[Race]]  # of a piece: counts and together, bundles, races; see `Tally`
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,39 +86,41 @@ class Tally:
         return float(sums.var(0).sum()) * len(sums) / (self.draws * max(single, 1e-300))
 
 
+@dataclass(eq=False)
 class _Counter:
     """Builds a `Tally` over `number` cells, or labels of them, from draws in bundles of `size`."""
 
-    def __init__(self, number: int, size: int, labels: Tensor | None = None) -> None:
-        self._number, self._size, self._labels = number, size, labels
-        self._counts, self._together = torch.zeros(2, number, dtype=torch.int64)
-        self._bundles: list[Tensor] = []
-        self._races: list[Race] = []
+    number: int
+    size: int
+    labels: Tensor | None = None
+    total: Tensor | int = 0  # counts and together, int64 (2, number)
+    bundles: list[Tensor] = field(default_factory=list)
+    races: list[Race] = field(default_factory=list)
 
     def count(self, races: list[Race], bundles: int) -> Counts:
         """What `add` takes, of a piece with so many bundles of rows and of its mirror images, if any."""
-        cells = [race.cell if self._labels is None else self._labels[race.cell] for race in races]
-        counts = torch.bincount(torch.cat(cells), minlength=self._number)
+        cells = [race.cell if self.labels is None else self.labels[race.cell] for race in races]
+        counts = torch.bincount(torch.cat(cells), minlength=self.number)
         together, counted = torch.zeros_like(counts), []
-        if self._size == 2:
-            together = 2 * torch.bincount(cells[0][cells[0] == cells[1]], minlength=self._number)
-        elif self._size > 2:
+        if self.size == 2:
+            together = 2 * torch.bincount(cells[0][cells[0] == cells[1]], minlength=self.number)
+        elif self.size > 2:
             bundle = torch.arange(len(cells[0]), device=counts.device) % bundles
-            places = torch.cat([bundle * self._number + cell for cell in cells])
-            inside = torch.bincount(places, minlength=bundles * self._number).view(bundles, self._number)
+            places = torch.cat([bundle * self.number + cell for cell in cells])
+            inside = torch.bincount(places, minlength=bundles * self.number).view(bundles, self.number)
             together = (inside * (inside - 1)).sum(0)
-            counted = [inside.to(torch.int16 if self._size < 2**15 else torch.int32)]
-        return counts, together, counted, [race for race in races if race.runners_up]
+            counted = [inside.to(torch.int16 if self.size < 2**15 else torch.int32)]
+        return torch.stack([counts, together]), counted, [race for race in races if race.runners_up]
 
-    def add(self, counts: Tensor, together: Tensor, bundles: list[Tensor], races: list[Race]) -> None:
-        self._counts, self._together = counts + self._counts.to(counts), together + self._together.to(counts)
-        self._bundles += bundles
-        self._races += races
+    def add(self, total: Tensor, bundles: list[Tensor], races: list[Race]) -> None:
+        self.total = self.total + total
+        self.bundles += bundles
+        self.races += races
 
     def tally(self) -> Tally:
-        bundles, draws = torch.cat(self._bundles) if self._bundles else None, float(self._counts.sum())
-        pairs = draws * (draws - self._size)
-        return Tally(self._counts.double(), self._together.double(), pairs, bundles, tuple(self._races))
+        counts, together = torch.as_tensor(self.total).double()
+        bundles, draws = torch.cat(self.bundles) if self.bundles else None, float(counts.sum())
+        return Tally(counts, together, draws * (draws - self.size), bundles, tuple(self.races))
 
 
 def tally(
@@ -131,8 +134,6 @@ def tally(
     runners_up: bool = False,
     rough: bool = False,
     most: int = MOST,
-    tile: int | None = None,
-    block: int | None = None,
     fused: bool | None = None,
 ) -> list[Tally]:
     """Count at least `rows` draws (mirror images included) under each of the heights, on common noise.
@@ -140,14 +141,12 @@ def tally(
     Args:
         heights: centred heights, each (N,).
         rows: draws; whole bundles are counted.
-        generator: the noise stream; its draws do not depend on `tile` or `block`.
+        generator: the noise stream; its draws do not depend on `SHAPES`.
         noise: one of `noise.KINDS`.
         labels: 0..G-1 of the atoms (N,): a last tally counts labels instead of cells, under the last heights.
         runners_up: keep the races, with who comes second in them.
         rough: products may be rounded to bfloat16 ("recycled" only), which near duplicates would not bear.
         most: turns of a bundle of "recycled" noise, at most: the fewer, the less draws depend on each other.
-        tile, block: rows and atoms per product; they change the speed, and single draws that round across a wall. None:
-            as suits the device.
         fused: see `winners`.
     """
     number, dim, device = len(problem.atoms), problem.atoms.dim, problem.mean.device
@@ -158,27 +157,22 @@ def tally(
     counters = [_Counter(number, size) for _ in heights]
     if labels is not None:
         counters.append(_Counter(int(labels.max()) + 1, size, labels))
-    tile, rows = tile or SHAPES[device.type == "cuda"][0], -(-rows // (1 + mirror))
+    tile, rows = SHAPES[device.type == "cuda"][0], -(-rows // (1 + mirror))
     drawn = draw(noise, problem.measure, (number, dim), rows, generator, tile=tile, device=device, most=most)
 
     def counted(piece: Rows, races: list[list[Race]]) -> list[Counts]:
         each = races if labels is None else [*races, races[-1]]  # labels are counted under the last heights
         return [counter.count(pair, piece.bundles) for counter, pair in zip(counters, each, strict=True)]
 
+    raced = partial(winners, atoms=atoms, heights=heights, mirror=mirror, runners_up=runners_up, fused=fused)
+    counts: Iterator[list[Counts]]
     with side_by_side(device) as team:
-
-        def raced(pieces: list[Rows], over: Map = map) -> list[list[list[Race]]]:
-            return winners(
-                pieces, atoms, heights, mirror=mirror, runners_up=runners_up, block=block, scratch=team.scratch,
-                fused=fused, over=over
-            )  # fmt: skip
-
-        counts: Iterator[list[Counts]]
         if isinstance(atoms, TensorAtoms):  # a piece is a thread's, from its draws to their counts
-            counts = team.over(lambda piece: counted(piece, raced([piece])[0]), drawn)
+            counts = team.over(lambda piece: counted(piece, raced([piece], scratch=team.scratch)[0]), drawn)
         else:
             batches = gathered(drawn, NOISE, team.threads)
-            counts = starmap(counted, chain.from_iterable(zip(b, raced(b, team.over), strict=True) for b in batches))
+            met = (zip(b, raced(b, scratch=team.scratch, over=team.over), strict=True) for b in batches)
+            counts = starmap(counted, chain.from_iterable(met))
         for of_piece in counts:
             for counter, part in zip(counters, of_piece, strict=True):
                 counter.add(*part)

@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+from dpmot.transport import race, tally
+
 
 @pytest.fixture(autouse=True)
 def one_thread():
@@ -10,6 +12,17 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+def multiply_in(monkeypatch):
+    """Set how many rows and atoms one product of a processor has."""
+
+    def shaped(rows: int, atoms: int) -> None:
+        for module in (race, tally):
+            monkeypatch.setattr(module, "SHAPES", ((rows, atoms),))
+
+    return shaped
 
 
 @pytest.fixture(params=[False, True], ids=["exact", "rounded"])

@@ -17,7 +17,7 @@ TWO = torch.tensor([[1.0, 0.0], [-1.0, 0.5]])
 
 def run(problem, schedule, budget=10**9):
     ledger = Ledger(budget)
-    heights, reason = fit(problem, seed=0, ledger=ledger, schedule=schedule, tile=64, block=64)
+    heights, reason = fit(problem, seed=0, ledger=ledger, schedule=schedule)
     return heights, reason, ledger
 
 

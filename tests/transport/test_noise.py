@@ -127,14 +127,15 @@ def test_the_error_of_chi2_is_that_of_dependent_looks(often_turned):
     assert np.mean([error for _, error in found]) == pytest.approx(spread, rel=0.32)
 
 
-def test_draws_come_in_whole_bundles_and_do_not_depend_on_the_tile():
+def test_draws_come_in_whole_bundles_and_do_not_depend_on_the_tile(multiply_in):
     problem = problem_of(50, 40)
+
+    def seen(kind, rows):
+        multiply_in(rows, 2048)
+        return tally(problem, [closed_form_start(problem)], 1000, generator(0), noise=kind)[0]
+
     for kind in KINDS:
-        size = bundle_size(kind, 40, 50)
-        one, other = (
-            tally(problem, [closed_form_start(problem)], 1000, generator(0), noise=kind, tile=tile)[0]
-            for tile in (64, 256)
-        )
+        size, one, other = bundle_size(kind, 40, 50), seen(kind, 64), seen(kind, 256)
         assert one.draws % size == 0 and one.draws >= 1000
         # another tile rounds products differently: a draw at a wall may change sides
         assert (one.counts - other.counts).abs().sum() <= 4
@@ -277,7 +278,7 @@ def test_turns_of_recycled_rows_are_rotations():
 
 
 @pytest.mark.parametrize("noise", KINDS)
-def test_what_a_gpu_multiplies_and_compares_at_once_counts_the_same(noise, monkeypatch):
+def test_what_a_gpu_multiplies_and_compares_at_once_counts_the_same(noise, monkeypatch, multiply_in):
     # in place of the Triton kernel (test_triton.py), which gets the factors of the products and says who leads
     def leaders(mixing, factor, heights, *, mirror, exact):
         scores = factor if mixing is None else torch.einsum("mb,bgn->mgn", mixing, factor).flatten(0, 1)
@@ -286,7 +287,8 @@ def test_what_a_gpu_multiplies_and_compares_at_once_counts_the_same(noise, monke
     monkeypatch.setitem(sys.modules, "dpmot.transport._triton", SimpleNamespace(leaders=leaders))
     problem = problem_of(150, 40)
     heights = [closed_form_start(problem), torch.zeros(150)]
-    one, other = (tally(problem, heights, 2000, generator(0), noise=noise, block=64, fused=by) for by in (True, False))
+    multiply_in(1024, 64)
+    one, other = (tally(problem, heights, 2000, generator(0), noise=noise, fused=by) for by in (True, False))
     for a, b in zip(one, other, strict=True):
         assert a.draws == b.draws and (a.counts - b.counts).abs().sum() <= 4  # a draw at a wall may change sides
 

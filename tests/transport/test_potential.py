@@ -60,14 +60,15 @@ def test_ties_go_to_the_lowest_index():
 
 
 @pytest.mark.parametrize("copies", [1, 3])
-def test_blocks_of_atoms_keep_the_winner_and_the_lowest_index_on_ties(copies):
+def test_blocks_of_atoms_keep_the_winner_and_the_lowest_index_on_ties(copies, multiply_in):
     # in one dimension a score is one product and one sum: copies tie exactly, whatever the shape of the tile
     problem = SemiDiscreteProblem(draws(60, 1).repeat(copies, 1))
     heights = 0.01 * draws(60, seed=1).repeat(copies)
-    whole, parts = (
-        tally(problem, [heights], 5000, np.random.default_rng(0), noise="plain", tile=tile, block=block)[0].counts
-        for tile, block in ((256, 2048), (97, 25))
-    )
+    found = []
+    for shape in ((256, 2048), (97, 25)):
+        multiply_in(*shape)
+        found.append(tally(problem, [heights], 5000, np.random.default_rng(0), noise="plain")[0].counts)
+    whole, parts = found
     assert torch.equal(whole, parts)
     assert whole[:60].sum() == 5000
 

@@ -28,7 +28,7 @@ def test_a_bad_problem_says_what_was_given_and_what_is_allowed(arguments, words)
         SemiDiscreteProblem(**arguments)
 
 
-@pytest.mark.parametrize(("option", "value"), [("chi2", 0.0), ("chi2", float("nan")), ("max_noises", 0), ("tile", -1)])
+@pytest.mark.parametrize(("option", "value"), [("chi2", 0.0), ("chi2", float("nan")), ("max_noises", 0)])
 def test_a_bad_solver_option_is_named(option, value):
     with pytest.raises(ValueError, match=option):
         SemiDiscreteSolver(**{option: value})

@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from dpmot.transport.progress import POOR, SURPRISE, Progress
+from dpmot.transport.averaging import POOR, SURPRISE, Progress
 
 
 def progress(last, due, *, number=1000, seen=100_000):
     zeros = torch.zeros(number)
-    return Progress(zeros, zeros, zeros, zeros[:0], 0.0, 0.01, zeros, last=last, seen=seen, due=due)
+    return Progress(zeros, zeros, zeros, zeros[:0], 0.0, 0.01, zeros, zeros[:0], last=last, seen=seen, due=due)
 
 
 @pytest.mark.parametrize(("last", "due", "settled"), [
