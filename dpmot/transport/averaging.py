@@ -12,9 +12,8 @@ divides it among the members.
 """
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import get_type_hints
+from typing import Any, get_type_hints
 
 import torch
 from torch import Tensor
@@ -22,7 +21,7 @@ from torch import Tensor
 from dpmot.seeds import generator
 from dpmot.transport.closed_form import newton_scale, quadratic_start
 from dpmot.transport.curvature import Survey, misfit, trend_chi2, trends
-from dpmot.transport.ledger import Ledger
+from dpmot.transport.ledger import Ledger, State
 from dpmot.transport.near_duplicates import Clumps, near_duplicates
 from dpmot.transport.noise import KINDS, kind_for
 from dpmot.transport.problem import SemiDiscreteProblem
@@ -91,7 +90,7 @@ class Progress:
         return {name: torch.as_tensor(value, dtype=torch.float64).clone() for name, value in vars(self).items()}
 
     @classmethod
-    def restore(cls, tensors: Mapping[str, Tensor], like: Tensor) -> "Progress":
+    def restore(cls, tensors: State, like: Tensor) -> "Progress":
         """The inverse of `tensors`, for the device and the number of atoms of `like` (N,); else a ValueError."""
         kinds = get_type_hints(cls)
         if set(tensors) != set(kinds) or tensors["heights"].shape != like.shape:
@@ -100,8 +99,8 @@ class Progress:
                 f"The state has the fields {sorted(tensors)} and heights {shape}; give one that this solver handed out "
                 f"for {len(like)} atoms"
             )
-        here = {name: value.to(like.device, copy=True) for name, value in tensors.items() if kinds[name] is Tensor}
-        return cls(**here, **{name: kinds[name](value) for name, value in tensors.items() if name not in here})
+        fields: dict[str, Any] = {name: value.to(like.device, copy=True) for name, value in tensors.items()}
+        return cls(**{name: value if kinds[name] is Tensor else kinds[name](value) for name, value in fields.items()})
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,7 +122,7 @@ class _Fit:
         options = [self.target, self.seed, KINDS.index(self.noise), self.rough]
         return torch.tensor(options, dtype=torch.float64, device=self.problem.mean.device)
 
-    def restore(self, state: Mapping[str, Tensor]) -> Progress:
+    def restore(self, state: State) -> Progress:
         """Where an interrupted fit stood, from the state that it reported; a ValueError if it is of another fit."""
         now = Progress.restore(state, self.problem.masses)
         if not torch.equal(now.options, self.options):
@@ -132,6 +131,8 @@ class _Fit:
                 f"{now.options.tolist()}, this one has {self.options.tolist()}; resume with the options of the "
                 "interrupted fit, or begin anew"
             )
+        self.ledger.noises = self.ledger.resumed = now.noises
+        self.ledger.history.append((now.noises, now.last))
         return now
 
     @property
@@ -243,8 +244,8 @@ class _Fit:
 def least_noises(number: int, target: float) -> int:
     """Draws of the shortest fit of that many atoms: looks that grow as fast as they may until one is sharp."""
     seen = total = max(FIRST_LOOK * number, 2 * LEAST_DRAWS)
-    while seen < _sharp(number, target):
-        seen = min(math.ceil(RISE * seen), _sharp(number, target))
+    while seen < (sharp := _sharp(number, target)):
+        seen = min(math.ceil(RISE * seen), sharp)
         total += seen
     return total
 
@@ -272,7 +273,7 @@ def fit(
     ledger: Ledger,
     start: Tensor | None,
     noise: str,
-    resume: Mapping[str, Tensor] | None = None,
+    resume: State | None = None,
 ) -> tuple[Tensor, str | None]:
     """Centred heights (N,) float64, and the reason why the fit gave up, if it did; see `SemiDiscreteSolver`.
 
@@ -285,12 +286,7 @@ def fit(
     kind = kind_for(noise, problem.measure, problem.atoms.dim)
     rough = clumps.rounds and kind == "recycled"
     this = _Fit(problem, clumps, trends(clumps.merged), target, seed, ledger, kind, rough)
-    if resume is None:
-        now = this.begin(start)
-    else:
-        now = this.restore(resume)
-        ledger.noises = ledger.resumed = now.noises
-        ledger.history.append((now.noises, now.last))
+    now = this.begin(start) if resume is None else this.restore(resume)
     while now.chi2 > 1.001 * this.enough or now.seen < this.sharp or not now.settled:
         if reason := ledger.spent():
             return now.heights, reason

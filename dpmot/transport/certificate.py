@@ -120,12 +120,7 @@ def look_size(number: int, target: float) -> int:
 
 
 def certify(
-    problem: SemiDiscreteProblem,
-    heights: Tensor,
-    *,
-    seed: int,
-    target: float = 0.01,
-    groups: Tensor | None = None,
+    problem: SemiDiscreteProblem, heights: Tensor, *, seed: int, target: float = 0.01, groups: Tensor | None = None
 ) -> Certificate:
     """Measure chi2 of heights on `look_size` draws from a stream that no fit uses.
 

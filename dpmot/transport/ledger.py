@@ -2,13 +2,13 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypedDict
 
 from torch import Tensor
 
-State = dict[str, Tensor]
+State = Mapping[str, Tensor]
 
 
 class Report(TypedDict):

@@ -48,11 +48,7 @@ class SemiDiscreteProblem:
     """
 
     def __init__(
-        self,
-        atoms: Atoms | Tensor,
-        masses: Tensor | None = None,
-        source_measure: str = "normal",
-        memory: int = MEMORY,
+        self, atoms: Atoms | Tensor, masses: Tensor | None = None, source_measure: str = "normal", memory: int = MEMORY
     ) -> None:
         self.source_measure, self.measure, self.memory = source_measure, measure_named(source_measure), memory
         if memory < 0:

@@ -5,7 +5,7 @@ problem -> fit (Newton on lines for d <= 3, averaged Newton steps on noise above
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from dpmot.transport import authors, averaging, newton
 from dpmot.transport.certificate import Certificate, certify
-from dpmot.transport.ledger import Ledger, Report
+from dpmot.transport.ledger import Ledger, Report, State
 from dpmot.transport.lines import MAX_ATOMS, MAX_DIM
 from dpmot.transport.measures import NORMAL
 from dpmot.transport.noise import kind_for
@@ -87,7 +87,7 @@ class SemiDiscreteSolver:
         seed: int,
         heights: Tensor | None = None,
         callback: Callable[[Report], None] | None = None,
-        resume: Mapping[str, Tensor] | None = None,
+        resume: State | None = None,
     ) -> TransportSolution:
         """Fit and certify.
 
@@ -121,12 +121,7 @@ class SemiDiscreteSolver:
         )
 
     def _fit(
-        self,
-        problem: SemiDiscreteProblem,
-        seed: int,
-        start: Tensor | None,
-        ledger: Ledger,
-        resume: Mapping[str, Tensor] | None,
+        self, problem: SemiDiscreteProblem, seed: int, start: Tensor | None, ledger: Ledger, resume: State | None
     ) -> tuple[Tensor, str | None]:
         number, exact = len(problem.atoms), self._exact(problem)
         if float(problem.norms.max()) == 0:
@@ -148,8 +143,7 @@ class SemiDiscreteSolver:
         )
 
     def _exact(self, problem: SemiDiscreteProblem) -> bool:
-        small = problem.atoms.dim <= MAX_DIM and len(problem.atoms) <= MAX_ATOMS
-        return small and self.method in ("auto", "newton")
+        return self.method in ("auto", "newton") and problem.atoms.dim <= MAX_DIM and len(problem.atoms) <= MAX_ATOMS
 
     def _budget(self, problem: SemiDiscreteProblem) -> int:
         number = len(problem.atoms)

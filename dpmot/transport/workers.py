@@ -46,6 +46,7 @@ class Team(NamedTuple):
     scratch: Scratch
 
 
+_controller = cache(ThreadpoolController)  # looking for libraries takes milliseconds
 _at_work: ContextVar[Team | None] = ContextVar("_at_work", default=None)
 os.register_at_fork(after_in_child=lambda: _at_work.set(None))  # no thread of a team lives on in a forked process
 
@@ -107,8 +108,3 @@ def _shared(
         while due in early:
             yield early.pop(due)
             due += 1
-
-
-@cache
-def _controller() -> ThreadpoolController:
-    return ThreadpoolController()  # looking for libraries takes milliseconds
