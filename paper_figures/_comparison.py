@@ -6,26 +6,34 @@ whose n differs from the table's is marked ‡ and never best either.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from itertools import groupby
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import groupby, product
 from math import isnan, nan
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from dpmot.experiment.plan import PROTOCOLS, Experiment
-from dpmot.results import FLOORS, by_key, fact, records
+from dpmot.metrics import AUDITED
+from dpmot.results import FLOORS, by_key, fact, records, stem
 from paper_figures._results import GROUPS, OUTSIDE, Results, fingerprints, published
 from paper_figures._tables import Cell, Document, Panel, not_run
 
 Row = Mapping[str, Any]  # one row of a long form
-RECOVERY, AUTHENTICITY, LIKELIHOOD = "recovery_pixels", "authenticity_pixels", "fld_"
+RECOVERY, AUTHENTICITY, CT = (AUDITED[name] for name in ("recovery", "authenticity", "ct"))
+OF_STORED = (RECOVERY, AUTHENTICITY, CT, "distinct_neighbours_pixels")  # of the images that a method stores
+LIKELIHOOD = "fld"
 OTHER = {"train": "test", "test": "train"}
-AUDITED = (RECOVERY, AUTHENTICITY, "ct_pixels", "distinct_neighbours_pixels")
 NO_SOURCE = "this start has no source image"
 COLUMNS = [
     "dataset", "method", "label", "group", "network", "start", "sampler", "nfe_budget", "nfe_counted",
     "sigma_start", "sigma_atoms", "num_samples", "features", "metric", "reference", "value", "low", "high",
     "status", "ranked", "audit", "best", "reason", "fingerprint",
+]  # fmt: skip
+PUBLISHED = [
+    "method", "sampler", "network", "nfe", "metric", "value", "num_samples", "conditional", "grade", "source", "note",
 ]  # fmt: skip
 
 
@@ -54,21 +62,19 @@ def long_form(
         ValueError: a method outside the sweep has several sigma_start at one budget.
     """
     wanted = list(dict.fromkeys(wanted))
-    listed = list(dict.fromkeys([*wanted, *also]))
-    rows = results.pooled().assign(status="measured")
-    keys = zip(rows["metric"], rows["reference"], rows["method"], strict=True)
-    keep = [(metric, reference) in listed and results.group(method) != "identity" for metric, reference, method in keys]
-    rows = rows[pd.Series(keep, index=rows.index, dtype=bool)].copy()
-    empty = rows["value"].isna()
-    rows.loc[empty, "status"] = rows.loc[empty, "reason"].map(lambda reason: "skipped" if reason else "not run")
+    place = {pair: index for index, pair in enumerate(dict.fromkeys([*wanted, *also]))}
+    order = {method: index for index, method in enumerate([*results.methods, *FLOORS])}
+    rows = results.pooled()
+    listed = [pair in place for pair in zip(rows["metric"], rows["reference"], strict=True)]
+    rows = rows[np.array(listed, bool) & ~results.of_groups(rows, ("identity",))].copy()
+    why_empty = np.where(rows["reason"] == "", "not run", "skipped")
+    rows["status"] = np.where(rows["value"].isna(), why_empty, "measured")
     table = pd.DataFrame([*records(rows), *_absent(results, rows, wanted)], columns=rows.columns)
     table["label"] = table["method"].map(results.label)
     table["group"] = ["floor" if method in FLOORS else results.group(method) for method in table["method"]]
-    order = {method: index for index, method in enumerate([*results.methods, *FLOORS])}
-    pairs = {pair: index for index, pair in enumerate(listed)}
     table["_order"] = table["method"].map(order)
-    table["_pair"] = [pairs[pair] for pair in zip(table["metric"], table["reference"], strict=True)]
-    table["_nfe"] = [int(nfe) if nfe.isdigit() else 10**9 for nfe in table["nfe_budget"]]
+    table["_nfe"] = pd.to_numeric(table["nfe_budget"], errors="coerce")  # "full" comes last
+    table["_pair"] = [place[pair] for pair in zip(table["metric"], table["reference"], strict=True)]
     table = table.sort_values(["_order", "_nfe", "sigma_start", "_pair"], kind="stable", ignore_index=True)
     _one_sigma(table, results)
     table["best"] = _best(table, results)
@@ -77,47 +83,28 @@ def long_form(
 
 def _absent(results: Results, rows: pd.DataFrame, wanted: list[tuple[str, str]]) -> list[dict[str, Any]]:
     """Rows for the (method, budget, metric) that the table has a place for and metrics.csv does not hold."""
-    present = set(zip(rows["method"], rows["nfe_budget"], rows["metric"], rows["reference"], strict=True))
-    audited = _stored(results)
-    skipped = results.skipped()
+    present, skipped = set(by_key(rows, "method", "nfe_budget", "metric", "reference")), results.skipped()
+    pooled = results.pooled()
+    audited = by_key(pooled[pooled["metric"] == AUTHENTICITY], "method", "nfe_budget")
     blank = dict.fromkeys(rows.columns, "") | dict.fromkeys(("value", "low", "high", "sigma_start", "sigma_atoms"), nan)
+    blank |= {"dataset": results.dataset, "ranked": False}
     absent = []
-    for method in main_methods(results):
-        attributes = {name: results.attribute(method, name) for name in ("network", "start", "sampler")}
-        for nfe in results.budgets:
-            cell = blank | attributes | {"dataset": results.dataset, "method": method, "nfe_budget": nfe}
-            stored = audited.get((method, nfe))
-            for metric, reference in wanted:
-                # the audit asks about the split that the atoms came from, which need not be the training split
-                moved = _moved(metric, reference, stored)
-                if moved or (method, nfe, metric, reference) in present:
-                    continue
-                reason = skipped.get((method, nfe)) or (NO_SOURCE if stored and metric == RECOVERY else "")
-                status = {"status": "skipped" if reason else "not run", "ranked": False, "reason": reason}
-                absent.append(cell | status | {"metric": metric, "reference": reference})
+    for method, nfe, (metric, reference) in product(main_methods(results), results.budgets, wanted):
+        audit = audited.get((method, nfe))
+        stored = audit and audit["reference"]  # the split that the atoms came from, which need not be A
+        moved = stored == reference if stem(metric) == LIKELIHOOD else metric in OF_STORED and stored != reference
+        if (stored and moved) or (method, nfe, metric, reference) in present:
+            continue
+        reason = skipped.get((method, nfe)) or (NO_SOURCE if stored and metric == RECOVERY else "")
+        cell = {"method": method, "nfe_budget": nfe, "metric": metric, "reference": reference, "reason": reason}
+        cell |= {name: results.attribute(method, name) for name in ("network", "start", "sampler")}
+        absent.append(blank | cell | {"status": "skipped" if reason else "not run"})
     return absent
-
-
-def _stored(results: Results) -> dict[tuple[str, str], str]:
-    """(method, NFE budget) -> the split whose images the audit looked for, where it was measured."""
-    rows = results.pooled()
-    rows = rows[rows["metric"] == AUTHENTICITY]
-    return dict(zip(zip(rows["method"], rows["nfe_budget"], strict=True), rows["reference"], strict=True))
-
-
-def _moved(metric: str, reference: str, stored: str | None) -> bool:
-    """Whether the audit of a method that stores this split asks about another reference."""
-    if metric.startswith(LIKELIHOOD):
-        return stored == reference
-    return metric in AUDITED and stored not in (None, reference)
 
 
 def _one_sigma(table: pd.DataFrame, results: Results) -> None:
     main = table[table["method"].isin(main_methods(results))]
-    keys = ["method", "nfe_budget", "metric", "reference"]
-    double = main[main.duplicated(keys)]
-    if len(double):
-        row = double.iloc[0]
+    for row in records(main[main.duplicated(["method", "nfe_budget", "metric", "reference"])]):
         raise ValueError(
             f'Method "{row["method"]}" has several pooled cells at NFE {row["nfe_budget"]}, a table has place for one; '
             f'give the method the group "sweep" in the config'
@@ -143,10 +130,9 @@ def ranked_cells(table: pd.DataFrame, results: Results) -> pd.DataFrame:
 
 def _best(table: pd.DataFrame, results: Results) -> list[bool]:
     eligible = ranked_cells(table, results)
-    judged = [metric for metric in eligible["metric"].unique() if fact(metric).direction != "none"]
-    eligible = eligible[eligible["metric"].isin([metric for metric in judged if fact(metric).quality])]
+    judged = [name for name in eligible["metric"].unique() if fact(name).quality and fact(name).direction != "none"]
     best: set[object] = set()
-    for _, column in eligible.groupby(["metric", "reference", "nfe_budget"]):
+    for _, column in eligible[eligible["metric"].isin(judged)].groupby(["metric", "reference", "nfe_budget"]):
         top = leader(column)
         # NaN bounds compare false: without both intervals only an equal value shares first place
         overlap = (column["low"] <= top["high"]) & (column["high"] >= top["low"])
@@ -177,10 +163,9 @@ def _shown(value: float, digits: int) -> str:
 
 def interval(row: Row) -> str:
     """``value [low, high]``; ``value [n/a]`` where a bound is missing."""
-    low, high = row["low"], row["high"]
-    digits = decimals(row["value"], row["metric"])
-    bounds = "n/a" if isnan(low) or isnan(high) else f"{_shown(low, digits)}, {_shown(high, digits)}"
-    return f"{_shown(row['value'], digits)} [{bounds}]"
+    bounds, digits = (row["low"], row["high"]), decimals(row["value"], row["metric"])
+    text = "n/a" if any(map(isnan, bounds)) else ", ".join(_shown(bound, digits) for bound in bounds)
+    return f"{_shown(row['value'], digits)} [{text}]"
 
 
 def plain(row: Row | None, *, absent: str = "not run") -> str:
@@ -188,35 +173,6 @@ def plain(row: Row | None, *, absent: str = "not run") -> str:
     if row is None:
         return absent
     return {"not run": "not run", "skipped": "–"}.get(row["status"]) or number(row["value"], row["metric"])
-
-
-def measured(
-    title: str, coupling: pd.DataFrame, column: str, headings: Mapping[Any, str], names: Mapping[str, str]
-) -> Panel:
-    """Rows of coupling.csv: ``names`` of methods down, ``headings`` of the entries of ``column`` across."""
-    rows = by_key(coupling, "method", column)
-
-    def entry(row: Row | None) -> Cell:
-        return Cell("–" if row is None else f"{row['value']:.3f} [{row['low']:.3f}, {row['high']:.3f}]")
-
-    body = tuple((Cell(name), *(entry(rows.get((m, key))) for key in headings)) for m, name in names.items())
-    return Panel(title, ("method", *headings.values()), body)
-
-
-def cell(row: Row | None, footnotes: dict[str, str], *, n: str = "") -> Cell:
-    """One printed entry; a reason not met before gets the next number in ``footnotes``."""
-    if row is None or row["status"] == "not run":
-        return Cell("not run")
-    if row["status"] == "skipped":
-        return Cell("–", marks=(footnotes.setdefault(row["reason"], f"({len(footnotes) + 1})"),))
-    audited = row["method"] not in FLOORS
-    marks = ("†",) * (audited and not row["ranked"]) + ("‡",) * bool(n and row["num_samples"] != n)
-    return Cell(interval(row), bold=bool(row["best"]), marks=marks)
-
-
-def lookup(table: pd.DataFrame) -> dict[tuple[Any, ...], dict[str, Any]]:
-    """(method, NFE budget, metric, reference) -> row."""
-    return by_key(table, "method", "nfe_budget", "metric", "reference")
 
 
 def by_method(
@@ -255,6 +211,141 @@ def grouped(
     return tuple(lines)
 
 
+def coupling_panel(
+    title: str, coupling: pd.DataFrame, column: str, headings: Mapping[Any, str], names: Mapping[str, str]
+) -> Panel:
+    """Rows of coupling.csv: ``names`` of methods down, ``headings`` of the entries of ``column`` across."""
+    rows = by_key(coupling, "method", column)
+
+    def entry(row: Row | None) -> Cell:
+        return Cell("–" if row is None else f"{row['value']:.3f} [{row['low']:.3f}, {row['high']:.3f}]")
+
+    body = tuple((Cell(name), *(entry(rows.get((m, key))) for key in headings)) for m, name in names.items())
+    return Panel(title, ("method", *headings.values()), body)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A long form as it is printed.
+
+    Attributes:
+        table: of :func:`long_form`.
+        results: what it was made from.
+        footnotes: reason of a skipped cell -> its mark, numbered as the cells are printed.
+    """
+
+    table: pd.DataFrame
+    results: Results
+    footnotes: dict[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def rows(self) -> dict[tuple[Any, ...], dict[str, Any]]:
+        """(method, NFE budget, metric, reference) -> row."""
+        return by_key(self.table, "method", "nfe_budget", "metric", "reference")
+
+    def stored(self, method: str, nfe: str, audit: str) -> str:
+        """The split whose images a method stores, which its ``audit`` has as reference."""
+        return "test" if (method, nfe, audit, "test") in self.rows else "train"
+
+    def cell(self, row: Row | None, *, n: str = "", absent: str = "not run") -> Cell:
+        """One entry with its interval; ‡ where it has not ``n`` samples."""
+        if row is None or row["status"] == "not run":
+            return Cell(absent if row is None else "not run")
+        if row["status"] == "skipped":
+            return Cell("–", marks=(self.footnotes.setdefault(row["reason"], f"({len(self.footnotes) + 1})"),))
+        audited = row["method"] not in FLOORS
+        marks = ("†",) * (audited and not row["ranked"]) + ("‡",) * bool(n and row["num_samples"] != n)
+        return Cell(interval(row), bold=bool(row["best"]), marks=marks)
+
+    def panel(self, title: str, metric: str, reference: str = "test", notes: tuple[str, ...] = ()) -> Panel:
+        """One metric: methods down, NFE budgets across, each entry with its interval.
+
+        FLD of a method that stores images of the reference is against the other split: it asks for images held out.
+        """
+        if not (self.table.loc[self.table["metric"] == metric, "status"] != "not run").any():
+            return not_run(title, f"metrics.csv holds no {metric}.")
+        n = table_n(self.table, self.results)
+
+        def entry(method: str, nfe: str) -> Cell:
+            row = self.rows.get((method, nfe, metric, reference))
+            if row is None and stem(metric) == LIKELIHOOD:
+                row = self.rows.get((method, nfe, metric, OTHER[reference]))
+            return self.cell(row, n=n)
+
+        return by_method(self.results, title, entry, notes)
+
+    def joined(self, title: str, metrics: Iterable[str], note: str, *, audit: str = "") -> Panel:
+        """Several metrics a cell, without intervals: against A, or what the method stores by its ``audit``."""
+        metrics = tuple(metrics)
+
+        def entry(method: str, nfe: str) -> Cell:
+            reference = self.stored(method, nfe, audit) if audit else "train"
+            rows = [self.rows.get((method, nfe, metric, reference)) for metric in metrics]
+            texts = [plain(row, absent="–") for row in rows]
+            measured = [row for row in rows if row is not None and row["status"] == "measured"]
+            text = texts[0] if len(set(texts)) == 1 else " / ".join(texts)
+            return Cell(text, marks=() if all(row["ranked"] for row in measured) else ("†",))
+
+        return by_method(self.results, title, entry, (note,))
+
+    @property
+    def beyond_budgets(self) -> list[tuple[str, str]]:
+        """(method, NFE) of rows that compete with none: 0 NFE, full chains, the floors (listed even if absent)."""
+        other = self.table[~self.table["nfe_budget"].isin(self.results.budgets) & (self.table["group"] != "sweep")]
+        listed = dict.fromkeys(zip(other["method"], other["nfe_budget"], strict=True))
+        return [*listed, *((method, "0") for method in FLOORS if method not in set(other["method"]))]
+
+    def document(
+        self,
+        title: str,
+        references: str,
+        panels: Iterable[Panel],
+        *,
+        remarks: tuple[str, ...] = (),
+        latex_panels: tuple[Panel, ...] = (),
+    ) -> Document:
+        """The table with its caption, what its marks mean, further ``remarks``, and why cells are unranked."""
+        panels = tuple(panels)  # made first: they number the footnotes
+        said, told = caption(self.table, self.results, references=references), (*self._notes(), *remarks)
+        return Document(title, said, panels, told, self._audit_details(), latex_panels)
+
+    @property
+    def _main(self) -> pd.DataFrame:
+        main = self.table["method"].isin(main_methods(self.results))
+        return self.table[main & (self.table["status"] == "measured")]
+
+    def _notes(self) -> tuple[str, ...]:
+        """What the marks mean, as far as they occur."""
+        lines = [
+            "Bold: the best ranked value of its column, and ranked values whose interval overlaps the best one's. This "
+            "is no test: Table 5 has paired differences, which can tell more.",
+            "† unranked: outside the held-out intervals of the copying audit, or not audited; never bold.",
+        ]
+        main = self._main[self._main["nfe_budget"].isin(self.results.budgets)]
+        if (main["num_samples"] != table_n(self.table, self.results)).any():
+            lines.append("‡ another n than the table's; distances at unequal n do not compare; never bold.")
+        if self.results.audit is None:
+            lines.append("No audit.csv: no row was audited, so none is ranked.")
+        lines += [f"{mark} skipped: {reason}" for reason, mark in self.footnotes.items()]
+        lines += [f"Mind: {remark}." for remark in dict.fromkeys(main["reason"]) if remark]
+        cells = main[["method", "nfe_counted", "nfe_budget"]].drop_duplicates(["method", "nfe_budget"])
+        off = cells[(cells["nfe_counted"] != "") & (cells["nfe_counted"] != cells["nfe_budget"])]
+        counts = (off["nfe_counted"] + " at " + off["nfe_budget"]).groupby(off["method"], sort=False).agg(", ".join)
+        told = "; ".join(f"{self.results.title(str(method))} {count}" for method, count in counts.items())
+        return tuple(lines + ([f"Counted NFE other than the budget: {told}."] if told else []))
+
+    def _audit_details(self) -> tuple[str, ...]:
+        """Why each cell is unranked, one entry a method; equal reasons of several budgets share one mention."""
+        details = []
+        unranked = self._main[~self._main["ranked"].astype(bool)].drop_duplicates(["method", "nfe_budget"])
+        for method, cells in unranked.groupby("method", sort=False):
+            reasons = cells["audit"].replace("", "no reason given")
+            budgets = cells.groupby(reasons, sort=False)["nfe_budget"].agg(", ".join)
+            told = (f"NFE {nfe}: {reason}" for reason, nfe in budgets.items())
+            details.append("\n  - ".join([f"† {self.results.title(str(method))}", *told]))
+        return tuple(details)
+
+
 def caption(table: pd.DataFrame, results: Results, *, references: str) -> str:
     """n, seeds, references, intervals and fingerprint: a result counts only as measured."""
     n = table_n(table, results)
@@ -279,32 +370,7 @@ def _protocol(experiment: Experiment) -> str:
     return f"{name}, altered: {', '.join(altered)}" if altered else name
 
 
-def budget_panel(
-    table: pd.DataFrame, results: Results, footnotes: dict[str, str], *, title: str, metric: str, reference: str
-) -> Panel:
-    """One metric: methods down, NFE budgets across, each entry with its interval.
-
-    FLD of a method that stores images of the reference is against the other split: it asks for images held out.
-    """
-    if not (table.loc[table["metric"] == metric, "status"] != "not run").any():
-        return not_run(title, f"metrics.csv holds no {metric}.")
-    found, n = lookup(table), table_n(table, results)
-
-    def entry(method: str, nfe: str) -> Cell:
-        other = found.get((method, nfe, metric, OTHER[reference])) if metric.startswith(LIKELIHOOD) else None
-        return cell(found.get((method, nfe, metric, reference), other), footnotes, n=n)
-
-    return by_method(results, title, entry)
-
-
-def beyond_budgets(table: pd.DataFrame, results: Results) -> list[tuple[str, str]]:
-    """(method, NFE) of rows that compete with none: 0 NFE, full chains, the floors (listed even if absent)."""
-    other = table[~table["nfe_budget"].isin(results.budgets) & (table["group"] != "sweep")]
-    listed = dict.fromkeys(zip(other["method"], other["nfe_budget"], strict=True))
-    return [*listed, *((method, "0") for method in FLOORS if method not in set(other["method"]))]
-
-
-def reported_rows(results: Results, *, mixture: bool = False) -> pd.DataFrame:
+def _published(results: Results, *, mixture: bool) -> pd.DataFrame:
     """Rows of reported.csv for this data set: mode-mixture ratios, or everything else."""
     rows = published(results.dataset)
     return rows[rows["metric"].str.lower().str.startswith("mmr") == mixture]
@@ -312,87 +378,22 @@ def reported_rows(results: Results, *, mixture: bool = False) -> pd.DataFrame:
 
 def reported_panel(results: Results, *, mixture: bool = False) -> Panel:
     """Published numbers in a panel of their own, never in a measured column."""
-    title, rows = "Reported (not measured here)", reported_rows(results, mixture=mixture)
+    title, rows = "Reported (not measured here)", _published(results, mixture=mixture)
     if rows.empty:
         return Panel(title, (), (), (f"No published numbers for this data set ({results.dataset}).",))
-    columns = [
-        "method", "sampler", "network", "nfe", "metric", "value", "num_samples", "conditional", "grade", "source",
-        "note",
-    ]  # fmt: skip
-    header = tuple({"value": "reported", "num_samples": "n", "nfe": "NFE"}.get(name, name) for name in columns)
+    header = tuple({"value": "reported", "num_samples": "n", "nfe": "NFE"}.get(name, name) for name in PUBLISHED)
     empty = {"value": "not transcribed", "note": "–"}
-    body = tuple(tuple(Cell(row[name] or empty.get(name, "not stated")) for name in columns) for row in records(rows))
+    body = tuple(tuple(Cell(row[name] or empty.get(name, "not stated")) for name in PUBLISHED) for row in records(rows))
     return Panel(title, header, body)
-
-
-def notes(table: pd.DataFrame, results: Results, footnotes: dict[str, str]) -> tuple[str, ...]:
-    """What the marks mean, as far as they occur."""
-    lines = [
-        "Bold: the best ranked value of its column, and ranked values whose interval overlaps the best one's. This is "
-        "no test: Table 5 has paired differences, which can tell more.",
-        "† unranked: outside the held-out intervals of the copying audit, or not audited; never bold.",
-    ]
-    main = table[table["method"].isin(main_methods(results)) & (table["status"] == "measured")]
-    main = main[main["nfe_budget"].isin(results.budgets)]
-    if (main["num_samples"] != table_n(table, results)).any():
-        lines.append("‡ another n than the table's; distances at unequal n do not compare; never bold.")
-    if results.audit is None:
-        lines.append("No audit.csv: no row was audited, so none is ranked.")
-    lines += [f"{mark} skipped: {reason}" for reason, mark in footnotes.items()]
-    lines += [f"Mind: {remark}." for remark in dict.fromkeys(main["reason"]) if remark]
-    counted = _off_budget(main, results)
-    return tuple(lines + ([f"Counted NFE other than the budget: {counted}."] if counted else []))
-
-
-def _off_budget(main: pd.DataFrame, results: Results) -> str:
-    found: dict[str, list[str]] = {}
-    for row in records(main.drop_duplicates(["method", "nfe_budget"])):
-        if row["nfe_counted"] and row["nfe_budget"].isdigit() and float(row["nfe_counted"]) != int(row["nfe_budget"]):
-            found.setdefault(row["method"], []).append(f"{float(row['nfe_counted']):g} at {row['nfe_budget']}")
-    return "; ".join(f"{results.title(method)} {', '.join(counts)}" for method, counts in found.items())
-
-
-def document(
-    table: pd.DataFrame,
-    results: Results,
-    footnotes: dict[str, str],
-    *,
-    title: str,
-    references: str,
-    panels: Iterable[Panel],
-    remarks: tuple[str, ...] = (),
-    latex_panels: tuple[Panel, ...] = (),
-) -> Document:
-    """A table of cells with its caption, what its marks mean, further ``remarks``, and why cells are unranked."""
-    said = caption(table, results, references=references)
-    told = (*notes(table, results, footnotes), *remarks)
-    return Document(title, said, tuple(panels), told, audit_details(table, results), latex_panels)
-
-
-def audit_details(table: pd.DataFrame, results: Results) -> tuple[str, ...]:
-    """Why each cell is unranked, one entry a method; equal reasons of several budgets share one mention."""
-    chosen = (
-        table["method"].isin(main_methods(results)) & (table["status"] == "measured") & ~table["ranked"].astype(bool)
-    )
-    found: dict[str, dict[str, list[str]]] = {}
-    for row in records(table[chosen].drop_duplicates(["method", "nfe_budget"])):
-        found.setdefault(row["method"], {}).setdefault(row["audit"] or "no reason given", []).append(row["nfe_budget"])
-    return tuple(
-        f"† {results.title(method)}"
-        + "".join(f"\n  - NFE {', '.join(budgets)}: {reason}" for reason, budgets in reasons.items())
-        for method, reasons in found.items()
-    )
 
 
 def csv(table: pd.DataFrame, results: Results, *, mixture: bool = False) -> bytes:
     """Long form and published numbers, in columns of their own; a missing number is said in words."""
     out = table.rename(columns={"value": "measured"}).astype({"measured": object, "low": object, "high": object})
-    missing = out["status"] != "measured"
-    out.loc[missing, "measured"] = out.loc[missing, "status"]
-    for column in ("low", "high"):
-        out[column] = out[column].where(out[column].notna(), "n/a")
+    out["measured"] = out["measured"].where(out["status"] == "measured", out["status"])
+    out[["low", "high"]] = out[["low", "high"]].fillna("n/a")
     out["reported"], out["source"], out["grade"] = "no", "", ""
-    reported = reported_rows(results, mixture=mixture)
+    reported = _published(results, mixture=mixture)
     extra = reported.rename(columns={"nfe": "nfe_budget"}).assign(
         label=reported["method"], group="reported", measured="not run", low="n/a", high="n/a", status="reported",
         reported=reported["value"].replace("", "not transcribed"),

@@ -6,7 +6,6 @@ the features named in the table ("FID" and "IS" only for Inception's). Beside th
 it copies, the floors of real images, and published numbers apart.
 """
 
-from collections.abc import Mapping
 from math import isnan, nan
 
 import pandas as pd
@@ -14,14 +13,13 @@ import pandas as pd
 from dpmot.results import COPY, FLOORS, PLAIN, POOLED, REAL_TEST, REAL_TRAIN, fact, printed_name
 from paper_figures import _comparison as comparison
 from paper_figures import _tables as tables
-from paper_figures._comparison import Row
+from paper_figures._comparison import AUTHENTICITY, RECOVERY, Comparison, Row
 from paper_figures._results import Results
 from paper_figures._tables import Cell, Document, Panel, not_run
 
 READS = ("reported",)
-Found = Mapping[tuple[str, str, str, str], Row]  # by method, NFE budget, metric and reference
 NEAREST, RATIO = "nn_distance_pixels", "nn_ratio_pixels"
-BESIDE = "These rows compete with none above; mind their n. –: a split against itself, or a start without a source."
+AUDIT = (RECOVERY, AUTHENTICITY, RATIO)
 FLOOR_OF = {"train": REAL_TEST, "test": REAL_TRAIN}  # reference -> the real images that are no part of it
 
 
@@ -38,50 +36,46 @@ def _scores(results: Results, family: str) -> dict[tuple[str, str], str]:
 def make(results: Results) -> pd.DataFrame:
     """Table 1 in long form: one row per (cell, metric, reference), columns ``comparison.COLUMNS``."""
     wanted = [column for family in results.families for column in _scores(results, family)]
-    wanted += [(metric, "train") for metric in (*comparison.AUDITED, NEAREST)]
+    wanted += [(metric, "train") for metric in (*comparison.OF_STORED, NEAREST)]
     # a method whose atoms come from the held-out split is audited against that split
-    table = comparison.long_form(results, wanted, also=[(metric, "test") for metric in (*comparison.AUDITED, NEAREST)])
+    also = [(metric, "test") for metric in (*comparison.OF_STORED, NEAREST)]
+    table = comparison.long_form(results, wanted, also=also)
     return pd.concat([table, _ratios(table)], ignore_index=True)
 
 
 def _ratios(table: pd.DataFrame) -> pd.DataFrame:
     """Distance to the nearest reference image over the same of other real images (1: as new as a real one)."""
-    rows = table[table["metric"] == NEAREST].copy()
-    floors = {}
-    for reference, method in FLOOR_OF.items():
-        floor = rows[(rows["reference"] == reference) & (rows["method"] == method) & (rows["status"] == "measured")]
-        floors[reference] = floor["value"].iloc[0] if len(floor) else nan
+    rows = table[table["metric"] == NEAREST].assign(metric=RATIO, low=nan, high=nan, best=False)
+    measured = rows["status"] == "measured"
+    of_floor = measured & (rows["method"] == rows["reference"].map(FLOOR_OF))
+    floors = rows[of_floor].drop_duplicates("reference").set_index("reference")["value"]
     rows["value"] /= rows["reference"].map(floors)
-    rows["metric"], rows["low"], rows["high"], rows["best"] = RATIO, nan, nan, False
-    rows.loc[rows["value"].isna() & (rows["status"] == "measured"), "status"] = "not run"
+    rows.loc[rows["value"].isna() & measured, "status"] = "not run"
     return rows
 
 
-def _plain(row: Row | None) -> str:
+def _plain(row: Row | None, *, absent: str = "not run") -> str:
     """A value without its interval; ratios always with two decimals."""
     if row is not None and row["metric"] == RATIO and row["status"] == "measured":
         return f"{row['value']:.2f}"
-    return comparison.plain(row)
+    return comparison.plain(row, absent=absent)
 
 
-def _audit(found: Found, method: str, nfe: str) -> list[Row | None]:
+def _audit(cells: Comparison, method: str, nfe: str) -> list[Row | None]:
     """Rows of recovery, authenticity and nn ratio, against the split that the method could copy."""
-    metrics = (comparison.RECOVERY, comparison.AUTHENTICITY, RATIO)
-    reference = "test" if (method, nfe, comparison.AUTHENTICITY, "test") in found else "train"
-    return [found.get((method, nfe, metric, reference)) for metric in metrics]
+    reference = cells.stored(method, nfe, AUTHENTICITY)
+    return [cells.rows.get((method, nfe, metric, reference)) for metric in AUDIT]
 
 
-def _audit_cell(found: Found, method: str, nfe: str) -> Cell:
-    rows = _audit(found, method, nfe)
-    shares = [_plain(row) for row in rows]
-    sigmas = [row["sigma_start"] for row in rows if row and not isnan(row["sigma_start"])]
-    if not sigmas and len(set(shares)) == 1:
-        return Cell(shares[0])
-    return Cell(" / ".join([f"{sigmas[0]:.3g}" if sigmas else "–", *shares]))
+def _copying_panel(cells: Comparison) -> Panel:
+    def entry(method: str, nfe: str) -> Cell:
+        rows = _audit(cells, method, nfe)
+        shares = [_plain(row) for row in rows]
+        sigmas = [row["sigma_start"] for row in rows if row and not isnan(row["sigma_start"])]
+        if not sigmas and len(set(shares)) == 1:
+            return Cell(shares[0])
+        return Cell(" / ".join([f"{sigmas[0]:.3g}" if sigmas else "–", *shares]))
 
-
-def _copying_panel(table: pd.DataFrame, results: Results) -> Panel:
-    found = comparison.lookup(table)
     title = "Start and copying audit: sigma_start / source recovery / authenticity / nn ratio"
     note = (
         "Source recovery: share of samples whose nearest stored image is their own source (a start without a "
@@ -89,28 +83,27 @@ def _copying_panel(table: pd.DataFrame, results: Results) -> Panel:
         "stored image over that of other real images, so 1 is new and 0 is a copy. Stored images are the training "
         "split A, or C for methods whose atoms are held-out images."
     )
-    return comparison.by_method(results, title, lambda method, nfe: _audit_cell(found, method, nfe), (note,))
+    return comparison.by_method(cells.results, title, entry, (note,))
 
 
-def _reference_panel(table: pd.DataFrame, results: Results, footnotes: dict[str, str], family: str) -> Panel:
+def _reference_panel(cells: Comparison, family: str) -> Panel:
     """Floors of real images, 0-NFE rows, full chains."""
-    found = comparison.lookup(table)
-    columns = _scores(results, family)
+    columns = _scores(cells.results, family)
     rows: list[tuple[Cell, ...]] = []
-    for method, nfe in comparison.beyond_budgets(table, results):
-        scores = [found.get((method, nfe, *column)) for column in columns]
-        audit = _audit(found, method, nfe)
-        measured = next((row for row in [*scores, *audit] if row is not None and row["status"] == "measured"), None)
-        if measured is None:
-            rows.append(tuple(map(Cell, (results.title(method), nfe, "–", "–", *["not run"] * 6))))
+    for method, nfe in cells.beyond_budgets:
+        scores, audit = [cells.rows.get((method, nfe, *one)) for one in columns], _audit(cells, method, nfe)
+        measured = [row for row in [*scores, *audit] if row is not None and row["status"] == "measured"]
+        if not measured:
+            rows.append(tuple(map(Cell, (cells.results.title(method), nfe, "–", "–", *["not run"] * 6))))
             continue
-        head = (results.title(method), nfe, measured["nfe_counted"] or "–", measured["num_samples"])
-        own = method in FLOORS  # a split has no distance to itself
-        cells = [Cell("–") if own and row is None else comparison.cell(row, footnotes) for row in scores]
-        rows.append((*map(Cell, head), *cells, *(Cell("–" if row is None else _plain(row)) for row in audit)))
+        head = (cells.results.title(method), nfe, measured[0]["nfe_counted"] or "–", measured[0]["num_samples"])
+        own = "–" if method in FLOORS else "not run"  # a split has no distance to itself
+        shown = (cells.cell(row, absent=own) for row in scores)
+        rows.append((*map(Cell, head), *shown, *(Cell(_plain(row, absent="–")) for row in audit)))
     named = (title.replace(" against ", " ") for title in columns.values())
     header = ("row", "NFE", "counted", "n", *named, "recovery", "authenticity", "nn ratio")
-    return Panel("Floors and references", header, tuple(rows), (BESIDE, *_copier(results, family)))
+    beside = "These rows compete with none above; mind their n. –: a split against itself, or a start without a source."
+    return Panel("Floors and references", header, tuple(rows), (beside, *_copier(cells.results, family)))
 
 
 def _copier(results: Results, family: str) -> tuple[str, ...]:
@@ -125,50 +118,45 @@ def _copier(results: Results, family: str) -> tuple[str, ...]:
     )
 
 
-def _published_panel(table: pd.DataFrame, results: Results, family: str) -> Panel:
+def _published_panel(cells: Comparison, family: str) -> Panel:
     """FD as published tables have it: with its bias, against train, the least over sample seeds."""
-    rows = results.metrics
-    rows = rows[(rows["metric"] == f"{PLAIN}fd_{family}") & (rows["reference"] == "train")]
+    metric = f"fd_{family}"
+    rows = cells.results.metrics
+    rows = rows[(rows["metric"] == f"{PLAIN}{metric}") & (rows["reference"] == "train")]
     rows = rows[(rows["sample_seed"] != POOLED) & rows["value"].notna()]
-    rows = rows[rows["method"].isin(comparison.main_methods(results))]
-    least = rows.groupby(["method", "nfe_budget"], sort=False)["value"].agg(["min", "size"])
-    sizes = ", ".join(dict.fromkeys(rows["num_samples"])) or "none"
-    title = f"{printed_name(f'fd_{family}')} against train as published: with its bias, the least of the sample seeds"
+    rows = rows[rows["method"].isin(comparison.main_methods(cells.results))]
+    title = f"{printed_name(metric)} against train as published: with its bias, the least of the sample seeds"
     if rows.empty:
-        return not_run(title, f"metrics.csv holds no {PLAIN}fd_{family} of single seeds.")
-    found = comparison.lookup(table)
+        return not_run(title, f"metrics.csv holds no {PLAIN}{metric} of single seeds.")
+    seeds = rows.groupby(["method", "nfe_budget"])["value"]
+    least, most = seeds.min(), seeds.size().max()
 
     def entry(method: str, nfe: str) -> Cell:
-        row, value = found.get((method, nfe, f"fd_{family}", "train")), least["min"].get((method, nfe))
-        if value is None:
+        if (method, nfe) not in least.index:
             return Cell("–")
+        row = cells.rows.get((method, nfe, metric, "train"))
         marks = ("†",) if row is not None and not row["ranked"] else ()
-        return Cell(comparison.number(value, f"fd_{family}"), marks=marks)
+        return Cell(comparison.number(least[method, nfe], metric), marks=marks)
 
-    seeds = least["size"].max()
-    told = f"n = {sizes} samples a seed, {seeds} seed{'s' if seeds > 1 else ''}"
-    note = f"{told}: comparable with published numbers of that n only."
-    return comparison.by_method(results, title, entry, (note,))
+    sizes = ", ".join(dict.fromkeys(rows["num_samples"]))
+    note = f"n = {sizes} samples a seed, {most} seed{'s' if most > 1 else ''}: comparable with published numbers of "
+    return comparison.by_method(cells.results, title, entry, (f"{note}that n only.",))
 
 
 def layout(table: pd.DataFrame, results: Results) -> Document:
     """The printed table."""
-    footnotes: dict[str, str] = {}
-    panels = []
-    for family in results.families:
-        for (metric, reference), name in _scores(results, family).items():
-            title = f"{name}, {fact(metric).direction} is better"
-            panels.append(
-                comparison.budget_panel(table, results, footnotes, title=title, metric=metric, reference=reference)
-            )
-    panels += [_published_panel(table, results, family) for family in results.families]
-    panels.append(_copying_panel(table, results))
-    panels += [_reference_panel(table, results, footnotes, family) for family in results.families]
+    cells = Comparison(table, results)
+    panels = [
+        cells.panel(f"{name}, {fact(metric).direction} is better", metric, reference)
+        for family in results.families
+        for (metric, reference), name in _scores(results, family).items()
+    ]
+    panels += [_published_panel(cells, family) for family in results.families]
+    panels.append(_copying_panel(cells))
+    panels += [_reference_panel(cells, family) for family in results.families]
     panels.append(comparison.reported_panel(results))
-    return comparison.document(
-        table, results, footnotes, title="Table 1. Sample quality by method and NFE budget",
-        references="reference: held-out split C (test)", panels=panels,
-    )  # fmt: skip
+    title = "Table 1. Sample quality by method and NFE budget"
+    return cells.document(title, "reference: held-out split C (test)", panels)
 
 
 PAGE = tables.page(__file__, __doc__, make, layout, comparison.csv)

@@ -6,7 +6,6 @@ held-out split C. Where the two floors disagree, the classifier knows split A an
 A note tells the classifier's accuracy and calibration error on both.
 """
 
-from dataclasses import replace
 from functools import partial
 
 import pandas as pd
@@ -14,6 +13,7 @@ import pandas as pd
 from dpmot.results import FLOORS, REAL_TEST, REAL_TRAIN, by_key, fact, records, stem
 from paper_figures import _comparison as comparison
 from paper_figures import _tables as tables
+from paper_figures._comparison import Comparison
 from paper_figures._results import Results
 from paper_figures._tables import Cell, Document, Panel
 
@@ -23,14 +23,14 @@ MAIN = ("0.1", "0.2")
 JUDGED = ("accuracy", "ece")  # of the classifier itself
 
 
-def _reference(results: Results) -> str:
-    return results.reference("mmr_0.1")
-
-
 def make(results: Results) -> pd.DataFrame:
     """Table 2 in long form: one row per (cell, threshold), columns ``comparison.COLUMNS``."""
     judged = [(metric, "none") for metric in results.metrics["metric"].unique() if stem(metric) in JUDGED]
     return comparison.long_form(results, [(f"mmr_{t}", _reference(results)) for t in THRESHOLDS], also=judged)
+
+
+def _reference(results: Results) -> str:
+    return results.reference("mmr_0.1")
 
 
 def floors_agree(table: pd.DataFrame, threshold: str) -> bool | None:
@@ -47,32 +47,24 @@ def _mark(table: pd.DataFrame, threshold: str) -> str:
     return " §" if measured and not floors_agree(table, threshold) else ""
 
 
-def _panel(table: pd.DataFrame, results: Results, footnotes: dict[str, str], threshold: str) -> Panel:
-    metric, found = f"mmr_{threshold}", by_key(table, "method", "metric")
-    floors = ", ".join(
-        f"{label} {comparison.cell(found.get((method, metric)), footnotes).text}" for method, label in FLOORS.items()
-    )
-    known = fact(metric)
-    title = f"{known.label} at t = {threshold}{_mark(table, threshold)}, {known.direction} is better"
-    panel = comparison.budget_panel(
-        table, results, footnotes, title=title, metric=metric, reference=_reference(results)
-    )
-    return replace(panel, notes=(f"Floors at t = {threshold}: {floors}.",)) if panel.rows else panel
+def _panel(cells: Comparison, threshold: str) -> Panel:
+    metric, found = f"mmr_{threshold}", by_key(cells.table, "method", "metric")
+    floors = (f"{label} {cells.cell(found.get((method, metric))).text}" for method, label in FLOORS.items())
+    label, direction = fact(metric).label, fact(metric).direction
+    title = f"{label} at t = {threshold}{_mark(cells.table, threshold)}, {direction} is better"
+    note = f"Floors at t = {threshold}: {', '.join(floors)}."
+    return cells.panel(title, metric, _reference(cells.results), (note,))
 
 
-def _reference_panel(table: pd.DataFrame, results: Results, footnotes: dict[str, str]) -> Panel:
+def _reference_panel(cells: Comparison) -> Panel:
     """Floors of real images, 0-NFE rows and full chains at every threshold."""
-    found, reference = comparison.lookup(table), _reference(results)
-    rows = tuple(
-        (
-            Cell(results.title(method)),
-            Cell(nfe),
-            *(comparison.cell(found.get((method, nfe, f"mmr_{t}", reference)), footnotes) for t in THRESHOLDS),
-        )
-        for method, nfe in comparison.beyond_budgets(table, results)
-    )
-    header = ("row", "NFE", *(f"t = {t}{_mark(table, t)}" for t in THRESHOLDS))
-    return Panel("Floors and references at every threshold", header, rows)
+    reference = _reference(cells.results)
+    rows = []
+    for method, nfe in cells.beyond_budgets:
+        shown = (cells.cell(cells.rows.get((method, nfe, f"mmr_{t}", reference))) for t in THRESHOLDS)
+        rows.append((Cell(cells.results.title(method)), Cell(nfe), *shown))
+    header = ("row", "NFE", *(f"t = {t}{_mark(cells.table, t)}" for t in THRESHOLDS))
+    return Panel("Floors and references at every threshold", header, tuple(rows))
 
 
 def _floor_note(table: pd.DataFrame) -> str:
@@ -105,16 +97,16 @@ def _classifier_note(table: pd.DataFrame) -> str:
 
 def layout(table: pd.DataFrame, results: Results) -> Document:
     """The printed table; thresholds outside MAIN are in LaTeX and CSV only."""
-    footnotes: dict[str, str] = {}
-    panels = {t: _panel(table, results, footnotes, t) for t in THRESHOLDS}
-    references = _reference_panel(table, results, footnotes)
-    main = (*(panels[t] for t in MAIN), references, comparison.reported_panel(results, mixture=True))
-    return comparison.document(
-        table, results, footnotes, title="Table 2. Mode-mixture ratio by method and NFE budget",
-        references="floors: real images of splits A (train) and C (test)", panels=main,
+    cells = Comparison(table, results)
+    panels = {t: _panel(cells, t) for t in THRESHOLDS}
+    main = (*(panels[t] for t in MAIN), _reference_panel(cells), comparison.reported_panel(results, mixture=True))
+    return cells.document(
+        "Table 2. Mode-mixture ratio by method and NFE budget",
+        "floors: real images of splits A (train) and C (test)",
+        main,
         remarks=(_floor_note(table), _classifier_note(table)),
         latex_panels=tuple(panels[t] for t in THRESHOLDS if t not in MAIN),
-    )  # fmt: skip
+    )
 
 
 PAGE = tables.page(__file__, __doc__, make, layout, partial(comparison.csv, mixture=True))

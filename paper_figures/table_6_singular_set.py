@@ -10,11 +10,10 @@ import numpy as np
 import pandas as pd
 
 from dpmot.results import by_key, printed_name, records
-from dpmot.statistics.paired import holm
 from paper_figures import _comparison as comparison
 from paper_figures import _tables as tables
-from paper_figures._comparison import Row
-from paper_figures._paired import compared
+from paper_figures._comparison import Comparison
+from paper_figures._paired import ALPHA, differences
 from paper_figures._results import Results
 from paper_figures._tables import Cell, Document, Panel, not_run
 
@@ -30,7 +29,6 @@ DRAWS = {
     "mass_chi2": "chi2 of the cells",
     "noise_level": "noise level / told",
 }
-ALPHA = 0.05
 OF_SOURCES = ("recovery_pixels", "mass_error_pixels")  # starts that store no image have none
 SETTING = ("network", "sampler", "level")
 
@@ -66,47 +64,28 @@ def make(results: Results) -> pd.DataFrame:
     base = plain(results)
     if base is None:
         return pd.DataFrame(columns=COLUMNS)
-    table = comparison.long_form(results, list(_metrics(results)))
-    chosen = table["nfe_budget"].isin(results.budgets) & table["method"].isin(comparison.main_methods(results))
-    found = comparison.lookup(table)
-    rows = []
-    for row in records(table[chosen]):
-        top = found.get((base, row["nfe_budget"], row["metric"], row["reference"]))
-        rows.append({**row, **_against(results, row, top)})
-    made = pd.DataFrame(rows).reindex(columns=COLUMNS)
-    tested = made["p"].notna()
-    made.loc[tested, "p_holm"] = holm(made.loc[tested, "p"].to_numpy(float))
-    return made
-
-
-def _against(results: Results, row: Row, top: Row | None) -> dict[str, float]:
-    """The paired difference of a cell to the plain map's; nothing for the plain map, or without replicates."""
-    if top is None or row["method"] == top["method"] or "measured" not in (row["status"], top["status"]):
-        return {}
-    moved = compared(results, row, top)
-    if moved is None:
-        return {}
-    estimate, p = moved
-    return {"difference": estimate.value, "difference_low": estimate.low, "difference_high": estimate.high, "p": p}
-
-
-def _entry(row: Row | None, base: str, n: str) -> Cell:
-    if row is None:
-        return Cell("not run")
-    if row["metric"] in OF_SOURCES and row["status"] == "not run":
-        return Cell("–")
-    shown = Cell("–") if row["status"] == "skipped" else comparison.cell({**row, "best": False}, {}, n=n)
-    same = row["method"] != base and row["p_holm"] == row["p_holm"] and row["p_holm"] > ALPHA
-    return Cell(shown.text, marks=(*shown.marks, *(("≈",) if same else ())))
+    cells = Comparison(comparison.long_form(results, list(_metrics(results))), results)
+    main = cells.table["method"].isin(comparison.main_methods(results))
+    rows = records(cells.table[main & cells.table["nfe_budget"].isin(results.budgets)])
+    pairs = [(row, cells.rows.get((base, row["nfe_budget"], row["metric"], row["reference"]))) for row in rows]
+    return differences(results, pairs, COLUMNS)
 
 
 def _panel(table: pd.DataFrame, results: Results, base: str, nfe: str) -> Panel:
-    metrics = _metrics(results)
+    metrics, cells = _metrics(results), Comparison(table, results)
     found = by_key(table[table["nfe_budget"] == nfe], "method", "metric")
     n = str(table["num_samples"].mode().iloc[0])
 
+    def entry(method: str, metric: str) -> Cell:
+        row = found.get((method, metric))
+        if row is None or row["status"] != "measured":
+            return Cell("–" if row and (row["status"] == "skipped" or metric in OF_SOURCES) else "not run")
+        same = method != base and row["p_holm"] > ALPHA
+        shown = cells.cell({**row, "best": False}, n=n)
+        return Cell(shown.text, marks=(*shown.marks, *(("≈",) if same else ())))
+
     def row(method: str) -> tuple[Cell, ...]:
-        return Cell(results.label(method)), *(_entry(found.get((method, m)), base, n) for m, _ in metrics)
+        return Cell(results.label(method)), *(entry(method, metric) for metric, _ in metrics)
 
     return Panel(f"NFE {nfe}", ("method", *metrics.values()), comparison.grouped(results, row))
 
@@ -117,7 +96,7 @@ def _draws(results: Results) -> Panel:
         return not_run(title, "the results hold no coupling.csv.")
     known = set(results.coupling.loc[results.coupling["quantity"] == "mass_chi2", "method"])
     names = {method: results.label(method) for method in comparison.main_methods(results) if method in known}
-    return comparison.measured(title, results.coupling, "quantity", DRAWS, names)
+    return comparison.coupling_panel(title, results.coupling, "quantity", DRAWS, names)
 
 
 def layout(table: pd.DataFrame, results: Results) -> Document:

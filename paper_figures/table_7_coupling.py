@@ -4,16 +4,13 @@ Transport cost E |x - T(x)|^2 / 2 beside that of independent pairs; and how far 
 x' = sqrt(1 - e^2) x + e z, moves the choice of the atom, the start, and the sample behind the network.
 """
 
-from collections.abc import Mapping
-from typing import Any
-
 import pandas as pd
 
 from dpmot.results import COUPLING
 from paper_figures import _comparison as comparison
 from paper_figures import _tables as tables
 from paper_figures._results import Results
-from paper_figures._tables import Document, Panel, not_run
+from paper_figures._tables import Document, not_run
 
 READS = ("coupling",)
 COSTS = {"transport_cost": "transport cost", "independent_cost": "independent pairs", "cost_saved": "saved"}
@@ -30,17 +27,16 @@ def make(results: Results) -> pd.DataFrame:
     return pd.DataFrame(columns=columns) if results.coupling is None else results.coupling[columns].copy()
 
 
-def _panel(results: Results, title: str, rows: pd.DataFrame, column: str, headings: Mapping[Any, str]) -> Panel:
-    names = {method: results.title(method) for method in rows["method"].unique()}
-    return comparison.measured(title, rows, column, headings, names)
-
-
 def layout(table: pd.DataFrame, results: Results) -> Document:
     """The printed table."""
-    panels = [_panel(results, "Transport cost", table[table["quantity"].isin(COSTS)], "quantity", COSTS)]
+    parts = [("Transport cost", table[table["quantity"].isin(COSTS)], "quantity", COSTS)]
     for quantity, title in MOVED.items():
         rows = table[table["quantity"] == quantity]
-        panels.append(_panel(results, title, rows, "move", {e: f"e = {e:g}" for e in sorted(rows["move"].unique())}))
+        parts.append((title, rows, "move", {e: f"e = {e:g}" for e in sorted(rows["move"].unique())}))
+    panels = [
+        comparison.coupling_panel(*part, {method: results.title(method) for method in part[1]["method"].unique()})
+        for part in parts
+    ]
     if table.empty:
         panels = [not_run("Coupling", "the results hold no coupling.csv.")]
     noises = ", ".join(sorted(table["num_noises"].unique(), key=int)) or "none"

@@ -7,14 +7,12 @@ to the nearest image of each split (pixels in [-1, 1]). Where these rows reach w
 was asked, the result is the data's. Beside them the floors: real images.
 """
 
-from collections.abc import Mapping
-
 import pandas as pd
 
 from dpmot.results import FLOORS, by_key, printed_name
 from paper_figures import _comparison as comparison
 from paper_figures import _tables as tables
-from paper_figures._comparison import Row
+from paper_figures._comparison import Comparison
 from paper_figures._results import Results
 from paper_figures._tables import Cell, Document, Panel
 
@@ -48,60 +46,57 @@ def make(results: Results) -> pd.DataFrame:
     return table[(table["status"] != "not run") & (table["group"] != "identity")].reset_index(drop=True)
 
 
-def _row(cells: Mapping[tuple[str, str], Row], family: str, footnotes: dict[str, str]) -> tuple[Cell, ...]:
-    found = []
+def _row(cells: Comparison, part: pd.DataFrame, family: str) -> tuple[Cell, ...]:
+    """The entries of one level of a method."""
+    rows, entries = by_key(part, "metric", "reference"), []
     for metric, reference in columns(family):
         splits = STORED if reference == "stored" else (reference,)
-        row = next((cells[metric, split] for split in splits if (metric, split) in cells), None)
-        found.append(Cell("–") if row is None else comparison.cell(row, footnotes))
-    return tuple(found)
+        entries.append(next((rows[metric, split] for split in splits if (metric, split) in rows), None))
+    return tuple(cells.cell(row, absent="–") for row in entries)
 
 
-def _method_panel(part: pd.DataFrame, results: Results, family: str, footnotes: dict[str, str]) -> Panel:
+def _method_panel(cells: Comparison, method: str, family: str) -> Panel:
     """The levels of one method, ascending."""
-    body = []
+    part, body = cells.table[cells.table["method"] == method], []
     levels = ["sigma_atoms", "sigma_start", "nfe_budget"]
     for _, rows in part.groupby(levels, dropna=False, sort=True):
-        cells = by_key(rows, "metric", "reference")
         sigma, start, nfe = rows[levels].iloc[0]
-        counted = next((row["nfe_counted"] for row in cells.values() if row["nfe_counted"]), "–")
-        steps = nfe if nfe in results.budgets else "–"
+        counted = next(filter(None, rows["nfe_counted"]), "–")
+        steps = nfe if nfe in cells.results.budgets else "–"
         sigmas = ("–" if pd.isna(level) else f"{level:.4g}" for level in (sigma, start))
-        body.append((Cell(steps), *map(Cell, sigmas), Cell(counted), *_row(cells, family, footnotes)))
+        body.append((*map(Cell, (steps, *sigmas, counted)), *_row(cells, rows, family)))
     stored = next((STORED[one] for one in part.loc[part["metric"] == COPIES, "reference"]), "no image")
-    title = f"{results.title(part['method'].iloc[0])} (stored images: {stored})"
+    title = f"{cells.results.title(method)} (stored images: {stored})"
     header = ("steps", "sigma of latents", "sigma of start", "NFE", *columns(family).values())
     return Panel(title, header, tuple(body))
 
 
-def _floor_panel(table: pd.DataFrame, family: str, footnotes: dict[str, str]) -> Panel:
-    body = []
-    for method, name in FLOORS.items():
-        part = table[table["method"] == method]
-        if part.empty:
-            continue
-        cells = by_key(part, "metric", "reference")
-        body.append((Cell(name), Cell(part["num_samples"].iloc[0]), *_row(cells, family, footnotes)))
+def _floor_panel(cells: Comparison, family: str) -> Panel:
+    parts = {name: cells.table[cells.table["method"] == method] for method, name in FLOORS.items()}
+    body = tuple(
+        (Cell(name), Cell(part["num_samples"].iloc[0]), *_row(cells, part, family))
+        for name, part in parts.items()
+        if len(part)
+    )
     note = (
         "Recall depends on n: compare with a method of the same n. The classifier may know split A: then the floors of "
         "mode mixture differ, and a method that hands back images has the floor of the split that they come from."
     )
-    return Panel(f"Floors: real images ({family})", ("row", "n", *columns(family).values()), tuple(body), (note,))
+    return Panel(f"Floors: real images ({family})", ("row", "n", *columns(family).values()), body, (note,))
 
 
 def layout(table: pd.DataFrame, results: Results) -> Document:
     """The printed table."""
-    footnotes: dict[str, str] = {}
+    cells = Comparison(table, results)
     methods = [method for method in dict.fromkeys(table["method"]) if method not in FLOORS]
     panels = []
     for family in results.families:
-        panels += [_method_panel(table[table["method"] == one], results, family, footnotes) for one in methods]
-        panels.append(_floor_panel(table, family, footnotes))
+        panels += [*(_method_panel(cells, method, family) for method in methods), _floor_panel(cells, family)]
     notes = (
         "Sigmas are those of images in [-1, 1], twice those of images in [0, 1]. Steps: the number that the published "
         "path has at this level; –: a level of the sweep.",
         "† unranked: outside the held-out intervals of the copying audit.",
-        *(f"{mark} skipped: {reason}" for reason, mark in footnotes.items()),
+        *(f"{mark} skipped: {reason}" for reason, mark in cells.footnotes.items()),
     )
     return Document(
         title="Table 9. The published path level by level: latents, and exact denoising",
