@@ -6,15 +6,17 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from textwrap import fill
+from typing import NamedTuple, cast
 
 import matplotlib
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.scale import SymmetricalLogTransform
 from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
 
-from dpmot.results import FLOORS, REAL_TEST, REAL_TRAIN
+from dpmot.results import FLOORS, REAL_TEST, REAL_TRAIN, printed_name
 from paper_figures._page import Page
 from paper_figures._results import Results, fingerprints
 
@@ -82,26 +84,21 @@ def short(results: Results, method: str) -> str:
     return symbols(re.sub(rf"\({network}, ", "(", results.label(method), flags=re.IGNORECASE))
 
 
-def columns(figure: Figure, count: int, labels: Iterable[str], *, top: float, bottom: float, hspace: float) -> None:
-    """Place ``count`` columns of panels so that the longest label fits to the right of each.
+def panels(rows: int, columns: int, height: float, **places: float) -> tuple[Figure, np.ndarray]:
+    """A figure of this height in inches and its axes (rows, columns), at ``places`` of ``subplots_adjust``."""
+    figure = Figure(figsize=(WIDTH, height))
+    grid = figure.subplots(rows, columns, squeeze=False)
+    figure.subplots_adjust(**places)
+    return figure, grid
 
-    Args:
-        figure: WIDTH wide.
-        count: columns.
-        labels: what ``label_ends`` will write.
-        top: inches above the panels.
-        bottom: inches below them.
-        hspace: distance between rows, as a share of a panel.
-    """
+
+def room(count: int, labels: Iterable[str]) -> dict[str, float]:
+    """Places of ``count`` columns of panels so that the longest label at the ends of lines fits beside each."""
     left = 0.55  # inches, tick labels and axis label
     longest = max((len(re.sub(r"\\sigma|[$^_]", "", label)) for label in labels), default=0)
     right = 0.2 + 0.051 * longest  # 0.051 inches: a mean letter of DejaVu Sans at 6.5 points
     width = (WIDTH - count * (left + right)) / count
-    height = figure.get_figheight()
-    figure.subplots_adjust(
-        left=left / WIDTH, right=1 - right / WIDTH, top=1 - top / height, bottom=bottom / height,
-        wspace=(left + right) / width, hspace=hspace,
-    )  # fmt: skip
+    return {"left": left / WIDTH, "right": 1 - right / WIDTH, "wspace": (left + right) / width}
 
 
 def page(file: str, doc: str | None, make: Callable[[Results], Figure]) -> Page:
@@ -109,9 +106,9 @@ def page(file: str, doc: str | None, make: Callable[[Results], Figure]) -> Page:
     return Page(file, doc, "figures", ("png", "pdf"), lambda results: encode(make(results)))
 
 
-def not_run(text: str) -> Figure:
+def not_run(text: str, *, height: float = 1.6) -> Figure:
     """A figure that says why there is none."""
-    figure = Figure(figsize=(WIDTH, 1.6))
+    figure = Figure(figsize=(WIDTH, height))
     blank(figure.subplots(), f"not run: {text}")
     return figure
 
@@ -187,6 +184,37 @@ def distance_scale(axes: Axes, cells: pd.DataFrame) -> None:
     axes.set_yscale("symlog", linthresh=start, linscale=0.4)
 
 
+class Quantity(NamedTuple):
+    """What a panel shows: a metric under one of its references, with the axis' label and the real images beside it."""
+
+    metric: str
+    references: tuple[str, ...]
+    label: str
+    floor: str = ""
+
+    def of(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """The rows of it."""
+        return rows[(rows["metric"] == self.metric) & rows["reference"].isin(self.references)]
+
+
+def distances(results: Results) -> list[Quantity]:
+    """Frechet distance against either split."""
+    metric = f"fd_{results.families[0]}"
+    floors = {"test": REAL_TRAIN, "train": REAL_TEST}
+    return [Quantity(metric, (ref,), f"{printed_name(metric)} against {ref}", real) for ref, real in floors.items()]
+
+
+def begin(axes: Axes, quantity: Quantity, rows: pd.DataFrame, told: str = "") -> pd.DataFrame:
+    """The rows of a quantity on an axis labelled and scaled for them; that there are none is ``told``."""
+    cells = quantity.of(rows)
+    axes.set_ylabel(quantity.label)
+    if cells.empty:
+        blank(axes, f"not run: metrics.csv holds no pooled\n{quantity.metric}{told}")
+    elif quantity.metric.startswith("fd_"):
+        distance_scale(axes, cells)
+    return cells
+
+
 def distance_ticks(axes: Axes) -> None:
     """Ticks at 0 and at 1, 2, 5 of each decade above the linear part, or at 1 where the labels grow."""
     low, high = axes.get_ylim()
@@ -213,44 +241,36 @@ def level_axis(axes: Axes, limits: tuple[float, float], ticks: Sequence[float], 
         distance_ticks(axes)
 
 
-def floor(axes: Axes, rows: pd.DataFrame, metric: str, reference: str, method: str) -> list[tuple[float, str]]:
+def floor(axes: Axes, rows: pd.DataFrame, quantity: Quantity) -> list[tuple[float, str]]:
     """Draw what real images measure, if anything, as a line with its interval as a band: (height, name) of the line."""
-    rows = rows[(rows["metric"] == metric) & (rows["reference"] == reference) & (rows["method"] == method)]
-    rows = rows[rows["value"].notna()]
+    rows = quantity.of(rows)
+    rows = rows[(rows["method"] == quantity.floor) & rows["value"].notna()]
     if rows.empty:
         return []
     row = rows.iloc[0]
     axes.axhline(row["value"], color=GREY, linewidth=0.8, zorder=2)
     if pd.notna(row["low"]) and pd.notna(row["high"]):
         axes.axhspan(row["low"], row["high"], color="#DDDDDD", linewidth=0, zorder=1)
-    return [(row["value"], REAL[method])]
+    return [(row["value"], REAL[quantity.floor])]
 
 
-def panel_height(axes: Axes) -> float:
-    """Height of an axes in points."""
-    figure = axes.get_figure(root=True)
-    return 0.0 if figure is None else axes.get_position().height * figure.get_figheight() * 72
-
-
-def label_ends(axes: Axes, ends: Iterable[End], *, size: float = 6.5) -> None:
+def label_ends(axes: Axes, ends: Iterable[End], floors: Iterable[tuple[float, str]] = (), *, size: float = 6.5) -> None:
     """Write each line's name at its right end, moved apart vertically where names would overlap.
 
-    Args:
-        axes: with its final limits and position.
-        ends: what to write, and where.
-        size: font size in points.
+    The axes have their final limits and position; ``floors`` reach from side to side; ``size`` is in points.
     """
-    inverse = axes.transAxes.inverted()
+    right = axes.get_xlim()[1]
+    ends = [*ends, *((right, height, name, GREY) for height, name in floors)]
     low, high = axes.get_ylim()
-    inside = [(x, min(max(y, low), high), text, colour) for x, y, text, colour in ends]
-    points = [
-        [*inverse.transform(axes.transData.transform((x, y))), text, colour, (x, y)] for x, y, text, colour in inside
-    ]
-    points.sort(key=lambda point: point[1])
-    gap = 1.25 * size / panel_height(axes)
-    heights = _apart([point[1] for point in points], gap)
+    points = []
+    for x, y, text, colour in ends:
+        end = (x, min(max(y, low), high))
+        points.append((axes.transAxes.inverted().transform(axes.transData.transform(end))[1], end, text, colour))
+    points.sort(key=lambda point: point[0])
+    inches = axes.get_position().height * cast(Figure, axes.figure).get_figheight()
+    heights = _apart([point[0] for point in points], 1.25 * size / (72 * inches))
     leader = {"arrowstyle": "-", "linewidth": 0.4, "shrinkA": 0, "shrinkB": 2, "relpos": (0, 0.5)}
-    for (_, _, text, colour, end), height in zip(points, heights, strict=True):
+    for (_, end, text, colour), height in zip(points, heights, strict=True):
         axes.annotate(
             text, xy=end, xytext=(1.05, height), textcoords="axes fraction", color=colour, fontsize=size, va="center",
             arrowprops=leader | {"color": colour}, annotation_clip=False,

@@ -32,13 +32,10 @@ def _draw(axes: Axes, results: Results, rows: pd.DataFrame, quantity: str) -> No
 
 def make(results: Results) -> Figure:
     """The figure."""
-    figure = Figure(figsize=(style.WIDTH, 4.2))
     rows = results.coupling
     if rows is None:
-        style.blank(figure.subplots(), "not run: the results hold no coupling.csv")
-        return figure
-    panels = figure.subplots(1, len(PANELS))
-    figure.subplots_adjust(left=0.07, right=0.99, top=0.93, bottom=0.36, wspace=0.17)
+        return style.not_run("the results hold no coupling.csv", height=4.2)
+    figure, (panels,) = style.panels(1, len(PANELS), 4.2, left=0.07, right=0.99, top=0.93, bottom=0.36, wspace=0.17)
     for axes, quantity in zip(panels, PANELS, strict=True):
         _draw(axes, results, rows, quantity)
     # the right panel has every method

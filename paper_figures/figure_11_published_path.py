@@ -9,28 +9,26 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dpmot.results import REAL_TEST, REAL_TRAIN, printed_name
+from dpmot.results import REAL_TEST, REAL_TRAIN
 from paper_figures import _samples as samples
 from paper_figures import _style as style
+from paper_figures._comparison import RECOVERY
 from paper_figures._results import Results
-from paper_figures._style import Style
+from paper_figures._style import Quantity, Style
 
 READS = ("data",)
 LOOKS = (Style(style.VERMILLION, "s", "-"), Style(style.BLUE, "o", "-"), Style(style.GREEN, "D", "-"))
 ATOMS = "atoms"
 
 
-def _panels(results: Results) -> list[tuple[str, tuple[str, ...], str, str]]:
-    """(metric, references to look under, axis label, floor)."""
+def _quantities(results: Results) -> list[Quantity]:
     family = results.families[0]
-    distance = printed_name(f"fd_{family}")
     return [
-        (f"fd_{family}", ("test",), f"{distance} against test", REAL_TRAIN),
-        (f"fd_{family}", ("train",), f"{distance} against train", REAL_TEST),
-        (f"precision_{family}", ("test",), "precision against test", REAL_TRAIN),
-        (f"recall_{family}", ("test",), "recall of test", REAL_TRAIN),
-        ("mmr_0.1", ("none",), "MMR (t = 0.1)", REAL_TEST),
-        ("recovery_pixels", ("test", "train"), "source recovery", ""),
+        *style.distances(results),
+        Quantity(f"precision_{family}", ("test",), "precision against test", REAL_TRAIN),
+        Quantity(f"recall_{family}", ("test",), "recall of test", REAL_TRAIN),
+        Quantity("mmr_0.1", ("none",), "MMR (t = 0.1)", REAL_TEST),
+        Quantity(RECOVERY, ("test", "train"), "source recovery"),
     ]
 
 
@@ -51,32 +49,21 @@ def _named(results: Results, line: str) -> str:
     return f"posterior of {split}" if split else f"network {line}"
 
 
-def _floor(axes: Axes, results: Results, metric: str, reference: str, method: str) -> list[tuple[float, str]]:
-    if method:
-        return style.floor(axes, results.pooled(), metric, reference, method)
-    stored = samples.split(results, "C" if reference == "test" else "A")
-    return [] if stored is None else [(1 / len(stored), "1/N")]
-
-
-def _draw(axes: Axes, results: Results, cells: pd.DataFrame, panel: tuple[str, tuple[str, ...], str, str]) -> None:
-    metric, references, label, method = panel
-    axes.set_ylabel(label)
-    chosen = cells[(cells["metric"] == metric) & cells["reference"].isin(references)]
+def _draw(axes: Axes, results: Results, cells: pd.DataFrame, quantity: Quantity) -> None:
+    chosen, ends = style.begin(axes, quantity, cells), []
     if chosen.empty:
-        style.blank(axes, f"not run: metrics.csv holds no pooled\n{metric}")
         return
-    if metric.startswith("fd_"):
-        style.distance_scale(axes, chosen)
-    ends = []
     for line, look in zip(dict.fromkeys(cells["line"]), LOOKS, strict=False):
         part = chosen[chosen["line"] == line]
         if len(part):
             style.draw_cells(axes, part["sigma_atoms"], part, look)
             ends.append((part["sigma_atoms"].iloc[-1], part["value"].iloc[-1], _named(results, line), look.colour))
-    floors = _floor(axes, results, metric, chosen["reference"].iloc[0], method)
+    floors = style.floor(axes, results.pooled(), quantity)
+    if not quantity.floor:
+        stored = samples.split(results, "C" if chosen["reference"].iloc[0] == "test" else "A")
+        floors = [] if stored is None else [(1 / len(stored), "1/N")]
     _scale(axes, results, cells)
-    ends += [(axes.get_xlim()[1], height, name, style.GREY) for height, name in floors]
-    style.label_ends(axes, ends)
+    style.label_ends(axes, ends, floors)
 
 
 def _scale(axes: Axes, results: Results, cells: pd.DataFrame) -> None:
@@ -91,14 +78,12 @@ def _scale(axes: Axes, results: Results, cells: pd.DataFrame) -> None:
 
 def make(results: Results) -> Figure:
     """The figure."""
-    cells, panels = _cells(results), _panels(results)
+    cells = _cells(results)
     if cells.empty:
         return style.not_run("metrics.csv holds no pooled cell of a start that stores images")
-    figure = Figure(figsize=(style.WIDTH, 7.4))
-    grid = figure.subplots(3, 2)
-    figure.subplots_adjust(left=0.08, right=0.87, top=0.98, bottom=0.15, wspace=0.55, hspace=0.25)
-    for axes, panel in zip(grid.flat, panels, strict=True):
-        _draw(axes, results, cells, panel)
+    figure, grid = style.panels(3, 2, 7.4, left=0.08, right=0.87, top=0.98, bottom=0.15, wspace=0.55, hspace=0.25)
+    for axes, quantity in zip(grid.flat, _quantities(results), strict=True):
+        _draw(axes, results, cells, quantity)
     for axes in grid[-1]:
         axes.set_xlabel("level $\\sigma$ of the latents")
     explained = (

@@ -9,22 +9,18 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dpmot.results import REAL_TEST, REAL_TRAIN, printed_name, records
+from dpmot.results import REAL_TEST, printed_name, records
 from paper_figures import _style as style
 from paper_figures._results import OUTSIDE, Results
+from paper_figures._style import Quantity
 
 
-def _panels(results: Results) -> list[tuple[str, str, str, str]]:
-    """(metric, reference, axis label, floor) of each row of panels."""
-    family = results.families[0]
-    distance = printed_name(f"fd_{family}")
-    rows = [
-        (f"fd_{family}", "test", f"{distance} against test", REAL_TRAIN),
-        (f"fd_{family}", "train", f"{distance} against train", REAL_TEST),
-    ]
-    if f"is_{family}" in set(results.metrics["metric"]):
-        rows.append((f"is_{family}", results.reference(f"is_{family}"), printed_name(f"is_{family}"), REAL_TEST))
-    return rows
+def _quantities(results: Results) -> list[Quantity]:
+    """Those of each row of panels."""
+    score = f"is_{results.families[0]}"
+    measured = score in set(results.metrics["metric"])
+    scores = [Quantity(score, (results.reference(score),), printed_name(score), REAL_TEST)] if measured else []
+    return [*style.distances(results), *scores]
 
 
 def _lines(results: Results, rows: pd.DataFrame) -> pd.DataFrame:
@@ -40,28 +36,26 @@ def _lines(results: Results, rows: pd.DataFrame) -> pd.DataFrame:
     return rows.sort_values("nfe", kind="stable")
 
 
-def _draw(axes: Axes, results: Results, rows: pd.DataFrame, chain: str, panel: tuple[str, str, str, str]) -> None:
+def _draw(axes: Axes, results: Results, rows: pd.DataFrame, chain: str, quantity: Quantity) -> None:
     """One panel: a metric on the chain of a network."""
-    metric, reference, label, floor = panel
-    axes.set_ylabel(label)
-    rows = rows[(rows["metric"] == metric) & (rows["reference"] == reference)]
+    rows = quantity.of(rows)
     cells = _lines(results, rows)
     smallest = list(cells["nfe"])[:1]  # all panels have one range
     cells = cells[cells["chain"] == chain]
-    if metric.startswith("fd_"):
+    axes.set_ylabel(quantity.label)
+    if quantity.metric.startswith("fd_"):
         style.distance_scale(axes, cells)
     ends = style.draw_methods(axes, results, "nfe", cells)
-    real = style.floor(axes, rows, metric, reference, floor)
+    floors = style.floor(axes, rows, quantity)
     budgets = [int(nfe) for nfe in results.budgets]
     style.level_axis(axes, (min([*budgets, *smallest]) * 0.88, max(budgets) * 1.1), budgets)
     right = axes.get_xlim()[1]
-    ends += [(right, height, name, style.GREY) for height, name in real]
     full = rows[(rows["method"].map(results.chain) == chain) & (rows["nfe_budget"] == "full") & rows["value"].notna()]
     for row in records(full):
         colour = style.styles(results)[row["method"]].colour
         axes.plot([right], [row["value"]], "_", color=colour, markersize=9, markeredgewidth=2, clip_on=False, zorder=5)
         ends.append((right, row["value"], _full_name(results, row["method"]), colour))
-    style.label_ends(axes, ends)
+    style.label_ends(axes, ends, floors)
 
 
 def _full_name(results: Results, method: str) -> str:
@@ -71,20 +65,19 @@ def _full_name(results: Results, method: str) -> str:
 
 def make(results: Results) -> Figure:
     """The figure."""
-    rows, panels = results.pooled(), _panels(results)
-    cells = _lines(results, rows[rows["metric"] == panels[0][0]])
+    rows, quantities = results.pooled(), _quantities(results)
+    cells = _lines(results, rows[rows["metric"] == quantities[0].metric])
     chains = [chain for chain in results.chains if chain in set(cells["chain"])]
-    figure = Figure(figsize=(style.WIDTH, 2.3 * len(panels) + 0.8))
-    grid = figure.subplots(len(panels), max(len(chains), 1), squeeze=False)
-    labels = [style.short(results, method) for method in cells["method"]] + [
-        _full_name(results, method) for method in rows.loc[rows["nfe_budget"] == "full", "method"]
-    ]
-    style.columns(figure, max(len(chains), 1), labels, top=0.25, bottom=1.0, hspace=0.28)
-    for line, panel in zip(grid, panels, strict=True):
+    labels = [style.short(results, method) for method in cells["method"]]
+    labels += [_full_name(results, method) for method in rows.loc[rows["nfe_budget"] == "full", "method"]]
+    count, height = max(len(chains), 1), 2.3 * len(quantities) + 0.8
+    places = style.room(count, labels) | {"top": 1 - 0.25 / height, "bottom": 1.0 / height, "hspace": 0.28}
+    figure, grid = style.panels(len(quantities), count, height, **places)
+    for line, quantity in zip(grid, quantities, strict=True):
         if not chains:
-            style.blank(line[0], f"not run: metrics.csv holds no pooled {panel[0]} at a budget")
+            style.blank(line[0], f"not run: metrics.csv holds no pooled {quantity.metric} at a budget")
         for axes, chain in zip(line, chains, strict=False):
-            _draw(axes, results, rows, chain, panel)
+            _draw(axes, results, rows, chain, quantity)
     for top, bottom, chain in zip(grid[0], grid[-1], chains, strict=False):
         top.set_title(f"network: {chain}", fontweight="bold")
         bottom.set_xlabel("counted NFE")

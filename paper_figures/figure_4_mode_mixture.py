@@ -60,10 +60,10 @@ def make(results: Results) -> Figure:
     rows, budgets = _rows(results), results.budgets[:2]
     cells = rows[~results.of_groups(rows, OUTSIDE) & rows["nfe_budget"].isin(budgets)]
     chains = [chain for chain in results.chains if chain in set(cells["method"].map(results.chain))]
-    figure = Figure(figsize=(style.WIDTH, 2.6 * max(len(chains), 1) + 0.7))
-    grid = figure.subplots(max(len(chains), 1), len(budgets), squeeze=False)
-    labels = [style.short(results, method) for method in cells["method"]]
-    style.columns(figure, len(budgets), labels, top=0.25, bottom=0.85, hspace=0.3)
+    count, height = max(len(chains), 1), 2.6 * max(len(chains), 1) + 0.7
+    places = style.room(len(budgets), (style.short(results, method) for method in cells["method"]))
+    places |= {"top": 1 - 0.25 / height, "bottom": 0.85 / height, "hspace": 0.3}
+    figure, grid = style.panels(count, len(budgets), height, **places)
     if not chains:
         for axes in grid.flat:
             style.blank(axes, "not run: metrics.csv holds no pooled mode-mixture ratio")

@@ -14,11 +14,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dpmot.results import REAL_TEST, REAL_TRAIN, printed_name
+from dpmot.results import REAL_TEST, stem
 from paper_figures import _samples as samples
 from paper_figures import _style as style
+from paper_figures._comparison import AUTHENTICITY, CT, RECOVERY
 from paper_figures._results import Results
-from paper_figures._style import Style
+from paper_figures._style import Quantity, Style
 
 READS = ("data", "star")
 LOOKS = tuple(
@@ -29,15 +30,10 @@ LOOKS = tuple(
 )
 
 
-def _panels(results: Results) -> list[tuple[str, str, str]]:
-    """(metric, reference, axis label)."""
-    family = results.families[0]
-    return [
-        (f"fd_{family}", "test", f"{printed_name(f'fd_{family}')} against test"),
-        ("recovery_pixels", "train", "source recovery"),
-        ("authenticity_pixels", "train", "authenticity"),
-        ("ct_pixels", "train", "$C_T$"),
-    ]
+def _quantities(results: Results) -> list[Quantity]:
+    labels = {RECOVERY: "source recovery", AUTHENTICITY: "authenticity", CT: "$C_T$"}
+    audits = [Quantity(metric, ("train",), label, REAL_TEST) for metric, label in labels.items()]
+    return [style.distances(results)[0], *audits]
 
 
 def _sweep(results: Results) -> pd.DataFrame:
@@ -54,59 +50,49 @@ def _selection(results: Results, audit: str) -> pd.DataFrame:
     return pd.DataFrame(sorted(points), columns=["sigma", "value"])
 
 
-def _floor(axes: Axes, results: Results, metric: str, reference: str) -> list[tuple[float, str]]:
+def _floor(axes: Axes, results: Results, quantity: Quantity) -> list[tuple[float, str]]:
     """Bands and lines of real images: (height, name) of each."""
-    method = REAL_TRAIN if metric.startswith("fd_") else REAL_TEST
-    named = style.floor(axes, results.pooled(), metric, reference, method)
-    train = None if named or not metric.startswith("recovery") else samples.split(results, "A")
+    named = style.floor(axes, results.pooled(), quantity)
+    train = samples.split(results, "A") if quantity.metric == RECOVERY and not named else None
     if train is not None:
         axes.axhline(1 / len(train), color=style.GREY, linewidth=0.8, linestyle=":", zorder=2)
         named.append((1 / len(train), "1/N"))
     return named
 
 
-def _draw(axes: Axes, results: Results, rows: pd.DataFrame, panel: tuple[str, str, str]) -> None:
+def _draw(axes: Axes, results: Results, rows: pd.DataFrame, quantity: Quantity) -> None:
     """One panel: a metric along the sweep, one line an NFE budget."""
-    metric, reference, label = panel
-    axes.set_ylabel(label)
-    cells = rows[(rows["metric"] == metric) & (rows["reference"] == reference)]
+    cells, ends = style.begin(axes, quantity, rows, " of a sweep"), []
     if cells.empty:
-        style.blank(axes, f"not run: metrics.csv holds no pooled\n{metric} of a sweep")
         return
-    ends = []
-    if metric.startswith("fd_"):
-        style.distance_scale(axes, cells)
     budgets = [nfe for nfe in results.budgets if nfe in set(cells["nfe_budget"])]
     for nfe, look in zip(budgets, cycle(LOOKS), strict=False):
         line = cells[cells["nfe_budget"] == nfe]
         style.draw_cells(axes, line["sigma_start"], line, look)
         ends.append((line["sigma_start"].iloc[-1], line["value"].iloc[-1], f"NFE {nfe}", look.colour))
-    solved = _selection(results, metric.split("_")[0])
+    solved = _selection(results, stem(quantity.metric))
     if len(solved):
         axes.plot(solved["sigma"], solved["value"], "--", color=style.BLACK, linewidth=1.0, zorder=3)
         ends.append((*solved.iloc[-1], "selection", style.BLACK))
-    floors = _floor(axes, results, metric, reference)
+    floors = _floor(axes, results, quantity)
     star = (results.star or {}).get("sigma")
     sigmas = pd.concat([cells["sigma_start"], solved["sigma"], pd.Series([star], dtype=float).dropna()])
     style.level_axis(axes, (sigmas.min() / 1.15, sigmas.max() * 1.15), sorted(set(sigmas)))
-    ends += [(axes.get_xlim()[1], height, name, style.GREY) for height, name in floors]
     if star is not None:
         axes.axvline(float(star), color=style.PURPLE, linewidth=1.0, zorder=2)
         axes.text(float(star), 1.01, "$\\sigma_M^*$", color=style.PURPLE, ha="center", va="bottom",
                   transform=axes.get_xaxis_transform())  # fmt: skip
-    style.label_ends(axes, ends)
+    style.label_ends(axes, ends, floors)
 
 
 def make(results: Results) -> Figure:
     """The figure."""
-    rows, panels = _sweep(results), _panels(results)
+    rows = _sweep(results)
     if rows.empty:
         return style.not_run("metrics.csv holds no pooled cell of a sweep over sigma_M")
-    figure = Figure(figsize=(style.WIDTH, 5.6))
-    grid = figure.subplots(2, 2)
-    figure.subplots_adjust(left=0.08, right=0.9, top=0.955, bottom=0.185, wspace=0.5, hspace=0.28)
-    for axes, panel in zip(grid.flat, panels, strict=True):
-        _draw(axes, results, rows, panel)
+    figure, grid = style.panels(2, 2, 5.6, left=0.08, right=0.9, top=0.955, bottom=0.185, wspace=0.5, hspace=0.28)
+    for axes, quantity in zip(grid.flat, _quantities(results), strict=True):
+        _draw(axes, results, rows, quantity)
     for axes in grid[1]:
         axes.set_xlabel("start level $\\sigma_M$")
     methods = ", ".join(dict.fromkeys(style.symbols(results.title(method)) for method in rows["method"]))
