@@ -140,12 +140,7 @@ def printed_name(metric: str) -> str:
 
 
 def text(path: Path, schema: Schema, *, methods: Collection[str] | None = None) -> pd.DataFrame:
-    """A CSV file as it stands, every entry a string.
-
-    Args:
-        path: the file.
-        schema: what it must hold.
-        methods: the methods that there are; None where that is not known.
+    """A CSV file as it stands, every entry a string; ``methods`` are those that there are, if that is known.
 
     Raises:
         ValueError: no CSV file, a column missing, two rows with one key, or an unknown method.
@@ -156,8 +151,7 @@ def text(path: Path, schema: Schema, *, methods: Collection[str] | None = None) 
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is no readable CSV file ({error}); make it again") from None
     needed = [column for column in schema.columns if column not in schema.unread]
-    missing = [column for column in needed if column not in table.columns]
-    if missing:
+    if missing := [column for column in needed if column not in table.columns]:
         raise ValueError(f"{path} lacks the column {', '.join(missing)}; it needs {', '.join(needed)}")
     again = table.duplicated(list(schema.key))
     if again.any():
@@ -208,10 +202,9 @@ def replicates(path: Path) -> dict[tuple[str, str, str], tuple[float, np.ndarray
         ValueError: as :func:`read`; a cell without the value of all samples.
         OSError: the file cannot be opened.
     """
-    table = read(path, REPLICATES)
     values: dict[tuple[str, str, str], dict[str, float]] = {}
-    for cell, metric, reference, group, value in table[list(REPLICATES.columns)].itertuples(index=False):
-        values.setdefault((cell, metric, reference), {})[group] = value
+    for row in records(read(path, REPLICATES)):
+        values.setdefault((row["cell"], row["metric"], row["reference"]), {})[row["group"]] = row["value"]
     for (cell, metric, _), groups in values.items():
         if "all" not in groups:
             raise ValueError(f'{path}: {metric} of {cell} has no row of the group "all"; make it again')

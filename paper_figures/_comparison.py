@@ -47,16 +47,11 @@ def main_methods(results: Results) -> list[str]:
 def long_form(
     results: Results, wanted: Iterable[tuple[str, str]], *, also: Iterable[tuple[str, str]] = ()
 ) -> pd.DataFrame:
-    """One row per (cell, metric, reference), for every pooled cell outside the identity test.
+    """One row per (cell, metric, reference), for every pooled cell outside the identity test, with COLUMNS.
 
-    Args:
-        results: what was read.
-        wanted: (metric, reference) pairs; one that metrics.csv lacks becomes a row "not run" or "skipped".
-        also: further pairs, taken where they exist.
-
-    Returns:
-        COLUMNS; ``status`` is measured, skipped or not run; ``best`` marks the best ranked value of its
-        (metric, reference, NFE budget) and those whose 95 % interval overlaps the best one's.
+    A ``wanted`` (metric, reference) that metrics.csv lacks becomes a row "not run" or "skipped"; ``also`` are taken
+    where they exist. ``best`` marks the best ranked value of its (metric, reference, NFE budget) and those whose 95 %
+    interval overlaps the best one's.
 
     Raises:
         ValueError: a method outside the sweep has several sigma_start at one budget.
@@ -146,26 +141,19 @@ def leader(column: pd.DataFrame) -> Row:
     return (max if higher else min)(records(column), key=lambda row: row["value"])
 
 
-def decimals(value: float, metric: str) -> int:
-    """Decimals to print: the metric's, else two, or four where two would leave nothing of a small value."""
+def number(value: float, metric: str, *, like: float | None = None) -> str:
+    """A value with the metric's decimals, else two, or four where two would leave nothing of it (or of ``like``)."""
     digits = fact(metric).digits
-    return digits if digits is not None else 2 if abs(value) >= 0.1 else 4
-
-
-def number(value: float, metric: str) -> str:
-    """A value alone."""
-    return _shown(value, decimals(value, metric))
-
-
-def _shown(value: float, digits: int) -> str:
+    if digits is None:
+        digits = 2 if abs(value if like is None else like) >= 0.1 else 4
     return f"{value:.{digits}f}" if abs(value) < 1e5 else f"{value:.2e}"
 
 
-def interval(row: Row) -> str:
+def interval(row: Row, of: str = "value") -> str:
     """``value [low, high]``; ``value [n/a]`` where a bound is missing."""
-    bounds, digits = (row["low"], row["high"]), decimals(row["value"], row["metric"])
-    text = "n/a" if any(map(isnan, bounds)) else ", ".join(_shown(bound, digits) for bound in bounds)
-    return f"{_shown(row['value'], digits)} [{text}]"
+    value, metric, bounds = row[of], row["metric"], (row["low"], row["high"])
+    text = "n/a" if any(map(isnan, bounds)) else ", ".join(number(bound, metric, like=value) for bound in bounds)
+    return f"{number(value, metric)} [{text}]"
 
 
 def plain(row: Row | None, *, absent: str = "not run") -> str:
@@ -183,15 +171,7 @@ def by_method(
     *,
     methods: Iterable[str] | None = None,
 ) -> Panel:
-    """A panel with methods down, under their groups' headings, and NFE budgets across.
-
-    Args:
-        results: what was read.
-        title: of the panel.
-        entry: (method, NFE budget) -> its cell.
-        notes: below the panel.
-        methods: default those of the main tables.
-    """
+    """Methods down, by default those of the main tables, NFE budgets across: ``entry`` makes the cell of each pair."""
 
     def row(method: str) -> tuple[Cell, ...]:
         head = Cell(results.label(method)), Cell(results.attribute(method, "network") or "–")

@@ -64,14 +64,7 @@ class Page:
         return dict(zip(self.outputs, self.contents(results), strict=True))
 
     def main(self, arguments: Sequence[str] | None = None) -> int:
-        """Read, make, write, record timings.
-
-        Args:
-            arguments: command line, default ``sys.argv[1:]``.
-
-        Returns:
-            Exit status: 0, or 1 after one line on standard error.
-        """
+        """Read, make, write, record timings; returns the exit status, 0, or 1 after one line on standard error."""
         folder = self.parser.parse_args(arguments).results
         watch = Stopwatch(self.name)
         try:

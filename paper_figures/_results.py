@@ -50,20 +50,10 @@ class Results:
     metrics: pd.DataFrame
     experiment: Experiment
 
-    @cached_property
-    def audit(self) -> pd.DataFrame | None:
-        """audit.csv, or None where it does not exist."""
-        return self._table("audit", files.AUDIT)
-
-    @cached_property
-    def identity(self) -> pd.DataFrame | None:
-        """identity.csv, or None."""
-        return self._table("identity", files.IDENTITY)
-
-    @cached_property
-    def coupling(self) -> pd.DataFrame | None:
-        """coupling.csv, or None."""
-        return self._table("coupling", files.COUPLING)
+    # CSV files that need not exist: None where they do not
+    audit = cached_property(lambda self: self._table("audit", files.AUDIT))
+    identity = cached_property(lambda self: self._table("identity", files.IDENTITY))
+    coupling = cached_property(lambda self: self._table("coupling", files.COUPLING))
 
     @cached_property
     def star(self) -> dict[str, Any] | None:

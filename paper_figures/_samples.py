@@ -86,11 +86,10 @@ def strips(results: Results) -> dict[str, np.ndarray]:
 
 def first(found: Sequence[SampleCell], nfe: str, *, sigma: float | None = None) -> SampleCell | None:
     """The first cell at an NFE budget, and at ``sigma`` where one is given; None if there is none."""
-    for cell in found:
-        at_sigma = sigma is None or (cell.sigma_start is not None and np.isclose(cell.sigma_start, sigma, rtol=1e-4))
-        if cell.nfe_budget == nfe and at_sigma:
-            return cell
-    return None
+    chosen = [cell for cell in found if cell.nfe_budget == nfe]
+    if sigma is not None:
+        chosen = [cell for cell in chosen if np.isclose(cell.sigma_start or np.nan, sigma, rtol=1e-4)]
+    return next(iter(chosen), None)
 
 
 def split(results: Results, name: str) -> np.ndarray | None:
@@ -111,8 +110,7 @@ def to_unit(images: np.ndarray) -> np.ndarray:
 
 def nearest(queries: np.ndarray, references: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Index of and distance to each query's nearest reference, L2 in [-1, 1] units: (B,), (B,)."""
-    x = to_unit(queries).reshape(len(queries), -1).astype(np.float64)
-    y = to_unit(references).reshape(len(references), -1).astype(np.float64)
+    x, y = (to_unit(images).reshape(len(images), -1).astype(np.float64) for images in (queries, references))
     square = (x**2).sum(1)[:, None] - 2 * x @ y.T + (y**2).sum(1)
     index = square.argmin(1)
     return index, np.linalg.norm(x - y[index], axis=1)
@@ -142,13 +140,17 @@ def draw_rows(axes: Axes, rows: Mapping[str, np.ndarray]) -> None:
     axes.spines[:].set_visible(False)
 
 
-def mosaic(images: np.ndarray, *, columns: int, gap: int = 1) -> np.ndarray:
-    """(B, C, H, W) -> one picture (rows (H + gap) - gap, columns (W + gap) - gap, 3), row by row."""
+def mosaic(images: np.ndarray, *, columns: int) -> np.ndarray:
+    """(B, C, H, W) -> one picture (rows (H + 1) - 1, columns (W + 1) - 1, 3), row by row, a pixel apart."""
     shown = to_display(images)
-    height, width = shown.shape[1] + gap, shown.shape[2] + gap
     rows = -(-len(shown) // columns)
-    canvas = np.full((rows * height - gap, columns * width - gap, 3), SPACE, np.uint8)
-    for index, image in enumerate(shown):
-        top, left = divmod(index, columns)
-        canvas[top * height : top * height + height - gap, left * width : left * width + width - gap] = image
-    return canvas
+    tiles = np.full((rows * columns, *(side + 1 for side in shown.shape[1:3]), 3), SPACE, np.uint8)
+    tiles[: len(shown), :-1, :-1] = shown
+    picture = tiles.reshape(rows, columns, *tiles.shape[1:]).swapaxes(1, 2)
+    return picture.reshape(rows * tiles.shape[1], columns * tiles.shape[2], 3)[:-1, :-1]
+
+
+def scatter(axes: Axes, points: np.ndarray | None, colour: str = "#999999", size: float = 2.5, order: int = 1) -> None:
+    """The first two coordinates of points (n, d), if there are any, as dots."""
+    if points is not None:
+        axes.plot(points[:, 0], points[:, 1], ".", color=colour, markersize=size, zorder=order)

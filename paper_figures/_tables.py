@@ -1,7 +1,9 @@
 """A table as text: panels of cells, rendered as Markdown (readable raw) and as LaTeX (booktabs)."""
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import zip_longest
 
 import pandas as pd
 
@@ -75,14 +77,7 @@ def page(
     layout: Callable[[pd.DataFrame, Results], Document],
     csv: Callable[[pd.DataFrame, Results], bytes] = csv,
 ) -> Page:
-    """A table as Markdown, LaTeX and CSV.
-
-    Args:
-        file, doc: of its module.
-        make: results -> the table in long form.
-        layout: the long form as it is printed.
-        csv: the long form as a file.
-    """
+    """A table as Markdown, LaTeX and CSV, of the module ``file``: its long form, as it is printed and as a file."""
 
     def contents(results: Results) -> Iterable[bytes]:
         table = make(results)
@@ -104,21 +99,16 @@ def _markdown_cell(cell: Cell) -> str:
 
 
 def _markdown_panel(panel: Panel) -> list[str]:
+    title, notes = [f"## {panel.title}", ""], [text for note in panel.notes for text in (note, "")]
     if not panel.rows:
-        return [f"## {panel.title}", "", *panel.notes, ""]
-    width = len(panel.header)
-    rows = [
-        [f"*{row}*"] + [""] * (width - 1) if isinstance(row, str) else [_markdown_cell(cell) for cell in row]
-        for row in panel.rows
-    ]
-    widths = [max(len(line[column]) for line in [panel.header, *rows]) for column in range(width)]
-
-    def line(cells: Iterable[str]) -> str:
-        return "| " + " | ".join(text.ljust(size) for text, size in zip(cells, widths, strict=True)) + " |"
-
-    rule = "|" + "|".join("-" * (size + 2) for size in widths) + "|"
-    notes = [text for note in panel.notes for text in (note, "")]
-    return [f"## {panel.title}", "", line(panel.header), rule, *map(line, rows), "", *notes]
+        return [*title, *panel.notes, ""]
+    lines = [panel.header]
+    for row in panel.rows:
+        lines.append((f"*{row}*",) if isinstance(row, str) else tuple(map(_markdown_cell, row)))
+    columns = list(zip_longest(*lines, fillvalue=""))
+    padded = zip(*([text.ljust(max(map(len, column))) for text in column] for column in columns), strict=True)
+    head, *body = ("| " + " | ".join(line) + " |" for line in padded)
+    return [*title, head, re.sub(r"[^|]", "-", head), *body, "", *notes]
 
 
 def markdown(document: Document) -> str:
@@ -146,7 +136,7 @@ def _latex_row(row: tuple[Cell, ...] | str, width: int) -> str:
 
 
 def _latex_panel(panel: Panel, *, caption: str, label: str, notes: Iterable[str]) -> list[str]:
-    width = len(panel.header)
+    width, texts = len(panel.header), r" \par ".join(map(escape, [*panel.notes, *notes]))
     tabular = [
         rf"\begin{{tabular}}{{{'l' * width}}}",
         r"\toprule",
@@ -156,14 +146,13 @@ def _latex_panel(panel: Panel, *, caption: str, label: str, notes: Iterable[str]
         r"\bottomrule",
         r"\end{tabular}",
     ]
-    texts = [*panel.notes, *notes]
     return [
         r"\begin{table*}[htbp]",
         r"\centering\scriptsize\setlength{\tabcolsep}{3pt}",
         rf"\caption{{{escape(caption)}}}",
         rf"\label{{tab:{label}}}",
         *(tabular if panel.rows else []),
-        *([r"\par\smallskip\parbox{0.95\textwidth}{" + r" \par ".join(map(escape, texts)) + "}"] if texts else []),
+        *([rf"\par\smallskip\parbox{{0.95\textwidth}}{{{texts}}}"] if texts else []),
         r"\end{table*}",
         "",
     ]
@@ -173,10 +162,8 @@ def latex(document: Document, name: str) -> str:
     r"""The document as LaTeX floats, one per panel, labelled by its name; needs ``\usepackage{booktabs}`` only."""
     lines = [r"% needs \usepackage{booktabs}", ""]
     panels = [*document.panels, *document.latex_panels]
-    for index, panel in enumerate(panels):
-        label = f"{name.replace('_', '-')}-{index + 1}"
-        notes = document.notes if index == len(panels) - 1 else ()
-        lines += _latex_panel(
-            panel, caption=f"{document.title}. {panel.title}. {document.caption}", label=label, notes=notes
-        )
+    for number, panel in enumerate(panels, 1):
+        caption, label = f"{document.title}. {panel.title}. {document.caption}", f"{name.replace('_', '-')}-{number}"
+        notes = document.notes if number == len(panels) else ()
+        lines += _latex_panel(panel, caption=caption, label=label, notes=notes)
     return "\n".join(lines)

@@ -41,8 +41,7 @@ def _draw_points(axes: Axes, cell: SampleCell, train: np.ndarray | None) -> None
     """Arrows between the first two coordinates of noise, atom and sample."""
     prior, start = cell["prior"], cell["start"]
     drawn = cell["images"][: len(start)]
-    if train is not None:
-        axes.plot(train[:, 0], train[:, 1], ".", color="#999999", markersize=2.5, zorder=1)
+    samples.scatter(axes, train)
     for tail, head, colour in ((prior, start, style.SKY), (start, drawn, style.VERMILLION)):
         arrow = {"arrowstyle": "-|>", "color": colour, "linewidth": 0.7, "shrinkA": 1, "shrinkB": 2, "alpha": 0.8}
         for a, b in zip(tail, head, strict=True):
@@ -69,13 +68,10 @@ def make(results: Results) -> Figure:
     if not chosen:
         return style.not_run("no DPM-OT method stored its prior noises and atoms in samples/")
     points = samples.is_points(chosen[0]["images"])
-    figure = Figure(figsize=(style.WIDTH, 4.2 if points else 2.35 * len(chosen) + 0.25))
-    grid = figure.subplots(1, len(chosen), squeeze=False) if points else figure.subplots(len(chosen), 1, squeeze=False)
-    height = figure.get_figheight()
-    figure.subplots_adjust(
-        left=0.06 if points else 0.14, right=0.99, top=1 - 0.25 / height, bottom=(0.75 if points else 0.3) / height,
-        wspace=0.12, hspace=0.14,
-    )  # fmt: skip
+    rows, columns, height = (1, len(chosen), 4.2) if points else (len(chosen), 1, 2.35 * len(chosen) + 0.25)
+    left, bottom = (0.06, 0.75) if points else (0.14, 0.3)
+    places = {"left": left, "right": 0.99, "top": 1 - 0.25 / height, "bottom": bottom / height}
+    figure, grid = style.panels(rows, columns, height, wspace=0.12, hspace=0.14, **places)
     for axes, cell in zip(grid.flat, chosen, strict=True):
         (_draw_points if points else _draw_strips)(axes, cell, train)
         axes.set_title(_title(results, cell), fontweight="bold")

@@ -5,7 +5,6 @@ not selected. Points are scattered over the training points.
 """
 
 import textwrap
-from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -42,9 +41,8 @@ def _grid(results: Results) -> dict[str, dict[str, SampleCell]]:
 def _place(axes: Axes, cell: SampleCell, train: np.ndarray | None, *, lines: int, columns: int) -> None:
     drawn = cell["images"]
     if samples.is_points(drawn):
-        if train is not None:
-            axes.plot(train[:, 0], train[:, 1], ".", color="#CCCCCC", markersize=2, zorder=1)
-        axes.plot(drawn[:POINTS, 0], drawn[:POINTS, 1], ".", color=style.BLUE, markersize=2, zorder=2)
+        samples.scatter(axes, train, "#CCCCCC", 2)
+        samples.scatter(axes, drawn[:POINTS], style.BLUE, 2, 2)
         if train is not None:
             middle, half = train.mean(0), 1.35 * np.abs(train - train.mean(0)).max()
             axes.set_xlim(middle[0] - half, middle[0] + half)
@@ -58,10 +56,6 @@ def _place(axes: Axes, cell: SampleCell, train: np.ndarray | None, *, lines: int
     axes.set_yticks([])
 
 
-def _empty(axes: Axes, results: Results, method: str, nfe: str) -> None:
-    style.blank(axes, "skipped" if (method, nfe) in results.skipped() else "not run")
-
-
 def make(results: Results) -> Figure:
     """The figure."""
     grid, budgets = _grid(results), results.budgets
@@ -69,13 +63,13 @@ def make(results: Results) -> Figure:
     if cell is None:
         return style.not_run("the results hold no samples/*.safetensors of a method in this figure")
     points = samples.is_points(cell["images"])
-    width, size = COLUMN / len(budgets), {"lines": 2 if 2 * len(grid) <= LINES else 1, "columns": _columns(budgets)}
+    # about 25 images across the page
+    size = {"lines": 2 if 2 * len(grid) <= LINES else 1, "columns": max(25 // len(budgets), 2)}
+    width = COLUMN / len(budgets)
     row = min(width, 1.9, max(0.9, 8 / len(grid))) if points else width * size["lines"] / size["columns"] + 0.06
     height = row * len(grid) + 0.6
-    figure = Figure(figsize=(style.WIDTH, height))
-    panels = figure.subplots(len(grid), len(budgets), squeeze=False)
-    figure.subplots_adjust(left=LEFT / style.WIDTH, right=0.995, top=1 - 0.25 / height, bottom=0.3 / height,
-                           wspace=0.06, hspace=0.08)  # fmt: skip
+    places = {"left": LEFT / style.WIDTH, "right": 0.995, "top": 1 - 0.25 / height, "bottom": 0.3 / height}
+    figure, panels = style.panels(len(grid), len(budgets), height, wspace=0.06, hspace=0.08, **places)
     train = samples.split(results, "A") if points else None
     for line, (method, row_cells) in zip(panels, grid.items(), strict=True):
         beyond = set(row_cells) - set(budgets)
@@ -87,7 +81,7 @@ def make(results: Results) -> Figure:
             elif nfe in row_cells:
                 _place(axes, row_cells[nfe], train, **size)
             else:
-                _empty(axes, results, method, nfe)
+                style.blank(axes, "skipped" if (method, nfe) in results.skipped() else "not run")
         _name(figure, line[0], results, method, min(beyond, default=None))
     for axes, nfe in zip(panels[0], budgets, strict=True):
         axes.set_title(f"NFE {nfe}", fontweight="bold", loc="center", pad=4)
@@ -95,18 +89,12 @@ def make(results: Results) -> Figure:
     return figure
 
 
-def _columns(budgets: Sequence[str]) -> int:
-    """Images a row in one cell: about 25 across the page."""
-    return max(25 // len(budgets), 2)
-
-
 def _name(figure: Figure, axes: Axes, results: Results, method: str, beyond: str | None) -> None:
     box = axes.get_position()
-    network = results.attribute(method, "network")
     label = textwrap.fill(style.short(results, method), CHARACTERS)
-    lines = [label, f"NFE {beyond}" if beyond is not None else network]
-    figure.text(0.01, (box.y0 + box.y1) / 2, lines[0], va="bottom", fontsize=7)
-    figure.text(0.01, (box.y0 + box.y1) / 2, lines[1], va="top", fontsize=6, color=style.GREY)
+    below = f"NFE {beyond}" if beyond is not None else results.attribute(method, "network")
+    figure.text(0.01, (box.y0 + box.y1) / 2, label, va="bottom", fontsize=7)
+    figure.text(0.01, (box.y0 + box.y1) / 2, below, va="top", fontsize=6, color=style.GREY)
 
 
 PAGE = style.page(__file__, __doc__, make)

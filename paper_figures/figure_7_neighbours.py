@@ -44,50 +44,47 @@ def _block(results: Results, kind: str, method: str | None, nfe: str, *, sigma: 
 
 def _star(results: Results, nfe: str) -> Block:
     """The cell at the sigma_M that star.json selected: of the method that uses it, or of the sweep."""
-    kind = "DPM-OT at $\\sigma_M^*$"
-    if results.star is None:
+    kind, star = "DPM-OT at $\\sigma_M^*$", results.star
+    if star is None:
         return Block(kind, None, "not run: the results hold no star.json")
-    if results.star.get("sigma") is None:
-        return Block(kind, None, f"none found: {results.star.get('reason') or 'no reason given'}")
-    sigma = float(results.star["sigma"])
-    for method in [*_at_star(results), *(m for m in results.methods if results.group(m) == "sweep")]:
-        block = _block(results, kind, method, nfe, sigma=sigma)
-        if block.cell:
-            return block
-    return Block(kind, None, f"not run: no samples at sigma_M* = {sigma:g}, NFE {nfe}")
+    if star.get("sigma") is None:
+        return Block(kind, None, f"none found: {star.get('reason') or 'no reason given'}")
+    sigma = float(star["sigma"])
+    tried = [*_at_star(results), *(name for name in results.methods if results.group(name) == "sweep")]
+    blocks = (_block(results, kind, method, nfe, sigma=sigma) for method in tried)
+    none = Block(kind, None, f"not run: no samples at sigma_M* = {sigma:g}, NFE {nfe}")
+    return next((block for block in blocks if block.cell), none)
 
 
 def _at_star(results: Results) -> list[str]:
     """DPM-OT methods configured to start at sigma_M*."""
-    planned = results.experiment.methods
-    return [name for name in planned if results.group(name) == "dpm_ot" and planned[name].level == "star"]
+    planned = results.experiment.methods.items()
+    return [name for name, method in planned if method.group == "dpm_ot" and method.level == "star"]
 
 
 def _blocks(results: Results) -> list[Block]:
     """DPM-OT as in the paper, at sigma_M*, copy, prior; controls on the network and sampler of DPM-OT if possible."""
-    nfe = results.budgets[0]
-    at_star = _at_star(results)
-    usual = [m for m in results.methods if m not in at_star]
+    nfe, at_star = results.budgets[0], _at_star(results)
+    usual = [name for name in results.methods if name not in at_star]
 
-    def like(model: str | None, candidates: list[str]) -> str | None:
-        """The first candidate on the model's network and sampler, else the first."""
-        wanted = model and _place(results, model)
-        return next((m for m in candidates if _place(results, m) == wanted), next(iter(candidates), None))
+    def place(method: str) -> tuple[str, str]:
+        return results.attribute(method, "network"), results.attribute(method, "sampler")
 
-    ours = like(next(iter(at_star), None), [m for m in usual if results.group(m) == "dpm_ot"])
-    copies = [m for m in usual if results.group(m) == "controls" and results.attribute(m, "start") == "copy"]
-    copies = [m for m in copies if results.experiment.methods[m].level != "star"]
-    rivals = [m for m in usual if results.group(m) == "rivals"]
+    def like(model: str | None, group: str, start: str | None = None) -> str | None:
+        """The first method of a group, and of a start, on the model's network and sampler, else the first."""
+        found = [name for name in usual if results.group(name) == group]
+        if start:
+            found = [name for name in found if results.attribute(name, "start") == start]
+            found = [name for name in found if results.experiment.methods[name].level != "star"]
+        return next((name for name in found if model and place(name) == place(model)), next(iter(found), None))
+
+    ours = like(next(iter(at_star), None), "dpm_ot")
     return [
         _block(results, "as in the paper", ours, nfe),
         _star(results, nfe),
-        _block(results, "copy control", like(ours, copies), nfe),
-        _block(results, "prior start", like(ours, rivals), nfe),
+        _block(results, "copy control", like(ours, "controls", "copy"), nfe),
+        _block(results, "prior start", like(ours, "rivals"), nfe),
     ]
-
-
-def _place(results: Results, method: str) -> tuple[str, str]:
-    return results.attribute(method, "network"), results.attribute(method, "sampler")
 
 
 def _draw_images(axes: Axes, cell: SampleCell, train: np.ndarray) -> None:
@@ -109,10 +106,10 @@ def _draw_images(axes: Axes, cell: SampleCell, train: np.ndarray) -> None:
 def _draw_points(axes: Axes, cell: SampleCell, train: np.ndarray) -> None:
     drawn = cell["images"][:200]
     index, distance = samples.nearest(drawn, train)
-    axes.plot(train[:, 0], train[:, 1], ".", color="#999999", markersize=2.5, zorder=1)
+    samples.scatter(axes, train)
     for point, neighbour in zip(drawn, train[index], strict=True):
         axes.plot(*np.stack([point[:2], neighbour[:2]]).T, color=style.VERMILLION, linewidth=0.7, zorder=2)
-    axes.plot(drawn[:, 0], drawn[:, 1], ".", color=style.BLUE, markersize=2.5, zorder=3)
+    samples.scatter(axes, drawn, style.BLUE, order=3)
     axes.set_xlabel(f"mean distance to the nearest {distance.mean():.3g}", fontsize=7)
     axes.set_aspect("equal", adjustable="datalim")
 
@@ -123,21 +120,14 @@ def make(results: Results) -> Figure:
     if train is None:
         blocks = [Block(block.title, None, "not run: the results hold no data.safetensors") for block in blocks]
     points = train is not None and samples.is_points(train)
-    figure = Figure(figsize=(style.WIDTH, 6.6 if points else 6.9))
-    grid = figure.subplots(2, 2) if points else figure.subplots(4, 1)
-    height = figure.get_figheight()
+    rows, columns, height = (2, 2, 6.6) if points else (4, 1, 6.9)
     top, bottom, apart = (0.4, 0.7, 0.35) if points else (0.25, 0.5, 0.3)  # inches, inches, share of a panel
-    figure.subplots_adjust(
-        left=0.08, right=0.99, top=1 - top / height, bottom=bottom / height, wspace=0.15, hspace=apart
-    )
+    places = {"left": 0.08, "right": 0.99, "top": 1 - top / height, "bottom": bottom / height}
+    figure, grid = style.panels(rows, columns, height, wspace=0.15, hspace=apart, **places)
     for axes, block in zip(grid.flat, blocks, strict=True):
         axes.set_title(block.title.replace(": ", ":\n", 1) if points else block.title, fontweight="bold")
         if block.cell is None or train is None:
-            axes.set_xticks([])
-            axes.set_yticks([])
-            axes.spines[:].set_visible(False)
-            reason = fill(block.reason, 50 if points else 110)
-            axes.text(0.5, 0.5, reason, ha="center", va="center", transform=axes.transAxes, color=style.GREY)
+            style.blank(axes, fill(block.reason, 50 if points else 110))
         else:
             (_draw_points if points else _draw_images)(axes, block.cell, train)
     style.note(figure, _note(results, blocks, points=points))

@@ -30,8 +30,7 @@ def _draw_paths(figure: Figure, strips: dict[str, np.ndarray], results: Results)
     for axes in panels.flat[len(strips) :]:
         axes.set_axis_off()
     for axes, (method, pairs) in zip(panels.flat, strips.items(), strict=False):
-        if train is not None:
-            axes.plot(train[:, 0], train[:, 1], ".", color="#BBBBBB", markersize=1.5, zorder=1)
+        samples.scatter(axes, train, "#BBBBBB", 1.5)
         for frames, colour in zip(pairs, (style.BLUE, style.VERMILLION), strict=False):
             axes.plot(frames[:, 0], frames[:, 1], "o-", color=colour, markersize=2.5, linewidth=0.8, zorder=2)
         axes.set_title(style.symbols(results.title(method)), fontsize=6.5)

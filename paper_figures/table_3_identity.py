@@ -32,22 +32,15 @@ def _number(value: float) -> str:
     return "not run" if pd.isna(value) else f"{value:.3g}"
 
 
-def _p(value: float) -> str:
-    return "< 0.001" if value < 0.001 else _number(value)
-
-
 def _row(row: Mapping[str, Any]) -> tuple[Cell, ...]:
-    missing = pd.isna(row["low"]) or pd.isna(row["high"])
-    bounds = "n/a" if missing else f"{_number(row['low'])}, {_number(row['high'])}"
-    difference = _number(row["mean_difference"])
-    verdict = "equivalent" if row["equivalent"] else "not shown"
-    texts = (
-        row["metric"], row["reference"], row["nfe"], row["seeds"],
-        difference if difference == "not run" else f"{difference} [{bounds}]",
-        _number(row["margin"]), _p(row["p_value"]), _p(row["p_difference"]),
-        "not run" if difference == "not run" else verdict,
-    )  # fmt: skip
-    return tuple(map(Cell, texts))
+    difference, verdict, bounds = "not run", "not run", (row["low"], row["high"])
+    if pd.notna(row["mean_difference"]):
+        interval = "n/a" if any(map(pd.isna, bounds)) else ", ".join(map(_number, bounds))
+        difference = f"{_number(row['mean_difference'])} [{interval}]"
+        verdict = "equivalent" if row["equivalent"] else "not shown"
+    chances = ("< 0.001" if p < 0.001 else _number(p) for p in (row["p_value"], row["p_difference"]))
+    key = (row[name] for name in ("metric", "reference", "nfe", "seeds"))
+    return tuple(map(Cell, (*key, difference, _number(row["margin"]), *chances, verdict)))
 
 
 def layout(table: pd.DataFrame, results: Results) -> Document:

@@ -56,9 +56,7 @@ def _panel(table: pd.DataFrame, results: Results, best: dict[str, str], title: s
         row = found.get((method, nfe))
         if row is None:
             return Cell("best", bold=True) if method == best.get(nfe) else Cell("–")
-        digits = comparison.decimals(row["difference"], row["metric"])
-        text = f"{row['difference']:.{digits}f} [{row['low']:.{digits}f}, {row['high']:.{digits}f}]"
-        return Cell(text, marks=() if row["p_holm"] <= ALPHA else ("≈",))
+        return Cell(comparison.interval(row, "difference"), marks=() if row["p_holm"] <= ALPHA else ("≈",))
 
     methods = [method for method in comparison.main_methods(results) if method in listed]
     return comparison.by_method(results, title, entry, methods=methods)

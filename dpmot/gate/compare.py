@@ -1,4 +1,4 @@
-"""The gate itself: every cell of a candidate against the reference."""
+"""The gate itself: every cell of a candidate against the reference, and how large a change must be to matter."""
 
 from collections.abc import Iterator
 
@@ -6,14 +6,15 @@ import numpy as np
 
 from dpmot.gate.findings import Finding, Report
 from dpmot.gate.invariants import invariants
-from dpmot.gate.margins import margin_of, worse
 from dpmot.gate.runs import CannotCompare, Row, Run, cell_name, metric_name
-from dpmot.results import INTERVAL, KEY, PLAIN
+from dpmot.results import INTERVAL, KEY, PLAIN, fact
 from dpmot.statistics.equivalence import Change, least_half_widths, paired, unpaired
 from dpmot.statistics.jackknife import Estimate
 from dpmot.statistics.paired import holm
 
 ALPHA = 0.005  # chance of one false alarm in a run
+RELATIVE = 0.02  # least change that matters, as a share of the reference's value, where the metric states no other
+OWN = 0.1  # and as a share of the half-width of the reference's interval
 SAME = ("dataset", "training_seed", "network", "start", "sampler")
 
 
@@ -37,9 +38,7 @@ def compare(candidate: Run, reference: Run, *, alpha: float = ALPHA) -> Report:
         for key, row in candidate.cells.items()
         if key not in reference.cells
     ]
-    sampled = [
-        paired_seeds for (now, _), (_, paired_seeds) in zip(rows, changes, strict=True) if now["start"] != "data"
-    ]
+    sampled = [in_pairs for (now, _), (_, in_pairs) in zip(rows, changes, strict=True) if now["start"] != "data"]
     how = "paired" if all(sampled) else "mixed" if any(sampled) else "unpaired"
     sight = None if all(sampled) else least_half_widths(alpha, len(rows))
     return Report(how, candidate, reference, (*found, *new, *held), sight)
@@ -80,7 +79,7 @@ def _exact(candidate: Run, reference: Run) -> Iterator[Finding]:
     if not rows[0].index.equals(rows[1].index):
         yield Finding("all", "rows of metrics.csv", str(len(rows[1])), str(len(rows[0])), "changed", text=why)
         return
-    differ = (rows[0][rows[1].columns] != rows[1]).any(axis=1).to_numpy()
+    differ = (rows[0][rows[1].columns] != rows[1]).any(axis=1)
     for key, now, was, changed in zip(rows[1].index, *(one["value"] for one in rows), differ, strict=True):
         row = dict(zip([*KEY, "sample_seed"], key, strict=True))
         verdict, text = ("changed", why) if changed else ("same", "")
@@ -105,11 +104,19 @@ def _change(candidate: Run, reference: Run, now: Row, was: Row) -> tuple[Change,
     return paired((full, other), (parts, others), margin=margin, debias=debias), True
 
 
+def margin_of(row: Row) -> float:
+    """The least change of a metric that matters, in its own units."""
+    known, estimate = fact(row["metric"]), _estimate(row)
+    least = RELATIVE * abs(estimate.value) if known.least is None else known.least
+    return least if known.exact else max(least, OWN * (estimate.high - estimate.low) / 2)
+
+
 def _finding(now: Row, was: Row, change: Change, p: float, alpha: float) -> Finding:
+    verdict = "equivalent" if change.p_within <= 0.05 else "not shown"
     if p <= alpha:
-        verdict = {0: "changed", 1: "worse", -1: "better"}[worse(was["metric"], change.difference)]
-    else:
-        verdict = "equivalent" if change.p_within <= 0.05 else "not shown"
+        direction = fact(was["metric"]).direction
+        worse = (change.difference > 0) == (direction == "lower")
+        verdict = "changed" if direction == "none" else "worse" if worse else "better"
     return Finding(cell_name(was), metric_name(was), was["value"], now["value"], verdict, change, p)
 
 

@@ -1,7 +1,8 @@
 """What the gate says: to read, as annotations of GitHub, as JUnit XML."""
 
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from dpmot.gate.compare import ALPHA, compare
@@ -10,22 +11,19 @@ from dpmot.gate.runs import Run
 from dpmot.runtime.files import atomic
 
 WORST = 15
+HOW = {
+    "exact": "one fingerprint: to the last digit",
+    "paired": "the same sample seeds: differences in pairs",
+    "unpaired": "other sample seeds, or no replicates.csv: from the intervals, which see large changes only",
+    "mixed": "differences in pairs where the sample seeds are the same, else from the intervals",
+}
 
 
 def text(report: Report) -> str:
     """The report to read: the verdict, counts, and the worst cells."""
-    counts: dict[str, int] = {}
-    for one in report.findings:
-        counts[one.verdict] = counts.get(one.verdict, 0) + 1
-    told = ", ".join(f"{count} {verdict}" for verdict, count in sorted(counts.items()))
-    head = "PASSED" if report.status == PASSED else "REGRESSED"
-    how = {
-        "exact": "one fingerprint: to the last digit",
-        "paired": "the same sample seeds: differences in pairs",
-        "unpaired": "other sample seeds, or no replicates.csv: from the intervals, which see large changes only",
-        "mixed": "differences in pairs where the sample seeds are the same, else from the intervals",
-    }
-    lines = [f"gate {head}: {how[report.how]}; {told}"]
+    counts = sorted(Counter(one.verdict for one in report.findings).items())
+    told = ", ".join(f"{count} {verdict}" for verdict, count in counts)
+    lines = [f"gate {'PASSED' if report.status == PASSED else 'REGRESSED'}: {HOW[report.how]}; {told}"]
     if report.sight:
         lines.append(
             f"from intervals a change shows from its margin and {report.sight:.1f} half-widths of an interval on; "
@@ -36,15 +34,11 @@ def text(report: Report) -> str:
     rows = [("cell", "metric", "was", "now", "difference", "margin", "p (Holm)", "verdict")]
     for one in report.failed[:WORST]:
         tested = ("", "", "")
-        if one.change:
-            change = one.change
-            tested = (
-                f"{change.difference:+.4g} [{change.low:.4g}, {change.high:.4g}]",
-                f"{change.margin:.3g}",
-                f"{one.p:.1g}",
-            )
+        if change := one.change:
+            moved = f"{change.difference:+.4g} [{change.low:.4g}, {change.high:.4g}]"
+            tested = (moved, f"{change.margin:.3g}", f"{one.p:.1g}")
         rows.append((one.cell, one.metric, _short(one.was), _short(one.now), *tested, one.text or one.verdict))
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines += ["  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     if len(report.failed) > WORST:
         lines.append(f"... and {len(report.failed) - WORST} more")
@@ -78,17 +72,24 @@ def annotation(title: str, message: str) -> str:
 
 def junit(report: Report) -> bytes:
     """JUnit XML: one test case for each cell."""
-    cells = _by_cell(report.findings)
-    failures = sum(any(one.failed for one in members) for members in cells.values())
-    suite = ElementTree.Element("testsuite", name="dpmot gate", tests=str(len(cells)), failures=str(failures))
-    for cell, members in cells.items():
-        case = ElementTree.SubElement(suite, "testcase", classname="dpmot.gate", name=cell)
+    cases = {}
+    for cell, members in _by_cell(report.findings).items():
         bad = [one for one in members if one.failed]
-        if bad:
-            message = f"{len(bad)} of {len(members)} metrics failed"
-            failure = ElementTree.SubElement(case, "failure", message=message)
-            failure.text = "\n".join(f"{one.metric}: {one.was} -> {one.now} {one.text or one.verdict}" for one in bad)
-    return _xml(suite)
+        text = "\n".join(f"{one.metric}: {one.was} -> {one.now} {one.text or one.verdict}" for one in bad)
+        cases[cell] = ("failure", f"{len(bad)} of {len(members)} metrics failed", text) if bad else None
+    return _suite(cases)
+
+
+def _suite(cases: Mapping[str, tuple[str, str, str | None] | None]) -> bytes:
+    """JUnit XML: name of a case -> "failure" or "error" with its message and text, or None where it passed."""
+    bad = Counter(f"{case[0]}s" for case in cases.values() if case)
+    counts = {"failures": str(bad["failures"])} | {kind: str(count) for kind, count in bad.items()}
+    suite = ElementTree.Element("testsuite", {"name": "dpmot gate", "tests": str(len(cases)), **counts})
+    for name, case in cases.items():
+        element = ElementTree.SubElement(suite, "testcase", classname="dpmot.gate", name=name)
+        if case:
+            ElementTree.SubElement(element, case[0], message=case[1]).text = case[2]
+    return ElementTree.tostring(suite, encoding="utf-8", xml_declaration=True)
 
 
 def _by_cell(findings: Iterable[Finding]) -> dict[str, list[Finding]]:
@@ -120,17 +121,10 @@ def refuse(line: str, *, junit_file: Path | None = None, github: bool = False) -
     if github:
         print(annotation("cannot compare", line))
     if junit_file and junit_file.parent.is_dir():
-        suite = ElementTree.Element("testsuite", name="dpmot gate", tests="1", failures="0", errors="1")
-        case = ElementTree.SubElement(suite, "testcase", classname="dpmot.gate", name="cannot compare")
-        ElementTree.SubElement(case, "error", message=line)
-        _write(junit_file, _xml(suite))
+        _write(junit_file, _suite({"cannot compare": ("error", line, None)}))
     return INCOMPARABLE
 
 
 def _write(path: Path, content: bytes) -> None:
     with atomic(path) as temporary:
         temporary.write_bytes(content)
-
-
-def _xml(suite: ElementTree.Element) -> bytes:
-    return ElementTree.tostring(suite, encoding="utf-8", xml_declaration=True)

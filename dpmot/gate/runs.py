@@ -56,10 +56,7 @@ class Run:
     @cached_property
     def seeds(self) -> dict[str, set[str]]:
         """Sample seeds of each method; real images have none."""
-        found: dict[str, set[str]] = {}
-        for method, seed in zip(self.metrics["method"], self.metrics["sample_seed"], strict=True):
-            found.setdefault(method, set()).update({seed} - {POOLED})
-        return found
+        return {str(name): set(seeds) - {POOLED} for name, seeds in self.metrics.groupby("method")["sample_seed"]}
 
     @cached_property
     def cells(self) -> dict[tuple[str, ...], Row]:
@@ -77,11 +74,7 @@ class Run:
             raise CannotCompare(f"{file} is no replicates.csv of a whole run: {error}") from None
 
     def replicates_of(self, row: Row) -> tuple[float, np.ndarray]:
-        """Plain value and replicates of a row.
-
-        Raises:
-            CannotCompare: there are none, or they are not those of the row's samples.
-        """
+        """Plain value and replicates of a row; refused where there are none, or they are not of the row's samples."""
         key = cell_key(row["method"], row["nfe_budget"], row["sigma_start"]), row["metric"], row["reference"]
         file = self.path.with_name("replicates.csv")
         if key not in self.replicates:
@@ -93,8 +86,7 @@ class Run:
 
     def plain(self, row: Row) -> Row:
         """The row with the bias of a row without, or itself."""
-        key = _key({**row, "metric": f"{PLAIN}{row['metric']}"})
-        return self.cells.get(key, row)
+        return self.cells.get(_key({**row, "metric": f"{PLAIN}{row['metric']}"}), row)
 
 
 def _key(row: Row) -> tuple[str, ...]:

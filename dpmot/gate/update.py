@@ -11,7 +11,7 @@ from dpmot.gate.runs import CannotCompare, Row, Run
 from dpmot.results import KEY, PLAIN
 from dpmot.runtime.files import atomic
 
-FILES = ("metrics.csv", "replicates.csv", "audit.csv", "identity.csv", "experiment.json", "fingerprint.json")
+FILES = ("fingerprint.json", "experiment.json", "identity.csv", "audit.csv", "replicates.csv", "metrics.csv")
 LOG = "updates.csv"
 
 
@@ -45,20 +45,15 @@ def update(candidate: Path, reference: Path, reason: str) -> str:
     )
     lines = io.StringIO(newline="")
     csv.writer(lines, lineterminator="\n").writerows(rows)
-    for name in FILES:
-        if not (candidate / name).is_file():
-            (reference / name).unlink(missing_ok=True)
-    # metrics.csv last: until then the replicates do not fit it, and the gate refuses both
-    for path, content in {**_files(candidate, reference), log: (before + lines.getvalue()).encode()}.items():
+    names = [name for name in FILES if (candidate / name).is_file()]
+    for name in {*FILES} - {*names}:
+        (reference / name).unlink(missing_ok=True)
+    # the log last, metrics.csv before it: until then the replicates do not fit it, and the gate refuses both
+    files = {reference / name: (candidate / name).read_bytes() for name in names}
+    for path, content in {**files, log: (before + lines.getvalue()).encode()}.items():
         with atomic(path) as temporary:
             temporary.write_bytes(content)
     return f"{reference}: {len(changed)} of {len(new.cells)} cells changed, old values are in {log}"
-
-
-def _files(candidate: Path, reference: Path) -> dict[Path, bytes]:
-    """Contents of the reference's files; metrics.csv last, which is the one that is compared."""
-    names = [name for name in FILES[::-1] if (candidate / name).is_file()]
-    return {reference / name: (candidate / name).read_bytes() for name in names}
 
 
 def _value(cells: Mapping[tuple[str, ...], Row], key: tuple[str, ...]) -> str:
