@@ -82,7 +82,7 @@ def _absent(results: Results, rows: pd.DataFrame, wanted: list[tuple[str, str]])
     pooled = results.pooled()
     audited = by_key(pooled[pooled["metric"] == AUTHENTICITY], "method", "nfe_budget")
     blank = dict.fromkeys(rows.columns, "") | dict.fromkeys(("value", "low", "high", "sigma_start", "sigma_atoms"), nan)
-    blank |= {"dataset": results.dataset, "ranked": False}
+    blank |= {"dataset": results.experiment.dataset, "ranked": False}
     absent = []
     for method, nfe, (metric, reference) in product(main_methods(results), results.budgets, wanted):
         audit = audited.get((method, nfe))
@@ -352,7 +352,7 @@ def _protocol(experiment: Experiment) -> str:
 
 def _published(results: Results, *, mixture: bool) -> pd.DataFrame:
     """Rows of reported.csv for this data set: mode-mixture ratios, or everything else."""
-    rows = published(results.dataset)
+    rows = published(results.experiment.dataset)
     return rows[rows["metric"].str.lower().str.startswith("mmr") == mixture]
 
 
@@ -360,7 +360,7 @@ def reported_panel(results: Results, *, mixture: bool = False) -> Panel:
     """Published numbers in a panel of their own, never in a measured column."""
     title, rows = "Reported (not measured here)", _published(results, mixture=mixture)
     if rows.empty:
-        return Panel(title, (), (), (f"No published numbers for this data set ({results.dataset}).",))
+        return Panel(title, (), (), (f"No published numbers for this data set ({results.experiment.dataset}).",))
     header = tuple({"value": "reported", "num_samples": "n", "nfe": "NFE"}.get(name, name) for name in PUBLISHED)
     empty = {"value": "not transcribed", "note": "–"}
     body = tuple(tuple(Cell(row[name] or empty.get(name, "not stated")) for name in PUBLISHED) for row in records(rows))

@@ -15,7 +15,7 @@ import pandas as pd
 from dpmot import results as files
 from dpmot.experiment.checks import ConfigError, parsed
 from dpmot.experiment.plan import Experiment
-from dpmot.results import FLOORS, POOLED, REAL_TRAIN, SKIPPED, Schema, sigma_key, stem
+from dpmot.results import CELL, FLOORS, POOLED, REAL_TRAIN, SKIPPED, Schema, sigma_key, stem
 
 REPORTED = Schema(
     columns=(
@@ -79,17 +79,12 @@ class Results:
         file = self.folder / f"{name}.csv"
         return files.read(file, schema, methods=self.experiment.methods) if file.is_file() else None
 
-    @property
-    def dataset(self) -> str:
-        """Name of the data set."""
-        return self.experiment.dataset
-
     @cached_property
     def source(self) -> str:
         """The data set with what a reader of every number must know of it: source, exactness (fingerprint.json)."""
         file = self.folder / "fingerprint.json"
         note = files.read_json(file).get("data", {}).get("note") if file.is_file() else None
-        return f"Data set {self.dataset}" + (f" ({note})" if note else "")
+        return f"Data set {self.experiment.dataset}" + (f" ({note})" if note else "")
 
     def caption(self, told: str, marks: Iterable[str], most: int | None = None) -> str:
         """The source, what is ``told`` of the numbers, and the fingerprints of their rows."""
@@ -142,15 +137,8 @@ class Results:
         return rows["method"].map(self.group).isin(groups)
 
     def attribute(self, method: str, column: str) -> str:
-        """``network``, ``start`` or ``sampler`` of a method, from its first row; "" where it has none."""
-        if method in self._first_rows:
-            return self._first_rows[method][column]
-        return str(getattr(self.experiment.methods.get(method), column, ""))
-
-    @cached_property
-    def _first_rows(self) -> dict[str, dict[str, str]]:
-        described = ["method", "network", "start", "sampler"]
-        return {row["method"]: row for row in files.records(self.metrics[described].drop_duplicates("method"))}
+        """``network``, ``start`` or ``sampler`` of a method; "" where it has none."""
+        return str(getattr(self.experiment.methods.get(method), column, None) or "")
 
     def chain(self, method: str) -> str:
         """The network whose chain a method runs on: its own, or the teacher's of a distilled one."""
@@ -172,19 +160,13 @@ class Results:
     def pooled(self) -> pd.DataFrame:
         """Pooled rows, with ``ranked`` (bool) and ``audit`` (why not) from audit.csv."""
         rows = self.metrics[(self.metrics["sample_seed"] == POOLED) & (self.metrics["metric"] != SKIPPED)].copy()
+        audit = pd.DataFrame(columns=files.AUDIT.columns) if self.audit is None else self.audit
+        known = files.by_key(audit.assign(sigma_start=audit["sigma_start"].map(sigma_key)), *CELL)
         keys = zip(rows["method"], rows["nfe_budget"], rows["sigma_start"].map(sigma_key), strict=True)
-        verdicts = [self._verdicts.get(key, (False, "not audited")) for key in keys]
-        rows["ranked"] = [ranked for ranked, _ in verdicts]
-        rows["audit"] = [reasons for _, reasons in verdicts]
+        verdicts = [known.get(key, {"ranked": False, "reasons": "not audited"}) for key in keys]
+        for column, of_audit in (("ranked", "ranked"), ("audit", "reasons")):
+            rows[column] = [verdict[of_audit] for verdict in verdicts]
         return rows
-
-    @cached_property
-    def _verdicts(self) -> dict[tuple[str, str, str], tuple[bool, str]]:
-        rows = [] if self.audit is None else files.records(self.audit)
-        return {
-            (row["method"], row["nfe_budget"], sigma_key(row["sigma_start"])): (row["ranked"], row["reasons"])
-            for row in rows
-        }
 
     def skipped(self) -> dict[tuple[str, str], str]:
         """(method, NFE budget) -> reason, for cells that were skipped as a whole."""

@@ -3,6 +3,7 @@
 import io
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from textwrap import fill
@@ -54,22 +55,22 @@ class Style:
 
     colour: str
     marker: str
-    line: str
+    line: str = "-"
+    width: float = 1.0
 
 
 def styles(results: Results) -> dict[str, Style]:
     """One style per method: the group gives palette and line, the place within (group, chain) the rest."""
     found: dict[str, Style] = {}
-    seen: dict[tuple[str, str], int] = {}
+    seen = Counter[tuple[str, str]]()
     for method in results.methods:
         group = results.group(method)
         place = (group, results.chain(method))
-        index = seen[place] = seen.get(place, -1) + 1
-        colours, markers = PALETTES.get(group, OTHER)
-        lines = LINES.get(group, ("-.",))
-        line = lines[index // len(colours) % len(lines)]
-        found[method] = Style(colours[index % len(colours)], markers[index % len(markers)], line)
-    return found | {method: Style(GREY, "_", "-") for method in FLOORS}
+        index, seen[place] = seen[place], seen[place] + 1
+        (colours, markers), lines = PALETTES.get(group, OTHER), LINES.get(group, ("-.",))
+        line, width = lines[index // len(colours) % len(lines)], 1.8 if group == "dpm_ot" else 1.0
+        found[method] = Style(colours[index % len(colours)], markers[index % len(markers)], line, width)
+    return found | {method: Style(GREY, "_") for method in FLOORS}
 
 
 def symbols(text: str) -> str:
@@ -149,29 +150,32 @@ def errors(cells: pd.DataFrame) -> list[pd.Series]:
     return [(cells["value"] - cells["low"]).clip(lower=0), (cells["high"] - cells["value"]).clip(lower=0)]
 
 
-def draw_cells(axes: Axes, x: pd.Series, cells: pd.DataFrame, look: Style, *, thick: bool = False) -> None:
-    """A line through measured cells with their intervals; a marker is hollow where the cell is unranked."""
-    axes.plot(x, cells["value"], color=look.colour, linestyle=look.line, linewidth=1.8 if thick else 1.0, zorder=3)
-    axes.errorbar(x, cells["value"], yerr=errors(cells), fmt="none", ecolor=look.colour, elinewidth=0.8, zorder=3)
-    for chosen, face in ((cells["ranked"], look.colour), (~cells["ranked"], "white")):
-        axes.plot(
-            x[chosen], cells["value"][chosen], look.marker, zorder=4, color=look.colour, markerfacecolor=face,
-            markeredgewidth=0.9,
-        )  # fmt: skip
-
-
 End = tuple[float, float, str, str]  # x and y of a line's last point in data units, its name and its colour
 
 
-def draw_methods(axes: Axes, results: Results, x: str, cells: pd.DataFrame) -> list[End]:
-    """A line for each method, over the column ``x``; DPM-OT's are thick."""
+def draw_lines(axes: Axes, x: str, lines: Iterable[tuple[pd.DataFrame, Style, str]]) -> list[End]:
+    """Lines (cells, style, name) over the column ``x`` with their intervals; markers are hollow where unranked."""
     ends = []
-    for method, look in styles(results).items():
-        line = cells[cells["method"] == method]
-        if len(line):
-            draw_cells(axes, line[x], line, look, thick=results.group(method) == "dpm_ot")
-            ends.append((line[x].iloc[-1], line["value"].iloc[-1], short(results, method), look.colour))
+    for cells, look, name in lines:
+        if cells.empty:
+            continue
+        axes.plot(cells[x], cells["value"], color=look.colour, linestyle=look.line, linewidth=look.width, zorder=3)
+        axes.errorbar(
+            cells[x], cells["value"], yerr=errors(cells), fmt="none", ecolor=look.colour, elinewidth=0.8, zorder=3
+        )
+        for part, face in ((cells[cells["ranked"]], look.colour), (cells[~cells["ranked"]], "white")):
+            axes.plot(
+                part[x], part["value"], look.marker, zorder=4, color=look.colour, markerfacecolor=face,
+                markeredgewidth=0.9,
+            )  # fmt: skip
+        ends.append((cells[x].iloc[-1], cells["value"].iloc[-1], name, look.colour))
     return ends
+
+
+def draw_methods(axes: Axes, results: Results, x: str, cells: pd.DataFrame) -> list[End]:
+    """A line for each method."""
+    looks = styles(results)
+    return draw_lines(axes, x, ((cells[cells["method"] == m], looks[m], short(results, m)) for m in looks))
 
 
 def distance_scale(axes: Axes, cells: pd.DataFrame) -> None:

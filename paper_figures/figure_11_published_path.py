@@ -17,7 +17,7 @@ from paper_figures._results import Results
 from paper_figures._style import Quantity, Style
 
 READS = ("data",)
-LOOKS = (Style(style.VERMILLION, "s", "-"), Style(style.BLUE, "o", "-"), Style(style.GREEN, "D", "-"))
+LOOKS = (Style(style.VERMILLION, "s"), Style(style.BLUE, "o"), Style(style.GREEN, "D"))
 ATOMS = "atoms"
 
 
@@ -50,14 +50,12 @@ def _named(results: Results, line: str) -> str:
 
 
 def _draw(axes: Axes, results: Results, cells: pd.DataFrame, quantity: Quantity) -> None:
-    chosen, ends = style.begin(axes, quantity, cells), []
+    chosen = style.begin(axes, quantity, cells)
     if chosen.empty:
         return
-    for line, look in zip(dict.fromkeys(cells["line"]), LOOKS, strict=False):
-        part = chosen[chosen["line"] == line]
-        if len(part):
-            style.draw_cells(axes, part["sigma_atoms"], part, look)
-            ends.append((part["sigma_atoms"].iloc[-1], part["value"].iloc[-1], _named(results, line), look.colour))
+    looks = zip(dict.fromkeys(cells["line"]), LOOKS, strict=False)
+    lines = [(chosen[chosen["line"] == line], look, _named(results, line)) for line, look in looks]
+    ends = style.draw_lines(axes, "sigma_atoms", lines)
     floors = style.floor(axes, results.pooled(), quantity)
     if not quantity.floor:
         stored = samples.split(results, "C" if chosen["reference"].iloc[0] == "test" else "A")

@@ -22,12 +22,8 @@ from paper_figures._results import Results
 from paper_figures._style import Quantity, Style
 
 READS = ("data", "star")
-LOOKS = tuple(
-    Style(colour, marker, "-")
-    for colour, marker in zip(
-        (style.VERMILLION, style.BLUE, style.GREEN, style.ORANGE, style.SKY), "soD^v", strict=True
-    )
-)
+COLOURS = (style.VERMILLION, style.BLUE, style.GREEN, style.ORANGE, style.SKY)
+LOOKS = tuple(map(Style, COLOURS, "soD^v"))
 
 
 def _quantities(results: Results) -> list[Quantity]:
@@ -62,14 +58,12 @@ def _floor(axes: Axes, results: Results, quantity: Quantity) -> list[tuple[float
 
 def _draw(axes: Axes, results: Results, rows: pd.DataFrame, quantity: Quantity) -> None:
     """One panel: a metric along the sweep, one line an NFE budget."""
-    cells, ends = style.begin(axes, quantity, rows, " of a sweep"), []
+    cells = style.begin(axes, quantity, rows, " of a sweep")
     if cells.empty:
         return
     budgets = [nfe for nfe in results.budgets if nfe in set(cells["nfe_budget"])]
-    for nfe, look in zip(budgets, cycle(LOOKS), strict=False):
-        line = cells[cells["nfe_budget"] == nfe]
-        style.draw_cells(axes, line["sigma_start"], line, look)
-        ends.append((line["sigma_start"].iloc[-1], line["value"].iloc[-1], f"NFE {nfe}", look.colour))
+    lines = [(cells[cells["nfe_budget"] == nfe], look, f"NFE {nfe}") for nfe, look in zip(budgets, cycle(LOOKS))]
+    ends = style.draw_lines(axes, "sigma_start", lines)
     solved = _selection(results, stem(quantity.metric))
     if len(solved):
         axes.plot(solved["sigma"], solved["value"], "--", color=style.BLACK, linewidth=1.0, zorder=3)

@@ -45,15 +45,15 @@ def make(results: Results) -> Figure:
     if not strips:
         return style.not_run("the results hold no strips.safetensors")
     first = next(iter(strips.values()))
-    if samples.is_points(first[0]):
-        rows = -(-len(strips) // COLUMNS)
-        figure = Figure(figsize=(style.WIDTH, 1.75 * rows + 0.3))
+    points = samples.is_points(first[0])
+    height = 1.75 * -(-len(strips) // COLUMNS) + 0.3 if points else 0.33 * len(strips) + 0.5
+    figure = Figure(figsize=(style.WIDTH, height))
+    if points:
         _draw_paths(figure, strips, results)
-        figure.subplots_adjust(left=0.01, right=0.99, top=1 - 0.2 / figure.get_figheight(), bottom=0.06, wspace=0.05)
+        figure.subplots_adjust(left=0.01, right=0.99, top=1 - 0.2 / height, bottom=0.06, wspace=0.05)
     else:
-        figure = Figure(figsize=(style.WIDTH, 0.33 * len(strips) + 0.5))
         _draw_strips(figure.subplots(), strips, results)
-        figure.subplots_adjust(left=0.32, right=0.99, top=0.99, bottom=0.45 / figure.get_figheight())
+        figure.subplots_adjust(left=0.32, right=0.99, top=0.99, bottom=0.45 / height)
     counted = sorted(set(results.coupling["nfe_counted"])) if results.coupling is not None else []
     style.note(figure, f"{results.source}; {', '.join(counted) or 'unknown'} evaluations a sample")
     return figure

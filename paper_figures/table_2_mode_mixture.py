@@ -70,16 +70,16 @@ def _reference_panel(cells: Comparison) -> Panel:
 def _floor_note(table: pd.DataFrame) -> str:
     if not (table["status"] == "measured").any():
         return "No mode-mixture ratio was measured."
-    differing = [t for t in THRESHOLDS if floors_agree(table, t) is False]
-    unknown = [t for t in THRESHOLDS if floors_agree(table, t) is None]
+    agree = {t: floors_agree(table, t) for t in THRESHOLDS}
+    differing, unknown = (", ".join(t for t, known in agree.items() if known is value) for value in (False, None))
     lines = []
     if differing:
         lines.append(
-            f"§ the floors of splits A and C disagree beyond their intervals at t = {', '.join(differing)}: the "
-            "classifier treats training images differently, which favours methods that copy them"
+            f"§ the floors of splits A and C disagree beyond their intervals at t = {differing}: the classifier treats "
+            "training images differently, which favours methods that copy them"
         )
     if unknown:
-        lines.append(f"§ a floor or its interval is missing at t = {', '.join(unknown)}, so agreement is unknown")
+        lines.append(f"§ a floor or its interval is missing at t = {unknown}, so agreement is unknown")
     return ("; ".join(lines) or "The floors of splits A and C agree within their intervals at every threshold") + "."
 
 
@@ -88,11 +88,9 @@ def _classifier_note(table: pd.DataFrame) -> str:
     rows = table[table["metric"].map(stem).isin(JUDGED) & (table["status"] == "measured")]
     if rows.empty:
         return "Accuracy and calibration of the classifier: not measured (no labelled real images)."
-    judged: dict[str, list[str]] = {}
-    for row in records(rows):
-        judged.setdefault(FLOORS[row["method"]], []).append(f"{row['metric']} {comparison.interval(row)}")
-    splits = [f"{split}: {', '.join(values)}" for split, values in judged.items()]
-    return f"The classifier on real images, {'; '.join(splits)}."
+    judged = [f"{row['metric']} {comparison.interval(row)}" for row in records(rows)]
+    splits = pd.Series(judged).groupby(rows["method"].map(FLOORS).to_numpy(), sort=False).agg(", ".join)
+    return f"The classifier on real images, {'; '.join(f'{split}: {values}' for split, values in splits.items())}."
 
 
 def layout(table: pd.DataFrame, results: Results) -> Document:

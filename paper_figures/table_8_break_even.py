@@ -7,6 +7,7 @@ of both (its lower end lies below DPM-OT's upper end). Rivals run on the same ne
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import product
 from math import nan
 from typing import Any
 
@@ -30,10 +31,8 @@ NEVER_AS_GOOD, NEVER_SLOWER = "rival never as good within budgets", "never: the 
 
 def fit_seconds(results: Results) -> float | None:
     """Seconds of one fit: the job that solves every problem of the experiment, by their number; None if not timed."""
-    if "solve" not in results.arithmetic:
-        return None
     problems = len(grid.problems(results.experiment))
-    return results.arithmetic["solve"] / problems if problems else None
+    return results.arithmetic["solve"] / problems if problems and "solve" in results.arithmetic else None
 
 
 def evaluation_seconds(results: Results, chain: str) -> float | None:
@@ -52,35 +51,30 @@ def evaluation_seconds(results: Results, chain: str) -> float | None:
 
 def make(results: Results) -> pd.DataFrame:
     """One row per (DPM-OT method, NFE budget, rival of its network), COLUMNS."""
-    metric = (f"fd_{results.families[0]}", "test")
-    table = comparison.long_form(results, [metric])
-    table = table[(table["status"] == "measured") & table["nfe_budget"].isin(results.budgets)]
-    return pd.DataFrame(list(_rows(results, records(table))), columns=COLUMNS)
+    table = comparison.long_form(results, [(f"fd_{results.families[0]}", "test")])
+    cells = records(table[(table["status"] == "measured") & table["nfe_budget"].isin(results.budgets)])
+    return pd.DataFrame(list(_rows(results, cells)), columns=COLUMNS)
 
 
 def _rows(results: Results, cells: Sequence[Row]) -> Iterator[dict[str, Any]]:
-    fit = fit_seconds(results)
-    seconds = {chain: evaluation_seconds(results, chain) for chain in {results.chain(cell["method"]) for cell in cells}}
+    fit, chains = fit_seconds(results), {cell["method"]: results.chain(cell["method"]) for cell in cells}
+    seconds = {chain: evaluation_seconds(results, chain) for chain in set(chains.values())}
 
     def per_1000(cell: Row | None) -> float | None:
-        evaluation = cell and seconds[results.chain(cell["method"])]
+        evaluation = cell and seconds[chains[cell["method"]]]
         return 1000 * evaluation * float(cell["nfe_counted"]) if cell and evaluation else None
 
-    for cell in (cell for cell in cells if cell["group"] == "dpm_ot"):
-        for rival in (name for name in results.methods if results.group(name) == "rivals"):
-            if results.chain(rival) != results.chain(cell["method"]):
-                continue
-            equal = _equal(cell, [other for other in cells if other["method"] == rival])
-            row = {name: cell[name] for name in ("method", "nfe_budget", "ranked", "fingerprint")}
-            row |= {"fd": cell["value"], "fd_low": cell["low"], "fd_high": cell["high"], "rival": rival, "fit_s": fit}
-            row |= {"rival_nfe": equal["nfe_budget"] if equal else "", "rival_fd": equal["value"] if equal else nan}
-            yield row | _outcome(fit, per_1000(cell), per_1000(equal), reached=equal is not None)
-
-
-def _equal(cell: Row, rival: Sequence[Row]) -> Row | None:
-    """The rival's cell of the smallest budget that is no worse within intervals."""
-    reached = [other for other in rival if other["low"] <= cell["high"]]
-    return min(reached, key=lambda other: int(other["nfe_budget"]), default=None)
+    rivals = [name for name in results.methods if results.group(name) == "rivals"]
+    for cell, rival in product((cell for cell in cells if cell["group"] == "dpm_ot"), rivals):
+        if results.chain(rival) != chains[cell["method"]]:
+            continue
+        # no worse within intervals, at the smallest budget
+        reached = [other for other in cells if other["method"] == rival and other["low"] <= cell["high"]]
+        equal = min(reached, key=lambda other: int(other["nfe_budget"]), default=None)
+        row = {name: cell[name] for name in ("method", "nfe_budget", "ranked", "fingerprint")}
+        row |= {"fd": cell["value"], "fd_low": cell["low"], "fd_high": cell["high"], "rival": rival, "fit_s": fit}
+        row |= {"rival_nfe": equal["nfe_budget"] if equal else "", "rival_fd": equal["value"] if equal else nan}
+        yield row | _outcome(fit, per_1000(cell), per_1000(equal), reached=equal is not None)
 
 
 def _outcome(fit: float | None, own: float | None, other: float | None, *, reached: bool) -> dict[str, Any]:
@@ -89,8 +83,7 @@ def _outcome(fit: float | None, own: float | None, other: float | None, *, reach
         return row | {"outcome": NEVER_AS_GOOD}
     if fit is None or own is None or other is None:
         return row | {"outcome": "not timed"}
-    saved = other - own
-    row["saved_s_per_1000"] = saved
+    row["saved_s_per_1000"] = saved = other - own
     if saved <= 0:
         return row | {"outcome": NEVER_SLOWER}
     return row | {"break_even_samples": 1000 * fit / saved, "outcome": "break-even"}
