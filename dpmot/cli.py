@@ -18,40 +18,30 @@ from dpmot.experiment.plan import json_schema
 
 DEFAULT = "config/digits.yaml"
 VERBS = {
-    "plan": (
-        "show what would run: every method, its counted evaluations, and what is skipped and why",
-        None,
-        "dpmot plan",
-    ),
-    "list": (
-        "list what can be named in a configuration, one line each, read from the files themselves",
-        None,
-        "dpmot list samplers",
-    ),
-    "schema": (
-        "print the JSON schema of configurations, by which editors complete them",
-        None,
-        "dpmot schema > config/schema.json",
-    ),
-    "cards": ("list published weights that can be loaded: address, licence, reported numbers", None, "dpmot cards"),
-    "prepare": ("load and split the data set", None, "dpmot prepare"),
-    "train": ("train, distil or load one network", "network", "dpmot train edm"),
-    "classify": ("train the classifier that judges the samples", None, "dpmot classify"),
-    "solve": ("solve every transport problem", None, "dpmot solve"),
-    "select": ("find sigma_M*, where DPM-OT stops copying", None, "dpmot select"),
-    "sample": ("draw all samples of one method", "method", "dpmot sample ddim"),
-    "couple": (
-        "measure the coupling of noise and samples: transport cost, smoothness, interpolation",
-        None,
-        "dpmot couple",
-    ),
-    "measure": ("measure every cell and write the tidy tables", None, "dpmot measure"),
-    "timings": ("gather where the time of every job went", None, "dpmot timings"),
-    "gate": (
-        "compare a run with a reference: exit status 0 passed, 1 regressed, 2 cannot compare",
-        None,
-        "dpmot gate results/gate results/reference/gate",
-    ),
+    "plan": "show what would run: every method, its counted evaluations, and what is skipped and why",
+    "list": "list what can be named in a configuration, one line each, read from the files themselves",
+    "schema": "print the JSON schema of configurations, by which editors complete them",
+    "cards": "list published weights that can be loaded: address, licence, reported numbers",
+    "prepare": "load and split the data set",
+    "train": "train, distil or load one network",
+    "classify": "train the classifier that judges the samples",
+    "solve": "solve every transport problem",
+    "select": "find sigma_M*, where DPM-OT stops copying",
+    "sample": "draw all samples of one method",
+    "couple": "measure the coupling of noise and samples: transport cost, smoothness, interpolation",
+    "measure": "measure every cell and write the tidy tables",
+    "timings": "gather where the time of every job went",
+    "gate": "compare a run with a reference: exit status 0 passed, 1 regressed, 2 cannot compare",
+}
+SUBJECTS = {"train": "network", "sample": "method"}
+EXAMPLES = {  # what follows a verb in the example of its help
+    "list": "samplers",
+    "schema": "> config/schema.json",
+    "cards": "",
+    "train": f"edm --configfile {DEFAULT}",
+    "sample": f"ddim --configfile {DEFAULT}",
+    "couple": "--configfile config/singular.yaml",
+    "gate": "results/gate results/reference/gate",
 }
 UNCONFIGURED = ("list", "schema", "cards", "gate")
 USER_ERRORS = (ValueError, OSError, ArithmeticError, MemoryError)
@@ -66,47 +56,27 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"dpmot {__version__}")
     verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
-    for verb, (text, subject, example) in VERBS.items():
-        one = verbs.add_parser(
-            verb,
-            help=text,
-            description=text[0].upper() + text[1:] + ".",
-            epilog=f"example: {example}" + _configured(verb),
-        )
+    for verb, text in VERBS.items():
+        example = f"example: dpmot {verb} {EXAMPLES.get(verb, f'--configfile {DEFAULT}')}".rstrip()
+        one = verbs.add_parser(verb, help=text, description=f"{text[0].upper()}{text[1:]}.", epilog=example)
+        add = one.add_argument
         if verb == "gate":
             _add_gate(one)
         if verb == "list":
-            one.add_argument("kind", choices=plugins.LISTED, help="what to list")
+            add("kind", choices=plugins.LISTED, help="what to list")
         if verb in UNCONFIGURED:
             continue
         if verb == "plan":
-            one.add_argument(
-                "--rules", action="store_true", help="the rules of the workflow, in the order of the paper"
-            )
-        if subject:
-            one.add_argument("name", help=f"name of the {subject} in the configuration")
+            add("--rules", action="store_true", help="the rules of the workflow, in the order of the paper")
+        if verb in SUBJECTS:
+            add("name", help=f"name of the {SUBJECTS[verb]} in the configuration")
         if verb == "measure":
-            one.add_argument(
-                "--cores", type=_positive, default=1, help="for methods side by side, `threads` each (default 1)"
-            )
-        one.add_argument(
-            "--configfile", action="append", metavar="FILE", help=f"experiment (default {DEFAULT}); repeatable"
-        )
-        one.add_argument(
-            "--config",
-            action="append",
-            nargs="+",
-            default=[],
-            metavar="KEY=VALUE",
-            help="override one key, value in YAML",
-        )
-        one.add_argument(
-            "--results",
-            type=Path,
-            default=Path("results"),
-            metavar="FOLDER",
-            help="results go to FOLDER/<experiment>/ (default results)",
-        )
+            add("--cores", type=_positive, default=1, help="for methods side by side, `threads` each (default 1)")
+        add("--configfile", action="append", metavar="FILE", help=f"experiment (default {DEFAULT}); repeatable")
+        override = "override one key, value in YAML"
+        add("--config", action="append", nargs="+", default=[], metavar="KEY=VALUE", help=override)
+        folder = "results go to FOLDER/<experiment>/ (default results)"
+        add("--results", type=Path, default=Path("results"), metavar="FOLDER", help=folder)
     return top
 
 
@@ -114,12 +84,6 @@ def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f'"{text}" is no number of cores; give 1 or more')
     return int(text)
-
-
-def _configured(verb: str) -> str:
-    if verb in UNCONFIGURED:
-        return ""
-    return f" --configfile {'config/singular.yaml' if verb == 'couple' else DEFAULT}"
 
 
 def _add_gate(one: argparse.ArgumentParser) -> None:
@@ -142,13 +106,8 @@ def _gate(options: argparse.Namespace) -> int:
             return 0
         if not 0 < options.alpha < 1:
             raise ValueError(f"--alpha is a chance between 0 and 1, got {options.alpha}")
-        return report.run(
-            options.candidate,
-            options.reference,
-            alpha=options.alpha,
-            junit_file=options.junit,
-            github=options.github,
-        )
+        shown = {"alpha": options.alpha, "junit_file": options.junit, "github": options.github}
+        return report.run(options.candidate, options.reference, **shown)
     except USER_ERRORS as error:
         line = " ".join(str(error).split())
         print(f"dpmot gate: {line}", file=sys.stderr)

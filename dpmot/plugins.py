@@ -1,7 +1,8 @@
 """A file in the right folder is the registration, its name the key.
 
 ``find("baselines", "ddim")`` imports ``baselines/ddim.py``. Nothing is listed anywhere else: a new sampler, start,
-data set, network, feature extractor, metric or page is one file.
+data set, network, feature extractor, metric or page is one file. What takes the name of a plug-in raises
+:class:`UnknownPlugin` where there is no such file.
 """
 
 import ast
@@ -18,24 +19,16 @@ SENTENCE_END = re.compile(r"(?<![A-Z])(?<! al)[.] ")  # neither an initial's nor
 
 FOLDERS = {
     "baselines": ("sampler", ROOT / "baselines"),
-    "distillation": ("distillation", ROOT / "baselines" / "distillation"),
     "starts": ("start", ROOT / "dpmot" / "starts"),
-    "data": ("data set", ROOT / "dpmot" / "data"),
-    "features": ("feature extractor", ROOT / "dpmot" / "features"),
     "metrics": ("metric", ROOT / "dpmot" / "metrics"),
+    "features": ("feature extractor", ROOT / "dpmot" / "features"),
+    "data": ("data set", ROOT / "dpmot" / "data"),
     "networks": ("parametrisation", ROOT / "dpmot" / "diffusion" / "networks"),
+    "distillation": ("distillation", ROOT / "baselines" / "distillation"),
     "pages": ("table or figure", ROOT / "paper_figures"),
 }
-LISTED = {  # what a user calls a kind -> its key in FOLDERS
-    "samplers": "baselines",
-    "starts": "starts",
-    "metrics": "metrics",
-    "features": "features",
-    "datasets": "data",
-    "networks": "networks",
-    "distillations": "distillation",
-    "pages": "pages",
-}
+OTHER_WORDS = {"baselines": "samplers", "data": "datasets", "distillation": "distillations"}
+LISTED = {OTHER_WORDS.get(kind, kind): kind for kind in FOLDERS}  # what a user calls a kind -> its key in FOLDERS
 
 
 class UnknownPlugin(ValueError):
@@ -49,16 +42,11 @@ def names(kind: str) -> list[str]:
 
 
 def path(kind: str, name: str) -> Path:
-    """The file of one plugin.
-
-    Raises:
-        UnknownPlugin: no such file.
-    """
+    """The file of one plugin."""
     (noun, folder), known = FOLDERS[kind], names(kind)
     if name not in known:
-        raise UnknownPlugin(
-            f'No {noun} "{name}" in {folder.relative_to(ROOT)}/: {did_you_mean(name, known)}found {", ".join(known)}'
-        )
+        found = f"{did_you_mean(name, known)}found {', '.join(known)}"
+        raise UnknownPlugin(f'No {noun} "{name}" in {folder.relative_to(ROOT)}/: {found}')
     return folder / f"{name}.py"
 
 
@@ -74,22 +62,14 @@ def module_name(kind: str, name: str) -> str:
 
 
 def arguments(kind: str, name: str, function: str) -> list[str]:
-    """Argument names of one function of a plugin, read from its source: nothing is imported.
-
-    Raises:
-        UnknownPlugin: no such file.
-    """
+    """Argument names of one function of a plugin, read from its source: nothing is imported."""
     definitions = (node for node in _parsed(kind, name).body if isinstance(node, ast.FunctionDef))
     (definition,) = (node for node in definitions if node.name == function)
     return [argument.arg for argument in [*definition.args.args, *definition.args.kwonlyargs]]
 
 
 def constant(kind: str, name: str, variable: str) -> object:
-    """A literal that a plugin assigns at its top level, read from its source; None where it assigns none.
-
-    Raises:
-        UnknownPlugin: no such file.
-    """
+    """A literal that a plugin assigns at its top level, read from its source; None where it assigns none."""
     for node in _parsed(kind, name).body:
         if isinstance(node, ast.Assign) and [getattr(target, "id", None) for target in node.targets] == [variable]:
             return ast.literal_eval(node.value)
@@ -97,20 +77,12 @@ def constant(kind: str, name: str, variable: str) -> object:
 
 
 def functions(kind: str, name: str) -> set[str]:
-    """Names of the functions that a plugin defines at its top level, read from its source: nothing is imported.
-
-    Raises:
-        UnknownPlugin: no such file.
-    """
+    """Names of the functions that a plugin defines at its top level, read from its source: nothing is imported."""
     return {node.name for node in _parsed(kind, name).body if isinstance(node, ast.FunctionDef)}
 
 
 def first_line(kind: str, name: str) -> str:
-    """The first sentence of a plugin's docstring, read from its source, for a list of what exists.
-
-    Raises:
-        UnknownPlugin: no such file.
-    """
+    """The first sentence of a plugin's docstring, read from its source, for a list of what exists."""
     paragraph = (ast.get_docstring(_parsed(kind, name)) or "").split("\n\n")[0]
     return SENTENCE_END.split(" ".join(paragraph.split()), maxsplit=1)[0].rstrip(".:")
 
@@ -126,9 +98,5 @@ def _parsed_file(file: Path, _: int) -> ast.Module:
 
 
 def find(kind: str, name: str) -> ModuleType:
-    """Import one plugin.
-
-    Raises:
-        UnknownPlugin: no such file.
-    """
+    """Import one plugin."""
     return import_module(module_name(kind, name))

@@ -5,7 +5,8 @@ plug-ins that the configuration names. Nothing here imports torch.
 """
 
 import inspect
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, get_args, get_origin
@@ -62,14 +63,24 @@ def _sentence(error: ErrorDetails) -> str:
     return f"{where}: {error['input']!r} should {told}" if " " not in what else f"{where}: {error['msg']}"
 
 
+@contextmanager
+def _told(prefix: str = "", then: str = "") -> Iterator[None]:
+    """What a plug-in refuses is a fault of the configuration; the prefix says where it stands."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        raise ConfigError(f"{prefix}{error}{then}") from None
+
+
 def complete(experiment: Experiment) -> None:
     """What a whole experiment says together: plug-ins, options, levels, budgets, pages.
 
     Raises:
         ConfigError: the first thing that is wrong.
     """
-    try:
-        _check_dataset(experiment)
+    with _told():
+        load = plugins.find("data", experiment.dataset).load
+        _check_options(load, experiment.dataset_options, "dataset_options", skip=("root",))
         _check_networks(experiment)
         _check_features(experiment)
         for name, method in experiment.methods.items():
@@ -82,8 +93,6 @@ def complete(experiment: Experiment) -> None:
         _check_pages(experiment)
         for name, method in experiment.methods.items():
             _check_levels(experiment, name, method)
-    except plugins.UnknownPlugin as error:
-        raise ConfigError(str(error)) from None
 
 
 def names(experiment: Experiment) -> None:
@@ -92,11 +101,9 @@ def names(experiment: Experiment) -> None:
     Raises:
         ConfigError: they do not.
     """
-    try:
+    with _told():
         for method in experiment.methods.values():
             plugins.path("starts", method.start)
-    except plugins.UnknownPlugin as error:
-        raise ConfigError(str(error)) from None
     known, left_out = plugins.names("metrics"), experiment.metrics_except
     if foreign := sorted({*left_out} - {*known}):
         raise ConfigError(f"metrics_except: there is no {', '.join(foreign)}; choose among {', '.join(known)}")
@@ -104,9 +111,9 @@ def names(experiment: Experiment) -> None:
         raise ConfigError(f"metrics_except: {', '.join(left_out)} are all metrics that are asked for; leave one")
 
 
-def _check_dataset(experiment: Experiment) -> None:
-    module = plugins.find("data", experiment.dataset)
-    _check_options(module.load, experiment.dataset_options, "dataset_options", skip=("root",))
+def _check_known(noun: str, name: str, known: Collection[str], where: str) -> None:
+    if name not in known:
+        raise ConfigError(f'{where}: no {noun} "{name}" under {noun}s: found {", ".join(known)}')
 
 
 def _check_options(function: Any, options: Mapping, where: str, *, skip: Sequence[str]) -> None:
@@ -130,21 +137,29 @@ def _check_names(known: Iterable[str], options: Mapping, where: str, *, skip: Se
             raise ConfigError(f'{where}: unknown option "{key}"; allowed: {", ".join(allowed) or "none"}')
 
 
+def _check_values(kind: str, name: str, options: Mapping, prefix: str) -> None:
+    """Values of a plug-in's options, by its own ``check`` where it has one."""
+    taken = plugins.arguments(kind, name, "check") if "check" in plugins.functions(kind, name) else ()
+    if asked := {key: options[key] for key in taken if key in options}:
+        with _told(prefix):
+            plugins.find(kind, name).check(**asked)
+
+
 def _check_networks(experiment: Experiment) -> None:
     for name, network in experiment.networks.items():
         where = f"networks.{name}"
         if network.kind:
             _check_kind(experiment, network, network.kind, where)
         else:
-            _check_distillation(network, where)
-            _check_teacher(experiment, network, where)
-        _check_training(network, where)
+            _check_student(experiment, network, where)
+        training = network.training
+        if training and (late := [step for step in training.snapshots if step > training.steps]):
+            told = f"{late[0]} is no step of this training; allowed: 1 to {training.steps}"
+            raise ConfigError(f"{where}.training.snapshots: {told}")
         if network.weights:
-            try:
+            at = f"; download {weights.card(network.card)['address']}" if network.card else ""
+            with _told(f"{where}.weights: ", at):
                 weights.weights_file(Path(network.weights))
-            except ValueError as error:
-                at = f"; download {weights.card(network.card)['address']}" if network.card else ""
-                raise ConfigError(f"{where}.weights: {error}{at}") from None
     file = experiment.classifier.weights
     if file and not Path(file).is_file():
         raise ConfigError(f"classifier.weights: no file {file}")
@@ -153,84 +168,60 @@ def _check_networks(experiment: Experiment) -> None:
 def _check_kind(experiment: Experiment, network: Network, name: str, where: str) -> None:
     kind = plugins.find("networks", name).Parametrisation
     _check_options(kind, network.options, f"{where}.options", skip=())
-    try:
+    with _told(f"{where}.options: "):
         kind(**network.options)
-    except ValueError as error:
-        raise ConfigError(f"{where}.options: {error}") from None
-    mixture = getattr(plugins.find("data", experiment.dataset), "MIXTURE", False)
     if hasattr(kind, "split"):  # the images of a split, of whatever data set
         if given := sorted({"training", "weights", "unet"} & network.model_fields_set):
             raise ConfigError(f"{where}.{given[0]}: kind {name} is the data itself; leave it out")
-    elif mixture != (hasattr(kind, "model") and not network.weights):
+    elif experiment.has_mixture != (hasattr(kind, "model") and not network.weights):
         raise ConfigError(f"{where}.kind: {name} does not fit the data set {experiment.dataset}: {FITS}")
     if hasattr(kind, "loss") and network.how == "exact":
         raise ConfigError(f'{where}: give "training" to train it or "weights" to load it')
 
 
-def _check_training(network: Network, where: str) -> None:
-    training = network.training
-    if training is None:
-        return
-    if network.distillation and (given := [key for key in ALONE if key in training.model_fields_set]):
-        raise ConfigError(f"{where}.training.{given[0]}: a student is trained without it; leave it out")
-    if late := [step for step in training.snapshots if step > training.steps]:
-        told = f"{late[0]} is no step of this training; allowed: 1 to {training.steps}"
-        raise ConfigError(f"{where}.training.snapshots: {told}")
-
-
-def _check_distillation(network: Network, where: str) -> None:
-    name = str(network.distillation)
+def _check_student(experiment: Experiment, network: Network, where: str) -> None:
+    name, training = str(network.distillation), network.training
     known = plugins.arguments("distillation", name, "train")  # importing it would cost torch
     _check_names(known, network.options, f"{where}.options", skip=DISTILLATION_ARGUMENTS)
     least: Any = plugins.constant("distillation", name, "LEAST") or {}
     for key, value in network.options.items():
         if key in least and not (isinstance(value, int) and not isinstance(value, bool) and value >= least[key]):
             raise ConfigError(f"{where}.options.{key}: {value!r} is no integer of at least {least[key]}")
-    counted = "step_counts" in known
-    if counted != bool(network.step_counts):
-        raise ConfigError(
-            f"{where}.step_counts: {name} makes one network a step count, name them, e.g. [8, 4, 2, 1]"
-            if counted
-            else f"{where}.step_counts: {name} makes one network for all step counts; leave the key out"
-        )
-
-
-def _check_teacher(experiment: Experiment, network: Network, where: str) -> None:
+    counts = network.step_counts or ()
+    if ("step_counts" in known) != bool(counts):
+        told = "for all step counts; leave the key out" if counts else "a step count, name them, e.g. [8, 4, 2, 1]"
+        raise ConfigError(f"{where}.step_counts: {name} makes one network {told}")
     teacher = experiment.networks.get(str(network.teacher))
     if teacher is None or not teacher.kind:
         names = [name for name, other in experiment.networks.items() if other.kind]
         raise ConfigError(f'{where}.teacher: "{network.teacher}" is no network here; allowed: {", ".join(names)}')
     if not hasattr(plugins.find("networks", teacher.kind).Parametrisation, "loss"):
         raise ConfigError(f"{where}.teacher: {network.teacher} is exact, there is nothing in it to train further")
-    counts = network.step_counts or ()
     if any(first != 2 * second for first, second in pairwise(counts)):
         told = f"each stage halves the one before, e.g. [16, 8, 4]; got {list(counts)}"
         raise ConfigError(f"{where}.step_counts: {told}")
+    if given := [key for key in ALONE if training and key in training.model_fields_set]:
+        raise ConfigError(f"{where}.training.{given[0]}: a student is trained without it; leave it out")
 
 
 def _check_features(experiment: Experiment) -> None:
     stood = experiment.scale == "smoke" and stand_in_shape(experiment)  # a smoke run takes other features
-    mixture = getattr(plugins.find("data", experiment.dataset), "MIXTURE", False)
     for name in (*experiment.features, *(set(experiment.feature_options) - set(experiment.features))):
         offer = Offer(download=experiment.download, given=experiment.feature_options.get(name, {}))
         extractor, asked = Extractor(name, offer), name in experiment.features and not stood
-        if asked and not extractor.trained and (extractor.domain == "mixture") != mixture and extractor.domain != "any":
+        fits = extractor.trained or extractor.domain in ("any", "mixture" if experiment.has_mixture else "images")
+        if asked and not fits:
             looks = "points of a mixture" if extractor.domain == "mixture" else "images"
             raise ConfigError(f"features: {name} looks at {looks}, which {experiment.dataset} does not have")
-        try:
-            extractor.check() if asked else extractor.check_given()
-        except (ValueError, OSError) as error:
-            raise ConfigError(str(error)) from None
+        extractor.check() if asked else extractor.check_given()
 
 
 def _check_method(experiment: Experiment, method: Method, where: str) -> None:
-    if method.network not in experiment.networks:
-        found = ", ".join(experiment.networks)
-        raise ConfigError(f'{where}: no network "{method.network}" under networks: found {found}')
+    _check_known("network", method.network, experiment.networks, where)
     if method.sampler != "none":
-        sampler = plugins.find("baselines", method.sampler)
-        _check_options(sampler.sample, method.options, f"{where}.options", skip=SAMPLER_ARGUMENTS)
-        _check_values(sampler, method.options, f"{where}.options")
+        sample = plugins.find("baselines", method.sampler).sample
+        _check_options(sample, method.options, f"{where}.options", skip=SAMPLER_ARGUMENTS)
+        _check_values("baselines", method.sampler, method.options, f"{where}.options: ")
     elif method.options or not method.has_level:
         raise ConfigError(f"{where}: sampler none returns the start itself; it takes no options and no prior start")
     if method.nfe == "as_code" and method.sampler == "none":
@@ -253,14 +244,7 @@ def _check_start(method: Method, where: str) -> None:
             raise ConfigError(f"{where}.{key}: only for start {', '.join(takers)}, not for {method.start}")
     _check_names(own, method.start_options, f"{where}.start_options", skip=OF_STARTS)
     options = {**{key: getattr(method, key) for key in own if key in given}, **method.start_options}
-    checked = "check" in plugins.functions("starts", method.start) and plugins.arguments(
-        "starts", method.start, "check"
-    )
-    if asked := {key: options[key] for key in checked or () if key in options}:
-        try:
-            plugins.find("starts", method.start).check(**asked)
-        except ValueError as error:
-            raise ConfigError(f"{where}.{error}") from None
+    _check_values("starts", method.start, options, f"{where}.")
 
 
 def _options_of(start: str) -> tuple[str, ...]:
@@ -269,32 +253,17 @@ def _options_of(start: str) -> tuple[str, ...]:
     return (*options, *(("noises",) if plugins.constant("starts", start, "TAKES_NOISES") else ()))
 
 
-def _check_values(sampler: Any, options: Mapping, where: str) -> None:
-    """Values of a sampler's options, by its own ``check`` where it has one."""
-    if not hasattr(sampler, "check"):
-        return
-    checked = inspect.signature(sampler.check).parameters
-    try:
-        sampler.check(**{key: value for key, value in options.items() if key in checked})
-    except ValueError as error:
-        raise ConfigError(f"{where}: {error}") from None
-
-
 def _check_selection(experiment: Experiment) -> None:
     selection = experiment.selection
     if selection is None:
         return
-    if selection.network not in experiment.networks:
-        found = ", ".join(experiment.networks)
-        raise ConfigError(f'selection: no network "{selection.network}": found {found}')
+    _check_known("network", selection.network, experiment.networks, "selection")
     plugins.path("baselines", selection.sampler)
     for sigma in selection.sigmas:
         _check_sigma(experiment, selection.network, sigma, "selection.sigmas")
-    for cell in grid.cells_of(experiment, selection.trial()):
-        if cell.reason:
-            raise ConfigError(f"selection: {cell.reason}")
-    reported = {seed for method in experiment.methods.values() for seed in method.sample_seeds}
-    if selection.sample_seed in reported | set(experiment.sample_seeds):
+    _check_met(experiment, selection.trial(), "selection")
+    reported = {seed for one in (experiment, *experiment.methods.values()) for seed in one.sample_seeds}
+    if selection.sample_seed in reported:
         told = f"{selection.sample_seed} is also a reported seed; choose another, e.g. 1000"
         raise ConfigError(f"selection.sample_seed: {told}")
 
@@ -305,20 +274,17 @@ def _check_identity(experiment: Experiment) -> None:
         return
     for pair in identity.pairs:
         for name in pair:
-            if name not in experiment.methods:
-                raise ConfigError(f'identity.pairs: no method "{name}" under methods')
+            _check_known("method", name, experiment.methods, "identity.pairs")
         sides = (grid.cells(experiment, name) for name in pair)
         cells = [[(cell.nfe, cell.sample_seed) for cell in side if not cell.reason] for side in sides]
         if cells[0] != cells[1] or len(set(cells[0])) != len(cells[0]):
-            raise ConfigError(
-                f"identity.pairs: {pair[0]} and {pair[1]} must have the same seeds and evaluations, one level"
-            )
+            told = "must have the same seeds and evaluations, one level"
+            raise ConfigError(f"identity.pairs: {pair[0]} and {pair[1]} {told}")
     stems = {stem for name in experiment.metrics for stem in plugins.find("metrics", name).FACTS}
     for metric in [*identity.margins, *identity.relative_margins]:
         if metric.rpartition("_")[0] not in stems:
-            raise ConfigError(
-                f'identity: no metric "{metric}"; allowed are {", ".join(sorted(stems))} with their suffix'
-            )
+            allowed = ", ".join(sorted(stems))
+            raise ConfigError(f'identity: no metric "{metric}"; allowed are {allowed} with their suffix')
 
 
 def _check_coupling(experiment: Experiment) -> None:
@@ -326,16 +292,19 @@ def _check_coupling(experiment: Experiment) -> None:
     if coupling is None:
         return
     for name in coupling.methods:
-        if name not in experiment.methods:
-            raise ConfigError(f'coupling.methods: no method "{name}" under methods')
+        _check_known("method", name, experiment.methods, "coupling.methods")
         method, where = experiment.methods[name], f"coupling.methods: {name}"
         if method.sampler == "none" or isinstance(method.level, tuple) or method.level == "star":
             raise ConfigError(f"{where} must have a sampler and one level, no list and no star")
         if method.law != "normal":
             raise ConfigError(f"{where} must start from normal noise, not from the authors' uniform one")
-        for cell in grid.cells_of(experiment, coupling.of(method)):
-            if cell.reason:
-                raise ConfigError(f"{where}: {cell.reason}")
+        _check_met(experiment, coupling.of(method), where)
+
+
+def _check_met(experiment: Experiment, method: Method, where: str) -> None:
+    """Every budget of a method must be met."""
+    if reasons := [cell.reason for cell in grid.cells_of(experiment, method) if cell.reason]:
+        raise ConfigError(f"{where}: {reasons[0]}")
 
 
 def _check_pages(experiment: Experiment) -> None:
@@ -350,10 +319,8 @@ def _check_pages(experiment: Experiment) -> None:
 def _check_sigma(experiment: Experiment, network: str, sigma: float, where: str) -> None:
     chain = grid.chain_of(experiment, network)
     if not chain.sigma_min <= sigma <= chain.sigma_max:
-        raise ConfigError(
-            f"{where}: sigma_M = {sigma:g} lies outside the levels of network {network}, "
-            f"[{chain.sigma_min:.4g}, {chain.sigma_max:.4g}]"
-        )
+        levels = f"the levels of network {network}, [{chain.sigma_min:.4g}, {chain.sigma_max:.4g}]"
+        raise ConfigError(f"{where}: sigma_M = {sigma:g} lies outside {levels}")
 
 
 def _check_levels(experiment: Experiment, name: str, method: Method) -> None:

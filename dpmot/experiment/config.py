@@ -1,10 +1,12 @@
 """The configuration of an experiment: YAML, and what the command line changes, read into :class:`Experiment`.
 
-Snakefile and command line both call :func:`load`; what is wrong is one clear line. Importing it imports no torch.
+Snakefile and command line both call :func:`load`; what is wrong is one clear line, a :class:`ConfigError`. Importing it
+imports no torch.
 """
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -24,22 +26,16 @@ LONGEST = 40  # letters of what an override adds to the name of an experiment
 
 
 def load(files: Sequence[Path | str], overrides: Sequence[str] | Mapping[str, Any] = ()) -> Experiment:
-    """Read a configuration file, and overrides: further files, then ``key=value`` (in YAML) or values.
-
-    Raises:
-        ConfigError: a file is missing or no YAML mapping, an override has no ``=``, or :func:`resolved` refuses.
-    """
+    """Read a configuration file, and overrides: further files, then ``key=value`` (in YAML) or values."""
     config, *more = [_read(Path(file)) for file in files] or [{}]
-    given: dict = {}
-    for file in more:
-        _merge(given, file)
+    given = reduce(_over, more, {})
     if isinstance(overrides, Mapping):
         return resolved(config, merged(given, overrides))
     for text in overrides:
         key, equals, value = text.partition("=")
         if not equals:
             raise ConfigError(f'--config takes key=value, got "{text}"')
-        _merge(given, {key: _yaml(value, f"--config {key}")})
+        given = _over(given, {key: _yaml(value, f"--config {key}")})
     return resolved(config, given)
 
 
@@ -64,7 +60,7 @@ def _read(file: Path) -> dict:
         raise ConfigError(f"{file} must hold a mapping of keys to values, found {type(content).__name__}")
     if "extends" in content and "experiment" not in content:  # lest it write over what it extends
         content["experiment"] = re.sub("[^a-z0-9]+", "_", file.stem.lower())
-    return _apart(content)
+    return content
 
 
 def typed(value: Any) -> Any:
@@ -72,7 +68,7 @@ def typed(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: typed(inner) for key, inner in value.items()}
     if isinstance(value, list):
-        return [typed(inner) for inner in value]
+        return list(map(typed, value))
     return _yaml(value, "--config") if isinstance(value, str) else value
 
 
@@ -80,12 +76,8 @@ def resolved(config: Mapping, overrides: Mapping) -> Experiment:
     """Files and overrides as one experiment: what it extends, what it keeps for ``scale: full``, overrides last.
 
     An experiment whose values were overridden has a name, and so a folder, of its own, unless the overrides name it.
-
-    Raises:
-        ConfigError: ``scale: full`` is asked for and there is nothing to it, or :func:`validate` refuses.
     """
-    scale = overrides.get("scale", config.get("scale"))
-    under_full = overrides.get("full")
+    scale, under_full = overrides.get("scale", config.get("scale")), overrides.get("full")
     overrides = {key: value for key, value in overrides.items() if key != "full"}
     whole, core = _extended(config, scale="full"), _extended(config)
     kept = merged(whole, _under_full(under_full))
@@ -135,32 +127,18 @@ def merged(config: Mapping, overrides: Mapping) -> dict:
             known = list(map(str, methods))
             hint = plugins.did_you_mean(str(name), known)
             raise ConfigError(f'methods: no method "{name}" to take away: {hint}found {", ".join(known)}')
-    result = _apart(config)
-    _merge(result, overrides)
-    return result
+    return _over(config, overrides)
 
 
-def _apart(value: Any) -> Any:
-    """A copy in which what YAML's anchors share is no longer one object: a change of one is none of the others."""
-    if isinstance(value, Mapping):
-        return {key: _apart(inner) for key, inner in value.items()}
-    return [_apart(inner) for inner in value] if isinstance(value, list) else value
-
-
-def _merge(base: dict, update: Mapping) -> None:
-    for key, value in update.items():
-        if isinstance(value, Mapping) and isinstance(base.get(key), dict):
-            _merge(base[key], value)
-        else:
-            base[key] = value
+def _over(base: Any, update: Any) -> Any:
+    """What stands in ``update`` instead of ``base``; of mappings key by key, in a copy, for YAML's anchors share."""
+    if not (isinstance(base, Mapping) and isinstance(update, Mapping)):
+        return update
+    return {**base, **{key: _over(base.get(key), value) for key, value in update.items()}}
 
 
 def validate(config: Mapping) -> Experiment:
-    """The experiment that a configuration describes, complete.
-
-    Raises:
-        ConfigError: the first thing that is wrong.
-    """
+    """The experiment that a configuration describes, complete."""
     experiment = _selected(_extended(config, scale=config.get("scale")))
     networks = {name: _described(network, f"networks.{name}") for name, network in experiment.networks.items()}
     checks.names(experiment)
@@ -178,9 +156,8 @@ def _selected(config: Mapping) -> Experiment:
     """The experiment with the methods that ``only`` names and that are not null, and with what hangs on them."""
     config = dict(config)
     if "feature_options" in config:
-        raise ConfigError(
-            "feature_options: options of an extractor stand under its own name, e.g. `vit: {weights: ...}`"
-        )
+        told = "options of an extractor stand under its own name, e.g. `vit: {weights: ...}`"
+        raise ConfigError(f"feature_options: {told}")
     only, methods, removed = config.pop("only", None), config.get("methods"), []
     if isinstance(methods, Mapping):
         removed = [str(name) for name, method in methods.items() if method is None]
@@ -264,10 +241,9 @@ def _described(network: Network, where: str) -> Network:
     except ValueError as error:
         raise ConfigError(f"{where}.card: {error}") from None
     if "needs" in card and network.kind is None:
-        raise ConfigError(
-            f"{where}.card: {network.card} needs {card['needs']}, which this project does not contain: give as "
-            f"kind a file of dpmot/diffusion/networks/ that builds it (docs/extending.md)"
-        )
+        told = "give as kind a file of dpmot/diffusion/networks/ that builds it (docs/extending.md)"
+        lacking = f"{network.card} needs {card['needs']}, which this project does not contain"
+        raise ConfigError(f"{where}.card: {lacking}: {told}")
     known = {key: card[key] for key in ("kind", "options", "sha256") if card[key] is not None}
     return network.but(**{key: value for key, value in known.items() if key not in network.model_fields_set})
 
@@ -277,12 +253,7 @@ def describe(experiment: Experiment) -> Iterator[str]:
     yield from experiment.notes
     for name, method in experiment.methods.items():
         yield f"{name}: {method.label or name} on {method.network}"
-        seen = set()
-        for cell in grid.cells(experiment, name):
-            key = (cell.nfe_budget, cell.sigma_start)
-            if key in seen:
-                continue
-            seen.add(key)
+        for cell in grid.cells_of(experiment, method.but(sample_seeds=method.sample_seeds[:1])):
             sigma = "sigma_M*" if cell.sigma_start is None else f"sigma {cell.sigma_start:.4g}"
             outcome = f"skipped: {cell.reason}" if cell.reason else f"{cell.nfe} evaluations from {sigma}"
             yield f"  NFE {cell.nfe_budget}: {outcome}"

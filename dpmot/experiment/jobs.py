@@ -22,6 +22,7 @@ from dpmot.runtime.files import read_json, write_json
 
 STAGES = "dpmot.experiment.stages"
 Task = TypeVar("Task")
+Files = Iterable[Path]
 
 
 @dataclass(frozen=True)
@@ -164,7 +165,7 @@ class Page:
 
 @dataclass(frozen=True)
 class Jobs:
-    """Every job of an experiment."""
+    """Every job of an experiment; a :class:`ConfigError` for one that it does not have."""
 
     experiment: Experiment
     layout: Layout
@@ -182,7 +183,7 @@ class Jobs:
         return self._job("prepare", task, [], [self.layout.data], self._code("prepare", ("data", e.dataset)))
 
     def train(self, name: str) -> Job[Train]:
-        """The job that trains, distils or loads one network; of another name a :class:`ConfigError`."""
+        """The job that trains, distils or loads one network."""
         network = _known(self.experiment.networks, name, "network")
         plugin = ("networks", network.kind) if network.kind else ("distillation", str(network.distillation))
         inputs = [self.layout.data]
@@ -205,11 +206,7 @@ class Jobs:
         return self._job("solve", task, [layout.data], [layout.heights], self._code("solve"), **self._machine)
 
     def select(self) -> Job[Sample]:
-        """The job that finds sigma_M*, on seeds and held-out images that no table reports.
-
-        Raises:
-            ConfigError: the experiment does not ask for it.
-        """
+        """The job that finds sigma_M*, on seeds and held-out images that no table reports."""
         e, selection = self.experiment, self.experiment.selection
         if selection is None:
             raise ConfigError("selection: this experiment has no such block; config/digits.yaml has one")
@@ -219,17 +216,13 @@ class Jobs:
         return self._job("select", task, self._read_by(task), [self.layout.star], code, **self._machine)
 
     def sample(self, name: str) -> Job[Sample]:
-        """The job that draws all samples of one method; of another name a :class:`ConfigError`."""
+        """The job that draws all samples of one method."""
         task = self._drawing(name, _known(self.experiment.methods, name, "method"), self.experiment.num_samples)
         outputs, code = [self.layout.samples(name)], self._code("sample", *self._plugged(task))
         return self._job("sample", task, self._read_by(task), outputs, code, f"sample_{name}", **self._machine)
 
     def couple(self) -> Job[Couple]:
-        """The job that measures what the map from noise to sample is like.
-
-        Raises:
-            ConfigError: the experiment does not ask for it.
-        """
+        """The job that measures what the map from noise to sample is like."""
         e, coupling = self.experiment, self.experiment.coupling
         if coupling is None:
             raise ConfigError("coupling: this experiment has no such block; config/singular.yaml has one")
@@ -245,7 +238,7 @@ class Jobs:
         e, layout = self.experiment, self.layout
         extractors = {name: e.feature_options.get(name, {}) for name in self.extractors}
         code = tuple(sorted({module for job in self.compute() for module in job.code}))
-        offered = [Extractor(name, Offer(given=options)) for name, options in extractors.items()]
+        offered = (Extractor(name, Offer(given=options)) for name, options in extractors.items())
         inputs = [layout.data, *(file for extractor in offered for file in extractor.inputs())]
         inputs += [layout.classifier] if self.needs_classifier else []
         inputs += map(layout.samples, e.methods)
@@ -307,15 +300,10 @@ class Jobs:
         return chosen("auto").type == "cuda"
 
     @property
-    def has_mixture(self) -> bool:
-        """Whether the data set is a Gaussian mixture, which brings its own exact classifier."""
-        return getattr(plugins.find("data", self.experiment.dataset), "MIXTURE", False)
-
-    @property
     def extractors(self) -> tuple[str, ...]:
         """Feature extractors by name: pixels, and those asked for or, of a mixture, those that know it."""
         known = (name for name in plugins.names("features") if Extractor(name).domain == "mixture")
-        return ("pixels", *(known if self.has_mixture else self.experiment.features))
+        return ("pixels", *(known if self.experiment.has_mixture else self.experiment.features))
 
     @property
     def needs_classifier(self) -> bool:
@@ -344,8 +332,8 @@ class Jobs:
         self,
         stage: str,
         task: Any,
-        inputs: Iterable[Path],
-        outputs: Iterable[Path],
+        inputs: Files,
+        outputs: Files,
         code: tuple[str, ...],
         name: str = "",
         **machine: Any,
@@ -358,10 +346,7 @@ class Jobs:
         return {"threads": self.experiment.threads, "device": self.experiment.device}
 
 
-Known = TypeVar("Known")
-
-
-def _known(table: Mapping[str, Known], name: str, noun: str) -> Known:
+def _known(table: Mapping[str, Any], name: str, noun: str) -> Any:
     if name not in table:
         hint = plugins.did_you_mean(name, table)
         raise ConfigError(f'No {noun} "{name}" in this experiment: {hint}found {", ".join(table)}')

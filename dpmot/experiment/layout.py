@@ -2,6 +2,11 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
+
+
+def _below(*names: str) -> Path:
+    return cast(Path, property(lambda layout: layout.root.joinpath(*names)))
 
 
 @dataclass(frozen=True)
@@ -10,56 +15,30 @@ class Layout:
 
     root: Path
 
-    @property
-    def config(self) -> Path:
-        """The resolved configuration of the last run."""
-        return self.root / "experiment.json"
-
-    @property
-    def data(self) -> Path:
-        """The prepared data set with its three splits."""
-        return self.root / "data.safetensors"
-
-    @property
-    def classifier(self) -> Path:
-        """The data set's classifier."""
-        return self.root / "networks" / "classifier.safetensors"
-
-    @property
-    def heights(self) -> Path:
-        """Solved heights and certificates of every transport problem."""
-        return self.root / "transport.safetensors"
-
-    @property
-    def star(self) -> Path:
-        """The selected sigma_M* and the audit it rests on."""
-        return self.root / "star.json"
-
-    @property
-    def coupling(self) -> Path:
-        """Quantities of the coupling of noise and samples, tidy."""
-        return self.root / "coupling.csv"
-
-    @property
-    def strips(self) -> Path:
-        """Samples along arcs between two noises."""
-        return self.root / "strips.safetensors"
+    config = _below("experiment.json")
+    """The resolved configuration of the last run."""
+    data = _below("data.safetensors")
+    """The prepared data set with its three splits."""
+    classifier = _below("networks", "classifier.safetensors")
+    """The data set's classifier."""
+    heights = _below("transport.safetensors")
+    """Solved heights and certificates of every transport problem."""
+    star = _below("star.json")
+    """The selected sigma_M* and the audit it rests on."""
+    coupling = _below("coupling.csv")
+    """Quantities of the coupling of noise and samples, tidy."""
+    strips = _below("strips.safetensors")
+    """Samples along arcs between two noises."""
+    timings = _below("timings.csv")
+    """Where the time of every job went."""
+    features = _below(".features")
+    """Side folder of features that are slow to extract, by content; no rule declares it."""
 
     @property
     def measured(self) -> tuple[Path, ...]:
         """What measuring writes: metrics, replicates, audit, identity test, fingerprint."""
         tables = (self.root / f"{name}.csv" for name in ("metrics", "replicates", "audit", "identity"))
         return (*tables, self.root / "fingerprint.json")
-
-    @property
-    def timings(self) -> Path:
-        """Where the time of every job went."""
-        return self.root / "timings.csv"
-
-    @property
-    def features(self) -> Path:
-        """Side folder of features that are slow to extract, by content; no rule declares it."""
-        return self.root / ".features"
 
     def network(self, name: str) -> Path:
         """The weights of one network."""

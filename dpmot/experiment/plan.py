@@ -21,13 +21,7 @@ PROTOCOLS: dict[str, dict[str, Any]] = {  # how the field's tables are made; wha
     "dpm-ot": {"num_samples": 40_000, "sample_seeds": [0]},  # Li et al. 2023 on CIFAR-10
     "adm": {"num_samples": 50_000, "sample_seeds": [0]},  # Dhariwal & Nichol 2021
 }
-CHANGES_NO_NUMBER = (
-    "tables",
-    "figures",
-    "data_root",
-    "download",
-    "notes",
-)  # keys of an experiment; of a method: label, group
+CHANGES_NO_NUMBER = ("tables", "figures", "data_root", "download", "notes")  # and of a method: label, group
 
 
 def _free(name: str, taken: tuple[str, ...]) -> str:
@@ -78,6 +72,7 @@ Moves = Annotated[tuple[Move, ...], Field(strict=False, min_length=1), AfterVali
 Margins = dict[str, Positive]
 Options = dict[str, Any]
 AsPaper = Literal["as_paper", "as_code"]
+Group = Literal["rivals", "dpm_ot", "singular", "as_code", "controls", "reference", "sweep", "identity"]
 
 
 class Model(BaseModel):
@@ -172,9 +167,8 @@ class Network(Model):
         own = self.distillation and self.teacher and self.training and not (self.kind or self.card)
         if not (own if student else (self.kind or self.card) and (self.weights or not self.card)):
             told = "a network has a kind, or a card and weights, or distillation, teacher and training"
-            raise PydanticCustomError(
-                "network", "{given} is not allowed here; {told}", {"given": str(self.given()), "told": told}
-            )
+            text = f"{self.given()} is not allowed here; {told}"
+            raise PydanticCustomError("network", "{text}", {"text": text})
         return self
 
     @property
@@ -217,9 +211,7 @@ class Method(Model):
     sampler: str
     """A file of baselines/, or none: the start itself, 0 evaluations."""
     label: str | None = None
-    group: Literal["rivals", "dpm_ot", "singular", "as_code", "controls", "reference", "sweep", "identity"] | None = (
-        None
-    )
+    group: Group | None = None
     start: str = "prior"
     """A file of dpmot/starts/."""
     options: Options = {}
@@ -405,21 +397,29 @@ class Experiment(Model):
                     gathered[name] = {**own, option: rest.pop(key)}
         return {**rest, "feature_options": gathered} if gathered else rest
 
+    @property
+    def has_mixture(self) -> bool:
+        """Whether the data set is a Gaussian mixture, which brings its own exact classifier."""
+        return getattr(plugins.find("data", self.dataset), "MIXTURE", False)
+
     def completed(self) -> "Experiment":
         """The same with what a method takes from its experiment, and with the metrics by name."""
         metrics = [name for name in self.metrics or plugins.names("metrics") if name not in self.metrics_except]
-        methods = {name: self._filled(method) for name, method in self.methods.items()}
+        methods = {
+            name: method.but(
+                nfe_budgets=method.nfe_budgets or self.nfe_budgets,
+                sample_seeds=method.sample_seeds or self.sample_seeds,
+                level=method.level or ("as_paper" if method.has_level else None),
+            )
+            for name, method in self.methods.items()
+        }
         return self.but(methods=methods, metrics=metrics, metrics_except=())
-
-    def _filled(self, method: Method) -> Method:
-        own: dict[str, Any] = {"nfe_budgets": method.nfe_budgets or self.nfe_budgets}
-        own["sample_seeds"] = method.sample_seeds or self.sample_seeds
-        return method.but(**own, level=method.level or ("as_paper" if method.has_level else None))
 
     def written(self) -> dict[str, Any]:
         """The resolved configuration, from which the same experiment can be read: plain values, defaults included."""
-        whole = {**self.plain(), "networks": {name: network.given() for name, network in self.networks.items()}}
-        whole |= {"methods": {name: method.given() for name, method in self.methods.items()}}
+        whole = self.plain()
+        for key in ("networks", "methods"):
+            whole[key] = {name: one.given() for name, one in getattr(self, key).items()}
         return whole | whole.pop("feature_options")
 
     def scientific(self) -> dict[str, Any]:

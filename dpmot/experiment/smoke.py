@@ -22,13 +22,7 @@ LARGE = 3 * 128 * 128  # numbers of an image
 STEPS, BATCH, EPOCHS, PAIRS, CHI2 = 2, 4, 2, 4, 1.0
 UNET: dict[str, Any] = {"channels": 8, "multipliers": (1, 2), "embedding": 32, "attention": False}
 LARGEST = 32  # pixels a side that the network sees; larger images come to it in patches
-TELLS_NOTHING = (
-    "label",
-    "nfe_budgets",
-    "sample_seeds",
-    "level",
-    "options",
-)  # of what a method shows; two are told apart
+TELLS_NOTHING = ("label", "nfe_budgets", "sample_seeds", "level", "options")  # of what a method shows; two told apart
 
 
 def smoke(experiment: Experiment) -> Experiment:
