@@ -262,8 +262,8 @@ def _check_selection(experiment: Experiment) -> None:
     for sigma in selection.sigmas:
         _check_sigma(experiment, selection.network, sigma, "selection.sigmas")
     _check_met(experiment, selection.trial(), "selection")
-    reported = {seed for one in (experiment, *experiment.methods.values()) for seed in one.sample_seeds}
-    if selection.sample_seed in reported:
+    reported = {seed for method in experiment.methods.values() for seed in method.sample_seeds}
+    if selection.sample_seed in reported | {*experiment.sample_seeds}:
         told = f"{selection.sample_seed} is also a reported seed; choose another, e.g. 1000"
         raise ConfigError(f"selection.sample_seed: {told}")
 

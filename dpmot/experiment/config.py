@@ -28,7 +28,7 @@ LONGEST = 40  # letters of what an override adds to the name of an experiment
 def load(files: Sequence[Path | str], overrides: Sequence[str] | Mapping[str, Any] = ()) -> Experiment:
     """Read a configuration file, and overrides: further files, then ``key=value`` (in YAML) or values."""
     config, *more = [_read(Path(file)) for file in files] or [{}]
-    given = reduce(_over, more, {})
+    given: dict[str, Any] = reduce(_over, more, {})
     if isinstance(overrides, Mapping):
         return resolved(config, merged(given, overrides))
     for text in overrides:

@@ -23,6 +23,7 @@ from dpmot.runtime.files import read_json, write_json
 STAGES = "dpmot.experiment.stages"
 Task = TypeVar("Task")
 Files = Iterable[Path]
+Plugin = tuple[str, str]  # kind, name
 
 
 @dataclass(frozen=True)
@@ -180,30 +181,31 @@ class Jobs:
         """The job that loads and splits the data set."""
         e, root = self.experiment, self.experiment.data_root and Path(self.experiment.data_root)
         task = Prepare(e.dataset, e.dataset_options, root or None, e.scale, e.download, self.needs_classifier)
-        return self._job("prepare", task, [], [self.layout.data], self._code("prepare", ("data", e.dataset)))
+        plugged = ("data", e.dataset)
+        return self._job("prepare", task, [], [self.layout.data], plugged, threads=1, device="cpu")
 
     def train(self, name: str) -> Job[Train]:
         """The job that trains, distils or loads one network."""
         network = _known(self.experiment.networks, name, "network")
-        plugin = ("networks", network.kind) if network.kind else ("distillation", str(network.distillation))
+        plugged = ("networks", network.kind) if network.kind else ("distillation", str(network.distillation))
         inputs = [self.layout.data]
         inputs += [self.layout.network(network.teacher)] if network.teacher else []
         inputs += [weights.weights_file(Path(network.weights))] if network.weights else []
-        task, outputs = Train(name, network, self.experiment.training_seed), [self.layout.network(name)]
-        return self._job("train", task, inputs, outputs, self._code("train", plugin), f"train_{name}", **self._machine)
+        task = Train(name, network, self.experiment.training_seed)
+        return self._job("train", task, inputs, [self.layout.network(name)], plugged, of=name)
 
     def classify(self) -> Job[Classify]:
         """The job that trains the classifier on split B and records its accuracy and calibration."""
-        given, threads = self.experiment.classifier, self.experiment.threads
+        given = self.experiment.classifier
         inputs = [self.layout.data, *([Path(given.weights)] if given.weights else [])]
         task = Classify(given, self.experiment.training_seed)
-        return self._job("classify", task, inputs, [self.layout.classifier], self._code("classify"), threads=threads)
+        return self._job("classify", task, inputs, [self.layout.classifier], device="cpu")
 
     def solve(self) -> Job[Solve]:
         """The job that solves every transport problem of the experiment."""
         e, layout = self.experiment, self.layout
         task = Solve(tuple(grid.problems(e)), e.transport, e.atom_seed, e.num_atoms, e.fit_seed)
-        return self._job("solve", task, [layout.data], [layout.heights], self._code("solve"), **self._machine)
+        return self._job("solve", task, [layout.data], [layout.heights])
 
     def select(self) -> Job[Sample]:
         """The job that finds sigma_M*, on seeds and held-out images that no table reports."""
@@ -212,14 +214,14 @@ class Jobs:
             raise ConfigError("selection: this experiment has no such block; config/digits.yaml has one")
         count = selection.num_samples or e.num_samples * len(e.sample_seeds)  # the audit of the tables has this power
         task = self._drawing("selection", selection.trial(), count)
-        code = self._code("select", *self._plugged(task), *(("metrics", name) for name in AUDITED_BY))
-        return self._job("select", task, self._read_by(task), [self.layout.star], code, **self._machine)
+        plugged = *self._plugged(task), *(("metrics", name) for name in AUDITED_BY)
+        return self._job("select", task, self._read_by(task), [self.layout.star], *plugged)
 
     def sample(self, name: str) -> Job[Sample]:
         """The job that draws all samples of one method."""
         task = self._drawing(name, _known(self.experiment.methods, name, "method"), self.experiment.num_samples)
-        outputs, code = [self.layout.samples(name)], self._code("sample", *self._plugged(task))
-        return self._job("sample", task, self._read_by(task), outputs, code, f"sample_{name}", **self._machine)
+        outputs = [self.layout.samples(name)]
+        return self._job("sample", task, self._read_by(task), outputs, *self._plugged(task), of=name)
 
     def couple(self) -> Job[Couple]:
         """The job that measures what the map from noise to sample is like."""
@@ -230,8 +232,7 @@ class Jobs:
         task = Couple(e.experiment, e.dataset, samples, coupling.moves, coupling.num_noises, coupling.num_samples)
         inputs = sorted({file for one in samples.values() for file in self._read_by(one)})
         plugged = sorted({plugin for one in samples.values() for plugin in self._plugged(one)})
-        outputs = [self.layout.coupling, self.layout.strips]
-        return self._job("couple", task, inputs, outputs, self._code("couple", *plugged), **self._machine)
+        return self._job("couple", task, inputs, [self.layout.coupling, self.layout.strips], *plugged)
 
     def measure(self) -> Job[Measure]:
         """The job that measures every cell and writes the tidy tables."""
@@ -244,8 +245,7 @@ class Jobs:
         inputs += map(layout.samples, e.methods)
         inputs += map(layout.network, sorted({method.network for method in e.methods.values()}))  # for the fingerprint
         plugged = [*(("features", name) for name in extractors), *(("metrics", name) for name in e.metrics)]
-        task, own = Measure(e, e.scientific(), extractors, code), self._code("measure", *plugged)
-        return self._job("measure", task, inputs, layout.measured, own, **self._machine)
+        return self._job("measure", Measure(e, e.scientific(), extractors, code), inputs, layout.measured, *plugged)
 
     def page(self, name: str) -> Job[Page]:
         """The job that draws one table or figure."""
@@ -268,8 +268,8 @@ class Jobs:
         files = [root / folder / f"{name}.{ending}" for ending in endings]
         facts = [("metrics", metric) for metric in plugins.names("metrics")]  # dpmot.results finds both by name
         facts += [("features", extractor) for extractor in self.extractors]
-        code = tuple(plugins.module_name(kind, plugin) for kind, plugin in [("pages", name), *facts])
-        return self._job("page", Page(name, e.written()), inputs, files, code, name)
+        code = _modules(("pages", name), *facts)
+        return Job("page", name, Page(name, e.written()), tuple(inputs), (*files, layout.timing(name)), code)
 
     def pages(self) -> list[Job[Page]]:
         """Every table and figure."""
@@ -280,8 +280,8 @@ class Jobs:
         e = self.experiment
         names = tuple(job.name for job in (*self.compute(), *([self.couple()] if e.coupling else []), self.measure()))
         names += (*e.tables, *e.figures)
-        inputs = tuple(map(self.layout.timing, names))
-        return Job("timings", "timings", Timings(names), inputs, (self.layout.timings,), self._code("timings"))
+        inputs, code = tuple(map(self.layout.timing, names)), (f"{STAGES}.timings",)
+        return Job("timings", "timings", Timings(names), inputs, (self.layout.timings,), code)
 
     def compute(self) -> list[Job]:
         """Every job before measuring, in the order of the paper."""
@@ -325,25 +325,17 @@ class Jobs:
         sampler = [("baselines", method.sampler)] if method.sampler != "none" else []
         return [("starts", method.start), ("networks", str(kind)), *sampler]
 
-    def _code(self, stage: str, *plugged: tuple[str, str]) -> tuple[str, ...]:
-        return (f"{STAGES}.{stage}", *(plugins.module_name(kind, name) for kind, name in plugged))
-
     def _job(
-        self,
-        stage: str,
-        task: Any,
-        inputs: Files,
-        outputs: Files,
-        code: tuple[str, ...],
-        name: str = "",
-        **machine: Any,
+        self, stage: str, task: Any, inputs: Files, outputs: Files, *plugged: Plugin, of: str = "", **machine: Any
     ) -> Job[Any]:
-        timing = self.layout.timing(name or stage)
-        return Job(stage, name or stage, task, tuple(inputs), (*outputs, timing), code, **machine)
+        name, e = f"{stage}_{of}" if of else stage, self.experiment
+        code = (f"{STAGES}.{stage}", *_modules(*plugged))
+        machine = {"threads": e.threads, "device": e.device, **machine}
+        return Job(stage, name, task, tuple(inputs), (*outputs, self.layout.timing(name)), code, **machine)
 
-    @property
-    def _machine(self) -> dict[str, Any]:
-        return {"threads": self.experiment.threads, "device": self.experiment.device}
+
+def _modules(*plugged: Plugin) -> tuple[str, ...]:
+    return tuple(plugins.module_name(kind, name) for kind, name in plugged)
 
 
 def _known(table: Mapping[str, Any], name: str, noun: str) -> Any:

@@ -98,35 +98,26 @@ def wanted(module: ModuleType, extractor: str, features: Features) -> bool:
 def _one(module: ModuleType, features: Features, references: Mapping[str, Features], group: np.ndarray):
     if hasattr(module, "pointwise"):
         for (metric, reference), values in module.pointwise(features, references).items():
-            leave_out = jackknife.leave_out_of_means(values, group)
-            mean = float(values.mean())
+            leave_out, mean = jackknife.leave_out_of_means(values, group), float(values.mean())
+            estimate = jackknife.interval(mean, leave_out, debias=False)
             if values.dtype == bool:
-                estimate = jackknife.mean_interval(values, units=_units(module, metric, features))
-            else:
-                estimate = jackknife.interval(mean, leave_out, debias=False)
+                # independent observations behind it; None where every sample is one
+                units = getattr(module, "UNITS", {}).get(metric.rpartition("_")[0])
+                estimate = jackknife.mean_interval(values, units=units and units(features))
             yield Measurement(metric, reference, features.extractor, mean, leave_out, estimate)
         return
     whole, parts = _evaluated(module, features, references, group)
     remark = module.remark(features, references) if hasattr(module, "remark") else ""
+    bound_low, bound_high = getattr(module, "RANGE", (-np.inf, np.inf))
     debias = module.DEBIAS and len(features) >= getattr(module, "FEWEST", 0) * features.values.shape[1]
     for (metric, reference), full in whole.items():
         left = parts[metric, reference]
-        estimate = _bounded(module, jackknife.interval(full, left, debias=debias))
+        wide = jackknife.interval(full, left, debias=debias)
+        estimate = replace(wide, low=max(bound_low, wide.low), high=min(bound_high, wide.high))
         yield Measurement(metric, reference, features.extractor, full, left, estimate, remark)
         if module.DEBIAS:
             plain = jackknife.interval(full, left, debias=False)
             yield Measurement(f"{PLAIN}{metric}", reference, features.extractor, full, left, plain)
-
-
-def _bounded(module: ModuleType, estimate: Estimate) -> Estimate:
-    low, high = getattr(module, "RANGE", (-np.inf, np.inf))
-    return replace(estimate, low=max(low, estimate.low), high=min(high, estimate.high))
-
-
-def _units(module: ModuleType, metric: str, features: Features) -> int | None:
-    """Independent observations behind a pointwise metric; None where every sample is one."""
-    count = getattr(module, "UNITS", {}).get(metric.rpartition("_")[0])
-    return None if count is None else count(features)
 
 
 def _evaluated(module: ModuleType, features: Features, references: Mapping[str, Features], group: np.ndarray):

@@ -66,10 +66,8 @@ def run(job: "Job[Couple]", layout: "Layout") -> None:
                 stage.keep(name, *kept)
             strips[f"{name}/images"] = kept[0]["images"]
             facts = json.loads(kept[1]["facts"])
-            described = {
-                "method": name,
-                **{key: getattr(drawing.method, key) for key in ("network", "start", "sampler")},
-            }
+            described: dict[str, Any] = {"method": name}
+            described |= {key: getattr(drawing.method, key) for key in ("network", "start", "sampler")}
             described |= {"sigma_start": drawing.cells[0].sigma_start, "nfe_counted": facts["nfe"]}
             names = ("quantity", "move", "value", "low", "high", "num_noises")
             rows += [{**described, **dict(zip(names, one, strict=True))} for one in facts["found"]]
@@ -98,11 +96,8 @@ class Coupling:
     """The map from noise to sample of one method, at one cell."""
 
     def __init__(self, method: sample.LoadedMethod, cell: Cell) -> None:
-        self.method, self.cell, self.blind = (
-            method,
-            cell,
-            not plugins.constant("starts", method.task.method.start, "LOOKS_AT_NOISE"),
-        )
+        self.method, self.cell = method, cell
+        self.blind = not plugins.constant("starts", method.task.method.start, "LOOKS_AT_NOISE")
 
     def rows(self, number: int, other: int = 0) -> list[int]:
         """Sample seeds; ``other`` than 0 are those of further runs."""
@@ -114,8 +109,7 @@ class Coupling:
 
     def samples(self, points: Points, rows: Sequence[int]) -> tuple[Tensor, int]:
         """G, (B, *S), and the evaluations spent."""
-        labels = self.method.labels(rows, points.source)
-        return self.method.finish(points, self.cell, rows, labels=labels)
+        return self.method.finish(points, self.cell, rows, labels=self.method.labels(rows, points.source))
 
     def measured(self, moves: Sequence[float], num_noises: int, num_samples: int) -> tuple[list[Found], int]:
         """Every quantity, and the evaluations of a sample."""

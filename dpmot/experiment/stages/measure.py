@@ -15,6 +15,7 @@ import torch
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
+from dpmot import results
 from dpmot.device import chosen
 from dpmot.experiment.cells import Cell
 from dpmot.experiment.stages._estimates import NUM_GROUPS, Measurement, as_seen, held_out, measure
@@ -22,21 +23,7 @@ from dpmot.experiment.stages._feature_cache import Extractors
 from dpmot.experiment.stages._prepared import read_data
 from dpmot.features import Extractor, Features, Offer, joined
 from dpmot.metrics import AUDITED
-from dpmot.results import (
-    AUDIT,
-    COPY,
-    FLOORS,
-    IDENTITY,
-    INTERVAL,
-    METRICS,
-    PLAIN,
-    POOLED,
-    REAL_TRAIN,
-    REPLICATES,
-    SKIPPED,
-    cell_key,
-    fact,
-)
+from dpmot.results import POOLED, SKIPPED
 from dpmot.runtime import seals
 from dpmot.runtime.closure import code_digest
 from dpmot.runtime.files import atomic, write_json
@@ -68,10 +55,8 @@ def run(job: "Job[Measure]", layout: "Layout", *, cores: int = 1) -> None:
         mark = {"environment": environ, "config": task.config, "code": code_digest(task.all_code), "data": facts}
         extractors = _extractors(task, layout, mixture)
         extract = Extractors(extractors, layout.features, threads=job.threads, device=job.device)
-        networks = [
-            layout.network(name) for name in sorted({method.network for method in task.experiment.methods.values()})
-        ]
-        weights = [*networks, *(path for extractor in extractors for path in extractor.files())]
+        networks = sorted({method.network for method in task.experiment.methods.values()})
+        weights = [*map(layout.network, networks), *(path for extractor in extractors for path in extractor.files())]
         mark["weights"] = {path.stem: file_digest(path) for path in weights}
         with stage.watch.arithmetic():
             references = _references(extract, parts)
@@ -80,11 +65,14 @@ def run(job: "Job[Measure]", layout: "Layout", *, cores: int = 1) -> None:
         unsolved = {name: cells for each in measured for name, cells in each.get("unsolved", {}).items()}
         with stage.watch.io():
             common = {key: getattr(task.experiment, key) for key in ("experiment", "dataset", "training_seed")}
-            metrics = pd.DataFrame(rows).assign(**common, fingerprint=digest(mark)).reindex(columns=METRICS.columns)
-            _write(layout.root / "metrics.csv", metrics)
-            _write(layout.root / "replicates.csv", pd.DataFrame(replicates, columns=REPLICATES.columns))
-            _write(layout.root / "audit.csv", _audit(task, metrics, references["pixels"], unsolved))
-            _write(layout.root / "identity.csv", _identity(task.experiment.identity, metrics))
+            metrics = pd.DataFrame(rows).assign(**common, fingerprint=digest(mark))
+            tables = {"metrics": metrics.reindex(columns=results.METRICS.columns)}
+            tables["replicates"] = pd.DataFrame(replicates, columns=results.REPLICATES.columns)
+            tables["audit"] = _audit(task, tables["metrics"], references["pixels"], unsolved)
+            tables["identity"] = _identity(task.experiment.identity, tables["metrics"])
+            for name, table in tables.items():
+                with atomic(layout.root / f"{name}.csv") as temporary:
+                    table.to_csv(temporary, index=False)
             write_json(layout.root / "fingerprint.json", {"fingerprint": digest(mark), **mark})
 
 
@@ -100,16 +88,15 @@ def _measured(
 
     def one(name: str) -> tuple[str, dict | None]:
         try:
-            if failed:
-                return name, None
-            if name in FLOORS:
+            if not failed and name in results.FLOORS:
                 return name, _real(name, references, task.experiment.metrics)
-            return name, _method(task, layout, name, extract, references)
+            if not failed:
+                return name, _method(task, layout, name, extract, references)
         except Exception as error:  # raised below
             failed.append(error)
-            return name, None
+        return name, None
 
-    names = [*FLOORS, *task.experiment.methods]
+    names = [*results.FLOORS, *task.experiment.methods]
     kept = {name: stage.kept_json(name) for name in names}
     wanted = [name for name in names if kept[name] is None]
     progress = partial(tqdm, total=len(names), initial=len(names) - len(wanted), desc="measure", unit="method")
@@ -146,12 +133,12 @@ def _real(name: str, references: Mapping, names: Sequence[str] | None) -> dict:
     generated = {extractor: by_name[name.removeprefix("real_")] for extractor, by_name in references.items()}
     group = np.arange(len(next(iter(generated.values())))) % NUM_GROUPS
     cell: dict[str, Any] = {"method": name, "start": "data", "sampler": "none", "nfe_budget": 0, "nfe_counted": 0}
-    found = (one for one in measure(generated, references, group, names=names) if fact(one.metric).floor)
+    found = (one for one in measure(generated, references, group, names=names) if results.fact(one.metric).floor)
     other = [one for one in found if one.reference != name.removeprefix("real_")]
-    if name == REAL_TRAIN:
-        other += [_copied(one) for one in other if fact(one.metric).copier]
+    if name == results.REAL_TRAIN:
+        other += [_copied(one) for one in other if results.fact(one.metric).copier]
     rows = _rows({**cell, "sample_seed": POOLED, "num_samples": len(group)}, other)
-    return {"rows": rows, "replicates": _replicates(cell_key(name, 0, None), other)}
+    return {"rows": rows, "replicates": _replicates(results.cell_key(name, 0, None), other)}
 
 
 def _copied(one: Measurement) -> Measurement:
@@ -159,12 +146,13 @@ def _copied(one: Measurement) -> Measurement:
 
     Resampling one finite set any number of times leaves its plain distance: there is no bias to remove.
     """
-    return replace(one, metric=f"{COPY}{one.metric}", estimate=Estimate(one.full, one.full, one.full))
+    return replace(one, metric=f"{results.COPY}{one.metric}", estimate=Estimate(one.full, one.full, one.full))
 
 
 def _method(task: "Measure", layout: "Layout", name: str, extract: Extractors, references: Mapping) -> dict:
-    cells, drawn = _read_samples(layout.samples(name))
-    method = task.experiment.methods[name]
+    path, method = layout.samples(name), task.experiment.methods[name]
+    drawn, texts = seals.load(path, name=path.name)
+    cells = [Cell(**cell) for cell in json.loads(texts["cells"])]
     described = {"method": name, "start": method.start, "network": method.network, "sampler": method.sampler}
     rows: list[dict] = []
     replicates: list[list] = []
@@ -178,7 +166,12 @@ def _method(task: "Measure", layout: "Layout", name: str, extract: Extractors, r
             skipped = {"sample_seed": POOLED, "metric": SKIPPED, "reference": "none", "reason": first.reason}
             rows.append({**cell, **skipped, "num_samples": 0})
             continue
-        features, group = _features(members, drawn, extract, num_sources=task.experiment.num_atoms)
+        sources = [drawn[f"{one.key}/source"].numpy() if f"{one.key}/source" in drawn else None for one in members]
+        features = [
+            extract(drawn[f"{one.key}/images"], source=source, num_sources=task.experiment.num_atoms)
+            for one, source in zip(members, sources, strict=True)
+        ]
+        group = np.arange(len(drawn[f"{first.key}/images"])) % NUM_GROUPS
         for member, one in zip(members, features, strict=True):
             measured = list(measured_of(one, group=group))
             rows += _rows({**cell, "sample_seed": member.sample_seed, "num_samples": len(group)}, measured)
@@ -186,24 +179,9 @@ def _method(task: "Measure", layout: "Layout", name: str, extract: Extractors, r
             pooled = {extractor: joined([one[extractor] for one in features]) for extractor in features[0]}
             measured = list(measured_of(pooled, group=np.tile(group, len(features))))
         rows += _rows({**cell, "sample_seed": POOLED, "num_samples": len(group) * len(features)}, measured)
-        replicates += _replicates(cell_key(name, *setting), measured)
+        replicates += _replicates(results.cell_key(name, *setting), measured)
     unsolved = {f"{cell.nfe_budget}/{cell.sigma_start:.6g}": cell.unsolved for cell in cells if cell.unsolved}
     return {"rows": rows, "replicates": replicates, "unsolved": {name: unsolved}}
-
-
-def _read_samples(path: Path) -> tuple[list[Cell], dict[str, torch.Tensor]]:
-    tensors, texts = seals.load(path, name=path.name)
-    wanted = {name: one for name, one in tensors.items() if name.endswith(("/images", "/source"))}
-    return [Cell(**cell) for cell in json.loads(texts["cells"])], wanted
-
-
-def _features(members: Sequence[Cell], drawn: Mapping, extract: Extractors, *, num_sources: int | None):
-    found = []
-    for member in members:
-        source = drawn.get(f"{member.key}/source")
-        images = drawn[f"{member.key}/images"]
-        found.append(extract(images, source=None if source is None else source.numpy(), num_sources=num_sources))
-    return found, np.arange(len(next(iter(found[0].values())))) % NUM_GROUPS
 
 
 def _rows(cell: Mapping, measured: Iterable[Measurement]) -> list[dict]:
@@ -213,7 +191,7 @@ def _rows(cell: Mapping, measured: Iterable[Measurement]) -> list[dict]:
             "features": one.features,
             "reference": one.reference,
             "metric": one.metric,
-            **(dict.fromkeys(INTERVAL) if one.estimate is None else asdict(one.estimate)),
+            **(dict.fromkeys(results.INTERVAL) if one.estimate is None else asdict(one.estimate)),
             "reason": one.remark or None,
         }
         for one in measured
@@ -221,22 +199,19 @@ def _rows(cell: Mapping, measured: Iterable[Measurement]) -> list[dict]:
 
 
 def _replicates(cell: str, measured: Sequence[Measurement]) -> list[list]:
-    found = []
-    for one in measured:
-        if one.estimate is None or one.metric.startswith(PLAIN):  # the replicates are plain values anyway
-            continue
-        found.append([cell, one.metric, one.reference, "all", one.full])
-        found += [[cell, one.metric, one.reference, group, value] for group, value in enumerate(one.leave_out)]
-    return found
+    return [
+        [cell, one.metric, one.reference, group, value]
+        for one in measured
+        if one.estimate is not None
+        and not one.metric.startswith(results.PLAIN)  # the replicates are plain values anyway
+        for group, value in [("all", one.full), *enumerate(one.leave_out)]
+    ]
 
 
 def _audit(task: "Measure", metrics: pd.DataFrame, references: Mapping, unsolved: Mapping) -> pd.DataFrame:
     """One row per pooled cell: ranked, or the reasons why not."""
-    floors = {stored: held_out(as_seen(references, stored)) for stored in references}
-    pooled, rows = (
-        metrics[(metrics.sample_seed == POOLED) & (metrics.metric != SKIPPED) & (metrics.start != "data")],
-        [],
-    )
+    rows, floors = [], {stored: held_out(as_seen(references, stored)) for stored in references}
+    pooled = metrics[(metrics.sample_seed == POOLED) & (metrics.metric != SKIPPED) & (metrics.start != "data")]
     for (method, budget, sigma), cell in pooled.groupby(["method", "nfe_budget", "sigma_start"], sort=False):
         stored = STORED[task.experiment.methods[str(method)].split]
         by_metric = cell[cell.reference == stored].set_index("metric")
@@ -245,12 +220,12 @@ def _audit(task: "Measure", metrics: pd.DataFrame, references: Mapping, unsolved
         missed = unsolved[method].get(f"{budget}/{sigma:.6g}")
         reasons += [f"transport not converged: {missed}"] if missed else []
         rows.append([method, budget, sigma, not reasons, "; ".join(reasons)])
-    return pd.DataFrame(rows, columns=AUDIT.columns)
+    return pd.DataFrame(rows, columns=results.AUDIT.columns)
 
 
 def _estimate(rows: pd.DataFrame, metric: str) -> Estimate | None:
     """None where it was not measured, or could not be."""
-    found = rows.loc[rows.index == metric, list(INTERVAL)].dropna()
+    found = rows.loc[rows.index == metric, list(results.INTERVAL)].dropna()
     return Estimate(*found.iloc[0].astype(float)) if len(found) else None
 
 
@@ -275,12 +250,7 @@ def _identity(plan: "Identity | None", metrics: pd.DataFrame) -> pd.DataFrame:
                 named = [f"{first} - {second}", metric, reference, int(nfe), len(values)]
                 found = [test.mean, test.low, test.high, margin, test.p_value, test.equivalent, test.p_difference]
                 rows.append([*named, *found])
-    table = pd.DataFrame(rows, columns=IDENTITY.columns)
+    table = pd.DataFrame(rows, columns=results.IDENTITY.columns)
     for column in ("p_value", "p_difference"):
         table[column] = holm(table[column].to_numpy(float)) if len(table) else []
     return table.assign(equivalent=table.p_value <= ALPHA)
-
-
-def _write(path: Path, table: pd.DataFrame) -> None:
-    with atomic(path) as temporary:
-        table.to_csv(temporary, index=False)

@@ -79,11 +79,7 @@ class LoadedMethod:
 
     @classmethod
     def load(cls, job: "Job", layout: "Layout", task: "Sample | None" = None) -> "LoadedMethod":
-        """Read what the job's task needs, or another task of the job.
-
-        Raises:
-            ValueError: the network was made for other images than the data set's.
-        """
+        """Read what the job's task needs, or another task of the job; a ValueError if files do not belong together."""
         task = job.task if task is None else task
         planned = task.method
         parts, _, _ = read_data(layout.data)
@@ -94,9 +90,8 @@ class LoadedMethod:
         if list(loaded.card["shape"]) != shape:
             raise ValueError(f"network {planned.network} was made for {loaded.card['shape']}, the data are {shape}")
         if loaded.card.get("name") not in (None, planned.network):
-            raise ValueError(
-                f"{layout.network(planned.network)} was written as {loaded.card['name']}: delete it and run again"
-            )
+            written = f"was written as {loaded.card['name']}: delete it and run again"
+            raise ValueError(f"{layout.network(planned.network)} {written}")
         heights, solved = read(layout.heights) if planned.needs_heights else ({}, {})
         return cls(task, loaded, parts[planned.split], heights, solved)
 
@@ -153,13 +148,8 @@ class LoadedMethod:
         law = self.task.method.start_arguments.get("law", self.task.method.law)
         redraws = None if points.redraws is None else points.redraws[:SHOWN]
         drawn["prior"] = prior_noise(rows[:SHOWN], shape, source_measure=law, redraws=redraws)
-        if points.source is not None:
-            drawn["source"] = points.source
-        if points.redraws is not None:
-            drawn["redraws"] = points.redraws
-        if labels is not None:
-            drawn["labels"] = labels
-        return drawn, counted + start.nfe
+        optional = {"source": points.source, "redraws": points.redraws, "labels": labels}
+        return drawn | {name: one for name, one in optional.items() if one is not None}, counted + start.nfe
 
     def finish(
         self, points: Points, cell: Cell, rows: Sequence[int], *, labels: Tensor | None = None
@@ -176,13 +166,8 @@ class LoadedMethod:
         noise = seeds.trajectory(rows, x.shape[1:], expected=cell.nfe)  # no sampler draws more than it evaluates
         sampler = plugins.path("baselines", planned.sampler)
         try:
-            x = plugins.find("baselines", planned.sampler).sample(
-                denoiser,
-                x,
-                sigmas,
-                noise=lambda step: noise(step).to(x),
-                **planned.options,
-            )
+            drawing = plugins.find("baselines", planned.sampler).sample
+            x = drawing(denoiser, x, sigmas, noise=lambda step: noise(step).to(x), **planned.options)
             if planned.nfe == "as_code":
                 x = denoiser(x, x.new_tensor(self.network.chain.sigma_min))
         except NonFiniteOutput as error:

@@ -33,20 +33,16 @@ def run(job: "Job[Solve]", layout: "Layout") -> None:
         for problem in progress:
             kept = stage.kept(problem.name)
             if kept is None:
+                images = parts[problem.split].first(job.task.num_atoms)
                 with stage.watch.arithmetic():
-                    images, checkpoint = (
-                        parts[problem.split].first(job.task.num_atoms),
-                        stage.checkpoint(f"{problem.name}.fit"),
-                    )
-                    solved, fact = _solve(job, problem, images, checkpoint, progress)
+                    solved, fact = _solve(job, problem, images, stage.checkpoint(f"{problem.name}.fit"), progress)
                 kept = {"heights": solved}, {"facts": json.dumps(fact)}
                 stage.keep(problem.name, *kept)
             heights[problem.name], facts[problem.name] = kept[0]["heights"], json.loads(kept[1]["facts"])
         stage.save(layout.heights, heights, {"facts": json.dumps(facts)})
         missed = [name for name, fact in facts.items() if not fact["converged"]]
-        print(
-            f"{len(facts)} transport problems, {len(missed)} not converged{': ' if missed else ''}{', '.join(missed)}"
-        )
+        named = f": {', '.join(missed)}" if missed else ""
+        print(f"{len(facts)} transport problems, {len(missed)} not converged{named}")
 
 
 def _solve(
@@ -58,13 +54,8 @@ def _solve(
     memory = options.pop("memory", MEMORY)
     target = SemiDiscreteProblem(atoms, source_measure=problem.law, memory=memory)
     solver = SemiDiscreteSolver(**options)
-    before = checkpoint.load()
-    solution = solver(
-        target,
-        seed=task.fit_seed,
-        callback=_watch(progress, problem.name, checkpoint, solver.chi2),
-        resume=None if before is None else before[0],
-    )
+    before, watch = checkpoint.load(), _watch(progress, problem.name, checkpoint, solver.chi2)
+    solution = solver(target, seed=task.fit_seed, callback=watch, resume=before and before[0])
     floats = (2 if target.rounds else 4) * len(atoms) * atoms.dim
     if floats > memory:
         told = f"{floats} bytes of them as floats are more than transport.memory = {memory} allows"

@@ -107,15 +107,9 @@ def _train(job: "Job[Train]", layout: "Layout", stage: Session, parts: Mapping[s
             network.save(temporary, {**facts, "name": name, "trained": trained(steps)}, {None: weights})
 
     with stage.watch.arithmetic():
-        checkpoint = stage.checkpoint("training")
+        state = stage.checkpoint("training")
         result = fit(
-            model,
-            loss_at,
-            schedule,
-            seed=task.seed,
-            description=task.name,
-            checkpoint=checkpoint,
-            snapshot=snapshot,
+            model, loss_at, schedule, seed=task.seed, description=task.name, checkpoint=state, snapshot=snapshot
         )
     facts["trained"] = {**trained(schedule.steps), "losses": result.losses}
     return facts, {None: result.weights}
@@ -169,9 +163,8 @@ def _check_same(loaded: network.Network, given: "Network", file: Path) -> None:
 def _check_classes(classes: int, parts: Mapping, where: str) -> None:
     known = 1 + max(int(part.labels.max()) for part in parts.values())
     if classes not in (0, known):
-        raise ValueError(
-            f"{where}: a network of {classes} classes does not fit a data set of {known}; give {known} or 0"
-        )
+        told = f"a network of {classes} classes does not fit a data set of {known}; give {known} or 0"
+        raise ValueError(f"{where}: {told}")
 
 
 def _check_shape(card: Mapping, shape: Sequence[int], path: str) -> None:
