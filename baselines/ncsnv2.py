@@ -14,10 +14,11 @@ from dpmot.diffusion.protocols import Callback, Denoiser, Noise, Tensor
 from dpmot.diffusion.sigmas import check_budget, intervals
 
 GRID = "geometric"
+STEPS_PER_LEVEL = 5  # the authors' T
 PRIOR = "uniform"  # the authors' chains start from uniform noise in the images' range
 
 
-def check(*, steps_per_level: int = 5, step: float | None = None) -> None:
+def check(*, steps_per_level: int = STEPS_PER_LEVEL, step: float | None = None) -> None:
     """Refuse options that the method does not have."""
     if steps_per_level < 1:
         raise ValueError(f"Langevin dynamics needs at least 1 step a level, got steps_per_level {steps_per_level}")
@@ -25,7 +26,7 @@ def check(*, steps_per_level: int = 5, step: float | None = None) -> None:
         raise ValueError(f"Langevin's step (epsilon / sigma_L^2) must lie in (0, 1], got {step}")
 
 
-def num_steps(nfe: int, *, steps_per_level: int = 5, denoise: bool = True) -> int:
+def num_steps(nfe: int, *, steps_per_level: int = STEPS_PER_LEVEL, denoise: bool = True) -> int:
     """Most levels within ``nfe`` evaluations: n levels spend n T, and one for the final denoising."""
     check(steps_per_level=steps_per_level)
     check_budget(nfe, steps_per_level + denoise, f"Langevin dynamics with {steps_per_level} steps a level")
@@ -39,7 +40,7 @@ def sample(
     *,
     noise: Noise | None = None,
     callback: Callback | None = None,
-    steps_per_level: int = 5,
+    steps_per_level: int = STEPS_PER_LEVEL,
     step: float | None = None,
     denoise: bool = True,
 ) -> Tensor:

@@ -98,34 +98,29 @@ def _add_gate(one: argparse.ArgumentParser) -> None:
 
 def _gate(options: argparse.Namespace) -> int:
     report, update = (importlib.import_module(f"dpmot.gate.{name}") for name in ("report", "update"))
-    try:
-        if options.reason and not options.update:
-            raise ValueError("--reason is for --update: give both, or neither")
-        if options.update:
-            print(update.update(options.candidate, options.reference, options.reason))
-            return 0
-        if not 0 < options.alpha < 1:
-            raise ValueError(f"--alpha is a chance between 0 and 1, got {options.alpha}")
-        shown = {"alpha": options.alpha, "junit_file": options.junit, "github": options.github}
-        return report.run(options.candidate, options.reference, **shown)
-    except USER_ERRORS as error:
-        line = " ".join(str(error).split())
-        print(f"dpmot gate: {line}", file=sys.stderr)
-        return report.refuse(line, junit_file=options.junit, github=options.github)
+    if options.reason and not options.update:
+        raise ValueError("--reason is for --update: give both, or neither")
+    if options.update:
+        print(update.update(options.candidate, options.reference, options.reason))
+        return 0
+    if not 0 < options.alpha < 1:
+        raise ValueError(f"--alpha is a chance between 0 and 1, got {options.alpha}")
+    shown = {"alpha": options.alpha, "junit_file": options.junit, "github": options.github}
+    return report.run(options.candidate, options.reference, **shown)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one verb; a user's error is one line on standard error and exit status 1."""
+    """Run one verb; a user's error is one line on standard error and exit status 1 (of the gate: what it says)."""
     options = parser().parse_args(arguments)
-    if options.verb == "gate":
-        return _gate(options)
     try:
-        _run(options)
+        return _gate(options) if options.verb == "gate" else _run(options) or 0
     except USER_ERRORS as error:
         line = " ".join(str(error).split())
         print(f"dpmot {options.verb}: {line}", file=sys.stderr)
-        return 1
-    return 0
+        if options.verb != "gate":
+            return 1
+        refuse = importlib.import_module("dpmot.gate.report").refuse
+        return refuse(line, junit_file=options.junit, github=options.github)
 
 
 def _run(options: argparse.Namespace) -> None:

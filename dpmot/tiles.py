@@ -70,7 +70,7 @@ def product(rows: Tensor, matrix: Tensor) -> Tensor:
     return (rows @ whole)[:, :n]
 
 
-def in_halves(function: Callable[[Sequence], Result], rows: Sequence, *, tile: int = TILE) -> list[Result]:
+def in_halves(function: Callable[[Sequence], Result], rows: Sequence) -> list[Result]:
     """``function(rows)``; where memory does not suffice, of its halves, and of theirs, in order.
 
     Halves are multiples of the tile, so a function that works in tiles gives every row the bits it had before.
@@ -83,11 +83,11 @@ def in_halves(function: Callable[[Sequence], Result], rows: Sequence, *, tile: i
     except (MemoryError, RuntimeError) as error:
         if not _out_of_memory(error):
             raise
-        if len(rows) <= tile:
+        if len(rows) <= TILE:
             raise MemoryError(f"not even {len(rows)} samples at a time fit into memory: {error}") from None
-    half = -(-len(rows) // (2 * tile)) * tile
+    half = -(-len(rows) // (2 * TILE)) * TILE
     print(f"out of memory with {len(rows)} samples at a time: going on with {half}", flush=True)
-    return [part for piece in (rows[:half], rows[half:]) for part in in_halves(function, piece, tile=tile)]
+    return [part for piece in (rows[:half], rows[half:]) for part in in_halves(function, piece)]
 
 
 def _out_of_memory(error: Exception) -> bool:

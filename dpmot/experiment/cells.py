@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+AUDITED_SPACE = "pixels"  # the file of dpmot/features/ in which copying is looked for
+
 
 @dataclass(frozen=True)
 class Cell:

@@ -1,7 +1,7 @@
 """What is refused of a configuration: the first thing that is wrong, in one line.
 
 The types of :mod:`dpmot.experiment.plan` say which keys there are; the functions here say what fits together, by the
-plug-ins that the configuration names. Nothing here imports torch.
+plug-ins that the configuration names, and raise a :class:`ConfigError`. Nothing here imports torch.
 """
 
 import inspect
@@ -35,11 +35,7 @@ class ConfigError(ValueError):
 
 
 def parsed(config: Mapping) -> Experiment:
-    """Keys and types.
-
-    Raises:
-        ConfigError: the first thing that is wrong.
-    """
+    """Keys and types."""
     try:
         return Experiment.model_validate(dict(config))
     except ValidationError as error:
@@ -73,11 +69,7 @@ def _told(prefix: str = "", then: str = "") -> Iterator[None]:
 
 
 def complete(experiment: Experiment) -> None:
-    """What a whole experiment says together: plug-ins, options, levels, budgets, pages.
-
-    Raises:
-        ConfigError: the first thing that is wrong.
-    """
+    """What a whole experiment says together: plug-ins, options, levels, budgets, pages."""
     with _told():
         load = plugins.find("data", experiment.dataset).load
         _check_options(load, experiment.dataset_options, "dataset_options", skip=("root",))
@@ -96,11 +88,7 @@ def complete(experiment: Experiment) -> None:
 
 
 def names(experiment: Experiment) -> None:
-    """Starts, by which the experiment is completed, must exist; metrics that are left out too, and some be left.
-
-    Raises:
-        ConfigError: they do not.
-    """
+    """Starts, by which the experiment is completed, must exist; metrics that are left out too, and some be left."""
     with _told():
         for method in experiment.methods.values():
             plugins.path("starts", method.start)

@@ -16,7 +16,7 @@ from dpmot import plugins
 from dpmot.diffusion import weights
 from dpmot.experiment import checks, grid
 from dpmot.experiment.checks import ConfigError
-from dpmot.experiment.plan import PROTOCOLS, Experiment, Network, Selection
+from dpmot.experiment.plan import PROTOCOLS, Experiment, Network
 from dpmot.experiment.smoke import SUFFIX, smoke
 from dpmot.runtime.fingerprint import digest
 
@@ -177,28 +177,27 @@ def _selected(config: Mapping) -> Experiment:
 def _without(experiment: Experiment, removed: Sequence[str]) -> Experiment:
     """The experiment without these methods, and without what asked for them alone; its notes say what went."""
     methods = {name: method for name, method in experiment.methods.items() if name not in removed}
-    changes: dict[str, Any] = {"methods": methods}
+    identity, coupling, selection = experiment.identity, experiment.coupling, experiment.selection
     told = [f"methods {', '.join(removed)}"]
-    if experiment.identity:
-        pairs = [pair for pair in experiment.identity.pairs if not set(pair) & set(removed)]
-        if gone := len(experiment.identity.pairs) - len(pairs):
-            told.append(f"{gone} of {len(experiment.identity.pairs)} pairs of the identity test")
-        changes["identity"] = experiment.identity.but(pairs=pairs) if pairs else None
-    if experiment.coupling:
-        coupled = [name for name in experiment.coupling.methods if name not in removed]
+    if identity:
+        pairs, number = [pair for pair in identity.pairs if not {*pair} & {*removed}], len(identity.pairs)
+        told += [f"{number - len(pairs)} of {number} pairs of the identity test"] if len(pairs) < number else []
+        identity = identity.but(pairs=pairs) if pairs else None
+    if coupling:
+        coupled = [name for name in coupling.methods if name not in removed]
         told += [] if coupled else ["the coupling"]
-        changes["coupling"] = experiment.coupling.but(methods=coupled) if coupled else None
-    if experiment.selection and not any(method.level == "star" for method in methods.values()):
+        coupling = coupling.but(methods=coupled) if coupled else None
+    if selection and not any(method.level == "star" for method in methods.values()):
         told.append("the search for sigma_M*")
-        changes["selection"] = None
-    selection: Selection | None = changes.get("selection", experiment.selection)
-    asked: set[str | None] = {method.network for method in methods.values()}
-    asked |= {selection.network} if selection else set()
+        selection = None
+    asked: set[str | None] = {one.network for one in (*methods.values(), *([selection] if selection else ()))}
     asked |= {network.teacher for name, network in experiment.networks.items() if name in asked}
-    changes["networks"] = {name: network for name, network in experiment.networks.items() if name in asked}
+    networks = {name: network for name, network in experiment.networks.items() if name in asked}
     if unused := [name for name in experiment.networks if name not in asked]:
         told.append(f"networks {', '.join(unused)}")
-    return experiment.but(**changes, notes=[*experiment.notes, f"left out: {'; '.join(told)}"])
+    changes = {"methods": methods, "networks": networks, "identity": identity, "coupling": coupling}
+    notes = [*experiment.notes, f"left out: {'; '.join(told)}"]
+    return experiment.but(**changes, selection=selection, notes=notes)
 
 
 def _untrained(experiment: Experiment) -> Experiment:

@@ -1,7 +1,7 @@
 """What an experiment spends, said before it starts: counted from the configuration, timed where it was run before."""
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from dpmot import plugins
@@ -25,8 +25,7 @@ def cost(experiment: Experiment) -> str:
     their shapes and divided by what two cores do.
     """
     trained = {name: network for name, network in experiment.networks.items() if network.how in ("trained", "student")}
-    seen = {name: _seen(network) for name, network in trained.items()}
-    drawn = _drawn(experiment)
+    seen, drawn = {name: _seen(network) for name, network in trained.items()}, _drawn(experiment)
     students = ASKED if any(network.teacher for network in trained.values()) else ""
     line = (
         f"{experiment.experiment}: {len(trained)} networks see {sum(seen.values()):,} images in training{students}, "
@@ -85,25 +84,17 @@ def _counted(experiment: Experiment, seen: Mapping[str, int], drawn: Mapping[str
     asked = {*seen, *(name for name, number in drawn.items() if number)}
     if not shape or experiment.device == "cuda" or any(unets[name] is None for name in asked):
         return ""
-    training, sampling, gpu = _operations(unets, shape, seen, drawn)
-    if gpu and experiment.device == "auto":
-        return ""
-    told = [f"{_time(training)} of training"] * bool(training) + [f"{_time(sampling)} of sampling"] * bool(sampling)
-    return f"; its networks' operations are {' and '.join(told)} at {RATE / 1e9:.0f} billion a second, as two cores do"
-
-
-def _operations(
-    unets: Mapping[str, Unet | None], shape: Sequence[int], seen: Mapping[str, int], drawn: Mapping[str, int]
-) -> tuple[float, float, bool]:
-    """Of training and of sampling; and whether there is a GPU."""
     import torch
 
     from dpmot.diffusion.flops import TRAINING, evaluation  # imports torch, which most plans do without
 
+    if experiment.device == "auto" and torch.cuda.is_available():
+        return ""
     each = {name: evaluation(unet.given(), shape) for name, unet in unets.items() if unet is not None}
-    training = sum(TRAINING * each[name] * number for name, number in seen.items())
-    sampling = sum(each[name] * number for name, number in drawn.items() if number)
-    return training, sampling, torch.cuda.is_available()
+    work = {"training": sum(TRAINING * each[name] * number for name, number in seen.items())}
+    work["sampling"] = sum(each[name] * number for name, number in drawn.items() if number)
+    told = " and ".join(f"{_time(operations)} of {what}" for what, operations in work.items() if operations)
+    return f"; its networks' operations are {told} at {RATE / 1e9:.0f} billion a second, as two cores do"
 
 
 def _unet(experiment: Experiment, network: Network) -> Unet | None:

@@ -104,10 +104,9 @@ def _cell(chain: Chain, method: "Method", level: Any, budget: int | str) -> Cell
     except UnattainableBudget as error:
         return replace(cell, reason=f"NFE {budget}: {error}")
     cell = replace(cell, sigma_start=start, sigma_atoms=atoms, family=family)
-    if sampler is None:
-        return cell
-    cell = replace(cell, steps=steps, nfe=sampler.evaluations(steps) + (method.nfe == "as_code"))
-    return cell if start is None else checked(chain, cell)
+    if sampler:
+        cell = replace(cell, steps=steps, nfe=sampler.evaluations(steps) + (method.nfe == "as_code"))
+    return checked(chain, cell) if sampler and start is not None else cell
 
 
 def checked(chain: Chain, cell: Cell) -> Cell:
@@ -150,7 +149,8 @@ def _levels(
         # NCSNv2 spends five Langevin steps on a level (three on FFHQ, where theirs is a third). A sampler with one
         # evaluation a level spends one fifth.
         spent = sampler.evaluations(steps) if sampler else steps
-        fewer = min(steps, -(-spent // method.options.get("steps_per_level", 5)))
+        default = plugins.constant("baselines", "ncsnv2", "STEPS_PER_LEVEL")
+        fewer = min(steps, -(-spent // method.options.get("steps_per_level", default)))
         return float(chain.tail(fewer)[0]), float(chain.tail(spent)[0]), "tail", fewer
     return float(level), float(level), own, steps
 

@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 from dpmot import plugins
 from dpmot.diffusion import weights
 from dpmot.experiment import grid
-from dpmot.experiment.cells import Cell, Problem
+from dpmot.experiment.cells import AUDITED_SPACE, Cell, Problem
 from dpmot.experiment.checks import ConfigError
 from dpmot.experiment.layout import Layout
 from dpmot.experiment.plan import Classifier, Experiment, Method, Model, Network, Transport
@@ -303,7 +303,7 @@ class Jobs:
     def extractors(self) -> tuple[str, ...]:
         """Feature extractors by name: pixels, and those asked for or, of a mixture, those that know it."""
         known = (name for name in plugins.names("features") if Extractor(name).domain == "mixture")
-        return ("pixels", *(known if self.experiment.has_mixture else self.experiment.features))
+        return (AUDITED_SPACE, *(known if self.experiment.has_mixture else self.experiment.features))
 
     @property
     def needs_classifier(self) -> bool:

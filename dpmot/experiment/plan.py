@@ -72,6 +72,10 @@ Moves = Annotated[tuple[Move, ...], Field(strict=False, min_length=1), AfterVali
 Margins = dict[str, Positive]
 Options = dict[str, Any]
 AsPaper = Literal["as_paper", "as_code"]
+Start = Annotated[
+    Literal["as_paper", "as_code", "star"] | Level | Levels,
+    _or_else("sigma_M is as_paper, as_code, star, a number above 0 or a list of such numbers"),
+]
 Group = Literal["rivals", "dpm_ot", "singular", "as_code", "controls", "reference", "sweep", "identity"]
 
 
@@ -219,13 +223,7 @@ class Method(Model):
     start_options: Options = {}
     """Of the start, where no key below is of them."""
     grid: Literal["vp", "karras", "geometric", "log_snr", "quadratic", "cosine", "uniform", "aligned"] | None = None
-    level: (
-        Annotated[
-            Literal["as_paper", "as_code", "star"] | Level | Levels,
-            _or_else("sigma_M is as_paper, as_code, star, a number above 0 or a list of such numbers"),
-        ]
-        | None
-    ) = None
+    level: Start | None = None
     """sigma_M; as_paper where a start has a level and none is given."""
     source_measure: AsPaper = "as_paper"
     targets: AsPaper = "as_paper"

@@ -36,8 +36,8 @@ def smoke(experiment: Experiment) -> Experiment:
     changes: dict[str, Any] = {}
     if shape:
         options = {"of": experiment.dataset, "shape": list(shape), "num_images": [images] * 3}
-        changes |= {"dataset": "stand_in", "dataset_options": options, "features": ("classifier",), "download": False}
-        changes |= {"data_root": None, "feature_options": {}}
+        changes |= {"dataset": "stand_in", "dataset_options": options, "data_root": None, "download": False}
+        changes |= {"features": Experiment.model_fields["features"].default, "feature_options": {}}
     stood = "stand_in" in (experiment.dataset, changes.get("dataset"))
     count = min(experiment.num_samples, samples if stood else SAMPLES)
     budgets = tuple(sorted(experiment.nfe_budgets)[:2])

@@ -43,19 +43,18 @@ class ResumePoint:
         except (OSError, ValueError):
             print(f"resume: {self.folder} has no identity; starting afresh", flush=True)
             return _remove(self.folder)
-        if stored != current:
-            changed = ", ".join(sorted(k for k in {*stored, *current} if stored.get(k) != current.get(k)))
-            aside = self._aside(stored)
-            _remove(aside)
-            self.folder.rename(aside)
-            os.utime(aside)
-            others = {*self.folder.parent.glob(f"{self.folder.name}.{'[0-9a-f]' * 16}")} - {self._aside(current)}
-            for old in sorted(others, key=lambda folder: folder.stat().st_mtime)[:-ASIDE]:
-                _remove(old)
-            print(
-                f"resume: {self.folder} was made with another {changed}; set aside as {aside.name}, starting afresh",
-                flush=True,
-            )
+        if stored == current:
+            return None
+        changed = ", ".join(sorted(k for k in {*stored, *current} if stored.get(k) != current.get(k)))
+        aside = self._aside(stored)
+        _remove(aside)
+        self.folder.rename(aside)
+        os.utime(aside)
+        others = {*self.folder.parent.glob(f"{self.folder.name}.{'[0-9a-f]' * 16}")} - {self._aside(current)}
+        for old in sorted(others, key=lambda folder: folder.stat().st_mtime)[:-ASIDE]:
+            _remove(old)
+        told = f"was made with another {changed}; set aside as {aside.name}, starting afresh"
+        return print(f"resume: {self.folder} {told}", flush=True)
 
     def _aside(self, identity: Mapping[str, str]) -> Path:
         return self.folder.with_name(f"{self.folder.name}.{digest(identity)}")
@@ -66,12 +65,8 @@ class ResumePoint:
 
     def finish(self) -> None:
         """The stage is done: remove the folder, its pieces, and the lock."""
-        self.clear()
-        remove(self._lock)
-
-    def clear(self) -> None:
-        """Remove the folder and its pieces."""
         _remove(self.folder)
+        remove(self._lock)
 
 
 def _remove(folder: Path) -> None:

@@ -154,12 +154,10 @@ class Checkpoint:
 
     def load(self) -> tuple[dict[str, Tensor], dict] | None:
         """The last state, or None."""
-        state = self.session.kept(self.name)
-        if state is None:
+        if (state := self.session.kept(self.name)) is None:
             return None
         print(f"resume: continuing {self.name} from {self.session.resume.folder}", flush=True)
-        tensors, texts = state
-        return tensors, json.loads(texts["facts"])
+        return state[0], json.loads(state[1]["facts"])
 
     def save(self, tensors: Mapping[str, Tensor], facts: Mapping) -> None:
         """Replace the state."""

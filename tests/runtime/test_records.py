@@ -65,10 +65,10 @@ def test_a_damaged_identity_is_refused(tmp_path):
     assert not ResumePoint(tmp_path / "r", {"code": "a"}).path("piece").exists()
 
 
-def test_clear_removes_the_folder(tmp_path):
+def test_a_finished_stage_removes_its_folder(tmp_path):
     point = ResumePoint(tmp_path / "r", {})
     point.path("piece").write_text("x")
-    point.clear()
+    point.finish()
     assert not (tmp_path / "r").exists()
 
 

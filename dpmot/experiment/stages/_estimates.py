@@ -10,6 +10,7 @@ from types import ModuleType
 import numpy as np
 
 from dpmot import plugins
+from dpmot.experiment.cells import AUDITED_SPACE
 from dpmot.features import Extractor, Features
 from dpmot.metrics import NotMeasurable, novelty
 from dpmot.results import PLAIN
@@ -87,7 +88,7 @@ def wanted(module: ModuleType, extractor: str, features: Features) -> bool:
     """Whether a metric applies: pixel metrics to pixels, those of classes to the data set's own classifier."""
     if module.SPACE == "any":
         return True
-    if module.SPACE == "pixels" or extractor == "pixels":
+    if AUDITED_SPACE in (module.SPACE, extractor):
         return extractor == module.SPACE
     if module.SPACE == "probabilities":
         own = Extractor(extractor).own_classes or not getattr(module, "OF_CLASSES", False)

@@ -1,4 +1,4 @@
-"""The prepared data set: three parts as stored, and the conversion between stored images and floats."""
+"""The prepared data set: three parts as stored, and samples as they are stored."""
 
 import json
 from dataclasses import dataclass
@@ -33,11 +33,6 @@ class Part:
     raw: Tensor
     labels: Tensor
 
-    @property
-    def floats(self) -> Tensor:
-        """In the units of networks and samplers: [-1, 1] for images."""
-        return decode(self.raw)
-
     def first(self, number: int | None) -> Tensor:
         """The first so many as stored, all for None.
 
@@ -47,11 +42,6 @@ class Part:
         if number is not None and number > len(self.raw):
             raise ValueError(f"num_atoms = {number}, but the split holds {len(self.raw)} images; give at most that")
         return self.raw[:number]
-
-
-def decode(raw: Tensor) -> Tensor:
-    """Stored images or points as floats; points are left as they are."""
-    return pixels.to_float(raw) if raw.dtype == torch.uint8 else raw
 
 
 def encode(x: Tensor, like: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from dpmot import results
 from dpmot.device import chosen
-from dpmot.experiment.cells import Cell
+from dpmot.experiment.cells import AUDITED_SPACE, Cell
 from dpmot.experiment.stages._estimates import NUM_GROUPS, Measurement, as_seen, held_out, measure
 from dpmot.experiment.stages._feature_cache import Extractors
 from dpmot.experiment.stages._prepared import read_data
@@ -68,7 +68,7 @@ def run(job: "Job[Measure]", layout: "Layout", *, cores: int = 1) -> None:
             metrics = pd.DataFrame(rows).assign(**common, fingerprint=digest(mark))
             tables = {"metrics": metrics.reindex(columns=results.METRICS.columns)}
             tables["replicates"] = pd.DataFrame(replicates, columns=results.REPLICATES.columns)
-            tables["audit"] = _audit(task, tables["metrics"], references["pixels"], unsolved)
+            tables["audit"] = _audit(task, tables["metrics"], references[AUDITED_SPACE], unsolved)
             tables["identity"] = _identity(task.experiment.identity, tables["metrics"])
             for name, table in tables.items():
                 with atomic(layout.root / f"{name}.csv") as temporary:

@@ -7,9 +7,9 @@ samples enough for it, C_T all lie inside; none may exist.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import numpy as np
 from tqdm import tqdm
 
 from dpmot.experiment.stages._estimates import held_out, measure
@@ -62,11 +62,9 @@ def _references(parts: Mapping[str, Part]) -> dict[str, Features]:
 
 def _row(method: LoadedMethod, cell: "Cell", references: Mapping[str, Features]) -> dict:
     drawn, counted = method.draw(cell)
-    values = pixels.extract(drawn["images"]).values
-    generated = Features(values=values, extractor="pixels", source=np.asarray(drawn["source"]))
-    measured = measure(
-        {"pixels": generated}, {"pixels": references}, jackknife.groups(len(generated)), names=AUDITED_BY
-    )
+    generated = replace(pixels.extract(drawn["images"]), source=drawn["source"].numpy())
+    group, space = jackknife.groups(len(generated)), generated.extractor
+    measured = measure({space: generated}, {space: references}, group, names=AUDITED_BY)
     found = {one.metric: one.estimate for one in measured}
     audited = {name: found[metric] for name, metric in AUDITED.items()}
     missed = method.unsolved(cell)
