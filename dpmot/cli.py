@@ -113,7 +113,10 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one verb; a user's error is one line on standard error and exit status 1 (of the gate: what it says)."""
     options = parser().parse_args(arguments)
     try:
-        return _gate(options) if options.verb == "gate" else _run(options) or 0
+        if options.verb == "gate":
+            return _gate(options)
+        _run(options)
+        return 0
     except USER_ERRORS as error:
         line = " ".join(str(error).split())
         print(f"dpmot {options.verb}: {line}", file=sys.stderr)

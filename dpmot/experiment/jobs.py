@@ -5,9 +5,9 @@ configuration re-runs only the jobs whose task changed.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from dpmot import plugins
 from dpmot.diffusion import weights
@@ -15,57 +15,15 @@ from dpmot.experiment import grid
 from dpmot.experiment.cells import AUDITED_SPACE, Cell, Problem
 from dpmot.experiment.checks import ConfigError
 from dpmot.experiment.layout import Layout
-from dpmot.experiment.plan import Classifier, Experiment, Method, Model, Network, Transport
+from dpmot.experiment.plan import Classifier, Experiment, Method, Network, Transport
 from dpmot.features import Extractor, Offer
 from dpmot.metrics import AUDITED_BY
 from dpmot.runtime.files import read_json, write_json
+from dpmot.runtime.job import Job
 
 STAGES = "dpmot.experiment.stages"
-Task = TypeVar("Task")
 Files = Iterable[Path]
 Plugin = tuple[str, str]  # kind, name
-
-
-@dataclass(frozen=True)
-class Job(Generic[Task]):
-    """One job of the workflow.
-
-    Attributes:
-        stage: the file of dpmot/experiment/stages/ that runs it.
-        name: of the job, its resume point and its timing.
-        task: what to do.
-        inputs, outputs: files.
-        code: modules whose import closure its result depends on.
-        threads: of the processor.
-        device: "cpu", "cuda" or "auto".
-    """
-
-    stage: str
-    name: str
-    task: Task
-    inputs: tuple[Path, ...] = ()
-    outputs: tuple[Path, ...] = ()
-    code: tuple[str, ...] = ()
-    threads: int = 1
-    device: str = "cpu"
-
-    @property
-    def identity(self) -> dict[str, Any]:
-        """What the result depends on beside code and inputs, as JSON has it."""
-        return {"stage": self.stage, "task": plain(self.task), "threads": self.threads, "device": self.device}
-
-
-def plain(value: Any) -> Any:
-    """Objects of a plan as JSON has them, without fields that do not compare: these change no result."""
-    if isinstance(value, Model):
-        return value.plain()
-    if is_dataclass(value) and not isinstance(value, type):
-        return {entry.name: plain(getattr(value, entry.name)) for entry in fields(value) if entry.compare}
-    if isinstance(value, Mapping):
-        return {key: plain(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(inner) for inner in value]
-    return str(value) if isinstance(value, Path) else value
 
 
 @dataclass(frozen=True)
@@ -147,21 +105,6 @@ class Measure:
     config: Mapping[str, Any]
     extractors: Mapping[str, Mapping[str, Any]]
     all_code: tuple[str, ...] = field(compare=False)
-
-
-@dataclass(frozen=True)
-class Timings:
-    """Gather the timings of jobs."""
-
-    jobs: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Page:
-    """Draw a table or figure; its text depends on everything that the configuration says."""
-
-    name: str
-    config: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -247,8 +190,8 @@ class Jobs:
         plugged = [*(("features", name) for name in extractors), *(("metrics", name) for name in e.metrics)]
         return self._job("measure", Measure(e, e.scientific(), extractors, code), inputs, layout.measured, *plugged)
 
-    def page(self, name: str) -> Job[Page]:
-        """The job that draws one table or figure."""
+    def page(self, name: str) -> Job[Mapping[str, Any]]:
+        """The job that draws one table or figure; its text depends on everything that the configuration says."""
         layout, e, root = self.layout, self.experiment, self.layout.root
         metrics, replicates, audit, identity, fingerprint = layout.measured
         reads = {
@@ -269,19 +212,20 @@ class Jobs:
         facts = [("metrics", metric) for metric in plugins.names("metrics")]  # dpmot.results finds both by name
         facts += [("features", extractor) for extractor in self.extractors]
         code = _modules(("pages", name), *facts)
-        return Job("page", name, Page(name, e.written()), tuple(inputs), (*files, layout.timing(name)), code)
+        task = {"name": name, "config": e.written()}
+        return Job("page", name, task, tuple(inputs), (*files, layout.timing(name)), code)
 
-    def pages(self) -> list[Job[Page]]:
+    def pages(self) -> list[Job[Mapping[str, Any]]]:
         """Every table and figure."""
         return [self.page(name) for name in (*self.experiment.tables, *self.experiment.figures)]
 
-    def timings(self) -> Job[Timings]:
+    def timings(self) -> Job[tuple[str, ...]]:
         """The job that gathers the timings of all others."""
         e = self.experiment
         names = tuple(job.name for job in (*self.compute(), *([self.couple()] if e.coupling else []), self.measure()))
         names += (*e.tables, *e.figures)
         inputs, code = tuple(map(self.layout.timing, names)), (f"{STAGES}.timings",)
-        return Job("timings", "timings", Timings(names), inputs, (self.layout.timings,), code)
+        return Job("timings", "timings", names, inputs, (self.layout.timings,), code)
 
     def compute(self) -> list[Job]:
         """Every job before measuring, in the order of the paper."""

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from dpmot.runtime import seals
 from dpmot.runtime.closure import code_digest
 from dpmot.runtime.files import atomic, read_json, write_json
 from dpmot.runtime.fingerprint import digest, environment, file_digest
+from dpmot.runtime.job import Job
 from dpmot.runtime.resume import ResumePoint
 from dpmot.runtime.stopwatch import Stopwatch
 
@@ -28,23 +29,6 @@ class Fault(ArithmeticError):
     def __init__(self, message: str, batch: Mapping[str, Tensor]) -> None:
         super().__init__(message)
         self.batch = dict(batch)
-
-
-class Job(Protocol):
-    """What a session needs of a job; see :class:`dpmot.experiment.jobs.Job`."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def inputs(self) -> Sequence[Path]: ...
-    @property
-    def code(self) -> Sequence[str]: ...
-    @property
-    def threads(self) -> int: ...
-    @property
-    def device(self) -> str: ...
-    @property
-    def identity(self) -> Mapping[str, Any]: ...
 
 
 class Layout(Protocol):

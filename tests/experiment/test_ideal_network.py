@@ -12,6 +12,7 @@ from dpmot.experiment.layout import Layout
 from dpmot.experiment.missing import missing_data
 from dpmot.experiment.stages import prepare, sample, train
 from dpmot.experiment.stages.sample import LoadedMethod
+from dpmot.images import to_float
 from dpmot.runtime import closure
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -78,7 +79,7 @@ def test_latents_of_held_out_images_come_back_exactly_or_as_training_images(tmp_
     for name, split in (("held_out", "C"), ("training", "A")):
         train.run(jobs.train(name), layout)
         held = network.load(layout.network(name)).denoiser(0).model.points
-        assert torch.equal(held, parts[split].floats)
+        assert torch.equal(held, to_float(parts[split].raw))
         job = jobs.sample(name)
         (cell,) = job.task.cells
         drawn, counted = LoadedMethod.load(job, layout).draw(cell)

@@ -7,13 +7,13 @@ from dpmot.results import TIMINGS
 from dpmot.runtime.files import atomic, read_json
 
 if TYPE_CHECKING:
-    from dpmot.experiment.jobs import Job, Timings
     from dpmot.experiment.layout import Layout
+    from dpmot.runtime.job import Job
 
 
-def run(job: "Job[Timings]", layout: "Layout") -> None:
+def run(job: "Job[tuple[str, ...]]", layout: "Layout") -> None:
     """Write timings.csv: one row per job, and their sum with the share of arithmetic in the wall time printed."""
-    rows = [read_json(layout.timing(name)) for name in job.task.jobs]
+    rows = [read_json(layout.timing(name)) for name in job.task]
     with atomic(layout.timings) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, TIMINGS.columns)
         writer.writeheader()

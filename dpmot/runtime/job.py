@@ -1,0 +1,50 @@
+"""One job of the workflow: what it is given, and what its result depends on."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+Task = TypeVar("Task")
+
+
+@dataclass(frozen=True)
+class Job(Generic[Task]):
+    """One job of the workflow.
+
+    Attributes:
+        stage: the file of dpmot/experiment/stages/ that runs it.
+        name: of the job, its resume point and its timing.
+        task: what to do.
+        inputs, outputs: files.
+        code: modules whose import closure its result depends on.
+        threads: of the processor.
+        device: "cpu", "cuda" or "auto".
+    """
+
+    stage: str
+    name: str
+    task: Task
+    inputs: tuple[Path, ...] = ()
+    outputs: tuple[Path, ...] = ()
+    code: tuple[str, ...] = ()
+    threads: int = 1
+    device: str = "cpu"
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What the result depends on beside code and inputs, as JSON has it."""
+        return {"stage": self.stage, "task": plain(self.task), "threads": self.threads, "device": self.device}
+
+
+def plain(value: Any) -> Any:
+    """Objects of a plan as JSON has them, without fields that do not compare: these change no result."""
+    if hasattr(value, "plain"):
+        return value.plain()
+    if is_dataclass(value) and not isinstance(value, type):
+        return {entry.name: plain(getattr(value, entry.name)) for entry in fields(value) if entry.compare}
+    if isinstance(value, Mapping):
+        return {key: plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(inner) for inner in value]
+    return str(value) if isinstance(value, Path) else value
