@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from dpmot import plugins
+from dpmot.metrics import AUDITED as AUDITED
 from dpmot.metrics import REAL_TEST, REAL_TRAIN, Fact
 
 POOLED = "pooled"  # sample seed of the rows over all seeds

@@ -16,8 +16,7 @@ import numpy as np
 import pandas as pd
 
 from dpmot.experiment.plan import PROTOCOLS, Experiment
-from dpmot.metrics import AUDITED
-from dpmot.results import FLOORS, by_key, fact, records, stem
+from dpmot.results import AUDITED, FLOORS, by_key, fact, records, stem
 from paper_figures._results import GROUPS, OUTSIDE, Results, fingerprints, published
 from paper_figures._tables import Cell, Document, Panel, not_run
 
