@@ -17,7 +17,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from baselines import edm
-from baselines.distillation.progressive import pair_loss
+from baselines.distillation._pairs import pair_loss
 from dpmot import seeds
 from dpmot.diffusion.denoiser import Denoiser, TiledDenoiser
 from dpmot.diffusion.network import NetworkDenoiser, given

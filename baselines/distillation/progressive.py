@@ -12,6 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from baselines.distillation._pairs import pair_loss
 from dpmot.diffusion.network import NetworkDenoiser, given
 from dpmot.diffusion.protocols import OfBatch
 from dpmot.diffusion.schedule import Schedule
@@ -66,16 +67,6 @@ def stage_loss(teacher: OfBatch, student: OfBatch, grid: Tensor, x0: Tensor, noi
     with torch.no_grad():
         there = _step(teacher, _step(teacher, x, sigma, middle), middle, last)
     return pair_loss(student, grid[::2], x, there, i)
-
-
-def pair_loss(student: OfBatch, grid: Tensor, x: Tensor, there: Tensor, i: Tensor) -> Tensor:
-    """Weighted squared error between the student's D and the D whose step from level i lands ``there``, (B,).
-
-    The weight is 1 + 1 / sigma^2, of the order of the paper's truncated-SNR weight max(1, 1 / sigma^2).
-    """
-    sigma, ratio = grid[i], (grid[i + 1] / grid[i]).reshape(-1, *[1] * (x.dim() - 1))
-    error = (student(x, sigma) - (there - ratio * x) / (1 - ratio)).square().flatten(1).mean(1)
-    return (1 + sigma**-2) * error
 
 
 def _own_level(grid: Tensor, u: Tensor) -> Tensor:
