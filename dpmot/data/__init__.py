@@ -6,17 +6,24 @@ atoms, "B" trains the classifier and the feature network, "C" is the reference o
     expected(root=None)         the files that ``load`` will read, below ``data_root(root)``; none where it draws images
     load(*, root=None, ...)     the :class:`DataSet`, with the file's own options; ``num_train``, where there is one, is
                                 the number of images that stay in A, see :meth:`DataSet.subsampled`
+    check(...)                  refuses options of ``load`` that are given, as far as it needs no file to judge them:
+                                ValueError "<option>: <what is wrong>", which ``load`` raises too
+    SHAPE                       the shape S of one image, where the set is read from files and has one; else
+    image_shape(...)            S by the options; see :func:`declared_shape`
     download(root=None)         fetches what is missing, where it is published; see :mod:`dpmot.data._download`
 
 and raises MissingData without a data root or a file, ValueError for an option that is not allowed and for a file that
 is damaged or not the published one. Importing this package, and calling ``expected``, costs numpy only.
 """
 
+import inspect
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 
@@ -135,6 +142,52 @@ class DataSet:
             digest.update(f"{array.dtype.str}{array.shape}".encode())
             digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()
+
+
+def declared_shape(module: ModuleType, options: Mapping[str, Any]) -> tuple[int, ...] | None:
+    """Shape S of one image of a data set with these options, from its file alone; None where it says nothing.
+
+    Raises:
+        ValueError: an option that the file does not allow.
+    """
+    if function := getattr(module, "image_shape", None):
+        taken = inspect.signature(function).parameters
+        return function(**{key: options[key] for key in taken if key in options})
+    return getattr(module, "SHAPE", None)
+
+
+def check_integer(option: str, value: object, low: int, high: int | None = None) -> None:
+    """Refuse what is no integer in low..high.
+
+    Raises:
+        ValueError: names the option, what was given and what is allowed.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or not low <= value <= (high or value):
+        allowed = f"in {low}..{high}" if high else f"of at least {low}"
+        raise ValueError(f"{option}: {value!r} is no integer {allowed}")
+
+
+def check_sizes(option: str, sizes: Sequence[int], *, least: int) -> None:
+    """Refuse what are no three sizes of A, B and C that hold a point of each class.
+
+    Raises:
+        ValueError: names the option, what was given and what is allowed.
+    """
+    if len(sizes) != len(PARTS) or min(sizes) < least:
+        allowed = f"three sizes (A, B, C), each at least the {least} classes"
+        raise ValueError(f"{option}: must be {allowed}, got {list(sizes)}")
+    for size in sizes:
+        check_integer(option, size, least)
+
+
+def check_num_train(num_train: int | None, most: int | None = None) -> None:
+    """Refuse a number of images in A that is not in 1..most; None is all of them.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if num_train is not None:
+        check_integer("num_train", num_train, 1, most)
 
 
 def stratified_choice(labels: np.ndarray, count: int, *, purpose: str) -> np.ndarray:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dpmot.data import DataSet, data_root, require, verify
+from dpmot.data import DataSet, check_num_train, data_root, require, verify
 from dpmot.data._pictures import Files, Picture, decoded
 
 SHAPE = (3, 64, 64)
@@ -33,12 +33,35 @@ CROPS = {"centre_140": (19, 39, 159, 179), "face_128": (25, 57, 153, 185)}  # le
 CITATION = "CelebA (Liu et al. 2015), non-commercial research only"
 
 
+NAMES = (  # of the attributes, in the file's order
+    "5_o_Clock_Shadow Arched_Eyebrows Attractive Bags_Under_Eyes Bald Bangs Big_Lips Big_Nose Black_Hair Blond_Hair "
+    "Blurry Brown_Hair Bushy_Eyebrows Chubby Double_Chin Eyeglasses Goatee Gray_Hair Heavy_Makeup High_Cheekbones Male "
+    "Mouth_Slightly_Open Mustache Narrow_Eyes No_Beard Oval_Face Pale_Skin Pointy_Nose Receding_Hairline Rosy_Cheeks "
+    "Sideburns Smiling Straight_Hair Wavy_Hair Wearing_Earrings Wearing_Hat Wearing_Lipstick Wearing_Necklace "
+    "Wearing_Necktie Young"
+)
+
+
 def expected(root: Path | None = None, *, attributes: Sequence[str] = ("Male", "Smiling")) -> list[Path]:
     """The archive, or its folder where that is there instead, and the lists."""
     lists = [PARTITION, *([ATTRIBUTES] if attributes else [])]
     folder = data_root(root, files=[f"celeba/{name}" for name in (ARCHIVE, *lists)]) / "celeba"
     pictures = FOLDER if (folder / FOLDER).is_dir() and not (folder / ARCHIVE).exists() else ARCHIVE
     return [folder / pictures, *(folder / name for name in lists)]
+
+
+def check(
+    *, crop: str = "centre_140", attributes: Sequence[str] = ("Male", "Smiling"), num_train: int | None = None
+) -> None:
+    """A crop and attributes that there are, each once, and ``num_train`` in 1..162,770."""
+    if crop not in CROPS:
+        raise ValueError(f'crop: no crop "{crop}": choose {" or ".join(CROPS)}')
+    for name in attributes:
+        if name not in NAMES.split():
+            raise ValueError(f'attributes: no attribute "{name}": choose among {", ".join(NAMES.split())}')
+    if len({*attributes}) < len(attributes):
+        raise ValueError(f"attributes: {', '.join(attributes)} name one twice; give each once")
+    check_num_train(num_train, 162_770)
 
 
 def load(
@@ -56,8 +79,7 @@ def load(
         attributes: those whose combinations are the classes, 2^len of them; () for a set without classes.
         num_train: images that stay in A.
     """
-    if crop not in CROPS:
-        raise ValueError(f'celeba: no crop "{crop}": choose {" or ".join(CROPS)}')
+    check(crop=crop, attributes=attributes, num_train=num_train)
     pictures, partition, *lists = require(expected(root, attributes=attributes))
     split = _partition(partition)
     labels = _labels(lists[0], attributes, list(split)) if attributes else np.zeros(len(split), np.int64)

@@ -31,7 +31,7 @@ from typing import IO, cast
 
 import numpy as np
 
-from dpmot.data import DataSet, data_root, published, require, verify
+from dpmot.data import DataSet, check_num_train, data_root, published, require, verify
 from dpmot.data._download import Remote
 from dpmot.data._download import download as fetch
 
@@ -93,8 +93,14 @@ def download(root: Path | None = None) -> None:
         fetch({paths[0]: REMOTE})
 
 
+def check(*, num_train: int | None = None) -> None:
+    """``num_train`` in 1..40,000."""
+    check_num_train(num_train, 40_000)
+
+
 def load(*, root: Path | None = None, num_train: int | None = None) -> DataSet:
     """uint8 (60000, 3, 32, 32): A 40,000 and B 10,000 of the training images, C the 10,000 test images."""
+    check(num_train=num_train)
     images, labels, exact, source = read(require(expected(root)))
     note = f"{CITATION}; {source}"
     return published("cifar10", images, labels, num_test=RECORDS, num_train=num_train, note=note, exact=exact)

@@ -18,6 +18,11 @@ def expected(root: Path | None = None) -> list[Path]:
     return []
 
 
+def image_shape() -> tuple[int, ...]:
+    """(C, H, W)."""
+    return 1, 8, 8
+
+
 def load(*, root: Path | None = None) -> DataSet:
     """uint8 (1797, 1, 8, 8), split in three parts of 599 by a fixed stratified choice."""
     from sklearn.datasets import load_digits  # here, because it costs a second

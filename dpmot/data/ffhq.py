@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dpmot.data import DataSet, assign, data_root, require
+from dpmot.data import DataSet, assign, check_num_train, data_root, require
 from dpmot.data._pictures import Npz, Picture, Source, decoded, pictures_in
 
 SHAPE = (3, 256, 256)
@@ -33,8 +33,14 @@ def expected(root: Path | None = None) -> list[Path]:
     return present[:1] or [folder / VERSIONS[1]]
 
 
+def check(*, num_train: int | None = None) -> None:
+    """``num_train`` in 1..56,000."""
+    check_num_train(num_train, 56_000)
+
+
 def load(*, root: Path | None = None, num_train: int | None = None) -> DataSet:
     """uint8 (70000, 3, 256, 256): A 56,000, B 7,000, C the authors' 7,000 test images; one class."""
+    check(num_train=num_train)
     (path,) = require(expected(root))
     given = (1024, 1024) if path.name == VERSIONS[3] else (256, 256)
     picture = Picture(SHAPE, given=given, resize="lanczos")

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from dpmot.data import DataSet, data_root, require, stratified_split
+from dpmot.data import DataSet, check_integer, check_num_train, data_root, require, stratified_split
 from dpmot.data._pictures import FILTERS, Picture, decoded, pictures_in
 
 LEAST = 3  # one image a part
+LARGEST = 4096  # side in pixels
 
 
 def expected(root: Path | None = None, *, folder: str = "images") -> list[Path]:
@@ -20,6 +21,31 @@ def expected(root: Path | None = None, *, folder: str = "images") -> list[Path]:
     base = data_root(root, files=[f"{folder}/ or {folder}.zip"])
     archive = base / f"{folder}.zip"
     return [archive if archive.exists() and not (base / folder).is_dir() else base / folder]
+
+
+def check(
+    *,
+    folder: str = "images",
+    size: int = 64,
+    channels: int = 3,
+    resize: str = "bicubic",
+    num_train: int | None = None,
+) -> None:
+    """A name, a side of 1..4096 pixels, 1 or 3 channels, a filter, and ``num_train`` of at least 1."""
+    if not folder or Path(folder).is_absolute() or ".." in Path(folder).parts:
+        raise ValueError(f"folder: {folder!r} is no name below the data root, e.g. images")
+    check_integer("size", size, 1, LARGEST)
+    if isinstance(channels, bool) or channels not in (1, 3):
+        raise ValueError(f"channels: {channels!r} is not 1 (grey) or 3 (colour)")
+    if resize not in FILTERS:
+        raise ValueError(f"resize: {resize!r} is not one of {', '.join(FILTERS)}")
+    check_num_train(num_train)
+
+
+def image_shape(*, size: int = 64, channels: int = 3) -> tuple[int, int, int]:
+    """(C, H, W)."""
+    check(size=size, channels=channels)
+    return channels, size, size
 
 
 def load(
@@ -41,9 +67,7 @@ def load(
         resize: a filter of Pillow, all antialiased: box, bilinear, hamming, bicubic or lanczos.
         num_train: images that stay in A.
     """
-    if channels not in (1, 3) or size < 1 or resize not in FILTERS:
-        allowed = f"channels 1 or 3, size >= 1 and resize one of {', '.join(FILTERS)}"
-        raise ValueError(f"folder: allowed are {allowed}, got {channels}, {size} and {resize}")
+    check(folder=folder, size=size, channels=channels, resize=resize, num_train=num_train)
     (path,) = require(expected(root, folder=folder))
     source = pictures_in(path, Picture((channels, size, size), resize=resize))
     if len(source) < LEAST:

@@ -6,12 +6,12 @@ the grid has steps of 2; here it is scaled by 0.225, so that all points lie in [
 """
 
 from collections.abc import Sequence
-from math import isqrt
+from math import isfinite, isqrt
 from pathlib import Path
 
 import numpy as np
 
-from dpmot.data import PARTS, DataSet, Mixture, generator
+from dpmot.data import PARTS, DataSet, Mixture, check_integer, check_sizes, generator
 
 MIXTURE = True  # the set brings its own law: exact denoiser, exact classifier
 
@@ -19,6 +19,33 @@ MIXTURE = True  # the set brings its own law: exact denoiser, exact classifier
 def expected(root: Path | None = None) -> list[Path]:
     """No files: the points are drawn."""
     return []
+
+
+def check(
+    *,
+    num_components: int = 25,
+    spacing: float = 0.45,
+    std: float = 0.01125,
+    num_points: Sequence[int] = (250, 1000, 1000),
+    seed: int = 0,
+) -> None:
+    """A square number of components, positive lengths, and three sizes that hold every component.
+
+    Raises:
+        ValueError: K is no square, a size is below K, spacing or std is not positive and finite, or seed is negative.
+    """
+    if num_components < 1 or isqrt(num_components) ** 2 != num_components:
+        raise ValueError(f"num_components: must be a square (1, 4, 9, 16, 25, ...), got {num_components}")
+    for option, value in (("spacing", spacing), ("std", std)):
+        if not (value > 0 and isfinite(value)):
+            raise ValueError(f"{option}: must be positive and finite, got {value}")
+    check_sizes("num_points", num_points, least=num_components)
+    check_integer("seed", seed, 0)
+
+
+def image_shape() -> tuple[int, ...]:
+    """Points in the plane."""
+    return (2,)
 
 
 def load(
@@ -38,18 +65,9 @@ def load(
         std: standard deviation of a component, > 0.
         num_points: size of A, B and C; the components share each evenly, to within one point.
         seed: of the draw; each part has its own stream, so the size of one does not change another.
-
-    Raises:
-        ValueError: K is no square, a size is below K, or spacing or std is not positive.
     """
-    side = isqrt(max(num_components, 0))
-    if num_components < 1 or side * side != num_components:
-        raise ValueError(f"num_components must be a square (1, 4, 9, 16, 25, ...), got {num_components}")
-    if not (spacing > 0 and std > 0):
-        raise ValueError(f"spacing and std must be positive, got {spacing} and {std}")
-    if len(num_points) != len(PARTS) or min(num_points) < num_components:
-        allowed = f"three sizes (A, B, C), each at least num_components = {num_components}"
-        raise ValueError(f"num_points must be {allowed}, got {list(num_points)}")
+    check(num_components=num_components, spacing=spacing, std=std, num_points=num_points, seed=seed)
+    side = isqrt(num_components)
     axis = (np.arange(side) - (side - 1) / 2) * spacing
     means = np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1).reshape(-1, 2)
     labels = np.concatenate([np.arange(n, dtype=np.int64) % num_components for n in num_points])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dpmot.data import PARTS, DataSet, generator
+from dpmot.data import PARTS, DataSet, check_integer, check_sizes, generator
 
 NOTE = "stand-in images, no number means anything"
 COARSE = 4  # cells of a pattern along each side
@@ -18,6 +18,29 @@ COARSE = 4  # cells of a pattern along each side
 def expected(root: Path | None = None) -> list[Path]:
     """No files: the images are drawn."""
     return []
+
+
+def check(
+    *,
+    shape: Sequence[int] = (3, 32, 32),
+    num_classes: int = 10,
+    num_images: Sequence[int] = (256, 256, 256),
+    seed: int = 0,
+) -> None:
+    """(C, H, W), at least one class, and three sizes that hold every class."""
+    if len(shape) != 3:
+        raise ValueError(f"shape: must be (C, H, W), got {list(shape)}")
+    for side in shape:
+        check_integer("shape", side, 1)
+    check_integer("num_classes", num_classes, 1)
+    check_sizes("num_images", num_images, least=num_classes)
+    check_integer("seed", seed, 0)
+
+
+def image_shape(*, shape: Sequence[int] = (3, 32, 32)) -> tuple[int, ...]:
+    """As the options say."""
+    check(shape=shape)
+    return tuple(shape)
 
 
 def load(
@@ -38,9 +61,7 @@ def load(
         num_images: size of A, B and C.
         seed: of the draw.
     """
-    if len(shape) != 3 or min(shape) < 1 or len(num_images) != len(PARTS) or not 1 <= num_classes <= min(num_images):
-        allowed = "shape (C, H, W), three sizes, and as many images a part as classes"
-        raise ValueError(f"stand_in: allowed are {allowed}, got {list(shape)}, {list(num_images)} and {num_classes}")
+    check(shape=shape, num_classes=num_classes, num_images=num_images, seed=seed)
     draw = generator(seed, "stand-in")
     labels = np.concatenate([np.arange(n, dtype=np.int64) % num_classes for n in num_images])
     channels, height, width = shape

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dpmot import plugins
-from dpmot.data import DataSet, MissingData, require
+from dpmot.data import DataSet, MissingData, declared_shape, require
 
 DATA_SETS = plugins.names("data")
 
@@ -31,6 +31,10 @@ def test_a_data_set_is_loaded_by_keywords_with_defaults_from_the_files_it_expect
     assert all(option.default is not inspect.Parameter.empty for option in options.values())
     first, *choosing = inspect.signature(module.expected).parameters
     assert first == "root" and set(choosing) <= set(options)  # options that decide which files are needed
+    check = getattr(module, "check", None)
+    if check is not None:  # a plan calls it with the options that are given
+        assert set(inspect.signature(check).parameters) <= set(options) - {"root"}
+        check()  # the defaults are allowed
     fetched = getattr(module, "download", None)
     assert fetched is None or list(inspect.signature(fetched).parameters) == ["root"]
 
@@ -48,7 +52,7 @@ def test_the_files_it_expects_lie_below_the_data_root_and_are_named_where_they_a
 def test_it_has_images_or_points_with_a_label_each_in_three_parts(loaded):
     module, data = loaded
     assert isinstance(data, DataSet) and data.name == module.__name__.rpartition(".")[2] and data.note
-    assert getattr(module, "SHAPE", data.shape) == data.shape
+    assert declared_shape(module, {}) in (None, data.shape)
     parts = [data.part(name) for name in "ABC"]
     assert sum(len(images) for images, _ in parts) == len(data.images) == len(data.labels)
     classes = {int(label) for _, labels in parts for label in np.unique(labels)}

@@ -70,7 +70,7 @@ def test_the_size_of_one_part_of_gaussians_changes_no_other():
         ({"num_components": -4}, "must be a square"),
         ({"std": 0.0}, "must be positive"),
         ({"spacing": -1.0}, "must be positive"),
-        ({"num_points": (24, 100, 100)}, "at least num_components = 25"),
+        ({"num_points": (24, 100, 100)}, "each at least the 25 classes"),
         ({"num_points": (100, 100)}, "three sizes"),
     ],
 )

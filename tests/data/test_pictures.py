@@ -84,13 +84,6 @@ def test_a_picture_of_the_right_size_is_not_touched():
     np.testing.assert_array_equal(shown.transpose(1, 2, 0), np.asarray(picture))
 
 
-@pytest.mark.parametrize("options", [{"channels": 4}, {"size": 0}, {"resize": "nearest"}])
-def test_options_that_are_not_allowed_are_refused(tmp_path, pictures, options):
-    write_all(tmp_path / "images", pictures)
-    with pytest.raises(ValueError, match="folder: allowed are channels 1 or 3, size >= 1 and resize one of box"):
-        folder.load(root=tmp_path, **options)
-
-
 @pytest.mark.parametrize("keep", [0, 3, 60, -20])
 def test_a_cut_off_picture_is_named_and_nothing_is_kept(tmp_path, pictures, keep):
     pictures["b/4.png"] = pictures["b/4.png"][:keep]
@@ -464,7 +457,7 @@ def test_stand_ins_have_the_shape_asked_for_and_say_that_they_mean_nothing():
     assert found.note == "in the place of ffhq: stand-in images, no number means anything"
     assert len({image.tobytes() for image in found.images}) == 60
     assert stand_in.load(of="ffhq", shape=(3, 20, 12), seed=1).sha256 != stand_in.load(shape=(3, 20, 12)).sha256
-    with pytest.raises(ValueError, match="stand_in: allowed are shape"):
+    with pytest.raises(ValueError, match=r"shape: must be \(C, H, W\)"):
         stand_in.load(shape=(32, 32))
 
 
