@@ -130,9 +130,13 @@ class DataSet:
             beside = f"split A; {int((self.split == 'B').sum())} more images are split B"
             raise ValueError(f"{self.name}: num_train must be in 1..{len(atoms)} ({beside}), got {num_train}")
         stays = self.split != "A"
-        stays[atoms[stratified_choice(self.labels[atoms], num_train, purpose="num_train")]] = True
+        chosen = stratified_choice(self.labels[atoms], num_train, purpose="num_train")
+        stays[atoms[chosen]] = True
+        lost = {*self.labels[atoms].tolist()} - {*self.labels[atoms[chosen]].tolist()}
+        told = f"; {len(lost)} of {self.num_classes} classes have no image in A" if lost else ""
         columns = {"images": self.images, "labels": self.labels, "split": self.split, "exact": self.exact}
-        return replace(self, **{name: array[stays] for name, array in columns.items() if array is not None})
+        arrays = {name: array[stays] for name, array in columns.items() if array is not None}
+        return replace(self, note=self.note + told, **arrays)
 
     @property
     def sha256(self) -> str:
@@ -145,7 +149,7 @@ class DataSet:
 
 
 def declared_shape(module: ModuleType, options: Mapping[str, Any]) -> tuple[int, ...] | None:
-    """Shape S of one image of a data set with these options, from its file alone; None where it says nothing.
+    """Shape (C, H, W) of an image of a data set with these options, from its file alone; None of points.
 
     Raises:
         ValueError: an option that the file does not allow.
@@ -224,12 +228,29 @@ def assign(part: str, count: int, split: np.ndarray, labels: np.ndarray, *, of: 
 
 
 def stratified_split(labels: np.ndarray) -> np.ndarray:
-    """(N,) of "A", "B", "C": three equal parts up to rounding, each class within two of its exact share."""
+    """(N,) of "A", "B", "C": three equal parts up to rounding, each class within two of its exact share.
+
+    A class of three images or more has one in each part: where chance leaves one without, the fullest part gives it.
+    """
     n = len(labels)
     split = np.full(n, "C")
     assign("A", round(n / 3), split, labels, of="C")
     assign("B", round(2 * n / 3) - round(n / 3), split, labels, of="C")
+    for rows in (np.flatnonzero(labels == label) for label in np.unique(labels)):
+        for part in sorted(set(PARTS) - set(split[rows])) if len(rows) >= len(PARTS) else ():
+            fullest = max(PARTS, key=lambda other: np.count_nonzero(split[rows] == other))
+            split[rows[split[rows] == fullest][0]] = part
     return split
+
+
+def rare_classes(labels: np.ndarray, split: np.ndarray, names: Sequence[str]) -> str:
+    """Which classes have no image in one of the parts, in words for the note; empty where none."""
+    found = []
+    for label, name in enumerate(names):
+        own = split[labels == label]
+        if missing := [part for part in PARTS if part not in own]:
+            found.append(f'class "{name}" has {len(own)} of {len(labels)} images, none in split {", ".join(missing)}')
+    return "; ".join(found[:3]) + (f"; {len(found) - 3} more such classes" if len(found) > 3 else "")
 
 
 def published(

@@ -1,97 +1,70 @@
-"""Image files, decoded once: a source of pictures in fixed order, and its memory-mapped copy as one uint8 array.
+"""Image files, decoded once: pictures in fixed order, and their copy on disk as one memory-mapped uint8 array.
 
-A source is a folder, a zip archive or an npz file. Nothing is unpacked to disk: members of an archive are read by
-name, and a file of a folder must lie inside it. The copy ``<name>.npy`` lies beside a manifest that holds what it was
-made from and the SHA-256 of its content, which is compared on every reading; of two processes that want it, one makes
-it and the other waits.
+A source is a folder or a zip archive; :mod:`dpmot.data._npz` is another. Nothing is unpacked to disk: members of an
+archive are read by name, and a file of a folder must lie inside it. The copy ``<name>.npy`` lies beside a manifest that
+holds what it was made from and the SHA-256 of its content, which is compared on every reading; of two processes that
+want it, one makes it and the other waits.
 """
 
 import errno
-import io
+import glob
 import os
 import re
+import stat
+import unicodedata
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
-from pathlib import Path
-from typing import IO
+from pathlib import Path, PurePosixPath
+from typing import Protocol
 
 import numpy as np
 from tqdm import tqdm
 
+from dpmot.data._viewer import DECODER, Picture
 from dpmot.runtime.files import atomic, exclusive, read_json, write_json
 
-ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
-LARGEST = 1 << 26  # bytes of one image file; a forged archive cannot fill the memory
+ENDINGS = (
+    *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".dib", ".gif", ".tif", ".tiff"),
+    *(".ppm", ".pgm", ".pbm", ".pnm"),
+)
+HIDDEN = {"__macosx", "@eadir", "thumbs.db", "desktop.ini"}  # left by systems, beside names that begin with a dot
+LARGEST = 1 << 28  # bytes of one image file; a forged archive cannot fill the memory
 ROWS = 256  # images hashed at a time
 CACHE = "DPMOT_CACHE"
 DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError)  # from reading an archive
-FILTERS = ("box", "bilinear", "hamming", "bicubic", "lanczos")  # Pillow's, all of them antialiased
 
 
-@dataclass(frozen=True)
-class Picture:
-    """How the bytes of one file become an array.
+class Source(Protocol):
+    """Pictures in fixed order; the identity changes when they do."""
 
-    Attributes:
-        shape: (C, H, W) of the result, C = 1 or 3.
-        given: (width, height) that the file must have; None: any.
-        crop: (left, top, right, bottom) in pixels; None: the largest square in the middle.
-        resize: one of ``FILTERS``.
-    """
-
-    shape: tuple[int, int, int]
-    given: tuple[int, int] | None = None
-    crop: tuple[int, int, int, int] | None = None
-    resize: str = "bilinear"
-
-    def decode(self, content: bytes, name: str) -> np.ndarray:
-        """uint8 (C, H, W).
-
-        Raises:
-            ValueError: no image, damaged, or of another size; names the file.
-        """
-        from PIL import Image, UnidentifiedImageError  # here: plans look at no picture
-
-        try:
-            with Image.open(io.BytesIO(content)) as picture:
-                picture.verify()  # the checksums of a PNG, which reading alone does not compare; it ends the reading
-            with Image.open(io.BytesIO(content)) as picture:
-                pixels = picture.convert("L" if self.shape[0] == 1 else "RGB")
-        except UnidentifiedImageError:
-            raise ValueError(f"{name}: no image, or its first bytes are damaged; get it again") from None
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            raise ValueError(f"{name}: damaged or cut off ({error}); get it again") from None
-        if self.given not in (None, pixels.size):
-            wanted, size = ("{}x{}".format(*sides) for sides in (self.given, pixels.size))
-            raise ValueError(f"{name}: must be {wanted} pixels, found {size}")
-        channels, height, width = self.shape
-        pixels = pixels.crop(self.crop or _square(*pixels.size))
-        if pixels.size != (width, height):
-            pixels = pixels.resize((width, height), Image.Resampling[self.resize.upper()])
-        return np.asarray(pixels).reshape(height, width, channels).transpose(2, 0, 1)
-
-
-def _square(width: int, height: int) -> tuple[int, int, int, int]:
-    side = min(width, height)
-    left, top = (width - side) // 2, (height - side) // 2
-    return left, top, left + side, top + side
+    @property
+    def path(self) -> Path: ...
+    @property
+    def shape(self) -> tuple[int, int, int]: ...
+    def __len__(self) -> int: ...
+    def identity(self) -> list: ...
+    def images(self) -> Iterator[tuple[np.ndarray, list[str]]]: ...
 
 
 @dataclass(frozen=True)
 class Files:
     """Image files of a folder, by relative name, or members of a zip archive.
 
-    ``verify`` is asked once before an archive is read.
+    Attributes:
+        verify: asked once before an archive is read.
+        left: what else lies there and is not read, in words.
     """
 
     path: Path
     names: Sequence[str]
     picture: Picture
     verify: Callable[[Path], None] = lambda path: None
+    left: str = ""
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -104,109 +77,84 @@ class Files:
         """Name, size and time of change of every file, or checksum of every member; one that is missing is named."""
         if not self.path.is_dir():
             with opened(self.path) as archive:
-                members = [self._member(archive, name) for name in self.names]
-            return [[name, info.file_size, info.CRC] for name, info in zip(self.names, members, strict=True)]
+                infos = self._infos(archive)
+            return [[name, info.file_size, info.CRC] for name, info in zip(self.names, infos, strict=True)]
         try:
             facts = [(name, (self.path / name).stat()) for name in self.names]
         except OSError as error:
-            raise ValueError(f"{error.filename}: {error.strerror}; get it again") from None
+            raise ValueError(f"{printable(str(error.filename))}: {error.strerror}; get it again") from None
+        for name, fact in facts:
+            if not stat.S_ISREG(fact.st_mode):
+                raise ValueError(f"{printable(str(self.path / name))}: is no plain file; remove it")
         return [[name, fact.st_size, fact.st_mtime_ns] for name, fact in facts]
 
-    def images(self) -> Iterator[np.ndarray]:
-        """Decode one after the other; a file that lies outside the folder is refused."""
+    def images(self) -> Iterator[tuple[np.ndarray, list[str]]]:
+        """Decode one after the other."""
         for content, where in self._of_folder() if self.path.is_dir() else self._of_archive():
             yield self.picture.decode(content, where)
 
     def _of_folder(self) -> Iterator[tuple[bytes, str]]:
         root = self.path.resolve()
         for name in self.names:
-            file = (root / name).resolve()
-            if not file.is_relative_to(root):
-                raise ValueError(f"{self.path / name}: lies outside the folder, at {file}")
-            yield file.read_bytes(), str(self.path / name)
+            where = printable(str(self.path / name))
+            file = inside(root, root / name, where)
+            _check_size(file.stat().st_size, where)
+            yield file.read_bytes(), where
 
     def _of_archive(self) -> Iterator[tuple[bytes, str]]:
         self.verify(self.path)
         with opened(self.path) as archive:
-            for name in self.names:
-                info, where = self._member(archive, name), f"{self.path.name}: {name}"
-                if info.file_size > LARGEST:
-                    raise ValueError(f"{where}: announces {info.file_size} bytes, more than an image has")
+            for name, info in zip(self.names, self._infos(archive), strict=True):
+                where = f"{self.path.name}: {printable(name)}"
+                _check_size(info.file_size, where)
                 try:
                     content = archive.read(info)  # zipfile compares each member's checksum
                 except DAMAGED as error:
                     raise ValueError(f"{where}: damaged ({error}); download it again") from None
                 yield content, where
 
-    def _member(self, archive: zipfile.ZipFile, name: str) -> zipfile.ZipInfo:
-        try:
-            return archive.getinfo(name)
-        except KeyError:
-            raise ValueError(f"{self.path.name}: holds no {name}; get it again") from None
+    def _infos(self, archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
+        found = members(archive)
+        for name in self.names:
+            if name not in found:
+                raise ValueError(f"{self.path.name}: holds no {printable(name)}; get it again")
+        return [found[name] for name in self.names]
 
 
-@dataclass(frozen=True)
-class Npz:
-    """The one array uint8 (N, H, W, C) or (N, C, H, W) of an npz file, read row by row; no object is unpickled."""
-
-    path: Path
-    shape: tuple[int, int, int]
-
-    def __len__(self) -> int:
-        return self._header()[1][0]
-
-    def identity(self) -> list:
-        """Name, size and checksum of the array."""
-        with opened(self.path) as archive:
-            return [[info.filename, info.file_size, info.CRC] for info in archive.infolist()]
-
-    def _header(self) -> tuple[zipfile.ZipInfo, tuple[int, ...]]:
-        arrays = []
-        with opened(self.path) as archive:
-            for info in archive.infolist():
-                with archive.open(info) as file:
-                    arrays.append((info, *_npy_header(file, f"{self.path.name}: {info.filename}")))
-        channels, height, width = self.shape
-        allowed = ((height, width, channels), self.shape)
-        fitting = [(info, shape) for info, shape, dtype in arrays if shape[1:] in allowed and dtype == np.uint8]
-        if len(fitting) != 1:
-            shown = ", ".join(f"{info.filename} {dtype} {shape}" for info, shape, dtype in arrays) or "nothing"
-            wanted = f"one uint8 array (N, {', '.join(map(str, allowed[0]))}), or with channels first"
-            raise ValueError(f"{self.path.name}: must hold {wanted}, found {shown}")
-        return fitting[0]
-
-    def images(self) -> Iterator[np.ndarray]:
-        """One row after the other; zipfile compares the checksum after the last."""
-        info, shape = self._header()
-        size, last = int(np.prod(shape[1:])), shape[1:] == (*self.shape[1:], self.shape[0])
-        with opened(self.path) as archive, archive.open(info) as file:
-            _npy_header(file, f"{self.path.name}: {info.filename}")
-            try:
-                for _ in range(shape[0]):
-                    content = file.read(size)
-                    if len(content) != size:
-                        raise ValueError("it ends before its last image")
-                    row = np.frombuffer(content, np.uint8).reshape(shape[1:])
-                    yield row.transpose(2, 0, 1) if last else row
-                if file.read(1):
-                    raise ValueError("it goes on after its last image")
-            except DAMAGED as error:
-                raise ValueError(f"{self.path.name}: damaged or cut off ({error}); get it again") from None
+def _check_size(size: int, where: str) -> None:
+    if size > LARGEST:
+        raise ValueError(f"{where}: announces {size} bytes, more than an image has")
 
 
-Source = Files | Npz  # pictures in fixed order; the identity changes when they do
+def inside(root: Path, path: Path, where: str) -> Path:
+    """Where a file or folder of ``root`` really lies, links followed; refused by name where that is not below it."""
+    real = path.resolve()
+    if not real.is_relative_to(root):
+        raise ValueError(
+            f"{where}: lies outside the folder, at {printable(str(real))}; put a copy of it into the folder"
+        )
+    return real
 
 
-def _npy_header(file: IO[bytes], name: str) -> tuple[tuple[int, ...], np.dtype]:
-    try:
-        version = np.lib.format.read_magic(file)
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, fortran, dtype = read(file)
-    except DAMAGED as error:
-        raise ValueError(f"{name}: no plain array ({' '.join(str(error).split())})") from None
-    if fortran or dtype.hasobject:
-        raise ValueError(f"{name}: must be a plain array in C order")
-    return shape, dtype
+def printable(name: str) -> str:
+    """A name as it is, or escaped where it has line ends or bytes that are no text."""
+    return name if name.isprintable() else ascii(name)
+
+
+def members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+    """The files of a zip archive by their name, with plain slashes and nothing that leads out; each name once."""
+    found: dict[str, zipfile.ZipInfo] = {}
+    for info in archive.infolist():
+        stored = info.filename.replace("\\", "/")  # as some tools of Windows write it
+        name = os.path.normpath(f"/{stored}").lstrip("/")
+        if stored.endswith("/") or _hidden(name):
+            continue
+        if name in found:
+            raise ValueError(f"{Path(str(archive.filename)).name}: holds {printable(name)} twice; keep one of them")
+        if info.flag_bits & 1:
+            raise ValueError(f"{Path(str(archive.filename)).name}: {printable(name)} is encrypted; store it without")
+        found[name] = info
+    return found
 
 
 def opened(path: Path) -> zipfile.ZipFile:
@@ -220,21 +168,56 @@ def opened(path: Path) -> zipfile.ZipFile:
 def pictures_in(path: Path, picture: Picture) -> Files:
     """All image files of a folder or a zip archive, in natural order of their names: 2.png before 10.png."""
     if path.is_dir():
-        files = (Path(at, name).relative_to(path) for at, _, names in os.walk(path) for name in names)
-        names = [file.as_posix() for file in files if not any(part.startswith(".") for part in file.parts)]
+        names = list(_walk(path))
     else:
         with opened(path) as archive:
-            names = [name for name in archive.namelist() if not Path(name).name.startswith(".")]
+            names = list(members(archive))
     pictures = [name for name in names if name.lower().endswith(ENDINGS)]
-    return Files(path, sorted(pictures, key=_natural), picture)
+    return Files(path, sorted(pictures, key=_natural), picture, left=_left(names, len(pictures)))
 
 
-def _natural(name: str) -> list[int | str]:
-    return [int(one) if one.isdigit() else one for one in re.split(r"(\d+)", name)]
+def _walk(folder: Path) -> Iterator[str]:
+    """Relative names of all files; links to folders are followed as far as they stay inside and lead nowhere back."""
+    root = folder.resolve()
+    for at, folders, files in os.walk(folder, followlinks=True, onerror=_raise):
+        here = Path(at)
+        folders[:] = [name for name in folders if not _hidden(name)]
+        above = {(folder / part).resolve() for part in (here.relative_to(folder), *here.relative_to(folder).parents)}
+        for name in folders:
+            where = printable(str(here / name))
+            if (here / name).is_symlink() and inside(root, here / name, where) in above:
+                raise ValueError(f"{where}: a link that leads back to where it lies; remove it")
+        yield from ((here / name).relative_to(folder).as_posix() for name in files if not _hidden(name))
 
 
-def decoded(source: Source, *, name: str, options: Mapping) -> np.ndarray:
-    """The pictures of a source as one read-only, memory-mapped array uint8 (N, *shape).
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def _hidden(name: str) -> bool:
+    return any(part.startswith(".") or part.lower() in HIDDEN for part in PurePosixPath(name).parts)
+
+
+def _natural(name: str) -> tuple[list[str | tuple[int, str]], str]:
+    """Numbers by value; one order for both ways to store accents, and for names that are the same but for zeros."""
+    parts = re.split(r"0*([0-9]+)", unicodedata.normalize("NFC", name))
+    return [(len(part), part) if k % 2 else part for k, part in enumerate(parts)], name
+
+
+def _left(names: Sequence[str], read: int) -> str:
+    """What of all files is not read: "12 of 18 files read; 6 .gif in owl/ are not"; empty where all are."""
+    if read == len(names):
+        return ""
+    paths = [PurePosixPath(name) for name in names if not name.lower().endswith(ENDINGS)]
+    counts = Counter((str(path.parent), path.suffix or "without ending") for path in paths)
+    order = sorted(counts, key=lambda kind: (-counts[kind], kind))
+    some = [f"{counts[at, kind]} {kind}" + ("" if at == "." else f" in {printable(at)}/") for at, kind in order[:5]]
+    more = sum(counts[kind] for kind in order[5:])
+    return f"{read} of {len(names)} files read; {', '.join([*some, *([f'{more} more'] if more else [])])} are not"
+
+
+def decoded(source: Source, *, name: str, options: Mapping) -> tuple[np.ndarray, str]:
+    """The pictures of a source as one read-only, memory-mapped array uint8 (N, *shape), and what was done to show them.
 
     It lies in the folder of the variable DPMOT_CACHE, or in ``.decoded`` beside the source.
 
@@ -243,6 +226,9 @@ def decoded(source: Source, *, name: str, options: Mapping) -> np.ndarray:
         name: of the copy.
         options: what the decoding depends on.
 
+    Returns:
+        The images, and a sentence for the note of a data set: "" or "3 of 12 turned by the orientation tag".
+
     Raises:
         ValueError: a picture is damaged or of another size, or the copy is damaged; names the file.
         OSError: the copy cannot be written; says what to set.
@@ -250,20 +236,26 @@ def decoded(source: Source, *, name: str, options: Mapping) -> np.ndarray:
     folder = Path(os.environ.get(CACHE) or source.path.parent / ".decoded")
     file, manifest = folder / f"{name}.npy", folder / f"{name}.json"
     digest = sha256(repr(source.identity()).encode()).hexdigest()
-    made_from = {"shape": [len(source), *source.shape], "options": dict(options), "source": digest}
+    shape = [len(source), *source.shape]
+    made_from = {"shape": shape, "options": dict(options), "source": digest, "decoder": DECODER}
 
     def made() -> bool:
         return file.exists() and manifest.exists() and made_from.items() <= read_json(manifest).items()
 
+    def read() -> tuple[np.ndarray, str]:
+        facts = read_json(manifest)
+        told = [f"{number} of {len(source)} {what}" for what, number in facts["told"].items()]
+        return _mapped(file, facts["sha256"]), ", ".join(told)
+
     try:
         if made():
             with suppress(ValueError):  # without a lock another process may have been between the two files
-                return _mapped(file, read_json(manifest)["sha256"])
+                return read()
         with exclusive(file):
             if not made():
-                _decode(source, file)
-                write_json(manifest, {**made_from, "sha256": _content(np.load(file, mmap_mode="r"))})
-            return _mapped(file, read_json(manifest)["sha256"])
+                told = _decode(source, file)
+                write_json(manifest, {**made_from, "told": told, "sha256": _content(np.load(file, mmap_mode="r"))})
+            return read()
     except OSError as error:
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise OSError(f"{folder} cannot be written: set {CACHE} to a folder for decoded images") from None
@@ -278,14 +270,18 @@ def _mapped(file: Path, digest: str) -> np.ndarray:
     raise ValueError(f"{file} is damaged: its content is not what was decoded; delete it and run again")
 
 
-def _decode(source: Source, file: Path) -> None:
-    for left in file.parent.glob(f".{file.name}.*.tmp"):  # by a process that was killed: we hold the lock
+def _decode(source: Source, file: Path) -> Counter[str]:
+    """Write the copy; how often what was done to show a picture."""
+    for left in file.parent.glob(f".{glob.escape(file.name)}.*.tmp"):  # by a process that was killed: we hold the lock
         left.unlink()
+    counts: Counter[str] = Counter()
     with atomic(file) as temporary, temporary.open("wb") as raw:
         header = {"descr": "|u1", "fortran_order": False, "shape": (len(source), *source.shape)}
         np.lib.format.write_array_header_1_0(raw, header)
-        for image in tqdm(source.images(), total=len(source), desc=file.stem, unit="image", mininterval=5):
+        for image, told in tqdm(source.images(), total=len(source), desc=file.stem, unit="image", mininterval=5):
+            counts.update(told)
             raw.write(np.ascontiguousarray(image).data)
+    return counts
 
 
 def _content(images: np.ndarray) -> str:

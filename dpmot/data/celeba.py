@@ -17,8 +17,9 @@ from pathlib import Path
 
 import numpy as np
 
-from dpmot.data import DataSet, check_num_train, data_root, require, verify
-from dpmot.data._pictures import Files, Picture, decoded
+from dpmot.data import DataSet, check_num_train, data_root, rare_classes, require, verify
+from dpmot.data._pictures import Files, decoded
+from dpmot.data._viewer import Picture
 
 SHAPE = (3, 64, 64)
 FOLDER, ARCHIVE = "img_align_celeba", "img_align_celeba.zip"
@@ -89,14 +90,12 @@ def load(
     else:
         names = [f"{FOLDER}/{name}" for name in split]
         source, provenance = Files(pictures, names, picture, verify=_check), "archive checked by MD5"
-    return DataSet(
-        name="celeba",
-        images=decoded(source, name=f"celeba-64-{crop}", options={"crop": crop}),
-        labels=labels,
-        split=np.array(list(split.values())),
-        num_classes=2 ** len(attributes),
-        note=f"{CITATION}; crop {crop}, bilinear to 64x64; {provenance}",
-    ).subsampled(num_train)
+    parts, count = np.array(list(split.values())), 2 ** len(attributes)
+    names = [", ".join(f"{name} {k >> bit & 1}" for bit, name in enumerate(attributes)) for k in range(count)]
+    images, told = decoded(source, name=f"celeba-64-{crop}", options={"crop": crop})
+    note = f"{CITATION}; crop {crop}, bilinear to 64x64; {provenance}"
+    note = "; ".join(filter(None, [note, told, rare_classes(labels, parts, names)]))
+    return DataSet("celeba", images, labels, parts, count, note).subsampled(num_train)
 
 
 def _check(path: Path) -> None:

@@ -17,7 +17,9 @@ from pathlib import Path
 import numpy as np
 
 from dpmot.data import DataSet, assign, check_num_train, data_root, require
-from dpmot.data._pictures import Npz, Picture, Source, decoded, pictures_in
+from dpmot.data._npz import Npz
+from dpmot.data._pictures import Source, decoded, pictures_in
+from dpmot.data._viewer import Picture
 
 SHAPE = (3, 256, 256)
 COUNT = 70_000
@@ -44,17 +46,13 @@ def load(*, root: Path | None = None, num_train: int | None = None) -> DataSet:
     (path,) = require(expected(root))
     given = (1024, 1024) if path.name == VERSIONS[3] else (256, 256)
     picture = Picture(SHAPE, given=given, resize="lanczos")
-    source: Source = Npz(path, SHAPE) if path.suffix == ".npz" else pictures_in(path, picture)
+    source: Source = Npz(path, picture) if path.suffix == ".npz" else pictures_in(path, picture)
     if len(source) != COUNT:
         raise ValueError(f"{path.name}: must hold {COUNT} images, found {len(source)}")
-    return DataSet(
-        name="ffhq",
-        images=decoded(source, name="ffhq-256", options={"version": path.name}),
-        labels=np.zeros(COUNT, np.int64),
-        split=authors_split(COUNT),
-        num_classes=1,
-        note=f"{CITATION}; from {path.name}, which has no public checksum",
-    ).subsampled(num_train)
+    images, told = decoded(source, name="ffhq-256", options={"version": path.name})
+    note = f"{CITATION}; from {path.name}, which has no public checksum" + (f"; {told}" if told else "")
+    data = DataSet("ffhq", images, np.zeros(COUNT, np.int64), authors_split(COUNT), 1, note)
+    return data.subsampled(num_train)
 
 
 def authors_split(count: int) -> np.ndarray:

@@ -1,26 +1,33 @@
-"""Any folder of images, or a zip archive of one: the largest square in the middle, resized by an antialiased filter.
+"""Any folder of images, a zip archive of one, or an npz file: their middle squares, resized by an antialiased filter.
 
 Images that all lie in subfolders have these as classes, in the order of their names; else there is one class. Files
-are taken in natural order of their names, and split in three equal parts, stratified by class.
+are taken in natural order of their names, and split in three equal parts, stratified by class. An npz file has one
+array of images uint8 and may have labels beside it; its images keep their order. :mod:`dpmot.data._viewer` says how
+a picture is shown.
 """
 
+import posixpath
+import unicodedata
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from dpmot.data import DataSet, check_integer, check_num_train, data_root, require, stratified_split
-from dpmot.data._pictures import FILTERS, Picture, decoded, pictures_in
+from dpmot.data import DataSet, check_integer, check_num_train, data_root, rare_classes, require, stratified_split
+from dpmot.data._npz import Npz
+from dpmot.data._pictures import Files, decoded, pictures_in, printable
+from dpmot.data._viewer import FILTERS, Picture
 
 LEAST = 3  # one image a part
 LARGEST = 4096  # side in pixels
+SHOWN = 5  # classes in the note
 
 
 def expected(root: Path | None = None, *, folder: str = "images") -> list[Path]:
-    """The folder, or the archive of that name."""
-    base = data_root(root, files=[f"{folder}/ or {folder}.zip"])
-    archive = base / f"{folder}.zip"
-    return [archive if archive.exists() and not (base / folder).is_dir() else base / folder]
+    """The folder, or the archive or npz file of that name."""
+    base = data_root(root, files=[f"{folder}/ or {folder}.zip or {folder}.npz"])
+    others = [path for ending in (".zip", ".npz") if (path := base / f"{folder}{ending}").exists()]
+    return [others[0] if others and not (base / folder).is_dir() else base / folder]
 
 
 def check(
@@ -69,26 +76,40 @@ def load(
     """
     check(folder=folder, size=size, channels=channels, resize=resize, num_train=num_train)
     (path,) = require(expected(root, folder=folder))
-    source = pictures_in(path, Picture((channels, size, size), resize=resize))
+    picture = Picture((channels, size, size), resize=resize)
+    source: Files | Npz = Npz(path, picture) if path.suffix == ".npz" else pictures_in(path, picture)
     if len(source) < LEAST:
-        raise ValueError(f"{path}: holds {len(source)} images, at least {LEAST} are needed")
-    labels = _labels(source.names)
-    return DataSet(
-        name="folder",
-        images=decoded(
-            source,
-            name=f"{path.stem}-{size}-{channels}-{resize}",
-            options={"size": size, "channels": channels, "resize": resize},
-        ),
-        labels=labels,
-        split=stratified_split(labels),
-        num_classes=int(labels.max()) + 1,
-        note=f"{len(source)} images of {path.name}, middle square, {resize} to {size}x{size}; no public checksum",
-    ).subsampled(num_train)
+        told = f"; {source.left}" if source.left else ""
+        raise ValueError(f"{path}: holds {len(source)} images, at least {LEAST} are needed{told}")
+    given = source.labels() if isinstance(source, Npz) else _folders(path, source.names)
+    found, labels = np.unique(given, return_inverse=True)
+    classes, split = [printable(str(name)) for name in found], stratified_split(labels)
+    images, told = decoded(
+        source,
+        name=f"{path.stem}-{size}-{channels}-{resize}",
+        options={"size": size, "channels": channels, "resize": resize},
+    )
+    facts = [
+        f"{len(source)} images of {path.name}, middle square, {resize} to {size}x{size}; no public checksum",
+        f"{len(classes)} classes: {', '.join(classes[:SHOWN])}{', ...' if len(classes) > SHOWN else ''}",
+        source.left,
+        told,
+        rare_classes(labels, split, classes),
+    ]
+    note = "; ".join(fact for k, fact in enumerate(facts) if fact and (k != 1 or len(classes) > 1))
+    data = DataSet("folder", images, labels.astype(np.int64), split, len(classes), note)
+    return data.subsampled(num_train)
 
 
-def _labels(names: Sequence[str]) -> np.ndarray:
-    above = [name.rpartition("/")[0] for name in names]
-    if not all(above):
-        return np.zeros(len(names), np.int64)
-    return np.unique(above, return_inverse=True)[1].astype(np.int64)
+def _folders(path: Path, names: Sequence[str]) -> list[str]:
+    """The folder of each image below the one that holds all: its class."""
+    above = [posixpath.dirname(unicodedata.normalize("NFC", name)) for name in names]
+    top = posixpath.commonpath(above) if all(above) else ""
+    for folder in sorted({*above} - {top}):
+        if beside := {*map(str, PurePosixPath(folder).parents)} & {at or "." for at in above}:
+            where = "at its top" if "." in beside else f"in {printable(min(beside))}"
+            raise ValueError(
+                f"{path}: images {where} lie beside the folder {printable(folder)}, so their class is not known: move "
+                "them into a folder of their own, or all images into one"
+            )
+    return [at[len(top) :].lstrip("/") for at in above]

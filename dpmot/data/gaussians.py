@@ -43,11 +43,6 @@ def check(
     check_integer("seed", seed, 0)
 
 
-def image_shape() -> tuple[int, ...]:
-    """Points in the plane."""
-    return (2,)
-
-
 def load(
     *,
     root: Path | None = None,

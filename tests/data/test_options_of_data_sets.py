@@ -54,7 +54,7 @@ def test_an_option_that_is_not_allowed_is_refused_before_and_by_loading(name, op
         ("folder", {"resize": "box"}, (3, 64, 64)),
         ("stand_in", {"shape": [1, 5, 7], "seed": 3}, (1, 5, 7)),
         ("digits", {}, (1, 8, 8)),
-        ("gaussians", {"num_components": 4}, (2,)),
+        ("gaussians", {"num_components": 4}, None),
         ("celeba", {"crop": "face_128"}, (3, 64, 64)),
     ],
 )

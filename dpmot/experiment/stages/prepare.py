@@ -36,5 +36,6 @@ def run(job: "Job[Prepare]", layout: "Layout") -> None:
             tensors["mixture/means"] = torch.as_tensor(data.mixture.means, dtype=torch.float32)
             tensors["mixture/std"] = torch.tensor(float(data.mixture.std))
         note = f"{NO_NUMBER}; {data.note}" if task.scale == "smoke" else data.note
+        print(f"{data.name}: {note}")
         facts = {"name": data.name, "num_classes": data.num_classes, "note": note, "sha256": data.sha256}
         stage.save(layout.data, tensors, {"facts": json.dumps(facts)})
