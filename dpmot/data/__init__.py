@@ -160,13 +160,14 @@ def declared_shape(module: ModuleType, options: Mapping[str, Any]) -> tuple[int,
     return getattr(module, "SHAPE", None)
 
 
-def check_integer(option: str, value: object, low: int, high: int | None = None) -> None:
-    """Refuse what is no integer in low..high.
+def check_integer(option: str, value: Any, low: int, high: int | None = None) -> None:
+    """Refuse what is no integer in low..high; None, for which ``load`` takes what there is, is allowed.
 
     Raises:
         ValueError: names the option, what was given and what is allowed.
     """
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or not low <= value <= (high or value):
+    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if value is not None and not (whole and low <= value <= (high or value)):
         allowed = f"in {low}..{high}" if high else f"of at least {low}"
         raise ValueError(f"{option}: {value!r} is no integer {allowed}")
 
@@ -182,16 +183,6 @@ def check_sizes(option: str, sizes: Sequence[int], *, least: int) -> None:
         raise ValueError(f"{option}: must be {allowed}, got {list(sizes)}")
     for size in sizes:
         check_integer(option, size, least)
-
-
-def check_num_train(num_train: int | None, most: int | None = None) -> None:
-    """Refuse a number of images in A that is not in 1..most; None is all of them.
-
-    Raises:
-        ValueError: it is not.
-    """
-    if num_train is not None:
-        check_integer("num_train", num_train, 1, most)
 
 
 def stratified_choice(labels: np.ndarray, count: int, *, purpose: str) -> np.ndarray:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dpmot.data import DataSet, check_num_train, data_root, published, require, verify
+from dpmot.data import DataSet, check_integer, data_root, published, require, verify
 from dpmot.data._download import Remote
 from dpmot.data._download import download as fetch
 
@@ -70,7 +70,7 @@ class IdxSet:
 
     def load(self, *, root: Path | None = None, num_train: int | None = None) -> DataSet:
         """uint8 (70000, 1, 28, 28): A 50,000 and B 10,000 of the training images, C the 10,000 test images."""
-        check_num_train(num_train, 50_000)
+        check_integer("num_train", num_train, 1, 50_000)
         paths = require(self.expected(root))
         arrays = [
             read_idx(path, ndim=3 if "images" in path.name else 1, md5sum=md5sum)

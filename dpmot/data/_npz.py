@@ -117,7 +117,7 @@ class Npz:
             row = np.frombuffer(content, np.uint8).reshape(array.shape[1:])
             row = row if array.channels is None else np.moveaxis(row, array.channels - 1, 2)
             pixels, told = shown(Image.fromarray(row[:, :, 0] if row.shape[2:] == (1,) else row))
-            yield self.picture.fit(pixels, f"{self.path.name}: {array.member}, image {k}"), told
+            yield self.picture.fit(pixels, told, f"{self.path.name}: {array.member}, image {k}")
 
     def _rows(self, array: Array) -> Iterator[bytes]:
         size = int(np.prod(array.shape[1:]))

@@ -99,7 +99,11 @@ class Files:
             where = printable(str(self.path / name))
             file = inside(root, root / name, where)
             _check_size(file.stat().st_size, where)
-            yield file.read_bytes(), where
+            try:
+                content = file.read_bytes()
+            except OSError as error:
+                raise ValueError(f"{where}: {error.strerror}; get it again") from None
+            yield content, where
 
     def _of_archive(self) -> Iterator[tuple[bytes, str]]:
         self.verify(self.path)

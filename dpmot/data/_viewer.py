@@ -65,10 +65,10 @@ class Picture:
             raise ValueError(f"{name}: more pixels than an image of a data set has ({error})") from None
         except (OSError, ValueError, SyntaxError, EOFError) as error:
             raise ValueError(f"{name}: damaged or cut off ({error}); get it again") from None
-        return self.fit(pixels, name), told
+        return self.fit(pixels, told, name)
 
-    def fit(self, pixels: "Image", name: str) -> np.ndarray:
-        """Crop and resize a picture of mode L or RGB: uint8 (C, H, W)."""
+    def fit(self, pixels: "Image", told: list[str], name: str) -> tuple[np.ndarray, list[str]]:
+        """Crop and resize a picture of mode L or RGB: uint8 (C, H, W), and what was done in all."""
         from PIL import Image
 
         if self.given not in (None, pixels.size):
@@ -76,9 +76,11 @@ class Picture:
             raise ValueError(f"{name}: must be {wanted} pixels, found {size}")
         channels, height, width = self.shape
         pixels = pixels.convert("L" if channels == 1 else "RGB").crop(self.crop or _square(*pixels.size))
+        if pixels.width < width or pixels.height < height:
+            told = [*told, "enlarged"]
         if pixels.size != (width, height):
             pixels = pixels.resize((width, height), Image.Resampling[self.resize.upper()])
-        return np.asarray(pixels).reshape(height, width, channels).transpose(2, 0, 1)
+        return np.asarray(pixels).reshape(height, width, channels).transpose(2, 0, 1), told
 
 
 def shown(picture: "Image") -> tuple["Image", list[str]]:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dpmot.data import DataSet, check_num_train, data_root, rare_classes, require, verify
+from dpmot.data import DataSet, check_integer, data_root, rare_classes, require, verify
 from dpmot.data._pictures import Files, decoded
 from dpmot.data._viewer import Picture
 
@@ -62,7 +62,7 @@ def check(
             raise ValueError(f'attributes: no attribute "{name}": choose among {", ".join(NAMES.split())}')
     if len({*attributes}) < len(attributes):
         raise ValueError(f"attributes: {', '.join(attributes)} name one twice; give each once")
-    check_num_train(num_train, 162_770)
+    check_integer("num_train", num_train, 1, 162_770)
 
 
 def load(

@@ -31,7 +31,7 @@ from typing import IO, cast
 
 import numpy as np
 
-from dpmot.data import DataSet, check_num_train, data_root, published, require, verify
+from dpmot.data import DataSet, check_integer, data_root, published, require, verify
 from dpmot.data._download import Remote
 from dpmot.data._download import download as fetch
 
@@ -95,7 +95,7 @@ def download(root: Path | None = None) -> None:
 
 def check(*, num_train: int | None = None) -> None:
     """``num_train`` in 1..40,000."""
-    check_num_train(num_train, 40_000)
+    check_integer("num_train", num_train, 1, 40_000)
 
 
 def load(*, root: Path | None = None, num_train: int | None = None) -> DataSet:

@@ -4,7 +4,7 @@ Source: Xiao, Rasul and Vollgraf, arXiv:1708.07747; MIT licence. The four idx.gz
 ``<root>/fashion-mnist/``.
 """
 
-from dpmot.data import check_num_train
+from dpmot.data import check_integer
 from dpmot.data._idx import IdxSet
 
 SHAPE = (1, 28, 28)
@@ -26,4 +26,4 @@ expected, download, load = SET.expected, SET.download, SET.load
 
 def check(*, num_train: int | None = None) -> None:
     """``num_train`` in 1..50,000."""
-    check_num_train(num_train, 50_000)
+    check_integer("num_train", num_train, 1, 50_000)

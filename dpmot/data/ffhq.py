@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dpmot.data import DataSet, assign, check_num_train, data_root, require
+from dpmot.data import DataSet, assign, check_integer, data_root, require
 from dpmot.data._npz import Npz
 from dpmot.data._pictures import Source, decoded, pictures_in
 from dpmot.data._viewer import Picture
@@ -37,7 +37,7 @@ def expected(root: Path | None = None) -> list[Path]:
 
 def check(*, num_train: int | None = None) -> None:
     """``num_train`` in 1..56,000."""
-    check_num_train(num_train, 56_000)
+    check_integer("num_train", num_train, 1, 56_000)
 
 
 def load(*, root: Path | None = None, num_train: int | None = None) -> DataSet:

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from dpmot.data import DataSet, check_integer, check_num_train, data_root, rare_classes, require, stratified_split
+from dpmot.data import DataSet, check_integer, data_root, rare_classes, require, stratified_split
 from dpmot.data._npz import Npz
 from dpmot.data._pictures import Files, decoded, pictures_in, printable
 from dpmot.data._viewer import FILTERS, Picture
@@ -31,12 +31,7 @@ def expected(root: Path | None = None, *, folder: str = "images") -> list[Path]:
 
 
 def check(
-    *,
-    folder: str = "images",
-    size: int = 64,
-    channels: int = 3,
-    resize: str = "bicubic",
-    num_train: int | None = None,
+    *, folder: str = "images", size: int = 64, channels: int = 3, resize: str = "bicubic", num_train: int | None = None
 ) -> None:
     """A name, a side of 1..4096 pixels, 1 or 3 channels, a filter, and ``num_train`` of at least 1."""
     if not folder or Path(folder).is_absolute() or ".." in Path(folder).parts:
@@ -46,7 +41,7 @@ def check(
         raise ValueError(f"channels: {channels!r} is not 1 (grey) or 3 (colour)")
     if resize not in FILTERS:
         raise ValueError(f"resize: {resize!r} is not one of {', '.join(FILTERS)}")
-    check_num_train(num_train)
+    check_integer("num_train", num_train, 1)
 
 
 def image_shape(*, size: int = 64, channels: int = 3) -> tuple[int, int, int]:

@@ -21,11 +21,7 @@ def expected(root: Path | None = None) -> list[Path]:
 
 
 def check(
-    *,
-    shape: Sequence[int] = (3, 32, 32),
-    num_classes: int = 10,
-    num_images: Sequence[int] = (256, 256, 256),
-    seed: int = 0,
+    *, shape: Sequence[int] = (3, 32, 32), num_classes: int = 10, num_images: Sequence[int] = (256,) * 3, seed: int = 0
 ) -> None:
     """(C, H, W), at least one class, and three sizes that hold every class."""
     if len(shape) != 3:

@@ -3,6 +3,7 @@
 import io
 import os
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -89,6 +90,21 @@ def test_files_that_systems_leave_behind_are_no_pictures_and_not_counted(write):
     left = [".DS_Store", "._0.png", "__MACOSX/._0.png", "Thumbs.db", "desktop.ini", ".hidden/0.png", "@eaDir/0.png"]
     found = write({**THREE, **dict.fromkeys(left, b"x")})
     assert len(found.images) == 3 and " read" not in found.note
+
+
+def test_pictures_that_are_smaller_than_asked_for_are_enlarged_and_counted(write):
+    assert "; 3 of 4 enlarged" in write({**THREE, "large.png": encoded(noise(3, (40, 12)))}, size=12).note
+
+
+def test_a_file_that_may_not_be_read_is_named(tmp_path, monkeypatch):
+    write_folder(tmp_path, THREE)
+
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)  # the tests may run as root, whom no permission stops
+    with pytest.raises(ValueError, match=r"images/0\.png: Permission denied"):
+        load(tmp_path)
 
 
 # --- names and order ---------------------------------------------------------------------------------------
