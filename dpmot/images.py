@@ -22,8 +22,11 @@ def to_uint8(x: Tensor) -> Tensor:
     """float (B, C, H, W), nominally in [-1, 1] -> uint8: clamped, then rounded to the nearest level.
 
     Raises:
+        TypeError: the images are no floats: levels 0..255 would all become white.
         ValueError: a value is NaN or infinite.
     """
+    if not x.is_floating_point():
+        raise TypeError(f"Samples must be floats in [-1, 1], got {x.dtype}; levels in uint8 need no conversion")
     if not torch.isfinite(x).all():
         bad = int((~torch.isfinite(x.flatten(1)).all(1)).sum())
         raise ValueError(f"{bad} of {len(x)} images hold NaN or infinite values and cannot be stored as uint8")

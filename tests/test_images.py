@@ -41,3 +41,9 @@ def test_nan_and_infinity_are_refused_with_the_number_of_bad_images():
     x[1, 0, 0, 0], x[3, 0, 1, 1] = torch.nan, -torch.inf
     with pytest.raises(ValueError, match="2 of 5 images hold NaN or infinite values"):
         to_uint8(x)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int64, torch.bool])
+def test_samples_that_are_no_floats_are_refused_by_type(dtype):
+    with pytest.raises(TypeError, match=f"Samples must be floats .* got {dtype}"):
+        to_uint8(torch.ones(2, 1, 2, 2, dtype=dtype))

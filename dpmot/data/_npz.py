@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO
 
 import numpy as np
 
@@ -14,15 +14,6 @@ from dpmot.data._viewer import Picture, shown
 CHANNELS = (1, 3, 4)
 IMAGES = ("images", "image", "imgs", "x", "data", "arr_0")  # names, where several arrays could be images
 LABELS = ("labels", "label", "y", "targets", "target", "classes", "class", "arr_1")
-
-
-class Array(NamedTuple):
-    """How an array of an npz file could be images: of which shape, and on which axis its channels are, if any."""
-
-    member: str
-    shape: tuple[int, ...]
-    size: tuple[int, int]  # (width, height)
-    channels: int | None
 
 
 @dataclass(frozen=True)
@@ -37,12 +28,12 @@ class Npz:
         return self.picture.shape
 
     def __len__(self) -> int:
-        return self._images().shape[0]
+        return self._images()[1][0]
 
     @property
     def left(self) -> str:
         """The arrays that are not read, in words."""
-        read = {self._images().member, self._named_labels()}
+        read = {self._images()[0], self._named_labels()}
         others = [name for name in self._headers() if name not in read]
         return f"not read: {', '.join(others)}" if others else ""
 
@@ -61,22 +52,25 @@ class Npz:
                     found[info.filename] = _npy_header(file)
         return found
 
-    def _images(self) -> Array:
-        headers, fitting = self._headers(), []
-        for name, header in headers.items():
-            if header is not None and header[1] == np.uint8:
-                fitting += [one for one in _layouts(name, header[0]) if self.picture.given in (None, one.size)]
+    def _images(self) -> tuple[str, tuple[int, ...], int | None]:
+        """Name, shape, and the axis of its channels, if any, of the one array that can be the images."""
+        headers = self._headers()
+        fitting = [
+            (name, header[0], axis)
+            for name, header in headers.items()
+            if header is not None and header[1] == np.uint8
+            for axis in {3: (None,), 4: (3, 1)}.get(len(header[0]), ())
+            if axis is None or header[0][axis] in CHANNELS
+            if self.picture.given in (None, _size(header[0], axis))
+        ]
         if len(fitting) > 1:
-            fitting = [one for one in fitting if Path(one.member).stem.lower() in IMAGES] or fitting
+            fitting = [one for one in fitting if Path(one[0]).stem.lower() in IMAGES] or fitting
         if len(fitting) != 1:
-            shown = [
-                f"{name} {header[1]} {header[0]}" if header else f"{name}, no plain array"
-                for name, header in headers.items()
-            ]
+            found = [f"{name} {one[1]} {one[0]}" if one else f"{name}, no plain array" for name, one in headers.items()]
             size = "" if self.picture.given is None else " of {}x{} pixels".format(*self.picture.given)
             wanted = f"one uint8 array{size}, (N, H, W, C), (N, C, H, W) or (N, H, W) with C 1, 3 or 4"
             remedy = "keep one of several; store other levels as 0..255 in uint8"
-            raise ValueError(f"{self.path.name}: must hold {wanted}, found {'; '.join(shown) or 'nothing'}; {remedy}")
+            raise ValueError(f"{self.path.name}: must hold {wanted}, found {'; '.join(found) or 'nothing'}; {remedy}")
         return fitting[0]
 
     def _named_labels(self) -> str | None:
@@ -112,19 +106,19 @@ class Npz:
         """One row after the other; zipfile compares the checksum after the last."""
         from PIL import Image
 
-        array = self._images()
-        for k, content in enumerate(self._rows(array)):
-            row = np.frombuffer(content, np.uint8).reshape(array.shape[1:])
-            row = row if array.channels is None else np.moveaxis(row, array.channels - 1, 2)
+        name, shape, axis = self._images()
+        for k, content in enumerate(self._rows(name, shape)):
+            row = np.frombuffer(content, np.uint8).reshape(shape[1:])
+            row = row if axis is None else np.moveaxis(row, axis - 1, 2)
             pixels, told = shown(Image.fromarray(row[:, :, 0] if row.shape[2:] == (1,) else row))
-            yield self.picture.fit(pixels, told, f"{self.path.name}: {array.member}, image {k}")
+            yield self.picture.fit(pixels, told, f"{self.path.name}: {name}, image {k}")
 
-    def _rows(self, array: Array) -> Iterator[bytes]:
-        size = int(np.prod(array.shape[1:]))
+    def _rows(self, name: str, shape: tuple[int, ...]) -> Iterator[bytes]:
+        size = int(np.prod(shape[1:]))
         try:
-            with opened(self.path) as archive, archive.open(array.member) as file:
+            with opened(self.path) as archive, archive.open(name) as file:
                 _npy_header(file)
-                for _ in range(array.shape[0]):
+                for _ in range(shape[0]):
                     content = file.read(size)
                     if len(content) != size:
                         raise ValueError("it ends before its last image")
@@ -135,12 +129,9 @@ class Npz:
             raise ValueError(f"{self.path.name}: damaged or cut off ({error}); get it again") from None
 
 
-def _layouts(name: str, shape: tuple[int, ...]) -> list[Array]:
-    if len(shape) == 3:
-        return [Array(name, shape, (shape[2], shape[1]), None)]
-    last = [Array(name, shape, (shape[2], shape[1]), 3)] if len(shape) == 4 and shape[3] in CHANNELS else []
-    first = [Array(name, shape, (shape[3], shape[2]), 1)] if len(shape) == 4 and shape[1] in CHANNELS else []
-    return last + first
+def _size(shape: tuple[int, ...], axis: int | None) -> tuple[int, int]:
+    height, width = (side for k, side in enumerate(shape) if k not in (0, axis))
+    return width, height
 
 
 def _npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype] | None:

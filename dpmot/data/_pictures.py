@@ -9,6 +9,7 @@ want it, one makes it and the other waits.
 import errno
 import glob
 import os
+import posixpath
 import re
 import stat
 import unicodedata
@@ -150,13 +151,14 @@ def members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
     found: dict[str, zipfile.ZipInfo] = {}
     for info in archive.infolist():
         stored = info.filename.replace("\\", "/")  # as some tools of Windows write it
-        name = os.path.normpath(f"/{stored}").lstrip("/")
+        name = posixpath.normpath(f"/{stored}").lstrip("/")
         if stored.endswith("/") or _hidden(name):
             continue
+        where = Path(str(archive.filename)).name
         if name in found:
-            raise ValueError(f"{Path(str(archive.filename)).name}: holds {printable(name)} twice; keep one of them")
+            raise ValueError(f"{where}: holds {printable(name)} twice; keep one of them")
         if info.flag_bits & 1:
-            raise ValueError(f"{Path(str(archive.filename)).name}: {printable(name)} is encrypted; store it without")
+            raise ValueError(f"{where}: {printable(name)} is encrypted; store it without")
         found[name] = info
     return found
 

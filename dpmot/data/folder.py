@@ -1,9 +1,9 @@
 """Any folder of images, a zip archive of one, or an npz file: their middle squares, resized by an antialiased filter.
 
-Images that all lie in subfolders have these as classes, in the order of their names; else there is one class. Files
-are taken in natural order of their names, and split in three equal parts, stratified by class. An npz file has one
-array of images uint8 and may have labels beside it; its images keep their order. :mod:`dpmot.data._viewer` says how
-a picture is shown.
+Images that all lie in subfolders have these as classes, sorted as torchvision's ImageFolder sorts them (10 before 2);
+else there is one class. Files are taken in natural order of their names (2 before 10), and split in three equal parts,
+stratified by class. An npz file has one uint8 array of images, which keep their order, and may have labels beside it.
+:mod:`dpmot.data._viewer` says how a picture is shown.
 """
 
 import posixpath
@@ -84,14 +84,10 @@ def load(
         name=f"{path.stem}-{size}-{channels}-{resize}",
         options={"size": size, "channels": channels, "resize": resize},
     )
-    facts = [
-        f"{len(source)} images of {path.name}, middle square, {resize} to {size}x{size}; no public checksum",
-        f"{len(classes)} classes: {', '.join(classes[:SHOWN])}{', ...' if len(classes) > SHOWN else ''}",
-        source.left,
-        told,
-        rare_classes(labels, split, classes),
-    ]
-    note = "; ".join(fact for k, fact in enumerate(facts) if fact and (k != 1 or len(classes) > 1))
+    note = f"{len(source)} images of {path.name}, middle square, {resize} to {size}x{size}; no public checksum"
+    if len(classes) > 1:
+        note += f"; {len(classes)} classes: {', '.join(classes[:SHOWN])}{', ...' if len(classes) > SHOWN else ''}"
+    note = "; ".join(filter(None, [note, source.left, told, rare_classes(labels, split, classes)]))
     data = DataSet("folder", images, labels.astype(np.int64), split, len(classes), note)
     return data.subsampled(num_train)
 
