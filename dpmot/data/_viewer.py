@@ -3,7 +3,7 @@
 Pillow's decoder gives the stored levels. Then
 
 - the orientation tag of EXIF turns or mirrors the picture;
-- 16 bits a channel are cut to the upper 8, as Pillow does where it reads 16-bit colour; more bits, and floats, are
+- 9 to 16 bits a channel are cut to the upper 8, as Pillow does where it reads 16-bit colour; more bits, and floats, are
   refused: nothing says which of their levels is white;
 - what is transparent lies on white, whatever colour the file hides there;
 - of an animation or of several pages the first is taken.
@@ -60,7 +60,9 @@ class Picture:
         except _Refused as error:
             raise ValueError(f"{name}: {error}") from None
         except UnidentifiedImageError:
-            raise ValueError(f"{name}: no image, or its first bytes are damaged; get it again") from None
+            raise ValueError(
+                f"{name}: no image of a format that is read, or its first bytes are damaged; get it again"
+            ) from None
         except Image.DecompressionBombError as error:
             raise ValueError(f"{name}: more pixels than an image of a data set has ({error})") from None
         except (OSError, ValueError, SyntaxError, EOFError) as error:
@@ -100,7 +102,7 @@ def shown(picture: "Image") -> tuple["Image", list[str]]:
     if isinstance(clear, int) and packed in ("L;2", "L;4"):  # levels are spread over 0..255, this one is not
         info["transparency"] = clear * (85 if packed == "L;2" else 17)
     if bits > 8 or ";16" in packed:
-        told.append("with 16 bits a channel, cut to 8")
+        told.append("with more than 8 bits a channel, cut to 8")
     left = _orientation(picture)  # Pillow's decoder of TIFF has turned its picture
     if bits > 8:
         levels = np.asarray(picture)

@@ -131,12 +131,8 @@ def read(paths: Sequence[Path]) -> tuple[np.ndarray, np.ndarray, np.ndarray | No
 def _check_batches(images: np.ndarray, labels: np.ndarray, where: str) -> None:
     records = np.concatenate([labels[:, None], images.reshape(-1, PIXELS)], axis=1)
     for batch, rows, digest in zip(BATCHES, np.split(records, len(BATCHES)), BATCH_SUMS, strict=True):
-        verify(
-            f"{batch} of {where}: SHA-256 of its images and labels",
-            _digest(rows),
-            digest,
-            f"; get it again from {PAGE}",
-        )
+        what = f"{batch} of {where}: SHA-256 of its images and labels"
+        verify(what, _digest(rows), digest, f"; get it again from {PAGE}")
 
 
 def _members(path: Path) -> Iterator[tuple[str, bytes]]:

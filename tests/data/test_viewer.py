@@ -61,11 +61,34 @@ GREY16 = {
 def test_a_16_bit_ramp_keeps_its_256_levels(kind, channels):
     image, told = shown(GREY16[kind], channels)
     np.testing.assert_array_equal(image, RAMP if channels == 1 else np.stack([RAMP] * 3))
-    assert told == ([] if "PPM" in kind else ["with 16 bits a channel, cut to 8"])  # Pillow cuts those of PPM itself
+    assert told == (
+        [] if "PPM" in kind else ["with more than 8 bits a channel, cut to 8"]
+    )  # Pillow cuts those of PPM itself
 
 
 def test_a_16_bit_ramp_without_low_bytes_keeps_its_levels_too():
     np.testing.assert_array_equal(shown(encoded(Image.fromarray(RAMP16 & 0xFF00)))[0], RAMP)
+
+
+def tiff(levels, bits, colour=1):
+    """A TIFF of one strip, from the format's description."""
+    spp, data = levels.shape[2] if levels.ndim == 3 else 1, levels.tobytes()
+    if bits == 12:
+        data = int("".join(f"{level:012b}" for level in levels.ravel()), 2).to_bytes(len(data) * 3 // 4, "big")
+    where = 8 + len(data)
+    depth = (258, 3, spp, bits if spp == 1 else where)
+    entries = [(256, 3, 1, 16), (257, 3, 1, 16), depth, (259, 3, 1, 1), (262, 3, 1, colour), (273, 4, 1, 8)]
+    entries += [(277, 3, 1, spp), (278, 3, 1, 16), (279, 4, 1, len(data))]
+    table = b"".join(struct.pack("<HHII", *entry) for entry in entries)
+    head = b"II*\0" + struct.pack("<I", where + 2 * spp)
+    return head + data + struct.pack(f"<{spp}H", *[bits] * spp) + struct.pack("<H", len(entries)) + table + bytes(4)
+
+
+def test_the_other_depths_of_tiff_keep_the_ramp():
+    for content in (tiff(RAMP16 >> 4, 12), tiff(np.repeat(RAMP16[..., None], 3, 2), 16, colour=2)):
+        image, told = shown(content)
+        np.testing.assert_array_equal(image, RAMP)
+        assert told == ["with more than 8 bits a channel, cut to 8"]
 
 
 def test_a_tiff_whose_zero_is_white_is_not_shown_as_its_negative():
