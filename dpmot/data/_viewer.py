@@ -12,7 +12,8 @@ Colour profiles and gamma are not applied: the loaders behind published numbers 
 """
 
 import io
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,7 @@ FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "PPM")  # Pillow'
 FILTERS = ("box", "bilinear", "hamming", "bicubic", "lanczos")  # Pillow's, all of them antialiased
 TURNS = ("FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", "TRANSPOSE", "ROTATE_270", "TRANSVERSE", "ROTATE_90")
 SRGB_GAMMA = 0.45455
+CUT = "with more than 8 bits a channel (cut to 8)"
 DECODER = 2  # counts up where the same file comes out as another picture
 
 
@@ -53,9 +55,9 @@ class Picture:
         from PIL import Image, UnidentifiedImageError  # here: plans look at no picture
 
         try:
-            with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
+            with _whole(), Image.open(io.BytesIO(content), formats=FORMATS) as picture:
                 picture.verify()  # the checksums of a PNG, which reading alone does not compare; it ends the reading
-            with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
+            with _whole(), Image.open(io.BytesIO(content), formats=FORMATS) as picture:
                 pixels, told = shown(picture)
         except _Refused as error:
             raise ValueError(f"{name}: {error}") from None
@@ -65,7 +67,7 @@ class Picture:
             ) from None
         except Image.DecompressionBombError as error:
             raise ValueError(f"{name}: more pixels than an image of a data set has ({error})") from None
-        except (OSError, ValueError, SyntaxError, EOFError) as error:
+        except Exception as error:  # damage is answered with a dozen kinds of exception
             raise ValueError(f"{name}: damaged or cut off ({error}); get it again") from None
         return self.fit(pixels, told, name)
 
@@ -85,24 +87,36 @@ class Picture:
         return np.asarray(pixels).reshape(height, width, channels).transpose(2, 0, 1), told
 
 
+@contextmanager
+def _whole() -> Iterator[None]:
+    """Pictures that are cut off raise, whatever another library of this process has told Pillow."""
+    from PIL import ImageFile
+
+    before, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, False
+    try:
+        yield
+    finally:
+        ImageFile.LOAD_TRUNCATED_IMAGES = before
+
+
 def shown(picture: "Image") -> tuple["Image", list[str]]:
     """An opened picture as a viewer shows it, mode L or RGB, and what was done beyond reading its levels."""
     from PIL import Image
 
     told, info, packed = [], picture.info, "".join(str(part[3]) for part in getattr(picture, "tile", ())[:1])
     if getattr(picture, "n_frames", 1) > 1:
-        told.append("of several pictures, the first")
+        told.append("with several pictures (the first is shown)")
     turned = _orientation(picture)
     bits, inverted = _levels(picture)
     picture.load()
     profile, gamma = info.get("icc_profile") or b"", info.get("gamma", SRGB_GAMMA)
     if (profile and b"sRGB" not in profile.replace(b"\0", b"")) or abs(gamma - SRGB_GAMMA) > 0.001:
-        told.append("with a colour profile or gamma, not applied")
+        told.append("with a colour profile or gamma (not applied)")
     clear = info.get("transparency")
     if isinstance(clear, int) and packed in ("L;2", "L;4"):  # levels are spread over 0..255, this one is not
         info["transparency"] = clear * (85 if packed == "L;2" else 17)
     if bits > 8 or ";16" in packed:
-        told.append("with more than 8 bits a channel, cut to 8")
+        told.append(CUT)
     left = _orientation(picture)  # Pillow's decoder of TIFF has turned its picture
     if bits > 8:
         levels = np.asarray(picture)
@@ -118,7 +132,7 @@ def shown(picture: "Image") -> tuple["Image", list[str]]:
     if picture.mode in ("LA", "PA", "RGBA", "RGBa") or "transparency" in picture.info:
         layers = picture.convert("RGBA")
         if np.asarray(layers)[..., 3].min() < 255:
-            told.append("transparent, shown on white")
+            told.append("transparent (shown on white)")
         picture = Image.alpha_composite(Image.new("RGBA", layers.size, "white"), layers)
     return picture.convert("L" if picture.mode in ("1", "L") else "RGB"), told
 

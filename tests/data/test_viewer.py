@@ -6,7 +6,7 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, ImageFile
 
 from dpmot.data._viewer import Picture
 
@@ -62,7 +62,7 @@ def test_a_16_bit_ramp_keeps_its_256_levels(kind, channels):
     image, told = shown(GREY16[kind], channels)
     np.testing.assert_array_equal(image, RAMP if channels == 1 else np.stack([RAMP] * 3))
     assert told == (
-        [] if "PPM" in kind else ["with more than 8 bits a channel, cut to 8"]
+        [] if "PPM" in kind else ["with more than 8 bits a channel (cut to 8)"]
     )  # Pillow cuts those of PPM itself
 
 
@@ -88,7 +88,7 @@ def test_the_other_depths_of_tiff_keep_the_ramp():
     for content in (tiff(RAMP16 >> 4, 12), tiff(np.repeat(RAMP16[..., None], 3, 2), 16, colour=2)):
         image, told = shown(content)
         np.testing.assert_array_equal(image, RAMP)
-        assert told == ["with more than 8 bits a channel, cut to 8"]
+        assert told == ["with more than 8 bits a channel (cut to 8)"]
 
 
 def test_a_tiff_whose_zero_is_white_is_not_shown_as_its_negative():
@@ -124,7 +124,7 @@ CLEAR = {
 def test_a_colour_hidden_under_transparency_is_not_shown_but_white(kind):
     image, told = shown(CLEAR[kind])
     np.testing.assert_array_equal(image, ON_WHITE)
-    assert told == ["transparent, shown on white"]
+    assert told == ["transparent (shown on white)"]
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_a_colour_hidden_under_transparency_is_not_shown_but_white(kind):
 )
 def test_a_level_that_means_clear_is_white(content):
     image, told = shown(content)
-    assert (image[HALF == 0] == WHITE).all() and "transparent, shown on white" in told
+    assert (image[HALF == 0] == WHITE).all() and "transparent (shown on white)" in told
     assert (image[HALF == 255] != WHITE).all()
 
 
@@ -189,7 +189,7 @@ def test_a_profile_or_gamma_is_not_applied_and_said_unless_it_is_that_of_srgb():
     ):
         image, said = shown(content)
         np.testing.assert_array_equal(image, RAMP)
-        assert said == (["with a colour profile or gamma, not applied"] if told else [])
+        assert said == (["with a colour profile or gamma (not applied)"] if told else [])
 
 
 # --- orientation and frames --------------------------------------------------------------------------------
@@ -227,7 +227,7 @@ def test_a_16_bit_picture_is_turned_too():
 def test_of_several_pictures_in_a_file_the_first_is_shown_and_that_is_said(kind):
     frames = [Image.new("RGB", (16, 16), (level,) * 3) for level in (40, 200)]
     image, told = shown(encoded(frames[0], kind, save_all=True, append_images=frames[1:]))
-    assert np.abs(image.astype(int) - 40).max() <= 1 and told == ["of several pictures, the first"]
+    assert np.abs(image.astype(int) - 40).max() <= 1 and told == ["with several pictures (the first is shown)"]
 
 
 # --- what is no picture ------------------------------------------------------------------------------------
@@ -240,6 +240,23 @@ def test_a_cut_off_picture_of_every_format_is_named(kind, share):
     with pytest.raises(ValueError, match=r"^x\.png: (damaged or cut off|no image)") as caught:
         shown(content[: int(share * len(content))])
     assert "\n" not in str(caught.value)
+
+
+def test_a_cut_off_picture_is_named_whatever_another_library_has_told_pillow(monkeypatch):
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+    for kind in ("PNG", "JPEG"):
+        content = encoded(Image.effect_noise((40, 40), 99), kind)
+        with pytest.raises(ValueError, match=r"^x\.png: damaged or cut off"):
+            shown(content[: len(content) // 2])
+    assert ImageFile.LOAD_TRUNCATED_IMAGES
+
+
+@pytest.mark.parametrize(("position", "level"), [(8, 8), (62, 255)])
+def test_a_tiff_that_lacks_an_entry_it_needs_is_named(position, level):
+    content = bytearray(encoded(Image.fromarray(RAMP16), "TIFF"))
+    content[position] = level  # of the number of entries, or of the one that says whether 0 is white
+    with pytest.raises(ValueError, match=r"^x\.png: damaged or cut off"):
+        shown(bytes(content))
 
 
 @pytest.mark.parametrize("content", [b"", b"a text", b"<svg/>", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"])
