@@ -1,24 +1,36 @@
 """The images of an npz file, and their labels, whatever stands beside them; no object is unpickled."""
 
+import io
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 import numpy as np
 
-from dpmot.data._pictures import DAMAGED, opened
-from dpmot.data._viewer import Picture, shown
+from dpmot.data._pictures import DAMAGED, opened, printable
+from dpmot.data._viewer import CUT, Picture, shown
 
 CHANNELS = (1, 3, 4)
 IMAGES = ("images", "image", "imgs", "x", "data", "arr_0")  # names, where several arrays could be images
 LABELS = ("labels", "label", "y", "targets", "target", "classes", "class", "arr_1")
 
 
+class _Header(NamedTuple):
+    """Shape and type of an array, and whether its first axis, not its last, varies fastest in the file."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    fortran: bool
+
+
 @dataclass(frozen=True)
 class Npz:
-    """The images of an npz file, read row by row, whatever stands beside them: uint8 (N, H, W), or with channels."""
+    """The images of an npz file, read row by row, whatever stands beside them: (N, H, W), or with channels.
+
+    They are uint8, or uint16 with white at 65535 as in a file of 16 bits; floats are refused: nothing says their white.
+    """
 
     path: Path
     picture: Picture
@@ -28,13 +40,13 @@ class Npz:
         return self.picture.shape
 
     def __len__(self) -> int:
-        return self._images()[1][0]
+        return self._images()[1].shape[0]
 
     @property
     def left(self) -> str:
         """The arrays that are not read, in words."""
         read = {self._images()[0], self._named_labels()}
-        others = [name for name in self._headers() if name not in read]
+        others = [printable(name) for name in self._headers() if name not in read]
         return f"not read: {', '.join(others)}" if others else ""
 
     def identity(self) -> list:
@@ -42,45 +54,68 @@ class Npz:
         with opened(self.path) as archive:
             return [[info.filename, info.file_size, info.CRC] for info in archive.infolist()]
 
-    def _headers(self) -> dict[str, tuple[tuple[int, ...], np.dtype] | None]:
-        """Shape and type of every array, None of what is no plain one."""
-        found: dict[str, tuple[tuple[int, ...], np.dtype] | None] = {}
+    def _headers(self) -> dict[str, _Header | None]:
+        """Header of every array, None of what is no plain one."""
+        found: dict[str, _Header | None] = {}
         with opened(self.path) as archive:
             for info in archive.infolist():
+                if info.filename in found:
+                    raise ValueError(f"{self.path.name}: holds {info.filename} twice; keep one of them")
                 found[info.filename] = None
                 with suppress(*DAMAGED), archive.open(info) as file:
                     found[info.filename] = _npy_header(file)
         return found
 
-    def _images(self) -> tuple[str, tuple[int, ...], int | None]:
-        """Name, shape, and the axis of its channels, if any, of the one array that can be the images."""
+    def _images(self) -> tuple[str, _Header, int | None]:
+        """Name, header, and the axis of its channels, if any, of the one array that can be the images."""
         headers = self._headers()
-        fitting = [
-            (name, header[0], axis)
+        shaped = [  # of any type: where the images are floats, masks of uint8 beside them are not the images
+            (name, header, axis)
             for name, header in headers.items()
-            if header is not None and header[1] == np.uint8
-            for axis in {3: (None,), 4: (3, 1)}.get(len(header[0]), ())
-            if axis is None or header[0][axis] in CHANNELS
-            if self.picture.given in (None, _size(header[0], axis))
+            if header and all(header.shape[1:])
+            for axis in {3: (None,), 4: (3, 1)}.get(len(header.shape), ())
+            if axis is None or header.shape[axis] in CHANNELS
+            if self.picture.given in (None, _size(header.shape, axis))
         ]
-        if len(fitting) > 1:
-            fitting = [one for one in fitting if Path(one[0]).stem.lower() in IMAGES] or fitting
-        if len(fitting) != 1:
-            found = [f"{name} {one[1]} {one[0]}" if one else f"{name}, no plain array" for name, one in headers.items()]
+        shaped = [one for one in shaped if Path(one[0]).stem.lower() in IMAGES] or shaped
+        fitting = [one for one in shaped if one[1].dtype == np.uint8] or [
+            one for one in shaped if one[1].dtype.kind == "u" and one[1].dtype.itemsize == 2
+        ]
+        grey = all(axis is None for _, _, axis in fitting)
+        if len(fitting) != 1 or (grey and any(axis is not None for _, _, axis in shaped)):
+            found = [
+                f"{name} {one.dtype} {one.shape}" if one else f"{name}, no plain array" for name, one in headers.items()
+            ]
             size = "" if self.picture.given is None else " of {}x{} pixels".format(*self.picture.given)
-            wanted = f"one uint8 array{size}, (N, H, W, C), (N, C, H, W) or (N, H, W) with C 1, 3 or 4"
+            wanted = (
+                f"one uint8 array{size}, (N, H, W, C), (N, C, H, W) or (N, H, W) with C 1, 3 or 4, or one of uint16"
+            )
             remedy = "keep one of several; store other levels as 0..255 in uint8"
             raise ValueError(f"{self.path.name}: must hold {wanted}, found {'; '.join(found) or 'nothing'}; {remedy}")
         return fitting[0]
 
     def _named_labels(self) -> str | None:
-        named = [name for name in self._headers() if Path(name).stem.lower() in LABELS]
-        if len(named) > 1:
-            raise ValueError(f"{self.path.name}: {', '.join(named)} could all be labels; keep one of them")
-        return named[0] if named else None
+        """The array of a label's name with a row for each image; whatever is called labels, where there is none."""
+        images, header, _ = self._images()
+        named = {name: one for name, one in self._headers().items() if Path(name).stem.lower() in LABELS}
+        named.pop(images, None)
+        fitting = [
+            name for name, one in named.items() if one and one.shape[:1] == header.shape[:1] and one.shape[2:] == ()
+        ]
+        fitting = fitting or [name for name in named if Path(name).stem.lower() in LABELS[:2]]
+        if len(fitting) > 1:
+            raise ValueError(f"{self.path.name}: {', '.join(fitting)} could all be labels; keep one of them")
+        return fitting[0] if fitting else None
+
+    def _array(self, name: str) -> np.ndarray:
+        try:
+            with opened(self.path) as archive:  # whole: numpy alone need not compare the checksum
+                return np.load(io.BytesIO(archive.read(name)), allow_pickle=False)
+        except DAMAGED as error:
+            raise ValueError(f"{self.path.name}: {name} is damaged or no plain array ({error})") from None
 
     def labels(self) -> np.ndarray:
-        """Label of each image (N,): as stored, the place of the 1 in rows of classes, or 0 where no array is so called.
+        """Label of each image (N,): whole numbers or texts, the place of the 1 in rows of classes, 0 without labels.
 
         Raises:
             ValueError: several arrays are called labels, or they are no labels of the images.
@@ -88,41 +123,48 @@ class Npz:
         name, n = self._named_labels(), len(self)
         if name is None:
             return np.zeros(n, np.int64)
-        try:
-            with np.load(self.path, allow_pickle=False) as arrays:
-                stored = arrays[name.removesuffix(".npy")]
-        except DAMAGED as error:
-            raise ValueError(f"{self.path.name}: {name} is damaged or no plain array ({error})") from None
+        stored = self._array(name)
         labels = stored[:, 0] if stored.shape == (n, 1) else stored
         if labels.ndim == 2 and ((labels == 1).sum(axis=1) == 1).all() and np.count_nonzero(labels) == n:
             labels = labels.argmax(axis=1)
-        whole = labels.dtype.kind in "uibSU" or (labels.dtype.kind == "f" and (labels == np.round(labels)).all())
-        if labels.shape != (n,) or not whole:
+        if labels.dtype.kind == "f" and np.isfinite(labels).all() and (labels == np.round(labels)).all():
+            labels = labels.astype(np.int64)
+        if labels.dtype.kind == "S":
+            labels = np.char.decode(labels, "utf-8", "backslashreplace")
+        if labels.shape != (n,) or labels.dtype.kind not in "uibU":
             wanted = f"whole numbers or texts ({n},) or ({n}, 1), or rows with a single 1 ({n}, K)"
-            raise ValueError(f"{self.path.name}: {name} must hold {wanted}, found {stored.dtype} {stored.shape}")
+            found = f"{stored.dtype} {stored.shape}"
+            raise ValueError(f"{self.path.name}: {name} must hold {wanted}, found {found}; rename or remove it")
         return labels
 
     def images(self) -> Iterator[tuple[np.ndarray, list[str]]]:
         """One row after the other; zipfile compares the checksum after the last."""
         from PIL import Image
 
-        name, shape, axis = self._images()
-        for k, content in enumerate(self._rows(name, shape)):
-            row = np.frombuffer(content, np.uint8).reshape(shape[1:])
+        name, header, axis = self._images()
+        wide, highest = header.dtype.itemsize == 2, 0
+        for k, row in enumerate(self._array(name) if header.fortran else self._rows(name, header)):
             row = row if axis is None else np.moveaxis(row, axis - 1, 2)
+            if wide:
+                highest, row = max(highest, int(row.max())), (row >> 8).astype(np.uint8)
             pixels, told = shown(Image.fromarray(row[:, :, 0] if row.shape[2:] == (1,) else row))
-            yield self.picture.fit(pixels, told, f"{self.path.name}: {name}, image {k}")
+            yield self.picture.fit(pixels, [*told, CUT] if wide else told, f"{self.path.name}: {name}, image {k}")
+        if wide and highest < 256:
+            raise ValueError(
+                f"{self.path.name}: {name} is {header.dtype}, but its levels end at {highest}; store uint8"
+            )
 
-    def _rows(self, name: str, shape: tuple[int, ...]) -> Iterator[bytes]:
-        size = int(np.prod(shape[1:]))
+    def _rows(self, name: str, header: _Header) -> Iterator[np.ndarray]:
+        count, *shape = header.shape
+        size = int(np.prod(shape)) * header.dtype.itemsize
         try:
             with opened(self.path) as archive, archive.open(name) as file:
                 _npy_header(file)
-                for _ in range(shape[0]):
+                for _ in range(count):
                     content = file.read(size)
                     if len(content) != size:
                         raise ValueError("it ends before its last image")
-                    yield content
+                    yield np.frombuffer(content, header.dtype).reshape(shape)
                 if file.read(1):
                     raise ValueError("it goes on after its last image")
         except DAMAGED as error:
@@ -134,9 +176,9 @@ def _size(shape: tuple[int, ...], axis: int | None) -> tuple[int, int]:
     return width, height
 
 
-def _npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype] | None:
-    """Shape and type of an array; None of objects, which would be unpickled, and of another order of its numbers."""
+def _npy_header(file: IO[bytes]) -> _Header | None:
+    """None of an array of objects, which would be unpickled."""
     version = np.lib.format.read_magic(file)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, fortran, dtype = read(file)
-    return None if fortran or dtype.hasobject else (shape, dtype)
+    return None if dtype.hasobject else _Header(shape, dtype, fortran)

@@ -64,8 +64,9 @@ def test_the_same_pictures_come_the_same_from_a_folder_an_archive_and_an_npz(tmp
         LABELS.astype(np.float32),
         5 * LABELS + 1,
         np.array(list("abc"))[LABELS],
+        np.array([b"a", b"b", b"c"])[LABELS],
     ],
-    ids=["numbers", "column", "rows of classes", "rows of booleans", "floats", "numbers with gaps", "texts"],
+    ids=["numbers", "column", "rows of classes", "rows of booleans", "floats", "numbers with gaps", "texts", "bytes"],
 )
 @pytest.mark.parametrize("name", ["labels", "y", "arr_1"])
 def test_labels_are_read_as_people_store_them(tmp_path, labels, name):
@@ -75,8 +76,16 @@ def test_labels_are_read_as_people_store_them(tmp_path, labels, name):
 
 @pytest.mark.parametrize(
     "labels",
-    [LABELS + 0.5, LABELS * np.nan, LABELS[:5], np.full((12, 3), 1 / 3), np.eye(3)[LABELS] * 2, OBJECTS],
-    ids=["halves", "NaN", "too few", "soft", "rows of twos", "objects"],
+    [
+        np.where(LABELS, 1, np.inf),
+        LABELS + 0.5,
+        LABELS * np.nan,
+        LABELS[:5],
+        np.full((12, 3), 1 / 3),
+        np.eye(3)[LABELS] * 2,
+        OBJECTS,
+    ],
+    ids=["infinity", "halves", "NaN", "too few", "soft", "rows of twos", "objects"],
 )
 def test_labels_that_are_none_are_refused_by_name(tmp_path, labels):
     with pytest.raises(ValueError, match=r"^images\.npz: labels\.npy (must hold whole numbers|is damaged or no plain)"):
@@ -86,6 +95,47 @@ def test_labels_that_are_none_are_refused_by_name(tmp_path, labels):
 def test_two_arrays_that_could_be_labels_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"labels\.npy, y\.npy could all be labels"):
         load(tmp_path, images=IMAGES, labels=LABELS, y=LABELS)
+
+
+def test_names_of_the_classes_and_other_targets_are_no_labels(tmp_path):
+    names = np.array(["owl", "cat", "dog"])
+    found = load(tmp_path, images=IMAGES, labels=LABELS, classes=names, target=IMAGES[..., 0].copy())
+    assert found.labels.tolist() == LABELS.tolist() and "; not read: classes.npy, target.npy" in found.note
+
+
+@pytest.mark.parametrize("kind", ["<u2", ">u2"])
+def test_16_bit_images_come_as_from_files_of_16_bits(tmp_path, kind):
+    ramp = np.arange(256, dtype=np.uint16).reshape(16, 16) * 257
+    grey = load(tmp_path, size=16, channels=1, images=np.stack([ramp] * 3).astype(kind))
+    colour = load(tmp_path, size=16, images=np.stack([np.stack([ramp, ramp.T, ramp], -1)] * 3).astype(kind))
+    np.testing.assert_array_equal(grey.images[0, 0], ramp >> 8)
+    np.testing.assert_array_equal(colour.images[0, 1], ramp.T >> 8)
+    assert "; 3 of 3 with more than 8 bits a channel (cut to 8)" in grey.note
+
+
+def test_levels_of_8_bits_in_uint16_are_not_shown_as_black(tmp_path):
+    with pytest.raises(
+        ValueError, match=r"^images\.npz: images\.npy is uint16, but its levels end at 255; store uint8"
+    ):
+        load(tmp_path, images=IMAGES.astype(np.uint16))
+
+
+def test_images_of_uint8_come_before_those_of_uint16(tmp_path):
+    found = load(tmp_path, photos=IMAGES, depth=np.full((12, 8, 8), 999, np.uint16))
+    np.testing.assert_array_equal(found.images, IMAGES.transpose(0, 3, 1, 2))
+    assert "; not read: depth.npy" in found.note
+
+
+def test_images_in_fortran_order_are_read(tmp_path):
+    np.testing.assert_array_equal(load(tmp_path, images=np.asfortranarray(IMAGES)).images, IMAGES.transpose(0, 3, 1, 2))
+
+
+def test_an_array_that_is_there_twice_is_refused_by_name(tmp_path):
+    np.savez(tmp_path / "images.npz", images=IMAGES)
+    with zipfile.ZipFile(tmp_path / "images.npz", "a") as archive, pytest.warns(UserWarning, match="Duplicate name"):
+        archive.writestr("images.npy", b"")
+    with pytest.raises(ValueError, match=r"^images\.npz: holds images\.npy twice; keep one"):
+        folder.load(root=tmp_path, size=8)
 
 
 def test_what_stands_beside_is_not_read_and_that_is_said(tmp_path):
@@ -100,13 +150,28 @@ def test_what_stands_beside_is_not_read_and_that_is_said(tmp_path):
         {"x_train": IMAGES, "x_test": IMAGES},
         {"images": IMAGES / 255},
         {"images": (IMAGES / 127.5 - 1).astype(np.float32)},
-        {"images": IMAGES.astype(np.uint16)},
+        {"images": IMAGES.astype(np.int64)},
+        {"images": IMAGES[:, :0]},
         {"images": IMAGES > 127},
+        {"images": IMAGES / 255, "masks": IMAGES[..., 0].copy()},
+        {"photos": IMAGES / 255, "masks": IMAGES[..., 0].copy()},
         {"images": OBJECTS},
         {"images": DRAW.integers(0, 256, (12, 3, 8, 3), dtype=np.uint8)},
         {"labels": LABELS},
     ],
-    ids=["two", "in 0..1", "in -1..1", "uint16", "booleans", "objects", "two channel axes", "none"],
+    ids=[
+        "two",
+        "in 0..1",
+        "in -1..1",
+        "int64",
+        "no height",
+        "booleans",
+        "floats and masks",
+        "floats of no known name and masks",
+        "objects",
+        "two channel axes",
+        "none",
+    ],
 )
 def test_where_the_images_are_not_one_uint8_array_all_arrays_are_named(tmp_path, arrays):
     with pytest.raises(
