@@ -1,9 +1,9 @@
 """Image files, decoded once: pictures in fixed order, and their copy on disk as one memory-mapped uint8 array.
 
 A source is a folder or a zip archive; :mod:`dpmot.data._npz` is another. Nothing is unpacked to disk: members of an
-archive are read by name, and a file of a folder must lie inside it. The copy ``<name>.npy`` lies beside a manifest that
-holds what it was made from and the SHA-256 of its content, which is compared on every reading; of two processes that
-want it, one makes it and the other waits.
+archive are read by name. Links of a folder are followed, wherever they lead; those of an archive are not. The copy
+``<name>.npy`` lies beside a manifest that holds what it was made from and the SHA-256 of its content, which is compared
+on every reading; of two processes that want it, one makes it and the other waits.
 """
 
 import errno
@@ -33,9 +33,13 @@ ENDINGS = (
     *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".dib", ".gif", ".tif", ".tiff"),
     *(".ppm", ".pgm", ".pbm", ".pnm"),
 )
-HIDDEN = {"__macosx", "@eadir", "thumbs.db", "desktop.ini"}  # left by systems, beside names that begin with a dot
+HIDDEN = {  # left by systems, beside names that begin with a dot
+    *("__macosx", "@eadir", "thumbs.db", "desktop.ini"),
+    *("lost+found", "$recycle.bin", "system volume information"),
+}
 LARGEST = 1 << 28  # bytes of one image file; a forged archive cannot fill the memory
 ROWS = 256  # images hashed at a time
+SOME = 5  # kinds of files that a note names
 CACHE = "DPMOT_CACHE"
 DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError)  # from reading an archive
 
@@ -95,12 +99,10 @@ class Files:
             yield self.picture.decode(content, where)
 
     def _of_folder(self) -> Iterator[tuple[bytes, str]]:
-        root = self.path.resolve()
         for name in self.names:
-            where = printable(str(self.path / name))
-            file = inside(root, root / name, where)
-            _check_size(file.stat().st_size, where)
+            file, where = self.path / name, printable(str(self.path / name))
             try:
+                _check_size(file.stat().st_size, where)
                 content = file.read_bytes()
             except OSError as error:
                 raise ValueError(f"{where}: {error.strerror}; get it again") from None
@@ -131,28 +133,21 @@ def _check_size(size: int, where: str) -> None:
         raise ValueError(f"{where}: announces {size} bytes, more than an image has")
 
 
-def inside(root: Path, path: Path, where: str) -> Path:
-    """Where a file or folder of ``root`` really lies, links followed; refused by name where that is not below it."""
-    real = path.resolve()
-    if not real.is_relative_to(root):
-        raise ValueError(
-            f"{where}: lies outside the folder, at {printable(str(real))}; put a copy of it into the folder"
-        )
-    return real
-
-
 def printable(name: str) -> str:
     """A name as it is, or escaped where it has line ends or bytes that are no text."""
     return name if name.isprintable() else ascii(name)
 
 
 def members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
-    """The files of a zip archive by their name, with plain slashes and nothing that leads out; each name once."""
+    """Files, and folders with a slash at their end, by name: plain slashes, nothing that leads out, each file once."""
     found: dict[str, zipfile.ZipInfo] = {}
     for info in archive.infolist():
         stored = info.filename.replace("\\", "/")  # as some tools of Windows write it
         name = posixpath.normpath(f"/{stored}").lstrip("/")
-        if stored.endswith("/") or _hidden(name):
+        if _hidden(name):
+            continue
+        if stored.endswith("/"):
+            found[f"{name}/"] = info
             continue
         where = Path(str(archive.filename)).name
         if name in found:
@@ -178,26 +173,31 @@ def pictures_in(path: Path, picture: Picture) -> Files:
     else:
         with opened(path) as archive:
             names = list(members(archive))
-    pictures = [name for name in names if name.lower().endswith(ENDINGS)]
-    return Files(path, sorted(pictures, key=_natural), picture, left=_left(names, len(pictures)))
+    return Files(path, sorted(filter(_is_picture, names), key=_natural), picture, left=_left(names))
 
 
 def _walk(folder: Path) -> Iterator[str]:
-    """Relative names of all files; links to folders are followed as far as they stay inside and lead nowhere back."""
-    root = folder.resolve()
+    """As :func:`members`, links followed; one that leads back, or nowhere, is refused."""
     for at, folders, files in os.walk(folder, followlinks=True, onerror=_raise):
         here = Path(at)
         folders[:] = [name for name in folders if not _hidden(name)]
         above = {(folder / part).resolve() for part in (here.relative_to(folder), *here.relative_to(folder).parents)}
         for name in folders:
-            where = printable(str(here / name))
-            if (here / name).is_symlink() and inside(root, here / name, where) in above:
-                raise ValueError(f"{where}: a link that leads back to where it lies; remove it")
-        yield from ((here / name).relative_to(folder).as_posix() for name in files if not _hidden(name))
+            if (here / name).is_symlink() and (here / name).resolve() in above:
+                raise ValueError(f"{printable(str(here / name))}: a link that leads back to where it lies; remove it")
+            yield f"{(here / name).relative_to(folder).as_posix()}/"
+        for name in filter(lambda name: not _hidden(name), files):
+            if not _is_picture(name) and not (here / name).exists():  # often a folder of images that is not there
+                raise ValueError(f"{printable(str(here / name))}: a link that leads nowhere; mend or remove it")
+            yield (here / name).relative_to(folder).as_posix()
 
 
 def _raise(error: OSError) -> None:
     raise error
+
+
+def _is_picture(name: str) -> bool:
+    return name.lower().endswith(ENDINGS)
 
 
 def _hidden(name: str) -> bool:
@@ -210,16 +210,28 @@ def _natural(name: str) -> tuple[list[str | tuple[int, str]], str]:
     return [(len(part), part) if k % 2 else part for k, part in enumerate(parts)], name
 
 
-def _left(names: Sequence[str], read: int) -> str:
-    """What of all files is not read: "12 of 18 files read; 6 .gif in owl/ are not"; empty where all are."""
-    if read == len(names):
+def _left(names: Sequence[str]) -> str:
+    """What is not read: "12 of 18 files read; 6 .svg in owl/ are not; nothing in cat/"; empty where all is."""
+    files = [name for name in names if not name.endswith("/")]
+    holding = {f"{at}/" for above in {PurePosixPath(name).parent for name in files} for at in (above, *above.parents)}
+    empty = [printable(name) for name in names if name.endswith("/") and name not in holding]
+    nothing = f"nothing in {', '.join(sorted(empty)[:SOME])}{', ...' if empty[SOME:] else ''}" if empty else ""
+    return "; ".join(filter(None, [_unread(files), nothing]))
+
+
+def _unread(files: Sequence[str]) -> str:
+    paths = [PurePosixPath(name) for name in files if not _is_picture(name)]
+    if not paths:
         return ""
-    paths = [PurePosixPath(name) for name in names if not name.lower().endswith(ENDINGS)]
     counts = Counter((str(path.parent), path.suffix or "without ending") for path in paths)
     order = sorted(counts, key=lambda kind: (-counts[kind], kind))
-    some = [f"{counts[at, kind]} {kind}" + ("" if at == "." else f" in {printable(at)}/") for at, kind in order[:5]]
-    more = sum(counts[kind] for kind in order[5:])
-    return f"{read} of {len(names)} files read; {', '.join([*some, *([f'{more} more'] if more else [])])} are not"
+    some = [
+        f"{counts[at, kind]} {printable(kind)}" + ("" if at == "." else f" in {printable(at)}/")
+        for at, kind in order[:SOME]
+    ]
+    if more := sum(counts[kind] for kind in order[SOME:]):
+        some.append(f"{more} more")
+    return f"{len(files) - len(paths)} of {len(files)} files read; {', '.join(some)} are not"
 
 
 def decoded(source: Source, *, name: str, options: Mapping) -> tuple[np.ndarray, str]:
@@ -245,23 +257,24 @@ def decoded(source: Source, *, name: str, options: Mapping) -> tuple[np.ndarray,
     shape = [len(source), *source.shape]
     made_from = {"shape": shape, "options": dict(options), "source": digest, "decoder": DECODER}
 
-    def made() -> bool:
-        return file.exists() and manifest.exists() and made_from.items() <= read_json(manifest).items()
+    def made() -> dict:
+        facts = read_json(manifest) if file.exists() and manifest.exists() else {}
+        return facts if made_from.items() <= facts.items() else {}
 
-    def read() -> tuple[np.ndarray, str]:
-        facts = read_json(manifest)
+    def read(facts: dict) -> tuple[np.ndarray, str]:
         told = [f"{number} of {len(source)} {what}" for what, number in facts["told"].items()]
         return _mapped(file, facts["sha256"]), ", ".join(told)
 
     try:
-        if made():
+        if facts := made():
             with suppress(ValueError):  # without a lock another process may have been between the two files
-                return read()
+                return read(facts)
         with exclusive(file):
-            if not made():
+            if not (facts := made()):
                 told = _decode(source, file)
-                write_json(manifest, {**made_from, "told": told, "sha256": _content(np.load(file, mmap_mode="r"))})
-            return read()
+                facts = {**made_from, "told": told, "sha256": _content(np.load(file, mmap_mode="r"))}
+                write_json(manifest, facts)
+            return read(facts)
     except OSError as error:
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise OSError(f"{folder} cannot be written: set {CACHE} to a folder for decoded images") from None

@@ -1,8 +1,9 @@
 """Any folder of images, a zip archive of one, or an npz file: their middle squares, resized by an antialiased filter.
 
 Images that all lie in subfolders have these as classes, sorted as torchvision's ImageFolder sorts them (10 before 2);
-else there is one class. Files are taken in natural order of their names (2 before 10), and split in three equal parts,
-stratified by class. An npz file has one uint8 array of images, which keep their order, and may have labels beside it.
+else there is one class. Folders that are all called train, val, test or the like are refused. Files are taken in
+natural order of their names (2 before 10), and split in three equal parts, stratified by class. An npz file has one
+array of images, uint8 or uint16, which keep their order, and may have labels beside it.
 :mod:`dpmot.data._viewer` says how a picture is shown.
 """
 
@@ -21,10 +22,12 @@ from dpmot.data._viewer import FILTERS, Picture
 LEAST = 3  # one image a part
 LARGEST = 4096  # side in pixels
 SHOWN = 5  # classes in the note
+PARTS_OF_OTHERS = {"train", "training", "val", "valid", "validation", "dev", "eval", "test", "testing"}
 
 
 def expected(root: Path | None = None, *, folder: str = "images") -> list[Path]:
     """The folder, or the archive or npz file of that name."""
+    folder = str(Path(folder))  # without a slash at its end
     base = data_root(root, files=[f"{folder}/ or {folder}.zip or {folder}.npz"])
     others = [path for ending in (".zip", ".npz") if (path := base / f"{folder}{ending}").exists()]
     return [others[0] if others and not (base / folder).is_dir() else base / folder]
@@ -34,7 +37,8 @@ def check(
     *, folder: str = "images", size: int = 64, channels: int = 3, resize: str = "bicubic", num_train: int | None = None
 ) -> None:
     """A name, a side of 1..4096 pixels, 1 or 3 channels, a filter, and ``num_train`` of at least 1."""
-    if not folder or Path(folder).is_absolute() or ".." in Path(folder).parts:
+    parts = Path(folder).parts
+    if not parts or Path(folder).is_absolute() or ".." in parts or not folder.isprintable():
         raise ValueError(f"folder: {folder!r} is no name below the data root, e.g. images")
     check_integer("size", size, 1, LARGEST)
     if isinstance(channels, bool) or channels not in (1, 3):
@@ -72,7 +76,7 @@ def load(
     check(folder=folder, size=size, channels=channels, resize=resize, num_train=num_train)
     (path,) = require(expected(root, folder=folder))
     picture = Picture((channels, size, size), resize=resize)
-    source: Files | Npz = Npz(path, picture) if path.suffix == ".npz" else pictures_in(path, picture)
+    source: Files | Npz = Npz(path, picture) if path.suffix.lower() == ".npz" else pictures_in(path, picture)
     if len(source) < LEAST:
         told = f"; {source.left}" if source.left else ""
         raise ValueError(f"{path}: holds {len(source)} images, at least {LEAST} are needed{told}")
@@ -96,8 +100,15 @@ def _folders(path: Path, names: Sequence[str]) -> list[str]:
     """The folder of each image below the one that holds all: its class."""
     above = [posixpath.dirname(unicodedata.normalize("NFC", name)) for name in names]
     top = posixpath.commonpath(above) if all(above) else ""
+    first = {at[len(top) :].lstrip("/").partition("/")[0] for at in above}
+    if len(first) > 1 and {name.lower() for name in first} <= PARTS_OF_OTHERS:
+        raise ValueError(
+            f"{path}: its folders {', '.join(sorted(first))} are parts of a data set, not classes, but images are "
+            "split anew here: read one of them, or put all images of a class into one folder"
+        )
+    holding = {at or "." for at in above}
     for folder in sorted({*above} - {top}):
-        if beside := {*map(str, PurePosixPath(folder).parents)} & {at or "." for at in above}:
+        if beside := {*map(str, PurePosixPath(folder).parents)} & holding:
             where = "at its top" if "." in beside else f"in {printable(min(beside))}"
             raise ValueError(
                 f"{path}: images {where} lie beside the folder {printable(folder)}, so their class is not known: move "

@@ -16,6 +16,8 @@ REFUSED = [
     ("folder", {"resize": "nearest"}, "resize: 'nearest' is not one of box, bilinear"),
     ("folder", {"folder": ""}, "folder: '' is no name below the data root"),
     ("folder", {"folder": "../images"}, "folder: '../images'"),
+    ("folder", {"folder": "."}, r"folder: '\.'"),
+    ("folder", {"folder": "a\nb"}, r"folder: 'a\\nb'"),
     ("folder", {"num_train": 0}, "num_train: 0 is no integer of at least 1"),
     ("folder", {"num_train": 2.5}, r"num_train: 2\.5"),
     ("celeba", {"crop": "center_140"}, 'crop: no crop "center_140": choose centre_140 or face_128'),

@@ -30,8 +30,9 @@ def write_folder(root, members):
     for name, content in members.items():
         path = os.path.join(root, "images", name)
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        with open(path, "wb") as file:
-            file.write(content)
+        if not name.endswith("/"):
+            with open(path, "wb") as file:
+                file.write(content)
 
 
 def write_zip(root, members):
@@ -71,9 +72,14 @@ def test_every_common_ending_is_read_in_both_cases(write):
 
 
 def test_what_is_not_read_is_counted_with_its_ending_and_place(write):
-    others = {f"owl/{k}.svg": b"" for k in range(6)} | {"labels.csv": b"", "0": DOT}
+    others = {f"owl/{k}.svg": b"" for k in range(6)} | {"labels.csv": b"", "0": DOT, "a.b\nc": b""}
     found = write({**THREE, **others})
-    assert "; 3 of 11 files read; 6 .svg in owl/, 1 .csv, 1 without ending are not" in found.note
+    assert "; 3 of 12 files read; 6 .svg in owl/, 1 '.b\\nc', 1 .csv, 1 without ending are not" in found.note
+
+
+def test_a_folder_without_a_file_is_named_because_its_class_is_missing(write):
+    found = write({f"{kind}/{k}.png": DOT for kind in "ab" for k in range(3)} | {"owl/": b""})
+    assert found.num_classes == 2 and found.note.endswith("2 classes: a, b; nothing in owl/")
 
 
 def test_where_nothing_is_read_the_refusal_says_what_lies_there(write):
@@ -87,7 +93,16 @@ def test_the_content_and_not_the_ending_says_of_which_format_a_file_is(write):
 
 
 def test_files_that_systems_leave_behind_are_no_pictures_and_not_counted(write):
-    left = [".DS_Store", "._0.png", "__MACOSX/._0.png", "Thumbs.db", "desktop.ini", ".hidden/0.png", "@eaDir/0.png"]
+    left = [
+        ".DS_Store",
+        "._0.png",
+        "__MACOSX/._0.png",
+        "Thumbs.db",
+        "desktop.ini",
+        ".hidden/0.png",
+        "@eaDir/0.png",
+        "lost+found/0.png",
+    ]
     found = write({**THREE, **dict.fromkeys(left, b"x")})
     assert len(found.images) == 3 and " read" not in found.note
 
@@ -176,6 +191,22 @@ def test_images_beside_folders_of_images_are_refused(write, names):
         write(dict.fromkeys(names, DOT))
 
 
+@pytest.mark.parametrize("names", [("train/a", "train/b", "test/a"), ("images/Train", "images/val"), ("val/a", "test")])
+def test_folders_that_are_parts_of_a_data_set_are_not_taken_for_classes(write, names):
+    with pytest.raises(ValueError, match=r"its folders \w+, \w+ are parts of a data set, not classes"):
+        write({f"{name}/{k}.png": DOT for name in names for k in range(3)})
+
+
+def test_train_among_other_classes_is_a_class(write):
+    assert write({f"{name}/{k}.png": DOT for name in ("bus", "train") for k in range(3)}).num_classes == 2
+
+
+@pytest.mark.parametrize("name", ["images/", "./images"])
+def test_an_archive_is_found_by_a_name_that_is_spelled_as_that_of_a_folder(tmp_path, name):
+    write_zip(tmp_path, THREE)
+    assert len(load(tmp_path, folder=name).images) == 3
+
+
 def test_a_rare_class_is_named_with_its_count_and_a_class_of_three_is_in_every_part(write):
     sizes = {"a": 60, "b": 60, "c": 1, "d": 3}
     found = write({f"{kind}/{k}.png": DOT for kind, size in sizes.items() for k in range(size)})
@@ -192,12 +223,29 @@ def linked(tmp_path):
     return tmp_path
 
 
-def test_a_linked_class_folder_is_read_where_it_lies_inside_and_refused_by_name_where_not(linked):
-    (linked / "images" / "c").symlink_to(linked / "images" / "a")
-    assert load(linked).num_classes == 3
+def test_linked_files_and_class_folders_are_read_wherever_they_lie(linked):
     (linked / "elsewhere").mkdir()
-    (linked / "images" / "d").symlink_to(linked / "elsewhere")
-    with pytest.raises(ValueError, match=r"images/d: lies outside the folder, at .*elsewhere; put a copy"):
+    for name, content in THREE.items():
+        (linked / "elsewhere" / name).write_bytes(content)
+    (linked / "images" / "c").symlink_to(linked / "elsewhere")
+    (linked / "images" / "d").symlink_to(linked / "images" / "a")
+    (linked / "images" / "a" / "3.png").symlink_to(linked / "elsewhere" / "2.png")
+    found = load(linked)
+    assert found.labels.tolist() == [0] * 4 + [1] * 3 + [2] * 3 + [3] * 4
+    np.testing.assert_array_equal(found.images[3], found.images[2])
+
+
+def test_a_class_folder_whose_link_leads_nowhere_is_named(linked):
+    (linked / "images" / "owl").symlink_to(linked / "a disk that is not there")
+    with pytest.raises(ValueError, match=r"images/owl: a link that leads nowhere; mend or remove it"):
+        load(linked)
+
+
+def test_a_link_elsewhere_and_back_is_refused_by_name(linked):
+    (linked / "elsewhere" / "deep").mkdir(parents=True)
+    (linked / "elsewhere" / "deep" / "up").symlink_to(linked / "elsewhere")
+    (linked / "images" / "c").symlink_to(linked / "elsewhere" / "deep")
+    with pytest.raises(ValueError, match=r"images/c/up/deep/up: a link that leads back"):
         load(linked)
 
 
