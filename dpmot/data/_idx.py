@@ -68,9 +68,13 @@ class IdxSet:
         files = zip(self.expected(root), self.sums, strict=True)
         fetch({path: Remote(f"{self.address}/{path.name}", sha256, size) for path, (_, sha256, size) in files})
 
+    def check(self, *, num_train: int | None = None) -> None:
+        """``num_train`` in 1..50,000."""
+        check_integer("num_train", num_train, 1, 50_000)
+
     def load(self, *, root: Path | None = None, num_train: int | None = None) -> DataSet:
         """uint8 (70000, 1, 28, 28): A 50,000 and B 10,000 of the training images, C the 10,000 test images."""
-        check_integer("num_train", num_train, 1, 50_000)
+        self.check(num_train=num_train)
         paths = require(self.expected(root))
         arrays = [
             read_idx(path, ndim=3 if "images" in path.name else 1, md5sum=md5sum)

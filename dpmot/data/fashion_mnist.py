@@ -4,7 +4,6 @@ Source: Xiao, Rasul and Vollgraf, arXiv:1708.07747; MIT licence. The four idx.gz
 ``<root>/fashion-mnist/``.
 """
 
-from dpmot.data import check_integer
 from dpmot.data._idx import IdxSet
 
 SHAPE = (1, 28, 28)
@@ -21,9 +20,4 @@ SET = IdxSet(
     sums=SUMS,
     note="Fashion-MNIST (Xiao, Rasul and Vollgraf 2017, arXiv:1708.07747), MIT; contents checked by MD5",
 )
-expected, download, load = SET.expected, SET.download, SET.load
-
-
-def check(*, num_train: int | None = None) -> None:
-    """``num_train`` in 1..50,000."""
-    check_integer("num_train", num_train, 1, 50_000)
+check, expected, download, load = SET.check, SET.expected, SET.download, SET.load

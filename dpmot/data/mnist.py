@@ -4,7 +4,6 @@ Source: LeCun, Cortes and Burges, "The MNIST database of handwritten digits"; us
 idx.gz files of the authors lie in ``<root>/mnist/``.
 """
 
-from dpmot.data import check_integer
 from dpmot.data._idx import IdxSet
 
 SHAPE = (1, 28, 28)
@@ -21,9 +20,4 @@ SET = IdxSet(
     sums=SUMS,
     note="MNIST (LeCun, Cortes and Burges), CC BY-SA 3.0 as usually stated; contents checked by MD5",
 )
-expected, download, load = SET.expected, SET.download, SET.load
-
-
-def check(*, num_train: int | None = None) -> None:
-    """``num_train`` in 1..50,000."""
-    check_integer("num_train", num_train, 1, 50_000)
+check, expected, download, load = SET.check, SET.expected, SET.download, SET.load
