@@ -73,8 +73,7 @@ class Npz:
             (name, header, axis)
             for name, header in headers.items()
             if header and all(header.shape[1:])
-            for axis in {3: (None,), 4: (3, 1)}.get(len(header.shape), ())
-            if axis is None or header.shape[axis] in CHANNELS
+            for axis in _channel_axes(header.shape)
             if self.picture.given in (None, _size(header.shape, axis))
         ]
         shaped = [one for one in shaped if Path(one[0]).stem.lower() in IMAGES] or shaped
@@ -169,6 +168,13 @@ class Npz:
                     raise ValueError("it goes on after its last image")
         except DAMAGED as error:
             raise ValueError(f"{self.path.name}: damaged or cut off ({error}); get it again") from None
+
+
+def _channel_axes(shape: tuple[int, ...]) -> list[int | None]:
+    """What can be the axis of the channels of images of this shape, None where grey images have none."""
+    if len(shape) == 4:
+        return [axis for axis in (3, 1) if shape[axis] in CHANNELS]
+    return [None] if len(shape) == 3 and shape[2] not in CHANNELS else []  # (H, W, 3) is a single image
 
 
 def _size(shape: tuple[int, ...], axis: int | None) -> tuple[int, int]:

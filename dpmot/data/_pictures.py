@@ -223,7 +223,7 @@ def _unread(files: Sequence[str]) -> str:
     paths = [PurePosixPath(name) for name in files if not _is_picture(name)]
     if not paths:
         return ""
-    counts = Counter((str(path.parent), path.suffix or "without ending") for path in paths)
+    counts = Counter((str(path.parent), path.suffix.lower() or "without ending") for path in paths)
     order = sorted(counts, key=lambda kind: (-counts[kind], kind))
     some = [
         f"{counts[at, kind]} {printable(kind)}" + ("" if at == "." else f" in {printable(at)}/")

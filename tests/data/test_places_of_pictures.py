@@ -72,7 +72,7 @@ def test_every_common_ending_is_read_in_both_cases(write):
 
 
 def test_what_is_not_read_is_counted_with_its_ending_and_place(write):
-    others = {f"owl/{k}.svg": b"" for k in range(6)} | {"labels.csv": b"", "0": DOT, "a.b\nc": b""}
+    others = {f"owl/{k}.svg": b"" for k in range(5)} | {"owl/5.SVG": b"", "labels.csv": b"", "0": DOT, "a.b\nc": b""}
     found = write({**THREE, **others})
     assert "; 3 of 12 files read; 6 .svg in owl/, 1 '.b\\nc', 1 .csv, 1 without ending are not" in found.note
 
