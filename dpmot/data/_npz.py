@@ -1,7 +1,7 @@
 """The images of an npz file, and their labels, whatever stands beside them; no object is unpickled."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,10 +69,11 @@ class Npz:
     def _images(self) -> tuple[str, _Header, int | None]:
         """Name, header, and the axis of its channels, if any, of the one array that can be the images."""
         headers = self._headers()
+        called = [name for name in headers if Path(name).stem.lower() in IMAGES[:3]]
         shaped = [  # of any type: where the images are floats, masks of uint8 beside them are not the images
             (name, header, axis)
             for name, header in headers.items()
-            if header and all(header.shape[1:])
+            if header and all(header.shape[1:]) and name in (called or headers)
             for axis in _channel_axes(header.shape)
             if self.picture.given in (None, _size(header.shape, axis))
         ]
@@ -82,25 +83,27 @@ class Npz:
         ]
         grey = all(axis is None for _, _, axis in fitting)
         if len(fitting) != 1 or (grey and any(axis is not None for _, _, axis in shaped)):
-            found = [
-                f"{name} {one.dtype} {one.shape}" if one else f"{name}, no plain array" for name, one in headers.items()
-            ]
-            size = "" if self.picture.given is None else " of {}x{} pixels".format(*self.picture.given)
-            wanted = (
-                f"one uint8 array{size}, (N, H, W, C), (N, C, H, W) or (N, H, W) with C 1, 3 or 4, or one of uint16"
-            )
-            remedy = "keep one of several; store other levels as 0..255 in uint8"
-            raise ValueError(f"{self.path.name}: must hold {wanted}, found {'; '.join(found) or 'nothing'}; {remedy}")
+            raise ValueError(self._none(headers))
         return fitting[0]
+
+    def _none(self, headers: Mapping[str, _Header | None]) -> str:
+        size = "" if self.picture.given is None else " of {}x{} pixels".format(*self.picture.given)
+        shapes = "(N, H, W, C), (N, C, H, W) or (N, H, W) with C 1, 3 or 4"
+        arrays = [
+            f"{name} {one.dtype} {one.shape}" if one else f"{name}, no plain array" for name, one in headers.items()
+        ]
+        return (
+            f"{self.path.name}: must hold one uint8 array{size}, {shapes}, or one of uint16, found "
+            f"{'; '.join(arrays) or 'nothing'}; keep one of several; store other levels as 0..255 in uint8"
+        )
 
     def _named_labels(self) -> str | None:
         """The array of a label's name with a row for each image; whatever is called labels, where there is none."""
         images, header, _ = self._images()
         named = {name: one for name, one in self._headers().items() if Path(name).stem.lower() in LABELS}
         named.pop(images, None)
-        fitting = [
-            name for name, one in named.items() if one and one.shape[:1] == header.shape[:1] and one.shape[2:] == ()
-        ]
+        rows = header.shape[:1]
+        fitting = [name for name, one in named.items() if one and one.shape[:1] == rows and len(one.shape) <= 2]
         fitting = fitting or [name for name in named if Path(name).stem.lower() in LABELS[:2]]
         if len(fitting) > 1:
             raise ValueError(f"{self.path.name}: {', '.join(fitting)} could all be labels; keep one of them")
