@@ -1,14 +1,57 @@
-"""Where networks run: a processor, or a CUDA device."""
+"""Where networks run, a processor or a CUDA device, and in what state of torch and numpy."""
 
 import ctypes
 import platform
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
+import numpy as np
 import torch
 
 LARGEST_KEPT = 32 * 2**20  # bytes; the most that glibc's M_MMAP_THRESHOLD takes
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
 NAMES = ("cpu", "cuda", "auto")
+PRODUCTS = (
+    *(torch.backends.mkldnn.matmul, torch.backends.mkldnn.conv),
+    *(torch.backends.cuda.matmul, torch.backends.cudnn.conv),
+)
+
+
+@contextmanager
+def ordinary(*, grad: bool | None = None) -> Iterator[None]:
+    """Inside, torch and numpy are as in a fresh process, whatever the caller set for all code: ``@ordinary()``.
+
+    Default dtype float32 and device cpu, no autocast, no inference mode, float32 products in float32, numpy's errors
+    warnings. A number that the caller gets must not depend on any of these.
+
+    Args:
+        grad: record gradients or not; None as the caller has it.
+    """
+    kept, dtype = [product.fp32_precision for product in PRODUCTS], torch.get_default_dtype()
+    grad = torch.is_grad_enabled() if grad is None else grad  # which leaving inference mode would switch on
+    with ExitStack() as stack:
+        stack.enter_context(np.errstate(divide="warn", over="warn", under="ignore", invalid="warn"))
+        if torch.is_inference_mode_enabled():
+            stack.enter_context(torch.inference_mode(False))
+        if torch.get_default_device().type != "cpu":
+            stack.enter_context(torch.device("cpu"))
+        for kind in ("cpu", "cuda"):
+            if torch.is_autocast_enabled(kind):
+                stack.enter_context(torch.autocast(kind, enabled=False))
+        stack.enter_context(torch.set_grad_enabled(grad))
+        try:
+            torch.set_default_dtype(torch.float32)
+            _set_precision(["ieee"] * len(PRODUCTS))
+            yield
+        finally:
+            torch.set_default_dtype(dtype)
+            _set_precision(kept)
+
+
+def _set_precision(values: list[str]) -> None:
+    for product, value in zip(PRODUCTS, values, strict=True):
+        product.fp32_precision = value
 
 
 def chosen(name: str) -> torch.device:

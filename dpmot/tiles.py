@@ -11,6 +11,8 @@ from typing import TypeVar, cast
 import torch
 from torch import Tensor
 
+from dpmot.device import ordinary
+
 TILE = 128
 LARGEST = 2**22  # numbers in a tile
 COLUMNS = 64  # a multiple of every vector length
@@ -18,7 +20,7 @@ Result = TypeVar("Result")
 Output = TypeVar("Output", Tensor, tuple[Tensor, ...])
 
 
-@torch.inference_mode()
+@ordinary(grad=False)
 def in_tiles(function: Callable[..., Output], *rows: Tensor, tile: int | None = None) -> Output:
     """``function`` applied to ``tile`` rows of each argument (B, ...) at a time, without gradients.
 

@@ -14,6 +14,7 @@ BASE = {"plugins", "seeds", "images", "tiles", "runtime", "device"}
 ALLOWED = {  # part -> the other parts it may import
     **{part: set() for part in BASE},
     "runtime": {"plugins", "device"},
+    "tiles": {"device"},
     "data": BASE,
     "_torchvision": set(),
     "diffusion": BASE | {"_torchvision"},
