@@ -71,6 +71,7 @@ def sample(
     return x
 
 
+@np.errstate(under="ignore")  # a power of a small number is 0
 def best_step(ratio: float, steps_per_level: int) -> float:
     """epsilon / sigma_L^2 of technique 4 for levels that fall by ``ratio``, in (0, 1].
 

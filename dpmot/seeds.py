@@ -65,7 +65,8 @@ def integers(seeds: Sequence[int], high: int, *purpose: int | str) -> Tensor:
     """Uniform integers in 0..high-1, int64 (B,): entry k from the stream (seeds[k], *purpose)."""
     import torch
 
-    return torch.tensor([int(stream.integers(high)) for stream in _generators(seeds, *purpose)], dtype=torch.int64)
+    drawn = [stream.integers(high) for stream in _generators(seeds, *purpose)]
+    return torch.from_numpy(np.array(drawn, dtype=np.int64))
 
 
 def trajectory(seeds: Sequence[int], shape: Sequence[int], *, expected: int | None = None) -> Callable[[int], Tensor]:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from baselines._steps import heun
+from dpmot.device import ordinary
 from dpmot.diffusion.network import NetworkDenoiser, given
 from dpmot.diffusion.protocols import OfBatch
 from dpmot.diffusion.schedule import Schedule
@@ -24,6 +25,7 @@ from dpmot.runtime.seals import Checkpoint
 LEAST = {"levels": 2}
 
 
+@ordinary(grad=True)
 def train(
     teacher: NetworkDenoiser,
     chain: Chain,

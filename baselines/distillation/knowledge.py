@@ -19,6 +19,7 @@ from tqdm import tqdm
 from baselines import edm
 from baselines.distillation._pairs import pair_loss
 from dpmot import seeds
+from dpmot.device import ordinary
 from dpmot.diffusion.denoiser import Denoiser, TiledDenoiser
 from dpmot.diffusion.network import NetworkDenoiser, given
 from dpmot.diffusion.schedule import Schedule
@@ -30,6 +31,7 @@ BLOCK = 512  # trajectories computed at once, and kept in a checkpoint of their 
 LEAST = {"pairs": 1, "teacher_steps": 1}
 
 
+@ordinary(grad=True)
 def train(
     teacher: NetworkDenoiser,
     chain: Chain,

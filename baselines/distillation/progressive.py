@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from baselines.distillation._pairs import pair_loss
+from dpmot.device import ordinary
 from dpmot.diffusion.network import NetworkDenoiser, given
 from dpmot.diffusion.protocols import OfBatch
 from dpmot.diffusion.schedule import Schedule
@@ -21,6 +22,7 @@ from dpmot.diffusion.training import Losses, batch_of, fit
 from dpmot.runtime.seals import Checkpoint
 
 
+@ordinary(grad=True)
 def train(
     teacher: NetworkDenoiser,
     chain: Chain,

@@ -9,6 +9,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from dpmot.device import ordinary
 from dpmot.diffusion.protocols import Callback, Denoiser, Noise  # noqa: F401 - the contract, imported from here too
 from dpmot.tiles import in_tiles
 
@@ -45,7 +46,7 @@ class TiledDenoiser:
         self.sigma_min, self.sigma_max = denoiser.sigma_min, denoiser.sigma_max
 
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
-        """D(x, sigma) in x's dtype, (B, *S).
+        """D(x, sigma) in x's dtype, (B, *S), an ordinary tensor without gradient.
 
         Raises:
             NonFiniteOutput: the network returned NaN or infinity.
@@ -93,6 +94,7 @@ class IdealDenoiser:
         self._centred = torch.cat([(part.double() - self._mean).float() for part in flat.split(BLOCK)])
         self._half = torch.cat([part.double().square().sum(1) / 2 for part in self._centred.split(BLOCK)])
 
+    @ordinary()
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
         """x (B, *S), sigma () or (B,) -> (B, *S)."""
         exact, variance = x.flatten(1).double(), per_sample(sigma, x).double().square()
@@ -157,6 +159,7 @@ class MixtureDenoiser:
     def __init__(self, means: Tensor, std: float) -> None:
         self.means, self.std = means, std
 
+    @ordinary()
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
         """x (B, d), sigma () or (B,) -> (B, d)."""
         means, variance = self.means.to(x), per_sample(sigma, x).square()[:, None]

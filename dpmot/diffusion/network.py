@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import Module
 
 from dpmot import plugins
+from dpmot.device import ordinary
 from dpmot.diffusion import weights
 from dpmot.diffusion.denoiser import per_sample
 from dpmot.diffusion.networks import Parametrisation, Trainable
@@ -35,6 +36,7 @@ class NetworkDenoiser:
         self.parametrisation, self.model = parametrisation, model
         self.sigma_min, self.sigma_max = parametrisation.chain.sigma_min, parametrisation.chain.sigma_max
 
+    @ordinary()
     def __call__(self, x: Tensor, sigma: Tensor, labels: Tensor | None = None) -> Tensor:
         """D(x, sigma): x (B, *S), sigma () or (B,), labels (B,) of a network with classes -> (B, *S), where x is."""
         here = self._where(x)
@@ -98,6 +100,7 @@ def chain_of(card: Mapping) -> Chain:
     return replace(chain, step_counts=tuple(counts)) if counts else chain
 
 
+@ordinary()
 def build(card: Mapping, tensors: Mapping[str, Tensor] | None = None) -> Any:
     """The raw network of a card, freshly initialised, or with ``tensors`` loaded: a module, or an exact denoiser.
 
@@ -133,6 +136,7 @@ def save(path: Path, card: Mapping, weights: Mapping[int | None, Mapping[str, Te
     seals.save(path, flat, {"card": json.dumps(card)})
 
 
+@ordinary()
 def load(
     path: Path, *, device: torch.device | str = "cpu", layout: torch.memory_format = torch.preserve_format
 ) -> Network:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from dpmot import seeds
+from dpmot.device import ordinary
 from dpmot.diffusion.schedule import Schedule
 from dpmot.images import to_float
 from dpmot.runtime.seals import Checkpoint
@@ -79,6 +80,7 @@ def batch_of(images: Tensor, *key: int | str, size: int) -> Batch:
     return Batch(to_float(x0) if x0.dtype == torch.uint8 else x0, noise, u, rows)
 
 
+@ordinary(grad=True)
 def fit(
     model: nn.Module,
     loss_at: Callable[[int], Losses],
