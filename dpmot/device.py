@@ -4,6 +4,7 @@ import ctypes
 import platform
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,10 +13,8 @@ LARGEST_KEPT = 32 * 2**20  # bytes; the most that glibc's M_MMAP_THRESHOLD takes
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
 NAMES = ("cpu", "cuda", "auto")
-PRODUCTS = (
-    *(torch.backends.mkldnn.matmul, torch.backends.mkldnn.conv),
-    *(torch.backends.cuda.matmul, torch.backends.cudnn.conv),
-)
+BACKENDS: Any = torch.backends  # whose annotations lack some of these
+PRODUCTS = (BACKENDS.mkldnn.matmul, BACKENDS.mkldnn.conv, BACKENDS.cuda.matmul, BACKENDS.cudnn.conv)
 
 
 @contextmanager
