@@ -78,6 +78,24 @@ def current_step() -> int:
     return _CURRENT.get()
 
 
+def vp_levels(num_levels: int, *, beta_min: float, beta_max: float, schedule: str = "linear") -> Grid:
+    """sigma_1 < ... < sigma_T of a discrete VP chain, shape (T,).
+
+    Args:
+        schedule: of the betas, by diffusers' names: "linear" (Ho et al. 2020), "scaled_linear" (linear in sqrt beta:
+            Rombach et al. 2022), or "squaredcos_cap_v2" (Nichol & Dhariwal 2021, eq. 17), which has no ends.
+    """
+    if schedule == "linear":
+        return vp_linear_levels(num_levels, beta_min=beta_min, beta_max=beta_max)
+    if schedule == "scaled_linear":
+        betas = np.linspace(beta_min**0.5, beta_max**0.5, num_levels) ** 2
+    else:
+        bar = np.cos((np.arange(num_levels + 1) / num_levels + 0.008) / 1.008 * np.pi / 2) ** 2
+        betas = np.minimum(1 - bar[1:] / bar[:-1], 0.999)
+    abar = np.cumprod(1 - betas)
+    return np.sqrt((1 - abar) / abar)
+
+
 def vp_linear_levels(num_levels: int = 1000, *, beta_min: float = 1e-4, beta_max: float = 0.02) -> Grid:
     """sigma_1 < ... < sigma_T of the linear-beta DDPM chain (Ho et al. 2020, section 4), shape (T,)."""
     abar = np.cumprod(1 - np.linspace(beta_min, beta_max, num_levels))
@@ -139,10 +157,23 @@ def aligned(n: int, sigma_max: float, sigma_min: float, *, data_std: float) -> G
     """
     if not 0 < data_std < np.inf:
         raise ValueError(f"The aligned grid needs data_std > 0, got {data_std}")
-    first, last = np.arctan(sigma_max / data_std), np.arctan(sigma_min / data_std)
-    if n > 1 and first / n < last:
-        return _between(n, sigma_max, sigma_min, lambda v: np.arctan(v / data_std), lambda v: data_std * np.tan(v))
-    sigmas = data_std * np.tan(first * np.linspace(1, 0, n + 1))
+    return _to_zero(n, sigma_max, sigma_min, lambda v: np.arctan(v / data_std), lambda v: data_std * np.tan(v))
+
+
+def flow(n: int, sigma_max: float, sigma_min: float) -> Grid:
+    """n equal steps in the time of flow matching, t = sigma / (1 + sigma), shape (n + 1,); its end as :func:`aligned`.
+
+    (Lipman et al. 2023; Liu et al. 2023: x_t = (1 - t) x0 + t eps.)
+    """
+    return _to_zero(n, sigma_max, sigma_min, lambda v: v / (1 + v), lambda t: t / (1 - t))
+
+
+def _to_zero(n: int, sigma_max: float, sigma_min: float, forth: Callable, back: Callable) -> Grid:
+    """n equal steps in ``forth(sigma)`` down to 0; where the last level would lie below sigma_min, it is sigma_min."""
+    first = forth(np.float64(sigma_max))
+    if n > 1 and first / n < forth(np.float64(sigma_min)):
+        return _between(n, sigma_max, sigma_min, forth, back)
+    sigmas = back(first * np.linspace(1, 0, n + 1))
     sigmas[0] = sigma_max
     return sigmas
 
@@ -271,12 +302,15 @@ FAMILIES: dict[str, Callable[[Chain, int, float], Grid]] = {
     "cosine": lambda chain, n, start: cosine(n, start, chain.sigma_min),
     "uniform": lambda chain, n, start: polynomial(n, start, chain.sigma_min, rho=1),
     "aligned": lambda chain, n, start: aligned(n, start, chain.sigma_min, data_std=chain.data_std),
+    "flow": lambda chain, n, start: flow(n, start, chain.sigma_min),
 }
 
 
-def ddpm_chain(*, num_levels: int = 1000, beta_min: float = 1e-4, beta_max: float = 0.02) -> Chain:
-    """The chain of a linear-beta DDPM: all T levels."""
-    levels = vp_linear_levels(num_levels, beta_min=beta_min, beta_max=beta_max)
+def ddpm_chain(
+    *, num_levels: int = 1000, beta_min: float = 1e-4, beta_max: float = 0.02, schedule: str = "linear"
+) -> Chain:
+    """The chain of a DDPM, with linear betas by default: all T levels."""
+    levels = vp_levels(num_levels, beta_min=beta_min, beta_max=beta_max, schedule=schedule)
     return Chain("vp", np.append(levels[::-1], 0.0), levels[0], levels[-1], float(np.sqrt(1 + levels[-1] ** 2)))
 
 
@@ -285,6 +319,14 @@ def edm_chain(
 ) -> Chain:
     """The chain of EDM's preset: the Karras grid, 18 levels for small images (Karras et al. 2022, table 1)."""
     return Chain("karras", karras(num_levels, sigma_max, sigma_min), sigma_min, sigma_max, sigma_max, data_std)
+
+
+def flow_chain(*, num_levels: int = 1000) -> Chain:
+    """The chain of flow matching: t = (T - 1) / T, ..., 1 / T; at t = 1 sigma would be infinite."""
+    sigma_max = num_levels - 1.0
+    sigmas = flow(num_levels - 1, sigma_max, 1 / sigma_max)
+    sigmas[-2] = 1 / sigma_max
+    return Chain("flow", sigmas, 1 / sigma_max, sigma_max, sigma_max)
 
 
 def ncsnv2_chain(*, num_levels: int = 232, sigma_min: float = 0.02, sigma_max: float = 100.0) -> Chain:

@@ -222,7 +222,9 @@ class Method(Model):
     """Of the sampler."""
     start_options: Options = {}
     """Of the start, where no key below is of them."""
-    grid: Literal["vp", "karras", "geometric", "log_snr", "quadratic", "cosine", "uniform", "aligned"] | None = None
+    grid: (
+        Literal["vp", "karras", "geometric", "log_snr", "quadratic", "cosine", "uniform", "aligned", "flow"] | None
+    ) = None
     level: Start | None = None
     """sigma_M; as_paper where a start has a level and none is given."""
     source_measure: AsPaper = "as_paper"

@@ -1,6 +1,7 @@
 r"""EDM (Karras et al. 2022): D(x, sigma) = c_skip x + c_out F(c_in x, ln(sigma) / 4), table 1, eq. 7.
 
 c_skip = s^2 / (sigma^2 + s^2), c_out = sigma s / sqrt(sigma^2 + s^2), c_in = 1 / sqrt(sigma^2 + s^2), s = sigma_data.
+Where the prediction is v (diffusers' name for it), c_out is -c_out.
 A consistency model (Song et al. 2023, app. C) has sigma - b for sigma in c_skip and in the numerator of c_out, so that
 D(x, b) = x at its ``boundary`` b.
 """
@@ -14,8 +15,8 @@ from dpmot.diffusion.sigmas import Chain, check_levels, edm_chain
 
 @dataclass(frozen=True)
 class Parametrisation:
-    """Options: the preset Karras grid, sigma_data, the normal law of ln sigma in training, and the boundary of a
-    consistency model (0: a denoiser)."""
+    """Options: the preset Karras grid, sigma_data, the normal law of ln sigma in training, the boundary of a
+    consistency model (0: a denoiser), and the sign of F, "epsilon" or "v_prediction"."""
 
     num_levels: int = 18
     sigma_min: float = 0.002
@@ -24,6 +25,7 @@ class Parametrisation:
     mean: float = -1.2
     std: float = 1.2
     boundary: float = 0.0
+    prediction: str = "epsilon"
 
     def __post_init__(self) -> None:
         check_levels(self.num_levels, self.sigma_min, self.sigma_max)
@@ -32,6 +34,8 @@ class Parametrisation:
                 f"EDM needs sigma_data > 0, std > 0 and 0 <= boundary <= sigma_min, got sigma_data {self.sigma_data}, "
                 f"std {self.std}, boundary {self.boundary}"
             )
+        if self.prediction not in ("epsilon", "v_prediction"):
+            raise ValueError(f"EDM's prediction is epsilon or v_prediction, got {self.prediction!r}")
 
     @cached_property
     def chain(self) -> Chain:
@@ -47,7 +51,8 @@ class Parametrisation:
         raw = model(x / total.sqrt(), sigma.log() / 4)
         above = wide - self.boundary
         skip = self.sigma_data**2 / (above**2 + self.sigma_data**2)
-        return skip * x + above * self.sigma_data / total.sqrt() * raw
+        sign = 1 if self.prediction == "epsilon" else -1
+        return skip * x + sign * above * self.sigma_data / total.sqrt() * raw
 
     def level(self, u: Tensor) -> Tensor:
         """The noise level that u in [0, 1) chooses in training, (B,) -> (B,)."""
