@@ -1,14 +1,15 @@
-"""Published weights: read without running any code that comes with them.
+"""Published weights: cards, files, and the folders of diffusers.
 
-Three forms are read: a folder of diffusers' ``UNet2DModel`` (config.json and weights; through diffusers, an extra), a
-safetensors file of tensors, and a PyTorch file whose content is tensors (``torch.load(weights_only=True)``). A pickle
-that needs code is refused. ``baselines/cards.yaml`` describes weights that others have published. torch is imported
+What is read is a file of tensors (:mod:`dpmot.diffusion.tensors`), or a folder of diffusers' ``UNet2DModel``: its
+config.json, its weights in one file or in shards, and the scheduler beside it (:mod:`dpmot.diffusion.schedulers`),
+through diffusers, an extra. ``baselines/cards.yaml`` describes weights that others have published. torch is imported
 when something is loaded.
 """
 
 import hashlib
 import json
-import pickle
+import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,20 +17,19 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from dpmot.diffusion.networks import ddpm
+from dpmot import plugins
+from dpmot.diffusion import schedulers
+from dpmot.diffusion.protocols import Tensor
+from dpmot.diffusion.tensors import INDEX, read_tensors, shards, unwrapped
 
 if TYPE_CHECKING:
-    from torch import Tensor
     from torch.nn import Module
 
 CARDS = Path(__file__).resolve().parents[2] / "baselines" / "cards.yaml"
 CLASSIFIERS = Path(__file__).resolve().parents[1] / "features" / "cards.yaml"
-NAMES = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")  # what diffusers calls weights
-CONVERSION = (
-    "in an environment where you trust its code run: import pickle, safetensors.torch as s; "
-    's.save_file({k: v.contiguous() for k, v in pickle.load(open(FILE, "rb"))["ema"].state_dict().items()}, '
-    '"weights.safetensors"), with the entry that the file has in place of "ema"'
-)
+STEM = "diffusion_pytorch_model"
+NAMES = tuple(f"{STEM}.{suffix}{index}" for suffix in ("safetensors", "bin") for index in ("", INDEX))  # best first
+VARIANT = re.compile(r"(?<!-of-\d{5})\.(safetensors|bin|safetensors\.index\..*json|bin\.index\..*json)$")
 
 
 def cards(file: Path = CARDS) -> dict[str, dict]:
@@ -63,81 +63,61 @@ def describe() -> str:
 
 
 def verify(path: Path, sha256: str | None) -> str:
-    """The sha256 of a file, compared with the one it should have; None passes.
+    """The sha256 of a file, of an index that of its shards one after the other, compared with the one it should have.
 
     Raises:
         ValueError: another hash; the message names the file and both.
     """
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    total = hashlib.sha256()
+    for part in shards(path) if ".index." in path.name else [path]:
+        with part.open("rb") as file:
+            while block := file.read(1 << 20):
+                total.update(block)
+    digest = total.hexdigest()
     if sha256 is not None and digest != sha256.lower():
         raise ValueError(f"{path} has sha256 {digest}, its card says {sha256}: download it again, or correct the card")
     return digest
 
 
 def weights_file(path: Path) -> Path:
-    """The file that holds the weights: ``path`` itself, or diffusers' name for it in a folder.
+    """The file that holds the weights: ``path`` itself, or in a folder diffusers' name for it or for its index.
+
+    Whole precision goes before a variant such as fp16, safetensors before PyTorch's format, one file before shards.
 
     Raises:
-        ValueError: the folder has no weights, or there is nothing at ``path``.
+        ValueError: the folder has no weights, or several variants; or there is nothing at ``path``.
     """
     if path.is_dir():
-        for file in (_model_folder(path) / name for name in NAMES):
-            if file.is_file():
-                return file
-        raise ValueError(f"{path} holds none of {', '.join(NAMES)}")
+        found = _weights_in(_model_folder(path))
+        if not found:
+            raise ValueError(f"{path} holds none of {', '.join(NAMES)}")
+        variants = {file.name.replace(INDEX, "").split(".")[-2] for file in found} - {STEM}
+        if found[0].name not in NAMES and len(variants) > 1:
+            raise ValueError(f"{path} holds the variants {', '.join(sorted(variants))}: leave the one to read there")
+        return found[0]
     if not path.is_file():
         raise ValueError(f"no file {path}")
     return path
 
 
-def read_tensors(path: Path) -> "dict[str, Tensor]":
-    """The tensors of a safetensors or PyTorch file, name -> tensor.
+def files(path: Path) -> list[Path]:
+    """All files that are read of ``path``: the weights first, their shards, the configurations beside them.
 
     Raises:
-        ValueError: the file needs code, is damaged, or does not hold named tensors.
+        ValueError: as :func:`weights_file`, or an index whose shards are not there.
     """
-    import torch
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    if path.suffix == ".safetensors":
-        try:
-            return load_file(path)
-        except SafetensorError as error:
-            raise ValueError(f"{path} is no safetensors file, or is damaged: {error}") from None
-    if path.suffix == ".pkl":
-        raise ValueError(f"{path} is a pickle, which runs code when it is read, and is refused; {CONVERSION}")
-    with path.open("rb") as file:
-        begins = file.read(2)
-    if begins not in (b"PK", b"\x80\x02"):  # a zip archive, or the older plain pickle
-        raise ValueError(f"{path} is no file of torch.save (it begins with {begins!r}): download it again")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise ValueError(
-            f"{path} cannot be read without running code, and is refused ({_first_line(error)}); {CONVERSION}"
-        ) from None
-    except Exception as error:  # torch raises what its parts raise: KeyError, EOFError, OSError, RuntimeError, ...
-        raise ValueError(f"{path} is damaged ({_first_line(error)}): download it again") from None
-    if not (isinstance(content, Mapping) and content and all(isinstance(v, torch.Tensor) for v in content.values())):
-        shown = ", ".join(map(str, content)) if isinstance(content, Mapping) else type(content).__name__
-        raise ValueError(
-            f"{path} must hold named tensors and nothing else, found {shown[:200]}; save its state_dict alone"
-        )
-    return dict(content)
+    first = weights_file(path)
+    parts = [first, *(shards(first) if ".index." in first.name else [])]
+    config = _model_folder(path) / "config.json"
+    return [*parts, *([config] if config.is_file() else []), *schedulers.files(path)] if path.is_dir() else parts
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
-
-
-def read_folder(folder: Path, kind: str, options: Mapping) -> "tuple[dict, dict[str, Tensor]]":
+def read_folder(folder: Path, kind: str, options: Mapping) -> tuple[dict, dict[str, Tensor]]:
     """A folder of diffusers' ``UNet2DModel``, alone or in a pipeline's ``unet/``.
 
     Args:
         folder: with config.json and weights.
-        kind: the parametrisation, "ddpm" or "edm" (a consistency model is "edm" with a boundary).
+        kind: the parametrisation, "ddpm", "edm" (a consistency model is "edm" with a boundary) or "flow".
         options: of the parametrisation.
 
     Returns:
@@ -148,33 +128,33 @@ def read_folder(folder: Path, kind: str, options: Mapping) -> "tuple[dict, dict[
             architecture's and nothing else, or a scheduler that contradicts kind and options.
     """
     place = _model_folder(folder) / "config.json"
-    config = _json(place)
+    config = schedulers.read_json(place)
     if (name := config.get("_class_name")) != "UNet2DModel":
         raise ValueError(f"{place} describes a {name}, only UNet2DModel is read")
-    inputs, outputs, size = (config.get(key) for key in ("in_channels", "out_channels", "sample_size"))
-    stated = {"in_channels": inputs, "out_channels": outputs, "sample_size": size}
-    if missing := [key for key, value in stated.items() if value is None]:
-        raise ValueError(f"{place} does not say {', '.join(missing)}: add what the weights were trained with")
-    if inputs != outputs:
-        raise ValueError(f"{place}: {inputs} channels in, {outputs} out: a learned variance is not read")
-    if (embedding := config.get("time_embedding_type", "positional")) != "positional":
-        raise ValueError(f"{place}: time_embedding_type {embedding}: only positional is read, its times go below 0")
-    if kind == "ddpm":
-        chain = ddpm.Parametrisation(**options)
-        _check_scheduler(folder, chain)
-    elif kind != "edm":
-        raise ValueError(f"{folder}: a UNet2DModel is read as kind ddpm or edm, not {kind}")
-    height, width = size if isinstance(size, list) else (size, size)
-    model = _pretrained(place, weights_file(folder))
-    # What its authors call the time step, from the condition of our parametrisations: t / T, and ln(sigma) / 4.
-    timestep = [chain.num_levels, -1] if kind == "ddpm" else [1000, 0]
-    diffusers = {"config": json.loads(model.to_json_string()), "timestep": timestep}
+    if kind not in schedulers.KINDS:
+        raise ValueError(f"{folder}: a UNet2DModel is read as kind {', '.join(schedulers.KINDS)}, not {kind}")
+    shape, learned = _shape(place, config, kind)
+    told = plugins.find("networks", kind).Parametrisation(**options)
+    compared = schedulers.check(folder, kind, told, learned_variance=learned)
+    # What its authors call the time: of the condition of our parametrisations t / T, ln(sigma) / 4, or t.
+    consistency = kind == "edm" and told.boundary > 0  # whose time is 1000 ln(sigma) / 4
+    scale = 1000 if consistency else 1 if kind == "edm" else told.num_levels
+    file = weights_file(folder)
+    beside = [
+        other.name for other in [*_weights_in(file.parent), folder / "unet_ema"] if other != file and other.exists()
+    ]
+    _say(f"{file} is read" + (f", not {', '.join(beside)} beside it" if beside else ""))
+    if not compared:
+        _say(f"{folder} has no scheduler_config.json: what the options of kind {kind} say is not compared")
+    model = _pretrained(place, file)
+    diffusers = {"config": json.loads(model.to_json_string()), "timestep": [scale, -1 if kind == "ddpm" else 0]}
     tensors = {f"unet.{key}": tensor for key, tensor in model.state_dict().items()}
-    return {"shape": [inputs, height, width], "diffusers": diffusers}, tensors
+    return {"shape": shape, "diffusers": diffusers}, tensors
 
 
 def build(facts: Mapping) -> "Module":
     """The network of :func:`read_folder`'s facts, untrained: model(x, condition, labels) as ours."""
+    import torch
     from torch import nn
 
     class Adapter(nn.Module):
@@ -182,32 +162,64 @@ def build(facts: Mapping) -> "Module":
 
         def __init__(self) -> None:
             super().__init__()
-            self.unet = _diffusers().from_config(dict(facts["config"]))
+            self.unet = schedulers.diffusers_class("UNet2DModel").from_config(dict(facts["config"]))
             self.scale, self.offset = facts["timestep"]
 
-        def forward(self, x: "Tensor", condition: "Tensor", labels: "Tensor | None" = None) -> "Tensor":
+        def forward(self, x: Tensor, condition: Tensor, labels: Tensor | None = None) -> Tensor:
             """x (B, C, H, W), condition (B,), labels (B,) of a network with classes -> (B, C, H, W)."""
-            channels = self.unet.config.in_channels
+            channels, classes = self.unet.config.in_channels, self.unet.config.num_class_embeds
             if x.dim() != 4 or x.shape[1] != channels:
                 raise ValueError(f"The network takes images (B, {channels}, H, W), got {tuple(x.shape)}")
-            return self.unet(x, self.scale * condition + self.offset, labels).sample
+            if (labels is None) == bool(classes):
+                known = f"{classes} classes" if classes else "no classes"
+                raise ValueError(f"The network knows {known}, labels {'missing' if labels is None else 'given'}")
+            time = self.scale * condition + self.offset
+            if self.scale > 1:  # a level of theirs is an integer, which a condition of float32 misses by 1e-4 at most
+                time = torch.where((time - time.round()).abs() < 2e-4, time.round(), time)
+            return self.unet(x, time, labels).sample[:, :channels]  # what follows is of a learned variance
 
     return Adapter()
+
+
+def _shape(place: Path, config: Mapping, kind: str) -> tuple[list[int], bool]:
+    """The shape of an image and whether a variance was learned, if nothing in the configuration is beyond us."""
+    stated: dict[str, Any] = {key: config.get(key) for key in ("in_channels", "out_channels", "sample_size")}
+    if missing := [key for key, value in stated.items() if value is None]:
+        raise ValueError(f"{place} does not say {', '.join(missing)}: add what the weights were trained with")
+    inputs, outputs, size = stated.values()
+    learned = outputs == 2 * inputs
+    if inputs != outputs and not (learned and kind == "ddpm"):
+        raise ValueError(f"{place}: {inputs} channels in, {outputs} out: only kind ddpm may have twice as many out")
+    usual = schedulers.defaults("UNet2DModel")
+    if unknown := [key for key, value in config.items() if not (key in usual or key[0] == "_" or value is None)]:
+        raise ValueError(f"{place}: {unknown[0]} is {config[unknown[0]]!r:.60}, which this diffusers does not know")
+    if (embedding := config.get("time_embedding_type", "positional")) != "positional":
+        raise ValueError(f"{place}: time_embedding_type {embedding}: only positional is read, its times go below 0")
+    if (labels := config.get("class_embed_type")) is not None:
+        raise ValueError(f"{place}: class_embed_type {labels}: only num_class_embeds, an embedding of labels, is read")
+    height, width = size if isinstance(size, list) else (size, size)
+    return [inputs, height, width], learned
 
 
 def _pretrained(config: Path, file: Path) -> Any:
     """The UNet2DModel of a config.json and one file of weights, whatever else lies beside them.
 
     diffusers reads folders, prefers an index of shards to the file that was verified, and leaves what is missing at
-    random with a warning: it is shown a folder of these two files only, and asked what it found.
+    random with a warning: it is shown a folder of these two only, and asked what it found.
     """
+    import torch
     from safetensors.torch import save_file
 
-    network, tensors = _diffusers(), read_tensors(file)  # refuses what is damaged or needs code
-    with TemporaryDirectory() as folder:
+    from dpmot.device import ordinary
+
+    network, tensors = schedulers.diffusers_class("UNet2DModel"), read_tensors(file)
+    with ordinary(), TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         (Path(folder) / "config.json").symlink_to(config.resolve())
-        save_file({name: tensor.clone() for name, tensor in tensors.items()}, Path(folder) / NAMES[0])
         try:
+            with torch.device("meta"):
+                named = network.from_config(network.load_config(folder)).state_dict()
+            save_file(unwrapped(tensors, named, file), Path(folder) / NAMES[0])
             model, loading = network.from_pretrained(folder, output_loading_info=True, low_cpu_mem_usage=False)
         except Exception as error:  # diffusers has no error of its own: whatever it is, the two do not fit
             said = "; ".join(line.strip() for line in str(error).splitlines()[:2]) or type(error).__name__
@@ -219,45 +231,18 @@ def _pretrained(config: Path, file: Path) -> Any:
     return model
 
 
-def _diffusers() -> Any:
-    from dpmot._torchvision import make_importable
-
-    make_importable()
-    try:
-        from diffusers import UNet2DModel
-    except ImportError:
-        raise ValueError("Reading a UNet2DModel needs diffusers: pip install -e '.[diffusers]'") from None
-    return UNet2DModel
-
-
 def _model_folder(folder: Path) -> Path:
     return folder / "unet" if (folder / "unet" / "config.json").is_file() else folder
 
 
-def _json(path: Path) -> dict:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ValueError(f"Cannot read {path}: {error.strerror}") from None
-    except ValueError as error:  # no JSON, or no UTF-8
-        raise ValueError(f"{path} is no JSON: {error}") from None
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} must hold one JSON object, found {type(content).__name__}")
-    return content
+def _weights_in(folder: Path) -> list[Path]:
+    """Files of weights by diffusers' names, best first; shards count by their index."""
+    whole = [folder / name for name in NAMES]
+    others = (file for file in folder.glob(f"{STEM}.*") if file not in whole and VARIANT.search(file.name))
+    return [file for file in whole if file.is_file()] + sorted(
+        others, key=lambda file: (".bin" in file.name, file.name)
+    )
 
 
-def _check_scheduler(folder: Path, chain: ddpm.Parametrisation) -> None:
-    """A scheduler beside the weights says how they were trained; what it says must be what we were told."""
-    places = (folder / "scheduler_config.json", folder / "scheduler" / "scheduler_config.json")
-    file = next((place for place in places if place.is_file()), None)
-    told = {
-        "num_train_timesteps": chain.num_levels,
-        "beta_start": chain.beta_min,
-        "beta_end": chain.beta_max,
-        "beta_schedule": "linear",
-        "prediction_type": "epsilon",
-    }
-    said = _json(file) if file else {}
-    for key, value in told.items():
-        if said.get(key, value) != value:
-            raise ValueError(f"{file}: {key} is {said[key]}, the network's options say {value}")
+def _say(line: str) -> None:
+    print(line, flush=True)

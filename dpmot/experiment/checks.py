@@ -147,7 +147,7 @@ def _check_networks(experiment: Experiment) -> None:
         if network.weights:
             at = f"; download {weights.card(network.card)['address']}" if network.card else ""
             with _told(f"{where}.weights: ", at):
-                weights.weights_file(Path(network.weights))
+                weights.files(Path(network.weights))
     file = experiment.classifier.weights
     if file and not Path(file).is_file():
         raise ConfigError(f"classifier.weights: no file {file}")

@@ -133,7 +133,7 @@ class Jobs:
         plugged = ("networks", network.kind) if network.kind else ("distillation", str(network.distillation))
         inputs = [self.layout.data]
         inputs += [self.layout.network(network.teacher)] if network.teacher else []
-        inputs += [weights.weights_file(Path(network.weights))] if network.weights else []
+        inputs += weights.files(Path(network.weights)) if network.weights else []
         task = Train(name, network, self.experiment.training_seed)
         return self._job("train", task, inputs, [self.layout.network(name)], plugged, of=name)
 

@@ -73,7 +73,7 @@ def test_a_pickle_that_needs_code_is_refused_unread_with_what_to_run(tmp_path, s
     assert "code was run" not in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("content", [[{"a": torch.ones(2)}], {"model": {"a": torch.ones(2)}, "step": 3}, {}])
+@pytest.mark.parametrize("content", [[{"a": torch.ones(2)}], {"model": [torch.ones(2)], "step": 3}, {}])
 def test_a_file_of_something_else_than_tensors_says_what_it_holds(tmp_path, content):
     torch.save(content, tmp_path / "c.pth")
     with pytest.raises(ValueError, match=r"must hold named tensors and nothing else, found (list|model, step|;)"):
@@ -175,11 +175,11 @@ def change(path, **values):
 
 def test_a_folder_that_is_something_else_is_refused(folder):
     path, _ = folder
-    with pytest.raises(ValueError, match="is read as kind ddpm or edm, not ncsnv2"):
+    with pytest.raises(ValueError, match="is read as kind ddpm, edm, flow, not ncsnv2"):
         weights.read_folder(path, "ncsnv2", {})
     change(path / "unet" / "config.json", out_channels=2)
-    with pytest.raises(ValueError, match="1 channels in, 2 out: a learned variance is not read"):
-        weights.read_folder(path, "ddpm", {})
+    with pytest.raises(ValueError, match="1 channels in, 2 out: only kind ddpm may have twice as many out"):
+        weights.read_folder(path, "edm", {})
     change(path / "unet" / "config.json", _class_name="UNet2DConditionModel")
     with pytest.raises(ValueError, match=r"config.json describes a UNet2DConditionModel, only UNet2DModel is read"):
         weights.read_folder(path, "ddpm", {})
@@ -273,7 +273,9 @@ def test_a_scheduler_that_contradicts_the_options_is_said(folder):
     (path / "scheduler" / "scheduler_config.json").write_text(json.dumps({"beta_end": 0.02, "beta_schedule": "linear"}))
     weights.read_folder(path, "ddpm", {})
     change(path / "scheduler" / "scheduler_config.json", prediction_type="v_prediction")
-    with pytest.raises(ValueError, match="prediction_type is v_prediction, the network's options say epsilon"):
+    with pytest.raises(
+        ValueError, match="prediction_type is v_prediction, the network's options say prediction epsilon; give"
+    ):
         weights.read_folder(path, "ddpm", {})
 
 

@@ -61,7 +61,7 @@ class Parametrisation:
         return u.new_tensor(self.chain.levels)[(u * self.num_levels).long()]
 
     def loss(self, model: RawNetwork, x0: Tensor, noise: Tensor, u: Tensor) -> Tensor:
-        """The simple loss |F(x_t, t) - eps|^2 (Ho et al. 2020, eq. 14), or that of v or x0, t uniform over the levels."""
+        """The simple loss |F(x_t, t) - eps|^2 (Ho et al. 2020, eq. 14), or of v or x0, t uniform over the levels."""
         time = (u * self.num_levels).floor()
         sigma = self.level(u).reshape(-1, *[1] * (x0.dim() - 1))
         scale = (1 + sigma**2).sqrt()

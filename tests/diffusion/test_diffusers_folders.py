@@ -1,0 +1,301 @@
+"""Folders of diffusers: a network is to the last digit what diffusers itself computes with it, or is refused by key."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from dpmot._torchvision import make_importable
+from dpmot.diffusion import network, weights
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+diffusers = pytest.importorskip("diffusers")
+make_importable()
+MODELS = {
+    "plain": {},
+    "of classes": {"num_class_embeds": 3},
+    "with a learned variance": {"out_channels": 2},
+    "with dropout": {"dropout": 0.5},
+}
+LABELS = torch.tensor([2, 0])
+LEVELS = 12
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """Tiny networks with random weights: their folders and themselves."""
+    made, folder = {}, tmp_path_factory.mktemp("models")
+    for name, options in MODELS.items():
+        torch.manual_seed(0)
+        model = diffusers.UNet2DModel(
+            **{"sample_size": 8, "in_channels": 1, "out_channels": 1, "layers_per_block": 1, **options},
+            block_out_channels=(8,),
+            down_block_types=("DownBlock2D",),
+            up_block_types=("UpBlock2D",),
+            attention_head_dim=4,
+            norm_num_groups=4,
+        ).eval()
+        model.save_pretrained(folder / name)
+        made[name] = folder / name, model
+    return made
+
+
+@pytest.fixture
+def placed(models, tmp_path):
+    """A function that puts a network and a scheduler, changed by keys, into one folder."""
+
+    def place(scheduler, model="plain", **changes):
+        shutil.copytree(models[model][0], tmp_path / "unet")
+        scheduler.save_pretrained(tmp_path / "scheduler")
+        file = tmp_path / "scheduler" / "scheduler_config.json"
+        file.write_text(json.dumps({**json.loads(file.read_text(encoding="utf-8")), **changes}), encoding="utf-8")
+        return tmp_path
+
+    return place
+
+
+def denoiser_of(folder, kind, options):
+    facts, tensors = weights.read_folder(folder, kind, options)
+    card = {"kind": kind, "options": options, "unet": {}, **facts}
+    return network.NetworkDenoiser(network.parametrisation(card), network.build(card, tensors))
+
+
+def vp(scheduler, model):
+    """Their x0 at levels of the chain, in their units and in ours: (sigma, x, x0)."""
+    config = {**scheduler.config, "clip_sample": False, "thresholding": False, "_use_default_values": []}
+    stepping = diffusers.DDIMScheduler.from_config(config)  # the betas and the prediction mean the same in all of them
+    count = scheduler.config.num_train_timesteps
+    for t in np.linspace(0, count - 1, LEVELS).astype(int):
+        abar = scheduler.alphas_cumprod[t].double()
+        x = torch.randn(2, 1, 8, 8)
+        stepping.num_inference_steps = count
+        x0 = stepping.step(model(x, t), int(t), x).pred_original_sample
+        yield ((1 - abar) / abar).sqrt(), x / abar.sqrt(), x0
+
+
+def edm(scheduler, model):
+    low, high = np.log(scheduler.config.sigma_min), np.log(scheduler.config.sigma_max)
+    for sigma in torch.linspace(low, high, LEVELS, dtype=torch.float64).exp().float():
+        x = (1 + sigma) * torch.randn(2, 1, 8, 8)
+        raw = model(scheduler.precondition_inputs(x, sigma), scheduler.precondition_noise(sigma))
+        yield sigma, x, scheduler.precondition_outputs(x, raw, sigma)
+
+
+def consistency(scheduler, model):
+    scheduler.set_timesteps(LEVELS)
+    for sigma, t in zip(scheduler.sigmas[:-1].float(), scheduler.timesteps, strict=True):
+        x = (1 + sigma) * torch.randn(2, 1, 8, 8)
+        skip, out = scheduler.get_scalings_for_boundary_condition(sigma)
+        scheduler._step_index = None
+        yield sigma, x, out * model(scheduler.scale_model_input(x, t), t) + skip * x
+
+
+def flow(scheduler, model):
+    for t in np.linspace(0.001, 0.999, LEVELS):
+        scheduler.set_timesteps(sigmas=[t]) if "sigmas" in scheduler.set_timesteps.__code__.co_varnames else None
+        at, time = scheduler.sigmas[0], scheduler.timesteps[0]
+        x = torch.randn(2, 1, 8, 8)
+        scheduler._step_index, scheduler._begin_index = None, 0
+        x0 = scheduler.step(model(x, time), time, x).prev_sample  # one step to 0
+        yield at / (1 - at), x / (1 - at), x0
+
+
+ORACLES = {"DDPM": vp, "EDM": edm, "CM": consistency, "FlowMatch": flow}
+
+
+def oracle(scheduler):
+    return next((one for name, one in ORACLES.items() if type(scheduler).__name__.startswith(name)), vp)
+
+
+LINEAR = np.linspace(1e-5, 0.5, 1000).tolist()
+PREDICTIONS = ("epsilon", "v_prediction", "sample")
+VP_ONLY = ("PNDM", "EulerDiscrete", "EulerAncestralDiscrete", "LMSDiscrete", "DPMSolverMultistep", "UniPCMultistep",
+           "DPMSolverSinglestep", "DEISMultistep")  # fmt: skip
+HEUN = {"beta_min": 0.00085, "beta_max": 0.012}  # their default
+BETAS = {"num_levels": 200, "beta_min": 2e-4, "beta_max": 0.03}
+AGREES = {  # what is in the folder -> (kind, options, scheduler, network)
+    **{
+        f"{name}, {prediction}": (
+            "ddpm",
+            {"prediction": prediction},
+            lambda name=name, prediction=prediction: getattr(diffusers, f"{name}Scheduler")(prediction_type=prediction),
+            "plain",
+        )
+        for name in ("DDPM", "DDIM", "DPMSolverMultistep", "EulerDiscrete")
+        for prediction in PREDICTIONS
+    },
+    **{
+        f"{name}": ("ddpm", {}, lambda name=name: getattr(diffusers, f"{name}Scheduler")(), "plain") for name in VP_ONLY
+    },
+    "Heun, whose default betas are others": ("ddpm", HEUN, lambda: diffusers.HeunDiscreteScheduler(), "plain"),
+    **{
+        f"betas of its own, {schedule}": (
+            "ddpm",
+            {**BETAS, "schedule": schedule},
+            lambda schedule=schedule: diffusers.DDIMScheduler(200, 2e-4, 0.03, beta_schedule=schedule),
+            "plain",
+        )
+        for schedule in ("linear", "scaled_linear", "squaredcos_cap_v2")
+    },
+    "what only samples": (
+        "ddpm",
+        {},
+        lambda: diffusers.DDIMScheduler(
+            clip_sample=False, set_alpha_to_one=False, steps_offset=1, timestep_spacing="trailing"
+        ),
+        "plain",
+    ),
+    "a learned variance": (
+        "ddpm",
+        {},
+        lambda: diffusers.DDPMScheduler(variance_type="learned_range"),
+        "with a learned variance",
+    ),
+    "classes": ("ddpm", {}, lambda: diffusers.DDPMScheduler(), "of classes"),
+    "dropout": ("ddpm", {}, lambda: diffusers.DDPMScheduler(), "with dropout"),
+    **{
+        f"{name}, {prediction}": (
+            "edm",
+            {"prediction": prediction, "sigma_data": 0.7, "sigma_min": 0.01, "sigma_max": 50.0},
+            lambda name=name, prediction=prediction: getattr(diffusers, f"{name}Scheduler")(
+                sigma_data=0.7, sigma_min=0.01, sigma_max=50.0, prediction_type=prediction
+            ),
+            "plain",
+        )
+        for name in ("EDMEuler", "EDMDPMSolverMultistep")
+        for prediction in ("epsilon", "v_prediction")
+    },
+    "EDM, another grid": ("edm", {}, lambda: diffusers.EDMEulerScheduler(sigma_schedule="exponential"), "of classes"),
+    "a consistency model": (
+        "edm",
+        {"boundary": 0.002},
+        lambda: diffusers.CMStochasticIterativeScheduler(),
+        "plain",
+    ),
+    **{
+        f"flow, {options}": (
+            "flow",
+            {},
+            lambda options=options: diffusers.FlowMatchEulerDiscreteScheduler(**options),
+            "of classes" if options else "plain",
+        )
+        for options in ({}, {"shift": 3.0}, {"use_dynamic_shifting": False, "base_shift": 0.3})
+    },
+    "flow of 500 levels": (
+        "flow",
+        {"num_levels": 500},
+        lambda: diffusers.FlowMatchEulerDiscreteScheduler(500),
+        "plain",
+    ),
+}
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("case", AGREES)
+def test_a_folder_of_diffusers_computes_what_diffusers_computes(case, models, placed):
+    kind, options, make, name = AGREES[case]
+    scheduler, theirs = make(), models[name][1]
+    labels = {"class_labels": LABELS} if name == "of classes" else {}
+    denoiser = denoiser_of(placed(scheduler, name), kind, options)
+
+    def model(x, t):
+        return theirs(x, t, **labels).sample[:, :1]
+
+    seen = 0
+    for sigma, x, x0 in oracle(scheduler)(scheduler, model):
+        found = denoiser(x.float(), torch.as_tensor(sigma), LABELS if labels else None)
+        torch.testing.assert_close(found, x0.float(), rtol=0, atol=1e-4 * float(x0.abs().max()))
+        seen += 1
+    assert seen == LEVELS
+
+
+REFUSED = {  # what is in the folder -> (kind, options, scheduler, keys changed, what is said)
+    "EDM's scheduler, kind ddpm": ("ddpm", {}, "EDMEuler", {}, "_class_name is EDMEulerScheduler, .*of kind edm"),
+    "DDPM's scheduler, kind edm": ("edm", {}, "DDPM", {}, "_class_name is DDPMScheduler, .*of kind ddpm"),
+    "a flow, kind ddpm": ("ddpm", {}, "FlowMatchEulerDiscrete", {}, "_class_name is FlowMatch.*of kind flow"),
+    "DDIM's scheduler, kind flow": ("flow", {}, "DDIM", {}, "_class_name is DDIMScheduler, .*of kind ddpm"),
+    "a scheduler of something else": ("ddpm", {}, "ScoreSdeVe", {}, "_class_name is ScoreSdeVe.*but only DDPM"),
+    "LCM's boundary": ("ddpm", {}, "LCM", {}, "_class_name is LCMScheduler"),
+    "trained betas": ("ddpm", {}, "DDPM", {"trained_betas": LINEAR}, r"trained_betas is \[1e-05, .* is not read"),
+    "zero terminal SNR": ("ddpm", {}, "DDIM", {"rescale_betas_zero_snr": True}, "rescale_betas_zero_snr is True"),
+    "v where epsilon is told": ("ddpm", {}, "DDPM", {"prediction_type": "v_prediction"}, "prediction_type is v_pred"),
+    "epsilon where x0 is told": ("ddpm", {"prediction": "sample"}, "DDPM", {}, "prediction_type is epsilon, the net"),
+    "betas": ("ddpm", {}, "DDPM", {"beta_end": 0.012}, "beta_end is 0.012, the network's options say beta_max 0.02"),
+    "another schedule": ("ddpm", {}, "DDPM", {"beta_schedule": "sigmoid"}, "beta_schedule is sigmoid"),
+    "levels": ("ddpm", {}, "DDPM", {"num_train_timesteps": 4000}, "num_train_timesteps is 4000, .*num_levels 1000"),
+    "default betas of Heun": ("ddpm", {}, "HeunDiscrete", {}, "beta_start is 0.00085"),
+    "continuous times": ("ddpm", {}, "EulerDiscrete", {"timestep_type": "continuous"}, "timestep_type is 'continuous'"),
+    "flow in a solver": ("ddpm", {}, "DPMSolverMultistep", {"use_flow_sigmas": True}, "use_flow_sigmas is True"),
+    "flow predicted": ("ddpm", {}, "UniPCMultistep", {"prediction_type": "flow_prediction"}, "prediction_type is flow"),
+    "an unknown key": ("ddpm", {}, "DDPM", {"snr_gamma": 5.0}, "snr_gamma is 5.0, which changes the denoiser"),
+    "an earlier key": ("ddpm", {}, "DDPM", {"predict_epsilon": False}, "predict_epsilon is False"),
+    "no variance was learned": (
+        "ddpm",
+        {},
+        "DDPM",
+        {"variance_type": "learned"},
+        "variance_type is learned, .*no outp",
+    ),
+    "sigma_data": ("edm", {}, "EDMEuler", {"sigma_data": 1.0}, "sigma_data is 1.0, the network's options say .*0.5"),
+    "sigma_max": ("edm", {}, "EDMEuler", {"sigma_max": 200.0}, "sigma_max is 200.0, the network's options say .*80"),
+    "v of EDM": ("edm", {}, "EDMEuler", {"prediction_type": "v_prediction"}, "prediction_type is v_prediction"),
+    "x0 of EDM": ("edm", {}, "EDMDPMSolverMultistep", {"prediction_type": "sample"}, "prediction_type is sample"),
+    "a consistency model, no boundary": ("edm", {}, "CMStochasticIterative", {}, "give boundary 0.002"),
+    "EDM with a boundary": ("edm", {"boundary": 0.002}, "EDMEuler", {}, "give boundary 0, not 0.002"),
+    "another boundary": ("edm", {"boundary": 0.001}, "CMStochasticIterative", {}, "give boundary 0.002, not 0.001"),
+    "time backwards": ("flow", {}, "FlowMatchEulerDiscrete", {"invert_sigmas": True}, "invert_sigmas is True"),
+    "levels of a flow": ("flow", {"num_levels": 500}, "FlowMatchEulerDiscrete", {}, "num_train_timesteps is 1000"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_a_scheduler_that_says_what_is_not_computed_is_refused_by_key(case, placed):
+    kind, options, name, changes, said = REFUSED[case]
+    folder = placed(getattr(diffusers, f"{name}Scheduler")(), **changes)
+    with pytest.raises(ValueError, match=said) as caught:
+        weights.read_folder(folder, kind, options)
+    assert "scheduler_config.json" in str(caught.value) and "\n" not in str(caught.value)
+
+
+CONFIGS = {  # changes of config.json -> what is said
+    "an unknown key": ({"quantization_config": {"bits": 4}}, "quantization_config is .* does not know"),
+    "classes by time": ({"class_embed_type": "timestep"}, "class_embed_type timestep: only num_class_embeds"),
+    "classes as they are": ({"class_embed_type": "identity"}, "class_embed_type identity"),
+    "learned times": ({"time_embedding_type": "learned", "num_train_timesteps": 9}, "time_embedding_type learned"),
+    "times of score models": ({"time_embedding_type": "fourier"}, "time_embedding_type fourier"),
+    "channels": ({"in_channels": 3}, "3 channels in, 1 out"),
+}
+
+
+@pytest.mark.parametrize("case", CONFIGS)
+def test_a_configuration_of_a_network_that_is_not_computed_is_refused_by_key(case, placed):
+    changes, said = CONFIGS[case]
+    folder = placed(diffusers.DDPMScheduler())
+    file = folder / "unet" / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text(encoding="utf-8")), **changes}), encoding="utf-8")
+    with pytest.raises(ValueError, match=said):
+        weights.read_folder(folder, "ddpm", {})
+
+
+def test_the_scheduler_of_a_pipeline_counts_where_its_network_alone_is_named(placed):
+    folder = placed(diffusers.DDPMScheduler(prediction_type="sample"))
+    with pytest.raises(ValueError, match="prediction_type is sample"):
+        weights.read_folder(folder / "unet", "ddpm", {})
+
+
+def test_what_is_decided_for_the_user_is_said(placed, capsys):
+    folder = placed(diffusers.DDPMScheduler())
+    weights.read_folder(folder, "ddpm", {})
+    assert "clip_sample is of diffusers' sampler; the denoiser is not clipped" in capsys.readouterr().out
+    shutil.rmtree(folder / "scheduler")
+    weights.read_folder(folder, "ddpm", {})
+    assert "has no scheduler_config.json: what the options of kind ddpm say is not compared" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("name", "labels"), [("of classes", None), ("plain", LABELS)])
+def test_labels_are_asked_for_and_refused_as_the_network_is(placed, name, labels):
+    denoiser = denoiser_of(placed(diffusers.DDPMScheduler(), name), "ddpm", {})
+    with pytest.raises(ValueError, match=r"knows 3 classes, labels missing|knows no classes, labels given"):
+        denoiser(torch.zeros(2, 1, 8, 8), torch.tensor(1.0), labels)
