@@ -6,6 +6,7 @@ ever loaded with weights.
 """
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -24,6 +25,7 @@ from dpmot.diffusion.denoiser import per_sample
 from dpmot.diffusion.networks import Parametrisation, Trainable
 from dpmot.diffusion.protocols import Denoiser, OfBatch, RawNetwork
 from dpmot.diffusion.sigmas import Chain
+from dpmot.diffusion.tensors import unwrapped
 from dpmot.diffusion.training import Batch, Losses
 from dpmot.diffusion.unet import UNet
 from dpmot.runtime import seals
@@ -33,7 +35,7 @@ class NetworkDenoiser:
     """A raw network seen through its parametrisation; see :class:`dpmot.diffusion.denoiser.Denoiser`."""
 
     def __init__(self, parametrisation: Parametrisation, model: Any) -> None:
-        self.parametrisation, self.model = parametrisation, model
+        self.parametrisation, self.model = parametrisation, _for_evaluation(model)
         self.sigma_min, self.sigma_max = parametrisation.chain.sigma_min, parametrisation.chain.sigma_max
 
     @ordinary()
@@ -104,14 +106,19 @@ def chain_of(card: Mapping) -> Chain:
 def build(card: Mapping, tensors: Mapping[str, Tensor] | None = None) -> Any:
     """The raw network of a card, freshly initialised, or with ``tensors`` loaded: a module, or an exact denoiser.
 
+    A module is in evaluation mode, whoever built it.
+
     Raises:
         ValueError: the tensors are not those of the card's architecture.
     """
     exact = getattr(parametrisation(card), "model", None)
     if exact is not None:
-        return exact(tensors)
+        return _for_evaluation(exact(tensors))
     model = weights.build(card["diffusers"]) if "diffusers" in card else UNet(card["shape"][0], **card["unet"])
     if tensors is not None:
+        tensors = unwrapped(tensors, model.state_dict(), "The weights")
+        if whole := [name for name, tensor in tensors.items() if not tensor.is_floating_point()]:
+            raise ValueError(f"The weights do not fit the architecture: {whole[0]} holds {tensors[whole[0]].dtype}")
         try:
             model.load_state_dict(tensors)
         except RuntimeError as error:
@@ -119,6 +126,29 @@ def build(card: Mapping, tensors: Mapping[str, Tensor] | None = None) -> Any:
             made = "of diffusers" if "diffusers" in card else dict(card["unet"])
             raise ValueError(f"The weights do not fit the architecture {made}: {reason}") from None
     return model.eval()
+
+
+def try_out(card: Mapping, model: Any, where: object) -> None:
+    """Evaluate a network on images of the card's shape, so that one that cannot sample is refused before it is used.
+
+    Raises:
+        ValueError: it fails on such an image, gives another shape or NaN, or two answers to one question.
+    """
+    denoiser = NetworkDenoiser(parametrisation(card), model)
+    x = torch.linspace(-1, 1, 2 * math.prod(card["shape"])).reshape(2, *card["shape"])
+    labels = torch.zeros(2, dtype=torch.int64) if classes(card) else None
+    sigma = torch.tensor(denoiser.parametrisation.chain.levels[-1])
+    try:
+        with torch.no_grad():
+            first, second = denoiser(x, sigma, labels), denoiser(x, sigma, labels)
+    except Exception as error:  # of whoever wrote the network
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ValueError(f"{where}: the network fails on images of shape {list(card['shape'])}: {reason}") from None
+    if first.shape != x.shape or not first.isfinite().all():
+        fault = "NaN or infinity" if first.shape == x.shape else f"shape {list(first.shape[1:])}"
+        raise ValueError(f"{where}: the network gives {fault} for images of shape {list(card['shape'])}")
+    if not torch.equal(first, second):
+        raise ValueError(f"{where}: the network gives two answers to one question: it draws random numbers")
 
 
 def is_own(path: Path) -> bool:
@@ -164,6 +194,15 @@ def load(
         return Network(card, chain_of(card), denoisers)
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is not a network written by this project, or is damaged: {error}") from None
+
+
+def _for_evaluation(model: Any) -> Any:
+    """The model itself, in evaluation mode; so are the modules of an object that is none, or whose method it is."""
+    for owner in (model, getattr(model, "__self__", None)):
+        for part in (owner, *getattr(owner, "__dict__", {}).values()):
+            if isinstance(part, Module):
+                part.eval()
+    return model
 
 
 def _key(count: int | None, name: str) -> str:

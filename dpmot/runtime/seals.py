@@ -38,6 +38,8 @@ def save(path: Path, tensors: "Mapping[str, Tensor]", texts: Mapping[str, str], 
     from safetensors.torch import save_file
 
     tensors = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
+    owners = {value.untyped_storage().data_ptr(): key for key, value in tensors.items()}  # the format shares no memory
+    tensors = {k: v if owners[v.untyped_storage().data_ptr()] == k else v.clone() for k, v in tensors.items()}
     sealed = {"texts": dict(texts), "name": name, "content": _digest(tensors, texts)}
     try:
         save_file(tensors, path, {SEAL: json.dumps(sealed, sort_keys=True)})

@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from dpmot._torchvision import make_importable
 from dpmot.diffusion import network, weights
@@ -277,6 +278,66 @@ def test_a_configuration_of_a_network_that_is_not_computed_is_refused_by_key(cas
     file.write_text(json.dumps({**json.loads(file.read_text(encoding="utf-8")), **changes}), encoding="utf-8")
     with pytest.raises(ValueError, match=said):
         weights.read_folder(folder, "ddpm", {})
+
+
+STEM = "diffusion_pytorch_model"
+
+
+def split_up(folder, suffix="safetensors"):
+    """The weights of a folder in two shards and an index, as diffusers writes large ones."""
+    whole = folder / f"{STEM}.safetensors"
+    tensors = load_file(whole)
+    names, index = sorted(tensors), {}
+    for k, part in enumerate((names[::2], names[1::2])):
+        file = f"{STEM}-{k + 1:05}-of-00002.{suffix}"
+        save = save_file if suffix == "safetensors" else torch.save
+        save({name: tensors[name] for name in part}, folder / file)
+        index |= dict.fromkeys(part, file)
+    (folder / f"{STEM}.{suffix}.index.json").write_text(json.dumps({"metadata": {}, "weight_map": index}))
+    whole.unlink()
+
+
+def halved(folder, variant="fp16"):
+    tensors = {name: tensor.half() for name, tensor in load_file(folder / f"{STEM}.safetensors").items()}
+    save_file(tensors, folder / f"{STEM}.{variant}.safetensors")
+
+
+@pytest.mark.parametrize("suffix", ["safetensors", "bin"])
+def test_shards_are_one_network_and_each_of_them_an_input(placed, models, suffix):
+    folder = placed(diffusers.DDPMScheduler())
+    split_up(folder / "unet", suffix)
+    _, tensors = weights.read_folder(folder, "ddpm", {})
+    assert all(torch.equal(tensors[f"unet.{name}"], t) for name, t in models["plain"][1].state_dict().items())
+    index, *rest = [file.name for file in weights.files(folder)]
+    shards = [f"{STEM}-0000{k}-of-00002.{suffix}" for k in (1, 2)]
+    assert index.endswith(".index.json") and rest == [*shards, "config.json", "scheduler_config.json"]
+    (folder / "unet" / shards[1]).unlink()
+    with pytest.raises(ValueError, match=rf"names {shards[1]}, which is not beside it: download all shards"):
+        weights.files(folder)
+
+
+def test_whole_precision_goes_before_a_variant_and_both_are_said(placed, models, capsys):
+    folder = placed(diffusers.DDPMScheduler())
+    halved(folder / "unet")
+    _, whole = weights.read_folder(folder, "ddpm", {})
+    assert f"{STEM}.safetensors is read, not {STEM}.fp16.safetensors beside it" in capsys.readouterr().out
+    (folder / "unet" / f"{STEM}.safetensors").unlink()
+    _, found = weights.read_folder(folder, "ddpm", {})
+    assert "float16 becomes float32" in capsys.readouterr().out
+    assert all(torch.equal(found[name], tensor.half().float()) for name, tensor in whole.items())
+    (folder / "unet" / f"{STEM}.fp16.safetensors").rename(folder / "unet" / f"{STEM}.non_ema.safetensors")
+    assert weights.weights_file(folder).name == f"{STEM}.non_ema.safetensors"
+    shutil.copy(weights.weights_file(folder), folder / "unet" / f"{STEM}.fp16.bin")
+    with pytest.raises(ValueError, match="holds the variants fp16, non_ema: leave the one to read there"):
+        weights.weights_file(folder)
+
+
+@pytest.mark.parametrize("prefix", ["module.", "unet.", "_orig_mod."])
+def test_a_prefix_before_the_names_of_diffusers_is_taken_off(placed, models, prefix):
+    file = placed(diffusers.DDPMScheduler()) / "unet" / f"{STEM}.safetensors"
+    save_file({prefix + name: tensor for name, tensor in load_file(file).items()}, file)
+    _, found = weights.read_folder(file.parent, "ddpm", {})
+    assert all(torch.equal(found[f"unet.{name}"], t) for name, t in models["plain"][1].state_dict().items())
 
 
 def test_the_scheduler_of_a_pipeline_counts_where_its_network_alone_is_named(placed):

@@ -10,11 +10,11 @@ from dpmot.plugins import ROOT
 
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 FILES = [
-    *("baselines/midpoint.py", "dpmot/diffusion/networks/flow.py", "dpmot/diffusion/networks/theirs.py"),
+    *("baselines/midpoint.py", "dpmot/diffusion/networks/rectified.py", "dpmot/diffusion/networks/theirs.py"),
     *("dpmot/data/bars.py", "dpmot/starts/mirrored.py", "dpmot/features/levels.py", "dpmot/metrics/radius.py"),
     *("paper_figures/table_10_cost.py", "config/bars.yaml"),
 ]
-NAMES = "midpoint or flow or theirs or bars or mirrored or levels or radius or table_10_cost"
+NAMES = "midpoint or rectified or theirs or bars or mirrored or levels or radius or table_10_cost"
 
 
 def test_the_document_adds_one_of_each_kind_by_new_files_only(extended):

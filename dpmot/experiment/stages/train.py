@@ -14,6 +14,7 @@ from dpmot.diffusion import network
 from dpmot.diffusion.acceleration import Acceleration
 from dpmot.diffusion.schedule import Schedule
 from dpmot.diffusion.training import Diverged, Losses, batch_of, fit
+from dpmot.diffusion.unet import UNet
 from dpmot.diffusion.weights import read_folder, read_tensors, verify, weights_file
 from dpmot.experiment.stages._prepared import Part, read_data
 from dpmot.runtime.files import atomic
@@ -34,6 +35,8 @@ def run(job: "Job[Train]", layout: "Layout") -> None:
             facts, weights = _load(task, parts)
             _check_shape(facts, parts["A"].raw.shape[1:], given.weights)
             _check_classes(network.classes(facts), parts, given.weights)
+            for tensors in weights.values():
+                network.try_out(facts, network.build(facts, tensors), given.weights)
         elif given.how == "exact":
             facts, weights = _facts(task, parts), {None: _exact(given, parts, mixture)}
         else:
@@ -74,9 +77,11 @@ def _load(task: "Train", parts: Mapping[str, Part]) -> tuple[dict[str, Any], dic
     else:
         tensors = read_tensors(file)
     try:
-        network.build(facts, tensors)
+        model = network.build(facts, tensors)
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from None
+    if isinstance(model, UNet):
+        tensors = model.state_dict()  # by our names, without a wrapper's prefix
     facts["published"] = {"card": given.card, "sha256": sha256, "verified": given.sha256 is not None}
     return facts, {None: tensors}
 
