@@ -8,7 +8,8 @@ is neither, with another value than the library's default, is refused by name.
 import inspect
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -89,8 +90,7 @@ def diffusers_class(name: str) -> Any:
 
     make_importable()
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of what diffusers itself imports
+        with undisturbed():
             import diffusers
 
             return getattr(diffusers, name)
@@ -98,6 +98,16 @@ def diffusers_class(name: str) -> Any:
         raise ValueError("Reading a UNet2DModel needs diffusers: pip install -e '.[diffusers]'") from None
     except AttributeError:
         raise ValueError(f"The installed diffusers {diffusers.__version__} has no {name}: take a newer one") from None
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Code of diffusers runs as in a fresh process, and its warnings are not the user's affair."""
+    from dpmot.device import ordinary
+
+    with ordinary(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def read_json(path: Path) -> dict:
@@ -153,7 +163,8 @@ def _check(file: Path, config: Mapping, kind: str, told: Any, learned_variance: 
 
 def _compare_levels(file: Path, name: str, config: Mapping, told: Any) -> None:
     """Their own table of levels, whatever key it came from, must be ours: theirs is float32, so to half a percent."""
-    abar = np.asarray(diffusers_class(name).from_config(dict(config)).alphas_cumprod, dtype=np.float64)
+    with undisturbed():
+        abar = np.array(diffusers_class(name).from_config(dict(config)).alphas_cumprod.tolist())
     ours = told.chain.levels
     if len(abar) != len(ours) or not np.allclose(np.sqrt((1 - abar) / abar), ours, rtol=5e-3):
         raise ValueError(f"{file}: the levels of {name} are not those of the network's options")

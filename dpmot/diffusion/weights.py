@@ -9,7 +9,6 @@ when something is loaded.
 import hashlib
 import json
 import re
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -162,7 +161,8 @@ def build(facts: Mapping) -> "Module":
 
         def __init__(self) -> None:
             super().__init__()
-            self.unet = schedulers.diffusers_class("UNet2DModel").from_config(dict(facts["config"]))
+            with schedulers.undisturbed():
+                self.unet = schedulers.diffusers_class("UNet2DModel").from_config(dict(facts["config"]))
             self.scale, self.offset = facts["timestep"]
 
         def forward(self, x: Tensor, condition: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -210,11 +210,8 @@ def _pretrained(config: Path, file: Path) -> Any:
     import torch
     from safetensors.torch import save_file
 
-    from dpmot.device import ordinary
-
     network, tensors = schedulers.diffusers_class("UNet2DModel"), read_tensors(file)
-    with ordinary(), TemporaryDirectory() as folder, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with schedulers.undisturbed(), TemporaryDirectory() as folder:
         (Path(folder) / "config.json").symlink_to(config.resolve())
         try:
             with torch.device("meta"):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from test_caller_state import STATES
 
 from dpmot._torchvision import make_importable
 from dpmot.diffusion import network, weights
@@ -330,6 +331,17 @@ def test_whole_precision_goes_before_a_variant_and_both_are_said(placed, models,
     shutil.copy(weights.weights_file(folder), folder / "unet" / f"{STEM}.fp16.bin")
     with pytest.raises(ValueError, match="holds the variants fp16, non_ema: leave the one to read there"):
         weights.weights_file(folder)
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_what_the_caller_set_for_all_code_changes_nothing(state, placed, models):
+    folder = placed(diffusers.LMSDiscreteScheduler())
+    x = torch.randn(2, 1, 8, 8)
+    sigma = torch.tensor(0.7)
+    expected = denoiser_of(folder, "ddpm", {})(x, sigma).detach()
+    with STATES[state]():
+        found = denoiser_of(folder, "ddpm", {})(x, sigma)
+    assert torch.equal(found.detach(), expected)
 
 
 @pytest.mark.parametrize("prefix", ["module.", "unet.", "_orig_mod."])
