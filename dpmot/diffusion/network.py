@@ -128,6 +128,7 @@ def build(card: Mapping, tensors: Mapping[str, Tensor] | None = None) -> Any:
     return model.eval()
 
 
+@ordinary(grad=False)
 def try_out(card: Mapping, model: Any, where: object) -> None:
     """Evaluate a network on images of the card's shape, so that one that cannot sample is refused before it is used.
 
@@ -139,8 +140,7 @@ def try_out(card: Mapping, model: Any, where: object) -> None:
     labels = torch.zeros(2, dtype=torch.int64) if classes(card) else None
     sigma = torch.tensor(denoiser.parametrisation.chain.levels[-1])
     try:
-        with torch.no_grad():
-            first, second = denoiser(x, sigma, labels), denoiser(x, sigma, labels)
+        first, second = denoiser(x, sigma, labels), denoiser(x, sigma, labels)
     except Exception as error:  # of whoever wrote the network
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ValueError(f"{where}: the network fails on images of shape {list(card['shape'])}: {reason}") from None
