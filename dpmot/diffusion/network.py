@@ -117,8 +117,6 @@ def build(card: Mapping, tensors: Mapping[str, Tensor] | None = None) -> Any:
     model = weights.build(card["diffusers"]) if "diffusers" in card else UNet(card["shape"][0], **card["unet"])
     if tensors is not None:
         tensors = unwrapped(tensors, model.state_dict(), "The weights")
-        if whole := [name for name, tensor in tensors.items() if not tensor.is_floating_point()]:
-            raise ValueError(f"The weights do not fit the architecture: {whole[0]} holds {tensors[whole[0]].dtype}")
         try:
             model.load_state_dict(tensors)
         except RuntimeError as error:

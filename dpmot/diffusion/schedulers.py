@@ -163,8 +163,12 @@ def _check(file: Path, config: Mapping, kind: str, told: Any, learned_variance: 
 
 def _compare_levels(file: Path, name: str, config: Mapping, told: Any) -> None:
     """Their own table of levels, whatever key it came from, must be ours: theirs is float32, so to half a percent."""
-    with undisturbed():
-        abar = np.array(diffusers_class(name).from_config(dict(config)).alphas_cumprod.tolist())
+    try:
+        with undisturbed():
+            abar = np.array(diffusers_class(name).from_config(dict(config)).alphas_cumprod.tolist())
+    except Exception as error:  # of whatever kind: diffusers checks little, and late
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ValueError(f"{file}: diffusers makes no {name} of it: {reason}") from None
     ours = told.chain.levels
     if len(abar) != len(ours) or not np.allclose(np.sqrt((1 - abar) / abar), ours, rtol=5e-3):
         raise ValueError(f"{file}: the levels of {name} are not those of the network's options")

@@ -78,17 +78,20 @@ def unwrapped(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], whe
     networks in one file the averaged one is taken, and said; tensors that fit no network stay as they are.
 
     Raises:
-        ValueError: several networks, and none or more than one called an average.
+        ValueError: several networks, and none or more than one called an average; or integers for weights.
     """
     probe = next(iter(expected), "")
     prefixes = [name.removesuffix(probe) for name in tensors if name.endswith(probe)]
     whole = [prefix for prefix in prefixes if all(prefix + name in tensors for name in expected)]
     left = [name for name, one in tensors.items() if not name.startswith(tuple(whole)) and one.numel() > 1]
-    if not whole or "" in whole or left:
-        return dict(tensors)
-    prefix = _averaged(whole, where)
-    print(f"{where}: names are read without {prefix}", flush=True)
-    return {name: tensors[prefix + name] for name in expected}
+    if whole and "" not in whole and not left:
+        prefix = _averaged(whole, where)
+        print(f"{where}: names are read without {prefix}", flush=True)
+        tensors = {name: tensors[prefix + name] for name in expected}
+    for name, tensor in tensors.items():
+        if name in expected and tensor.is_floating_point() != expected[name].is_floating_point():
+            raise ValueError(f"{where}: tensor {name} holds {tensor.dtype}, the network {expected[name].dtype}")
+    return dict(tensors)
 
 
 def _safetensors(path: Path) -> dict[str, Tensor]:

@@ -187,6 +187,11 @@ def _shape(place: Path, config: Mapping, kind: str) -> tuple[list[int], bool]:
     if missing := [key for key, value in stated.items() if value is None]:
         raise ValueError(f"{place} does not say {', '.join(missing)}: add what the weights were trained with")
     inputs, outputs, size = stated.values()
+    height, width = size if isinstance(size, list) and len(size) == 2 else (size, size)
+    if wrong := [key for key, value in stated.items() if not isinstance(value, int) and value is not size] or [
+        "sample_size" for side in (height, width) if not isinstance(side, int)
+    ]:
+        raise ValueError(f"{place}: {wrong[0]} is {stated[wrong[0]]!r}, which is no size of an image")
     learned = outputs == 2 * inputs
     if inputs != outputs and not (learned and kind == "ddpm"):
         raise ValueError(f"{place}: {inputs} channels in, {outputs} out: only kind ddpm may have twice as many out")
@@ -197,7 +202,6 @@ def _shape(place: Path, config: Mapping, kind: str) -> tuple[list[int], bool]:
         raise ValueError(f"{place}: time_embedding_type {embedding}: only positional is read, its times go below 0")
     if (labels := config.get("class_embed_type")) is not None:
         raise ValueError(f"{place}: class_embed_type {labels}: only num_class_embeds, an embedding of labels, is read")
-    height, width = size if isinstance(size, list) else (size, size)
     return [inputs, height, width], learned
 
 

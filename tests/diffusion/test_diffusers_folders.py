@@ -231,6 +231,7 @@ REFUSED = {  # what is in the folder -> (kind, options, scheduler, keys changed,
     "continuous times": ("ddpm", {}, "EulerDiscrete", {"timestep_type": "continuous"}, "timestep_type is 'continuous'"),
     "flow in a solver": ("ddpm", {}, "DPMSolverMultistep", {"use_flow_sigmas": True}, "use_flow_sigmas is True"),
     "flow predicted": ("ddpm", {}, "UniPCMultistep", {"prediction_type": "flow_prediction"}, "prediction_type is flow"),
+    "no integer": ("ddpm", {}, "DDPM", {"num_train_timesteps": 1000.0}, "diffusers makes no DDPMScheduler of it"),
     "an unknown key": ("ddpm", {}, "DDPM", {"snr_gamma": 5.0}, "snr_gamma is 5.0, which changes the denoiser"),
     "an earlier key": ("ddpm", {}, "DDPM", {"predict_epsilon": False}, "predict_epsilon is False"),
     "no variance was learned": (
@@ -268,6 +269,8 @@ CONFIGS = {  # changes of config.json -> what is said
     "learned times": ({"time_embedding_type": "learned", "num_train_timesteps": 9}, "time_embedding_type learned"),
     "times of score models": ({"time_embedding_type": "fourier"}, "time_embedding_type fourier"),
     "channels": ({"in_channels": 3}, "3 channels in, 1 out"),
+    "a number of channels": ({"in_channels": "1"}, "in_channels is '1', which is no size"),
+    "three sides": ({"sample_size": [8, 8, 8]}, r"sample_size is \[8, 8, 8\], which is no size"),
 }
 
 

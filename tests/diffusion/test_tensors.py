@@ -154,7 +154,10 @@ def test_of_a_network_and_its_average_in_one_list_the_average_is_taken(own):
     ("change", "said"),
     [
         ({"inlet.weight": torch.ones(3)}, r"size mismatch for inlet.weight.*\[3\].*\[8, 1, 3, 3\]"),
-        ({"inlet.weight": torch.ones(8, 1, 3, 3, dtype=torch.int64)}, r"inlet.weight holds torch.int64"),
+        (
+            {"inlet.weight": torch.ones(8, 1, 3, 3, dtype=torch.int64)},
+            r"tensor inlet.weight holds torch.int64, the network torch.float32",
+        ),
         ({"schedule.betas": torch.ones(1000)}, r"Unexpected key\(s\) in state_dict: \"schedule.betas\""),
     ],
 )
