@@ -48,6 +48,19 @@ def test_tensors_load_into_the_network_that_the_configuration_describes(weights,
     assert again == facts and all(torch.equal(same[None][key], expected[key]) for key in expected)
 
 
+def test_what_is_kept_of_a_checkpoint_is_one_network_by_our_names(weights):
+    tensors = torch.load(weights / "w.pt", weights_only=True)
+    inside = {f"module.{name}": tensor.double() for name, tensor in tensors.items()}
+    inside["module.embed.0.bias"] = inside["module.embed.2.bias"]  # tied
+    torch.save({"model": {name: tensor + 1 for name, tensor in inside.items()}, "model_ema": inside}, weights / "c.pt")
+    facts, found = load(weights / "c.pt")
+    expected = tensors | {"embed.0.bias": tensors["embed.2.bias"]}
+    assert found[None].keys() == expected.keys()
+    network.save(weights / "mine.safetensors", facts, found)
+    same = network.load(weights / "mine.safetensors").denoisers[None].model.state_dict()
+    assert all(torch.equal(same[name], tensor) for name, tensor in expected.items())
+
+
 def test_a_file_whose_hash_is_pinned_must_have_it(weights):
     right = hashlib.sha256((weights / "w.pt").read_bytes()).hexdigest()
     facts, _ = load(weights / "w.pt", sha256=right)
