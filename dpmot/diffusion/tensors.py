@@ -125,9 +125,8 @@ def _torch(path: Path, begins: bytes) -> Any:
             told = f"is a zip archive of something else ({', '.join(sorted(members)[:3])}): take the weights out of it"
         elif protocol in (b"\x80\x04", b"\x80\x05"):
             told = (
-                f"was saved with pickle protocol {protocol[1]}, which is not read safely: save it again by torch.save"
+                f"was saved with pickle protocol {protocol[1]}, which is not read safely: save it with the default one"
             )
-            told += " with its default protocol"
         elif isinstance(error, pickle.UnpicklingError):
             told = f"cannot be read without running code, and is refused ({reason}); {CONVERSION}"
         else:
@@ -192,10 +191,8 @@ def _computed_with(path: Path, tensors: Mapping[str, Tensor]) -> Iterator[tuple[
     for name, tensor in tensors.items():
         if tensor.dtype not in taken or tensor.layout != torch.strided or tensor.is_meta:
             kind = "no numbers" if tensor.is_meta else f"{tensor.layout} {tensor.dtype}".replace("torch.", "")
-            raise ValueError(
-                f"{path}: tensor {name} holds {kind.removeprefix('strided ')}; float32, float16, bfloat16 or float64 "
-                f"is read: save the weights as one of these"
-            )
+            told = "read are float32, float16, bfloat16 and float64: save the weights as one of these"
+            raise ValueError(f"{path}: tensor {name} holds {kind.removeprefix('strided ')}; {told}")
         tensor = tensor.detach().to(tensor.dtype if tensor.dtype == torch.int64 else torch.float32, copy=True)
         if not tensor.isfinite().all():
             raise ValueError(f"{path}: tensor {name} holds NaN or infinity; these are no weights of a trained network")

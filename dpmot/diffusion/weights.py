@@ -139,12 +139,11 @@ def read_folder(folder: Path, kind: str, options: Mapping) -> tuple[dict, dict[s
     consistency = kind == "edm" and told.boundary > 0  # whose time is 1000 ln(sigma) / 4
     scale = 1000 if consistency else 1 if kind == "edm" else told.num_levels
     file = weights_file(folder)
-    beside = [
-        other.name for other in [*_weights_in(file.parent), folder / "unet_ema"] if other != file and other.exists()
-    ]
-    _say(f"{file} is read" + (f", not {', '.join(beside)} beside it" if beside else ""))
+    others = [*_weights_in(file.parent), *folder.glob("unet_ema")]
+    beside = ", ".join(other.name for other in others if other != file)
+    print(f"{file} is read" + (f", not {beside} beside it" if beside else ""), flush=True)
     if not compared:
-        _say(f"{folder} has no scheduler_config.json: what the options of kind {kind} say is not compared")
+        print(f"{folder} has no scheduler_config.json: what the options of kind {kind} say is not compared", flush=True)
     model = _pretrained(place, file)
     diffusers = {"config": json.loads(model.to_json_string()), "timestep": [scale, -1 if kind == "ddpm" else 0]}
     tensors = {f"unet.{key}": tensor for key, tensor in model.state_dict().items()}
@@ -243,7 +242,3 @@ def _weights_in(folder: Path) -> list[Path]:
     return [file for file in whole if file.is_file()] + sorted(
         others, key=lambda file: (".bin" in file.name, file.name)
     )
-
-
-def _say(line: str) -> None:
-    print(line, flush=True)

@@ -78,7 +78,7 @@ REFUSED = {  # what a file is -> how it is made, what is said
     "protocol 4": (lambda p: torch.save(A, p, pickle_protocol=4), "pickle protocol 4, which is not read safely"),
     "the older form, protocol 4": (
         lambda p: torch.save(A, p, pickle_protocol=4, _use_new_zipfile_serialization=False),
-        "pickle protocol 4, which is not read safely: save it again by torch.save",
+        "pickle protocol 4, which is not read safely: save it with the default",
     ),
     "numpy's arrays": (lambda p: np.savez(p.open("wb"), a=np.ones(2)), r"is a zip archive of something else \(a.npy"),
     "a tar archive": (archive, "is a tar archive"),
@@ -91,7 +91,10 @@ REFUSED = {  # what a file is -> how it is made, what is said
     "compressed": (lambda p: p.write_bytes(b"\x1f\x8b\x08" + bytes(90)), r"is compressed \(gzip\): unpack it"),
     "a page": (lambda p: p.write_bytes(b"<!doctype html>"), "is no file of torch.save .*: download it again"),
     "nothing": (lambda p: p.write_bytes(b""), "is no file of torch.save"),
-    "int8": (lambda p: torch.save({**A, "q": torch.ones(2, dtype=torch.int8)}, p), "tensor q holds int8; float32,"),
+    "int8": (
+        lambda p: torch.save({**A, "q": torch.ones(2, dtype=torch.int8)}, p),
+        "tensor q holds int8; read are float32,",
+    ),
     "bool": (lambda p: torch.save({**A, "q": torch.ones(2) > 0}, p), "tensor q holds bool"),
     "complex": (lambda p: torch.save({**A, "q": torch.ones(2) + 1j}, p), "tensor q holds complex64"),
     "float8": (

@@ -72,6 +72,8 @@ def _load(task: "Train", parts: Mapping[str, Part]) -> tuple[dict[str, Any], dic
         raise ValueError(f"{file} does not say what it is: give network {task.name} a kind, or a card")
     facts = _facts(task, parts)
     if path.is_dir():
+        if given.unet.given():
+            print(f"networks.{task.name}.unet is not used: {path} says itself what it is", flush=True)
         described, tensors = read_folder(path, given.kind, given.options)
         facts |= described
     else:
