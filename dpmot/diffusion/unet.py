@@ -67,6 +67,14 @@ class Attention(nn.Module):
         return x + self.out(h.transpose(1, 2).reshape(x.shape))
 
 
+def check_inputs(x: Tensor, labels: Tensor | None, *, channels: int, classes: int) -> None:
+    """Raise ValueError for inputs that a network of so many channels and classes does not take."""
+    if x.dim() != 4 or x.shape[1] != channels:
+        raise ValueError(f"The network takes images (B, {channels}, H, W), got {tuple(x.shape)}")
+    if (labels is not None) != bool(classes):
+        raise ValueError(f"The network knows {classes} classes, labels {'missing' if labels is None else 'given'}")
+
+
 class UNet(nn.Module):
     """F(x, c): the raw network that a parametrisation wraps.
 
@@ -137,14 +145,9 @@ class UNet(nn.Module):
             ValueError: another number of channels, sides that are no multiples of the patch, or labels missing or not
                 wanted.
         """
-        if x.dim() != 4 or x.shape[1] != self.image_channels:
-            raise ValueError(f"The network takes images (B, {self.image_channels}, H, W), got {tuple(x.shape)}")
+        check_inputs(x, labels, channels=self.image_channels, classes=self.classes)
         if x.shape[2] % self.patch or x.shape[3] % self.patch:
             raise ValueError(f"Patches of {self.patch} pixels do not fill images of {x.shape[2]}x{x.shape[3]}")
-        if (labels is not None) != bool(self.classes):
-            raise ValueError(
-                f"The network knows {self.classes} classes, labels {'missing' if labels is None else 'given'}"
-            )
         angles = condition[:, None] * self.frequencies
         embedding = self.embed(torch.cat([angles.sin(), angles.cos()], dim=1))
         if self.classes:

@@ -155,6 +155,8 @@ def build(facts: Mapping) -> "Module":
     import torch
     from torch import nn
 
+    from dpmot.diffusion.unet import check_inputs
+
     class Adapter(nn.Module):
         """diffusers' UNet2DModel behind the signature of :class:`dpmot.diffusion.unet.UNet`."""
 
@@ -166,12 +168,8 @@ def build(facts: Mapping) -> "Module":
 
         def forward(self, x: Tensor, condition: Tensor, labels: Tensor | None = None) -> Tensor:
             """x (B, C, H, W), condition (B,), labels (B,) of a network with classes -> (B, C, H, W)."""
-            channels, classes = self.unet.config.in_channels, self.unet.config.num_class_embeds
-            if x.dim() != 4 or x.shape[1] != channels:
-                raise ValueError(f"The network takes images (B, {channels}, H, W), got {tuple(x.shape)}")
-            if (labels is None) == bool(classes):
-                known = f"{classes} classes" if classes else "no classes"
-                raise ValueError(f"The network knows {known}, labels {'missing' if labels is None else 'given'}")
+            channels, classes = self.unet.config.in_channels, self.unet.config.num_class_embeds or 0
+            check_inputs(x, labels, channels=channels, classes=classes)
             time = self.scale * condition + self.offset
             if self.scale > 1:  # a level of theirs is an integer, which a condition of float32 misses by 1e-4 at most
                 time = torch.where((time - time.round()).abs() < 2e-4, time.round(), time)

@@ -1,11 +1,11 @@
-"""DDPM and EDM wrappers: a network that is exactly right gives back the exact denoiser, and has the lowest loss."""
+"""Wrappers of DDPM, EDM and flows: a network that is right gives back the exact denoiser, and has the lowest loss."""
 
 import numpy as np
 import pytest
 import torch
 
 from dpmot.diffusion.denoiser import MixtureDenoiser
-from dpmot.diffusion.networks import ddpm, edm
+from dpmot.diffusion.networks import ddpm, edm, flow
 from dpmot.diffusion.training import batch_of
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -14,13 +14,16 @@ EXACT = MixtureDenoiser(torch.tensor([[-0.6, 0.2], [0.5, 0.5], [0.1, -0.7]], dty
 
 
 def oracle_noise(parametrisation, *, error=0.0):
-    """eps(x_t, t / T) of the exact denoiser, at the levels of the chain."""
+    """eps, v or x0 of (x_t, t / T) by the exact denoiser, at the levels of the chain."""
     levels = torch.from_numpy(parametrisation.chain.levels)
 
     def model(x, condition):
         sigma = levels[(condition * parametrisation.num_levels).round().long() - 1].to(x.dtype)
-        x = x * (1 + sigma[:, None] ** 2).sqrt()
-        return (x - EXACT(x, sigma)) / sigma[:, None] + error
+        scale = (1 + sigma[:, None] ** 2).sqrt()
+        x0 = EXACT(x * scale, sigma)
+        eps = (x * scale - x0) / sigma[:, None]
+        v = (eps - sigma[:, None] * x0) / scale
+        return {"epsilon": eps, "v_prediction": v, "sample": x0}[parametrisation.prediction] + error
 
     return model
 
@@ -28,23 +31,42 @@ def oracle_noise(parametrisation, *, error=0.0):
 def oracle_raw(parametrisation, *, error=0.0):
     """F(c_in x, ln sigma / 4) of the exact denoiser: (D - c_skip x) / c_out."""
     s = parametrisation.sigma_data
+    sign = -1 if parametrisation.prediction == "v_prediction" else 1
 
     def model(x, condition):
         sigma = (4 * condition).exp()[:, None]
         total = sigma**2 + s**2
         x = x * total.sqrt()
-        return (EXACT(x, sigma[:, 0]) - s**2 / total * x) / (sigma * s / total.sqrt()) + error
+        return sign * (EXACT(x, sigma[:, 0]) - s**2 / total * x) / (sigma * s / total.sqrt()) + error
+
+    return model
+
+
+def oracle_velocity(_, *, error=0.0):
+    """eps - x0 of (x_t, t) by the exact denoiser."""
+
+    def model(x, t):
+        x, sigma = x / (1 - t[:, None]), t / (1 - t)
+        x0 = EXACT(x, sigma)
+        return (x - x0) / sigma[:, None] - x0 + error
 
     return model
 
 
 def oracle(parametrisation, **options):
-    return (oracle_noise if isinstance(parametrisation, ddpm.Parametrisation) else oracle_raw)(
-        parametrisation, **options
-    )
+    return ORACLES[type(parametrisation)](parametrisation, **options)
 
 
-WRAPPERS = [ddpm.Parametrisation(), ddpm.Parametrisation(num_levels=50), edm.Parametrisation(sigma_data=0.7)]
+ORACLES = {
+    ddpm.Parametrisation: oracle_noise,
+    edm.Parametrisation: oracle_raw,
+    flow.Parametrisation: oracle_velocity,
+}
+WRAPPERS = [
+    *(ddpm.Parametrisation(), ddpm.Parametrisation(num_levels=50), ddpm.Parametrisation(prediction="v_prediction")),
+    *(ddpm.Parametrisation(prediction="sample"), ddpm.Parametrisation(num_levels=50, schedule="scaled_linear")),
+    *(edm.Parametrisation(sigma_data=0.7), edm.Parametrisation(prediction="v_prediction"), flow.Parametrisation()),
+]
 
 
 @pytest.mark.parametrize("parametrisation", WRAPPERS, ids=str)
@@ -84,7 +106,7 @@ def test_training_and_sampling_show_the_network_the_same_input_at_the_same_level
     if isinstance(parts, ddpm.Parametrisation):
         sigma = torch.from_numpy(parts.chain.levels)[(condition * parts.num_levels).round().long() - 1]
     else:
-        sigma = (4 * condition).exp()
+        sigma = condition / (1 - condition) if isinstance(parts, flow.Parametrisation) else (4 * condition).exp()
     parametrisation.denoise(model, x0 + sigma[:, None] * noise, sigma)
     torch.testing.assert_close(seen[0][0], x)
     torch.testing.assert_close(seen[0][1], condition)
@@ -141,3 +163,27 @@ def test_the_edm_weights_make_the_raw_networks_loss_uniform():
     )
     loss = parametrisation.loss(lambda x, c: torch.ones_like(x), x0, noise, u.double())
     torch.testing.assert_close(loss, torch.ones(9, dtype=torch.float64))
+
+
+@pytest.mark.parametrize(
+    ("make", "options", "said"),
+    [
+        (
+            ddpm.Parametrisation,
+            {"prediction": "noise"},
+            "prediction is one of epsilon, v_prediction, sample; got 'noise'",
+        ),
+        (ddpm.Parametrisation, {"schedule": "cosine"}, "schedule is one of linear, scaled_linear, squaredcos_cap_v2"),
+        (edm.Parametrisation, {"prediction": "sample"}, "prediction is epsilon or v_prediction, got 'sample'"),
+        (flow.Parametrisation, {"num_levels": 2}, "at least 3 levels, got num_levels 2"),
+    ],
+)
+def test_what_a_network_cannot_predict_is_refused_with_what_it_can(make, options, said):
+    with pytest.raises(ValueError, match=said):
+        make(**options)
+
+
+def test_the_chain_of_a_flow_takes_equal_steps_in_time_from_next_to_noise():
+    chain = flow.Parametrisation(num_levels=8).chain
+    np.testing.assert_allclose(chain.sigmas / (1 + chain.sigmas), np.arange(7, -1, -1) / 8, rtol=1e-12)
+    assert chain.family == "flow" and chain.sigma_max == 7 and chain.prior_std == 7
