@@ -14,7 +14,7 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
 NAMES = ("cpu", "cuda", "auto")
 BACKENDS: Any = torch.backends  # whose annotations lack some of these
-PRODUCTS = (BACKENDS.mkldnn.matmul, BACKENDS.mkldnn.conv, BACKENDS.cuda.matmul, BACKENDS.cudnn.conv)
+PRODUCTS = (BACKENDS.mkldnn.matmul, BACKENDS.mkldnn.conv, BACKENDS.cuda.matmul)
 
 
 @contextmanager
@@ -27,7 +27,6 @@ def ordinary(*, grad: bool | None = None) -> Iterator[None]:
     Args:
         grad: record gradients or not; None as the caller has it.
     """
-    kept, dtype = [product.fp32_precision for product in PRODUCTS], torch.get_default_dtype()
     grad = torch.is_grad_enabled() if grad is None else grad  # which leaving inference mode would switch on
     with ExitStack() as stack:
         stack.enter_context(np.errstate(divide="warn", over="warn", under="ignore", invalid="warn"))
@@ -39,17 +38,26 @@ def ordinary(*, grad: bool | None = None) -> Iterator[None]:
             if torch.is_autocast_enabled(kind):
                 stack.enter_context(torch.autocast(kind, enabled=False))
         stack.enter_context(torch.set_grad_enabled(grad))
-        try:
-            torch.set_default_dtype(torch.float32)
-            _set_precision(["ieee"] * len(PRODUCTS))
-            yield
-        finally:
-            torch.set_default_dtype(dtype)
-            _set_precision(kept)
+        stack.callback(torch.set_default_dtype, torch.get_default_dtype())
+        torch.set_default_dtype(torch.float32)
+        stack.callback(_set_precision, *_precision())
+        _set_precision("highest", ["ieee"] * len(PRODUCTS))
+        yield
 
 
-def _set_precision(values: list[str]) -> None:
-    for product, value in zip(PRODUCTS, values, strict=True):
+def _precision() -> tuple[str | None, list[str]]:
+    """Of float32 products, by torch's one name for all, None where there is none, and by its newer names."""
+    try:
+        name = torch.get_float32_matmul_precision()
+    except RuntimeError:  # the newer names were set apart
+        name = None
+    return name, [product.fp32_precision for product in PRODUCTS]
+
+
+def _set_precision(name: str | None, newer: list[str]) -> None:
+    if name:
+        torch.set_float32_matmul_precision(name)  # or its getter complains of a mixture
+    for product, value in zip(PRODUCTS, newer, strict=True):
         product.fp32_precision = value
 
 

@@ -2,6 +2,7 @@
 
 import warnings
 from contextlib import contextmanager
+from functools import partial
 
 import numpy as np
 import pytest
@@ -50,6 +51,11 @@ STATES = {
     "no gradients": torch.no_grad,
     "products in bfloat16": lambda: switched(
         "medium", torch.get_float32_matmul_precision, torch.set_float32_matmul_precision
+    ),
+    "products of mkldnn in bfloat16": lambda: switched(
+        "bf16",
+        lambda: torch.backends.mkldnn.matmul.fp32_precision,
+        partial(setattr, torch.backends.mkldnn.matmul, "fp32_precision"),
     ),
     "deterministic": lambda: switched(  # use_deterministic_algorithms imports the compiler first: four seconds
         True, torch.are_deterministic_algorithms_enabled, torch._C._set_deterministic_algorithms
@@ -136,6 +142,8 @@ def test_what_the_caller_set_is_there_again_afterwards(state):
         return torch.get_default_dtype(), torch.get_default_device(), products, modes, np.geterr()
 
     with STATES[state]():
+        with ordinary():
+            assert torch.get_float32_matmul_precision() == "highest" and not torch.backends.cuda.matmul.allow_tf32
         before = seen()
         with pytest.raises(KeyError), ordinary():
             raise KeyError
