@@ -133,6 +133,7 @@ class Offer:
         root: folder of the data sets; None: that of the variable DPMOT_DATA.
         download: whether missing weights may be fetched.
         mixture: "means" (K, d) and "std" () of a data set that is a Gaussian mixture, else None.
+        shape: of a sample, (C, H, W) or (d,), where it is known.
         given: the extractor's options in the configuration.
     """
 
@@ -140,6 +141,7 @@ class Offer:
     root: Path | None = None
     download: bool = False
     mixture: Mapping[str, np.ndarray] | None = None
+    shape: tuple[int, ...] | None = None
     given: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -153,6 +155,9 @@ class Extractor:
         name: a file of this folder.
         offer: from the experiment.
         domain: ``DOMAIN``, what it looks at: "images", "mixture" (points of a known law) or "any".
+        channels: ``CHANNELS``, those that images may have.
+        sides: ``SIDES``: (H, W) of the images where only these will do.
+        smallest: ``SMALLEST``: pixels that each side of an image must have.
         slow: ``SLOW``: it runs on the experiment's device, and its features are kept on disk by content of the images.
         distinct: ``DISTINCT``: it is asked once for each distinct image, and the vectors of all fit into memory.
         own_classes: ``OWN_CLASSES``: its probabilities, if it has any, are of the data set's own classes.
@@ -169,6 +174,9 @@ class Extractor:
     name: str
     offer: Offer = Offer()
     domain: str = field(default="images", init=False)
+    channels: tuple[int, ...] = field(default=(1, 3), init=False)
+    sides: tuple[int, int] | None = field(default=None, init=False)
+    smallest: int = field(default=1, init=False)
     slow: bool = field(default=False, init=False)
     distinct: bool = field(default=False, init=False)
     own_classes: bool = field(default=True, init=False)
@@ -184,6 +192,23 @@ class Extractor:
             stated = plugins.constant("features", self.name, variable)
             if stated is not None:
                 object.__setattr__(self, constant.name, stated)
+
+    def takes(self, shape: tuple[int, ...]) -> str | None:
+        """Why it cannot look at samples of a shape, (C, H, W) or (d,), in one line; None where it can."""
+        if len(shape) == 1 and self.domain != "images" or len(shape) == 3 and self.domain == "any":
+            return None
+        if len(shape) != 3 or self.domain == "mixture":
+            looks = "points (d,) of a mixture" if self.domain == "mixture" else "images (C, H, W)"
+            return f"{self.name} looks at {looks}, got samples of shape {shape}"
+        channels, *sides = shape
+        if channels not in self.channels:
+            return f"{self.name} takes images of {' or '.join(map(str, self.channels))} channels, not of {channels}"
+        if self.sides and tuple(sides) != self.sides:
+            return "{} takes images of {} x {} pixels only, not of {} x {}".format(self.name, *self.sides, *sides)
+        if min(sides) < self.smallest:
+            least = f"{self.name} takes images of at least {self.smallest} x {self.smallest} pixels"
+            return "{}: images of {} x {} are too small".format(least, *sides)
+        return None
 
     def check_given(self) -> None:
         """Refuse options that there are not, of another type, or that name a file which is not there."""
@@ -201,8 +226,10 @@ class Extractor:
                 raise ValueError(f"{where[option]}: no file {value}")
 
     def check(self) -> None:
-        """Refuse what cannot be run: options, packages that are missing, and what the file itself checks."""
+        """Refuse what cannot be run: options, a shape, packages that are missing, and what the file itself checks."""
         self.check_given()
+        if self.offer.shape and (reason := self.takes(self.offer.shape)):
+            raise ValueError(f"features: {reason}: give the images another size, or leave {self.name} out")
         for package, extra in self.needs.items():
             if find_spec(package) is None:
                 raise ValueError(f"features: {self.name} needs {package}: pip install 'dpmot[{extra}]'")
@@ -226,8 +253,18 @@ class Extractor:
         return own(self._typed) if own else [value for value in self.options().values() if isinstance(value, Path)]
 
     def extract(self, images: "Tensor") -> Features:
-        """The features of images (n, C, H, W), uint8, or of points (n, d), floats."""
-        return plugins.find("features", self.name).extract(images, **self.options())
+        """The features of images (n, C, H, W), uint8, or of points (n, d), floats.
+
+        Raises:
+            ValueError: samples of a shape that it does not take, or what its file gives are no features of them.
+        """
+        if images.ndim in (2, 4) and (reason := self.takes(tuple(images.shape[1:]))):
+            raise ValueError(reason)
+        found = plugins.find("features", self.name).extract(images, **self.options())
+        if not isinstance(found, Features) or len(found) != len(images):
+            got = f"{len(found)} rows" if isinstance(found, Features) else type(found).__name__
+            raise ValueError(f"{self.name}: extract must give the Features of {len(images)} samples, got {got}")
+        return found
 
     def _function(self, name: str) -> Callable[[Offer], Any] | None:
         """A function that the file may define; the file is imported only where it does."""
@@ -276,7 +313,11 @@ class loaded_once(Generic[Arguments, Result]):
 
 
 def _matrix(array: np.ndarray, name: str) -> np.ndarray:
-    array = np.asarray(array)
+    try:
+        array = np.asarray(array)
+    except (TypeError, ValueError, RuntimeError) as error:  # a tensor of another device or type, rows of many lengths
+        told = str(error).partition("\n")[0]
+        raise ValueError(f"Feature {name} must be floats of shape (n, d) as a numpy array: {told}") from None
     if array.ndim != 2 or array.shape[1] == 0 or array.dtype.kind != "f":
         raise ValueError(f"Feature {name} must be floats of shape (n, d), got {array.dtype} {array.shape}")
     bad = np.flatnonzero((~np.isfinite(array)).any(axis=1))

@@ -8,29 +8,31 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dpmot.features import Features
+from dpmot.features import Extractor, Features
 from dpmot.tiles import in_tiles
 
 
-def as_images(images: Tensor | np.ndarray, *, channels: tuple[int, ...] = (1, 3)) -> Tensor:
+def as_images(images: Tensor | np.ndarray, extractor: str) -> Tensor:
     """uint8 images (n, C, H, W), n >= 1, as a tensor; floats are refused, for those in [0, 1] would pass silently.
 
     Raises:
-        ValueError: another type or shape, no image, or a C that is not among ``channels``.
+        ValueError: another type, no image, or a shape that the extractor of this name does not take.
     """
     images = torch.as_tensor(images)
-    shape = tuple(images.shape)
-    if images.dtype != torch.uint8 or len(shape) != 4 or shape[0] == 0 or shape[1] not in channels:
-        allowed = " or ".join(map(str, channels))
+    shape, stated = tuple(images.shape), Extractor(extractor)
+    allowed = " or ".join(map(str, stated.channels))
+    if images.dtype != torch.uint8 or len(shape) != 4 or shape[0] == 0 or shape[1] not in stated.channels:
         raise ValueError(
             f"Images must be uint8 (n, C, H, W) in 0..255 with n >= 1 and C = {allowed}, got {images.dtype} {shape}"
         )
+    if reason := stated.takes(shape[1:]):
+        raise ValueError(reason)
     return images
 
 
-def rgb(images: Tensor | np.ndarray) -> Tensor:
+def rgb(images: Tensor | np.ndarray, extractor: str) -> Tensor:
     """uint8 images (n, C, H, W), grey ones repeated to three channels; see :func:`as_images`."""
-    return as_images(images).expand(-1, 3, -1, -1)
+    return as_images(images, extractor).expand(-1, 3, -1, -1)
 
 
 def seen(name: str, network: Callable[[Tensor], tuple[Tensor, ...]], images: Tensor, tile: int = 0) -> Features:

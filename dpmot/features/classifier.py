@@ -53,8 +53,9 @@ class Classifier(nn.Module):
         self.num_classes, self.shape = num_classes, tuple(shape)
         channels, height, width = shape
         square = max(1, max(height, width) // LARGEST)
-        layers = [nn.AvgPool2d(square), *_block(channels, stride=1)] if square > 1 else _block(channels, stride=1)
-        height, width = height // square, width // square
+        window = min(square, height), min(square, width)
+        layers = [nn.AvgPool2d(window), *_block(channels, stride=1)] if square > 1 else _block(channels, stride=1)
+        height, width = height // window[0], width // window[1]
         while max(height, width) > 4:
             layers += _block(WIDTH, stride=2)
             height, width = (height + 1) // 2, (width + 1) // 2
@@ -97,7 +98,7 @@ def train(
     Raises:
         ValueError: images and labels that do not fit together, or fewer than two classes.
     """
-    images = as_images(images)
+    images = as_images(images, "classifier")
     labels = torch.as_tensor(labels, dtype=torch.int64)
     if labels.shape != (len(images),) or labels.min() < 0 or labels.max() < 1:
         raise ValueError(
@@ -197,7 +198,7 @@ def extract(images: Tensor, *, weights: Path) -> Features:
 
 
 def _seen(classifier: Classifier, images: Tensor) -> Features:
-    images = as_images(images)
+    images = as_images(images, "classifier")
     if tuple(images.shape[1:]) != classifier.shape:
         raise ValueError(f"The classifier was trained on images {classifier.shape}, got {tuple(images.shape[1:])}")
     return seen("classifier", classifier.to(images.device).eval(), to_float(images))

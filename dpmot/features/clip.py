@@ -13,6 +13,7 @@ from dpmot.features import Features, Offer, loaded_once
 from dpmot.features._images import hub_file, rgb, seen, sha256_of
 
 SLOW = True
+SMALLEST = 8  # of fewer pixels the network would see a few blots
 MODEL = "clip-vit-b-32"
 SHA256 = "40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af"
 FILE = f"{MODEL}-{SHA256}.pt"
@@ -47,5 +48,5 @@ def load(weights: Path) -> torch.nn.Module:
 
 def extract(images: Tensor, *, weights: Path | None = None, tile: int = 32) -> Features:
     """Features (n, 512) of images that the network resizes to 224x224; the weights are by default the hub cache's."""
-    images = rgb(images)
+    images = rgb(images, "clip")
     return seen("clip", load(weights or resolve_weights()).to(images.device), images, tile)

@@ -12,6 +12,7 @@ from dpmot.features import Features, Offer, loaded_once
 from dpmot.features._images import rgb, seen
 
 SLOW = True
+SMALLEST = 8  # of fewer pixels the network would see a few blots
 MODEL = "dinov2-vit-b-14"
 
 
@@ -37,6 +38,6 @@ def load() -> torch.nn.Module:
 
 def extract(images: Tensor, *, download: bool = False, tile: int = 32) -> Features:
     """Features (n, 768) of images that the network resizes to 224x224; ``download`` allows to fetch, and run, code."""
-    images = rgb(images)
+    images = rgb(images, "dinov2")
     check(Offer(download=download))
     return seen("dinov2", load().to(images.device), images, tile)

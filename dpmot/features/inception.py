@@ -18,6 +18,7 @@ from dpmot.features._images import hub_file, rgb, seen
 
 CANONICAL = {"fd": "FID", "is": "IS"}  # the field's names of metrics in these features
 SLOW = True
+SMALLEST = 8  # of fewer pixels the network would see a few blots
 OWN_CLASSES = False  # ImageNet's
 OPTIONS = {"weights": "file"}
 ALIASES = {"inception_weights": "weights"}
@@ -67,5 +68,5 @@ def load(weights: Path) -> torch.nn.Module:
 
 def extract(images: Tensor, *, weights: Path | None = None, tile: int = 64) -> Features:
     """Pooled features (n, 2048) and softmax (n, 1008) of images that the network resizes to 299x299."""
-    images = rgb(images)
+    images = rgb(images, "inception")
     return seen("inception", load(resolve_weights(weights)).to(images.device), images, tile)

@@ -18,6 +18,8 @@ from dpmot.features._images import as_images, seen, sha256_of
 
 SLOW = True
 DISTINCT = True  # 4 ms an image, 74 numbers
+CHANNELS = (3,)
+SIDES = (32, 32)
 EXPECTED = ("cifar10-resnet56/resnet56-4bfd9763.th",)  # its name holds the first digits of its sha256
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
@@ -107,7 +109,7 @@ def load(weights: Path) -> ResNet56:
 
 def extract(images: Tensor, *, weights: Path) -> Features:
     """Pooled features (n, 64) and softmax (n, 10) of colour images, 32x32 as trained."""
-    images = as_images(images, channels=(3,))
+    images = as_images(images, "resnet56")
     mean, std = (torch.tensor(v, device=images.device)[:, None, None] for v in (MEAN, STD))
     network = load(Path(weights)).to(images.device)
     return seen("resnet56", lambda part: network((part / 255 - mean) / std), images)

@@ -14,14 +14,12 @@ from dpmot.features._images import as_images
 from dpmot.images import to_float
 
 SIDE = 8
+SMALLEST = 8
 BLOCK = 1024  # images that are floats at once
 
 
 def extract(images: Tensor | np.ndarray) -> Features:
     """Means over blocks, float32 (n, 64 C) in [-1, 1]; blocks overlap by a pixel where H or W is no multiple of 8."""
-    images = as_images(images)
-    height, width = images.shape[2:]
-    if min(height, width) < SIDE:
-        raise ValueError(f"Thumbnails are {SIDE} x {SIDE} means of pixels: images of {height} x {width} are too small")
+    images = as_images(images, "thumbnails")
     small = [adaptive_avg_pool2d(to_float(some), SIDE).flatten(1) for some in images.split(BLOCK)]
     return Features(values=torch.cat(small).cpu().numpy(), extractor="thumbnails")

@@ -18,6 +18,7 @@ from dpmot.features import Features, Offer, loaded_once
 from dpmot.features._images import rgb, seen, sha256_of
 
 SLOW = True
+SMALLEST = 8  # of fewer pixels the network would see a few blots
 NEEDS = {"transformers": "vit"}
 OPTIONS = {"weights": "folder", "card": "str", "sha256": "sha256"}
 CARDS = Path(__file__).with_name("cards.yaml")
@@ -98,7 +99,7 @@ def load(folder: Path, sha256: str | None = None) -> tuple[Any, Tensor, Tensor]:
 
 def extract(images: Tensor, *, weights: Path, sha256: str | None = None, tile: int = 32) -> Features:
     """The class token after the last norm (n, 768), and softmax (n, K), of images resized bilinearly, antialiased."""
-    images = rgb(images)
+    images = rgb(images, "vit")
     network, *normal = load(Path(weights), sha256)
     network, (mean, std) = network.to(images.device), (one.to(images.device) for one in normal)
     side = network.config.image_size

@@ -13,8 +13,8 @@ from dpmot.features._images import as_images
 )
 def test_images_that_are_not_uint8_grey_or_rgb_are_refused(images):
     with pytest.raises(ValueError, match="C = 1 or 3, got"):
-        as_images(images, channels=(1, 3))
+        as_images(images, "clip")
 
 
 def test_arrays_are_accepted_as_images():
-    assert as_images(np.zeros((2, 3, 4, 4), dtype=np.uint8), channels=(3,)).shape == (2, 3, 4, 4)
+    assert as_images(np.zeros((2, 3, 4, 4), dtype=np.uint8), "classifier").shape == (2, 3, 4, 4)

@@ -39,7 +39,7 @@ def test_thumbnails_are_the_means_of_blocks():
 def test_thumbnails_of_any_size_but_smaller_ones():
     grey = torch.full((2, 1, 28, 30), 51, dtype=torch.uint8)
     np.testing.assert_allclose(thumbnails.extract(grey).values, np.full((2, 64), -0.6), atol=2e-7)
-    with pytest.raises(ValueError, match="8 x 8 means of pixels: images of 7 x 30 are too small"):
+    with pytest.raises(ValueError, match="at least 8 x 8 pixels: images of 7 x 30 are too small"):
         thumbnails.extract(grey[:, :, :7])
 
 
