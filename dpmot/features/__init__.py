@@ -195,9 +195,9 @@ class Extractor:
 
     def takes(self, shape: tuple[int, ...]) -> str | None:
         """Why it cannot look at samples of a shape, (C, H, W) or (d,), in one line; None where it can."""
-        if len(shape) == 1 and self.domain != "images" or len(shape) == 3 and self.domain == "any":
+        if self.domain == "any" or (self.domain == "mixture" and len(shape) == 1):
             return None
-        if len(shape) != 3 or self.domain == "mixture":
+        if self.domain == "mixture" or len(shape) != 3:
             looks = "points (d,) of a mixture" if self.domain == "mixture" else "images (C, H, W)"
             return f"{self.name} looks at {looks}, got samples of shape {shape}"
         channels, *sides = shape
