@@ -133,11 +133,34 @@ def fact(metric: str) -> Fact:
 
 @cache
 def printed_name(metric: str) -> str:
-    """Printed name with the extractor, as "FD (classifier)", or the field's name where the extractor has one: "FID"."""
+    """Printed name with the extractor, as "FD (classifier)", or the field's name where the extractor has one: "FID".
+
+    An extractor with other weights than those its name stands for is told by these: "FD of inception weights 1a2b3c4d".
+    """
     known = stem(metric)
     extractor = metric.removeprefix(f"{known}_")
-    canonical: Any = extractor in plugins.names("features") and plugins.constant("features", extractor, "CANONICAL")
-    return (canonical or {}).get(known) or f"{fact(metric).label} ({extractor})"
+    name, _, digits = extractor.partition("-")
+    if digits and name in plugins.names("features"):
+        return f"{fact(metric).label} of {name} weights {digits}"
+    return _canonical(extractor).get(known) or f"{fact(metric).label} ({extractor})"
+
+
+def _canonical(extractor: str) -> dict[str, str]:
+    """The field's names of an extractor's metrics, by stem."""
+    stated: Any = extractor in plugins.names("features") and plugins.constant("features", extractor, "CANONICAL")
+    return stated or {}
+
+
+def _by_weights(table: pd.DataFrame, folder: Path) -> None:
+    """Weights of features with names of the field are "unknown" where fingerprint.json does not prove them."""
+    try:
+        proved = {str(digits) for digits in read_json(folder / "fingerprint.json").get("weights", {}).values()}
+    except (OSError, ValueError, AttributeError):
+        proved = set()
+    for name in filter(_canonical, plugins.names("features")):
+        if str(plugins.constant("features", name, "SHA256"))[:16] not in proved:
+            for column in {"metric", "features"} & set(table.columns):
+                table[column] = table[column].str.replace(rf"(^|_){name}$", r"\g<0>-unknown", regex=True)
 
 
 def text(path: Path, schema: Schema, *, methods: Collection[str] | None = None) -> pd.DataFrame:
@@ -162,6 +185,8 @@ def text(path: Path, schema: Schema, *, methods: Collection[str] | None = None) 
     if methods is not None and "method" in schema.columns:
         allowed = [*methods, *FLOORS]
         _refuse(path, table["method"], ~table["method"].isin(allowed), f"the methods are {', '.join(allowed)}")
+    if "metric" in schema.columns:
+        _by_weights(table, path.parent)
     return table
 
 

@@ -1,5 +1,7 @@
 """Results files are read strictly: what is wrong is named by file, row and column."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -94,6 +96,31 @@ def test_fid_and_is_are_names_of_inceptions_numbers_only():
     assert results.printed_name("fd_inception") == "FID" and results.printed_name("is_inception") == "IS"
     assert results.printed_name("fd_classifier") == "FD (classifier)"
     assert results.printed_name("kd_inception") == "KD (inception)"
+    assert results.printed_name("fd_inception-1a2b3c4d") == "FD of inception weights 1a2b3c4d"
+    assert results.printed_name("is_inception-unknown") == "IS of inception weights unknown"
+    assert results.stem("fd_inception-1a2b3c4d") == "fd" and results.fact("fd_inception-1a2b3c4d").direction == "lower"
+
+
+def test_a_name_of_the_field_needs_a_fingerprint_that_proves_the_weights(tmp_path):
+    source = REFERENCE / "digits"
+    for name in ("metrics.csv", "replicates.csv"):
+        text = (source / name).read_text().replace("classifier", "inception")
+        (tmp_path / name).write_text("\n".join(text.splitlines()[:400]) + "\n")
+
+    def found():
+        table = results.read(tmp_path / "metrics.csv", results.METRICS)
+        told = {metric for metric in table["metric"] if results.stem(metric) == "fd"}
+        assert {metric for _, metric, _ in results.replicates(tmp_path / "replicates.csv")} >= told
+        return told, {one for one in table["features"] if "inception" in one}
+
+    unknown = {"fd_inception-unknown"}, {"inception-unknown"}
+    for weights in (None, {}, {"renamed-6726825d": "6726825d00000000"}, "no map"):
+        if weights is not None:
+            (tmp_path / "fingerprint.json").write_text(json.dumps({"weights": weights}))
+        assert found() == unknown
+    proof = {"weights": {"anywhere": "6726825d0af5f729"}}
+    (tmp_path / "fingerprint.json").write_text(json.dumps(proof))
+    assert found() == ({"fd_inception"}, {"inception"})
 
 
 @pytest.mark.parametrize("folder", sorted(path.parent.name for path in REFERENCE.glob("*/metrics.csv")))

@@ -47,7 +47,8 @@ class Features:
 
     Attributes:
         values: float (n, d), d >= 1.
-        extractor: name of the file that made them; it becomes the metric's suffix.
+        extractor: name of the file that made them, with "-" and the first digits of their sha256 where its weights are
+            none that the name stands for; it becomes the metric's suffix.
         probabilities: class probabilities, float (n, K), rows summing to one; None where there are none.
         labels: true classes, integer (n,), or None.
         source: row of the "train" reference from which each sample's own start was made (DPM-OT and copy
@@ -261,9 +262,10 @@ class Extractor:
         if images.ndim in (2, 4) and (reason := self.takes(tuple(images.shape[1:]))):
             raise ValueError(reason)
         found = plugins.find("features", self.name).extract(images, **self.options())
-        if not isinstance(found, Features) or len(found) != len(images):
-            got = f"{len(found)} rows" if isinstance(found, Features) else type(found).__name__
-            raise ValueError(f"{self.name}: extract must give the Features of {len(images)} samples, got {got}")
+        ours = isinstance(found, Features) and found.extractor.partition("-")[0] == self.name
+        if not ours or len(found) != len(images):
+            got = f"{len(found)} rows of {found.extractor}" if isinstance(found, Features) else type(found).__name__
+            raise ValueError(f"{self.name}: extract must give its Features of {len(images)} samples, got {got}")
         return found
 
     def _function(self, name: str) -> Callable[[Offer], Any] | None:

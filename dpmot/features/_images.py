@@ -1,6 +1,7 @@
 """What an extractor accepts as images and as weights, and how a network sees images."""
 
 from collections.abc import Callable
+from functools import lru_cache
 from hashlib import file_digest
 from pathlib import Path
 
@@ -59,7 +60,23 @@ def hub_file(name: str, url: str, *, sha256: str, download: bool, advice: str) -
     return path
 
 
+def named(extractor: str, weights: Path, sha256: str) -> str:
+    """The extractor's name where the weights have its known ``sha256``, else with the first digits of their own.
+
+    The name is part of every metric's: numbers of a stand-in never bear the name of the network that it stands for.
+    """
+    own = sha256_of(weights)
+    return extractor if own == sha256 else f"{extractor}-{own[:8]}"
+
+
 def sha256_of(path: Path) -> str:
     """The hash of a file, 64 hex digits."""
+    path = Path(path).resolve()
+    state = path.stat()
+    return _sha256_of(path, state.st_mtime_ns, state.st_size)
+
+
+@lru_cache
+def _sha256_of(path: Path, *_: int) -> str:
     with path.open("rb") as file:
         return file_digest(file, "sha256").hexdigest()

@@ -4,16 +4,20 @@ torch-fidelity loads it by ``torch.hub``, which downloads *and runs* the code of
 only where ``download: true`` allows it.
 """
 
+from pathlib import Path
+
 import torch
 from torch import Tensor
 
 from dpmot._torchvision import make_importable
 from dpmot.features import Features, Offer, loaded_once
-from dpmot.features._images import rgb, seen
+from dpmot.features._images import named, rgb, seen
 
 SLOW = True
 SMALLEST = 8  # of fewer pixels the network would see a few blots
 MODEL = "dinov2-vit-b-14"
+FILE = "dinov2_vitb14_pretrain.pth"  # in torch's hub cache
+SHA256 = "0b8b82f85de91b424aded121c7e1dcc2b7bc6d0adeea651bf73a13307fad8c73"
 
 
 def options(offer: Offer) -> dict[str, bool]:
@@ -40,4 +44,6 @@ def extract(images: Tensor, *, download: bool = False, tile: int = 32) -> Featur
     """Features (n, 768) of images that the network resizes to 224x224; ``download`` allows to fetch, and run, code."""
     images = rgb(images, "dinov2")
     check(Offer(download=download))
-    return seen("dinov2", load().to(images.device), images, tile)
+    network, weights = load().to(images.device), Path(torch.hub.get_dir()) / "checkpoints" / FILE
+    name = named("dinov2", weights, SHA256) if weights.is_file() else "dinov2-unknown"
+    return seen(name, network, images, tile)

@@ -2,7 +2,8 @@
 
 Features are the 2048 pooled channels, probabilities the softmax of the 1008 unbiased logits (Salimans et al. 2016;
 Heusel et al. 2017). Grey images become RGB by repeating their channel: a convention, not part of either paper.
-Numbers are FID and IS only with the canonical weights; every other file is a stand-in.
+Numbers are FID and IS only with the canonical weights, whose sha256 torch-fidelity and pytorch-fid give in their file's
+name (its first digits); every other file is a stand-in, and its numbers bear the first digits of its own.
 """
 
 import os
@@ -14,12 +15,13 @@ from torch import Tensor
 
 from dpmot._torchvision import make_importable
 from dpmot.features import Features, Offer, loaded_once
-from dpmot.features._images import hub_file, rgb, seen
+from dpmot.features._images import hub_file, named, rgb, seen
 
 CANONICAL = {"fd": "FID", "is": "IS"}  # the field's names of metrics in these features
 SLOW = True
 SMALLEST = 8  # of fewer pixels the network would see a few blots
 OWN_CLASSES = False  # ImageNet's
+SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
 OPTIONS = {"weights": "file"}
 ALIASES = {"inception_weights": "weights"}
 VARIABLE = "DPMOT_INCEPTION"
@@ -40,7 +42,7 @@ def resolve_weights(weights: Path | None = None, *, download: bool = False) -> P
                 raise FileNotFoundError(f"No Inception weights at {path}, which {origin} names: correct the path")
             return Path(path)
     advice = f"No Inception weights: give their path in the config or in ${VARIABLE}, put {FILE} into {{folder}}"
-    return hub_file(FILE, URL, sha256="6726825d", download=download, advice=advice)
+    return hub_file(FILE, URL, sha256=SHA256, download=download, advice=advice)
 
 
 def options(offer: Offer) -> dict[str, Path]:
@@ -69,4 +71,5 @@ def load(weights: Path) -> torch.nn.Module:
 def extract(images: Tensor, *, weights: Path | None = None, tile: int = 64) -> Features:
     """Pooled features (n, 2048) and softmax (n, 1008) of images that the network resizes to 299x299."""
     images = rgb(images, "inception")
-    return seen("inception", load(resolve_weights(weights)).to(images.device), images, tile)
+    path = resolve_weights(weights)
+    return seen(named("inception", path, SHA256), load(path).to(images.device), images, tile)

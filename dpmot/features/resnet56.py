@@ -14,13 +14,14 @@ from torch.nn import functional as F
 
 from dpmot.data import data_root
 from dpmot.features import Features, Offer, loaded_once
-from dpmot.features._images import as_images, seen, sha256_of
+from dpmot.features._images import as_images, named, seen, sha256_of
 
 SLOW = True
 DISTINCT = True  # 4 ms an image, 74 numbers
 CHANNELS = (3,)
 SIDES = (32, 32)
 EXPECTED = ("cifar10-resnet56/resnet56-4bfd9763.th",)  # its name holds the first digits of its sha256
+SHA256 = "4bfd97631478d6b638d2764fd2baff3edb1d7d82252d54439343b6596b9b5367"
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 BLOCKS = 9
@@ -112,4 +113,4 @@ def extract(images: Tensor, *, weights: Path) -> Features:
     images = as_images(images, "resnet56")
     mean, std = (torch.tensor(v, device=images.device)[:, None, None] for v in (MEAN, STD))
     network = load(Path(weights)).to(images.device)
-    return seen("resnet56", lambda part: network((part / 255 - mean) / std), images)
+    return seen(named("resnet56", weights, SHA256), lambda part: network((part / 255 - mean) / std), images)

@@ -123,3 +123,18 @@ def test_a_new_extractor_is_one_file(tmp_path, monkeypatch):
                 np.testing.assert_array_equal(found.values[:, 0], [(31.5 + 64 * row) ** power for row in rows])
                 assert found.probabilities is None and found.extractor == "mine"
     assert plugins.find("features", "mine").calls == [2, 2]
+
+
+@pytest.mark.parametrize("name", ["inception", "resnet56"])
+def test_features_of_a_stand_in_keep_its_name_in_memory_and_on_disk(name, tmp_path, monkeypatch):
+    def extract(raw, **options):
+        return Features(values=raw.flatten(1).double().numpy()[:, :4], extractor=f"{name}-1a2b3c4d")
+
+    module = plugins.find("features", name)
+    (tmp_path / "weights").write_bytes(b"drawn")
+    monkeypatch.setattr(module, "extract", extract)
+    monkeypatch.setattr(module, "options", lambda offer: {"weights": tmp_path / "weights"})
+    images = torch.zeros(3, 3, 32, 32, dtype=torch.uint8)
+    for _ in range(2):  # extracted, then read
+        run = extractors(tmp_path, name, Offer())
+        assert [run(images)[name].extractor for _ in range(2)] == [f"{name}-1a2b3c4d"] * 2

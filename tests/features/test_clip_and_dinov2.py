@@ -69,5 +69,5 @@ def test_dinov2_runs_no_fetched_code_unless_allowed_and_then_gives_its_features(
     assert not asked
     found = dinov2.extract(GREY, download=True)
     assert asked == [("facebookresearch/dinov2", "dinov2_vitb14")]
-    assert found.values.shape == (5, 48) and found.extractor == "dinov2"
+    assert found.values.shape == (5, 48) and found.extractor == "dinov2-unknown"
     dinov2.load.cache_clear()

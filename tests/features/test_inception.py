@@ -1,5 +1,7 @@
 """The Inception extractor: the network's real code with stand-in weights; never a measured FID."""
 
+import hashlib
+
 import numpy as np
 import pytest
 import torch
@@ -36,7 +38,7 @@ def test_the_real_network_gives_2048_features_and_1008_probabilities_of_grey_and
     grey = torch.randint(0, 256, (3, 1, 8, 8), dtype=torch.uint8, generator=torch.manual_seed(0))
     features = inception.extract(grey, weights=weights, tile=2)
     assert features.values.shape == (3, 2048) and features.probabilities.shape == (3, 1008)
-    assert features.extractor == "inception"
+    assert features.extractor == f"inception-{hashlib.sha256(weights.read_bytes()).hexdigest()[:8]}"
     repeated = inception.extract(grey.repeat(1, 3, 1, 1), weights=weights, tile=2)
     np.testing.assert_array_equal(features.values, repeated.values)
     assert np.ptp(features.values, axis=0).max() > 0  # the features see the image
@@ -79,7 +81,7 @@ def test_nothing_touches_the_network_unless_download_is_true(nowhere, monkeypatc
         inception.resolve_weights()
     assert "\n" not in str(caught.value) and not asked
     path = inception.resolve_weights(download=True)
-    assert asked == [(inception.URL, "6726825d")] and path.name == inception.FILE
+    assert asked == [(inception.URL, inception.SHA256)] and path.name == inception.FILE
     assert inception.resolve_weights() == path  # found in the cache from now on
 
 

@@ -71,8 +71,11 @@ def test_a_classifier_learns_images_of_any_shape(shape, tmp_path):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (lambda n: np.zeros((n, 2)), "mine: extract must give the Features of 5 samples, got ndarray"),
-        (lambda n: Features(values=np.zeros((n - 1, 2)), extractor="mine"), "Features of 5 samples, got 4 rows"),
+        (lambda n: np.zeros((n, 2)), "mine: extract must give its Features of 5 samples, got ndarray"),
+        (
+            lambda n: Features(values=np.zeros((n - 1, 2)), extractor="pixels"),
+            "5 samples, got 4 rows of pixels",
+        ),
         (lambda n: Features(values=np.full((n, 2), np.nan), extractor="mine"), "values of 5 of 5 samples are NaN"),
         (lambda n: Features(values=torch.ones(n, 2, requires_grad=True), extractor="mine"), "must be floats of shape"),
         (lambda n: Features(values=torch.ones(n, 2, device="meta"), extractor="mine"), "must be floats of shape"),

@@ -2,10 +2,12 @@
 
 import csv
 import dataclasses
+import json
 
 import pytest
 from edits import FD, edited, one, printed, read_csv, section, setting, write_csv
 
+from dpmot.features import inception
 from paper_figures import _comparison as comparison
 from paper_figures import (
     _results,
@@ -203,9 +205,14 @@ def test_fid_is_printed_for_inception_features_only(results_folder):
     before = _tables.markdown(table_1_quality.layout(table_1_quality.make(load(folder)), load(folder)))
     assert "FID" not in before
     write_csv(folder / "metrics.csv", read_csv(folder / "metrics.csv") + extra)
-    results = load(folder)
-    after = _tables.markdown(table_1_quality.layout(table_1_quality.make(results), results))
-    assert "## FID against test" in after
+
+    def shown():
+        results = load(folder)
+        return _tables.markdown(table_1_quality.layout(table_1_quality.make(results), results))
+
+    assert "## FD of inception weights unknown against test" in shown() and "FID" not in shown()
+    (folder / "fingerprint.json").write_text(json.dumps({"weights": {"of any name": inception.SHA256[:16]}}))
+    assert "## FID against test" in shown()
 
 
 def test_integers_written_beside_empty_entries_are_read_as_integers(results_folder):

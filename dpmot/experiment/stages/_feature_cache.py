@@ -38,6 +38,7 @@ class Extractors:
     def __init__(self, extractors: Sequence[Extractor], folder: Path, *, threads: int, device: str) -> None:
         self.extractors, self.folder, self.threads, self.device = extractors, folder, threads, device
         self._memory: dict[str, dict[bytes, Row]] = {one.name: {} for one in extractors if one.distinct}
+        self._called: dict[str, str] = {}  # extractor -> the name that its features bear
 
     def __call__(
         self,
@@ -70,9 +71,10 @@ class Extractors:
         """Features from disk, or extracted and put there."""
         file = self.folder / f"{self._key(extractor, raw)}.safetensors"
         try:
-            tensors, _ = seals.load(file, name=file.name)
+            tensors, texts = seals.load(file, name=file.name)
             probabilities = tensors["probabilities"].numpy() if "probabilities" in tensors else None
-            features = Features(values=tensors["values"].numpy(), probabilities=probabilities, extractor=extractor.name)
+            named = texts["extractor"]
+            features = Features(values=tensors["values"].numpy(), probabilities=probabilities, extractor=named)
             self._remember(extractor, raw, features)
             return features
         except (FileNotFoundError, seals.Damaged):
@@ -80,7 +82,7 @@ class Extractors:
         arrays = {"values": features.values, "probabilities": features.probabilities}
         tensors = {key: torch.from_numpy(np.array(array)) for key, array in arrays.items() if array is not None}
         with atomic(file) as temporary:
-            seals.save(temporary, tensors, {}, name=file.name)
+            seals.save(temporary, tensors, {"extractor": features.extractor}, name=file.name)
         return features
 
     def _extracted(self, extractor: Extractor, raw: torch.Tensor) -> Features:
@@ -94,10 +96,11 @@ class Extractors:
             self._remember(extractor, images, self._asked(extractor, images))
         values, probabilities = zip(*(memory[key] for key in keys), strict=True)
         probable = None if probabilities[0] is None else np.stack(probabilities)
-        return Features(values=np.stack(values), probabilities=probable, extractor=extractor.name)
+        return Features(values=np.stack(values), probabilities=probable, extractor=self._called[extractor.name])
 
     def _remember(self, extractor: Extractor, raw: torch.Tensor, features: Features) -> None:
         if extractor.distinct:
+            self._called[extractor.name] = features.extractor
             probabilities = features.probabilities if features.probabilities is not None else [None] * len(features)
             rows = zip(features.values, probabilities, strict=True)
             self._memory[extractor.name] |= zip(_keys(raw), rows, strict=True)
