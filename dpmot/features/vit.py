@@ -1,7 +1,9 @@
 """ViT-B/16 fine-tuned on the data set at 224 pixels (Dosovitskiy et al. 2021), the paper's mode-mixture classifier.
 
-Weights are a folder as transformers writes it (config.json, model.safetensors), of any ViT classifier; ``dpmot cards``
-lists one. Who fine-tuned it has seen the training images: what it says of these is no floor for others.
+Weights are a folder as transformers writes it, of any ViT classifier: config.json, model.safetensors or its shards, or
+pytorch_model.bin, of which tensors alone are read. ``dpmot cards`` lists one. Images are prepared by transformers' own
+ViTImageProcessor, as preprocessor_config.json says; what it would leave unread there is refused. Who fine-tuned the
+network has seen the training images: what it says of these is no floor for others.
 """
 
 import json
@@ -11,7 +13,6 @@ from typing import Any
 import torch
 import yaml
 from torch import Tensor
-from torch.nn.functional import interpolate
 
 from dpmot._torchvision import make_importable
 from dpmot.features import Features, Offer, loaded_once
@@ -23,7 +24,17 @@ NEEDS = {"transformers": "vit"}
 OPTIONS = {"weights": "folder", "card": "str", "sha256": "sha256"}
 CARDS = Path(__file__).with_name("cards.yaml")
 CONFIG, WEIGHTS, PREPROCESSOR = "config.json", "model.safetensors", "preprocessor_config.json"
-HALF = (0.5, 0.5, 0.5)  # mean and standard deviation where the folder does not say
+STORED = (WEIGHTS, f"{WEIGHTS}.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")  # the first is taken
+FOREIGN = ("adapter_config.json", "processor_config.json")  # which would change the network or its images
+PREPARES = ("ViTImageProcessor", "ViTImageProcessorFast", "ViTFeatureExtractor", "ViTImageProcessorPil")
+READ = {  # of preprocessor_config.json
+    *("do_resize", "size", "resample", "do_center_crop", "crop_size", "do_rescale", "rescale_factor", "do_normalize"),
+    *("image_mean", "image_std", "do_convert_rgb", "do_pad", "pad_size", "default_to_square"),
+}
+IDLE = {  # keys that change no pixel here: images are tensors of three channels
+    *("image_processor_type", "feature_extractor_type", "processor_class", "return_tensors", "data_format", "device"),
+    *("input_data_format", "disable_grouping", "_valid_processor_keys", "image_seq_length"),
+}
 
 
 def check(offer: Offer) -> None:
@@ -33,6 +44,9 @@ def check(offer: Offer) -> None:
     card = _card(offer)
     try:
         files(offer)
+        if offer.shape:
+            folder, image = offer.given["weights"], torch.zeros(1, 3, *offer.shape[1:], dtype=torch.uint8)
+            _inputs(folder, _processor(folder), image)
     except FileNotFoundError as error:
         advice = f"; download {card['address']}" if card else ""
         raise ValueError(f"vit.weights: {error}{advice}") from None
@@ -57,20 +71,102 @@ def _card(offer: Offer) -> dict[str, Any]:
 
 
 def members(folder: Path) -> list[Path]:
-    """Configuration, weights, and the normalisation of the input where it is there.
+    """Configuration, weights, and what prepares the images where it is there.
 
     Raises:
-        FileNotFoundError: configuration or weights are missing.
+        FileNotFoundError: configuration, weights or a shard of them are missing.
     """
-    for name in (CONFIG, WEIGHTS):
-        if not (folder / name).is_file():
+    stored = [folder / name for name in STORED if (folder / name).is_file()][:1]
+    for name, found in ((CONFIG, (folder / CONFIG).is_file()), (WEIGHTS, stored)):
+        if not found:
             raise FileNotFoundError(f"No {name} in {folder}: give a folder that transformers wrote, with safetensors")
-    return [folder / name for name in (CONFIG, WEIGHTS, PREPROCESSOR) if (folder / name).is_file()]
+    if stored[0].suffix == ".json":
+        stored += [folder / name for name in sorted({*_json(stored[0]).get("weight_map", {}).values()})]
+    if lost := [file.name for file in stored if not file.is_file()]:
+        raise FileNotFoundError(f"No {', '.join(lost)} in {folder}, which {stored[0].name} names: download it")
+    return [folder / CONFIG, *stored, *(file for file in [folder / PREPROCESSOR] if file.is_file())]
+
+
+def _json(file: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(file.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{file} holds no JSON object: {error}") from None
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    """What config.json says, of a classifier of colour images."""
+    config = _json(folder / CONFIG)
+    if config.get("model_type") != "vit":
+        raise ValueError(f"{folder} holds a {config.get('model_type')}: give a ViT classifier")
+    allowed = {
+        "num_channels": (None, 3),
+        "problem_type": (None, "single_label_classification"),
+        "quantization_config": (None,),
+    }
+    for key, values in allowed.items():
+        if config.get(key) not in values:
+            raise ValueError(f"{folder / CONFIG}: {key} is {config[key]}; {values[-1] or 'none'} is implemented")
+    for name in FOREIGN:
+        if (folder / name).is_file():
+            raise ValueError(f"{folder / name} is not read: save the whole network as ViTForImageClassification")
+    return config
+
+
+def _inputs(folder: Path, processor: Any, images: Tensor) -> Tensor:
+    """What the network takes, float32 (n, 3, H, W), of uint8 images (n, 3, H, W); the processor runs on the CPU."""
+    try:
+        found = processor([*images.cpu()], return_tensors="pt")["pixel_values"].float()
+        if not torch.isfinite(found).all():
+            raise ValueError("pixels become infinite")
+    except Exception as error:  # of whatever kind that library has
+        raise ValueError(f"{folder / PREPROCESSOR}: ViTImageProcessor cannot follow it: {_line(error)}") from None
+    height, width = _sides(folder)
+    if tuple(found.shape[2:]) != (height, width):
+        got = "{} x {} become {} x {}".format(*images.shape[2:], *found.shape[2:])
+        raise ValueError(f"{folder / PREPROCESSOR}: images of {got}, but the network takes {height} x {width}")
+    return found
+
+
+def _sides(folder: Path) -> tuple[int, int]:
+    """Height and width that the network takes."""
+    side = _config(folder).get("image_size", 224)
+    return tuple(side) if isinstance(side, list) else (side, side)
+
+
+def _processor(folder: Path) -> Any:
+    """What prepares images as preprocessor_config.json says; as transformers does by default where there is none."""
+    height, width = _sides(folder)
+    file, given = folder / PREPROCESSOR, {"size": {"height": height, "width": width}}
+    for key, value in _json(file).items() if file.is_file() else ():
+        if key in ("image_processor_type", "feature_extractor_type") and value not in (None, *PREPARES):
+            raise ValueError(f"{file}: {key} is {value}; {PREPARES[0]} is implemented")
+        if key not in READ | IDLE and value not in (None, False):
+            raise ValueError(f"{file}: {key} is not implemented; allowed: {', '.join(sorted(READ))}")
+        if key in READ and value is not None:
+            given[key] = value
+    try:
+        return _transformers().ViTImageProcessor(**given)
+    except Exception as error:  # of whatever kind that library has
+        raise ValueError(f"{file}: ViTImageProcessor cannot follow it: {_line(error)}") from None
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
+
+
+def _transformers() -> Any:
+    make_importable()
+    try:
+        import transformers
+    except ImportError:
+        raise ValueError("vit needs transformers: pip install 'dpmot[vit]'") from None
+    return transformers
 
 
 @loaded_once
-def load(folder: Path, sha256: str | None = None) -> tuple[Any, Tensor, Tensor]:
-    """The classifier, and mean and standard deviation (3, 1, 1) of its input; no code of the folder is run.
+def load(folder: Path, sha256: str | None = None) -> Any:
+    """The classifier, in float32; no code of the folder is run.
 
     Raises:
         FileNotFoundError: see ``members``.
@@ -79,34 +175,31 @@ def load(folder: Path, sha256: str | None = None) -> tuple[Any, Tensor, Tensor]:
     path = members(folder)[1]
     if sha256 is not None and (digest := sha256_of(path)) != sha256.lower():
         raise ValueError(f"{path} has sha256 {digest}, expected {sha256}: download it again, or correct the hash")
-    make_importable()
+    _config(folder)
+    how = {"dtype": torch.float32, "attn_implementation": "sdpa", "use_safetensors": WEIGHTS in path.name}
     try:
-        from transformers import ViTForImageClassification
-    except ImportError:
-        raise ValueError("vit needs transformers: pip install 'dpmot[vit]'") from None
-    config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    if config.get("model_type") != "vit":
-        raise ValueError(f"{folder} holds a {config.get('model_type')}: give a ViT classifier")
-    local = {"local_files_only": True, "use_safetensors": True, "output_loading_info": True}
-    network, report = ViTForImageClassification.from_pretrained(folder, **local)
+        network, report = _transformers().ViTForImageClassification.from_pretrained(
+            folder, local_files_only=True, output_loading_info=True, **how
+        )
+    except Exception as error:  # of whatever kind that library has
+        raise ValueError(f"{folder} holds no ViT classifier that transformers can load: {_line(error)}") from None
     if missing := report["missing_keys"]:
         raise ValueError(f"{folder} lacks the weights {', '.join(sorted(missing))}: fine-tune it first")
-    preprocessor = folder / PREPROCESSOR
-    given = json.loads(preprocessor.read_text(encoding="utf-8")) if preprocessor.is_file() else {}
-    mean, std = (torch.tensor(given.get(f"image_{name}", HALF))[:, None, None] for name in ("mean", "std"))
-    return network.eval(), mean, std
+    if foreign := sorted(key for key in report["unexpected_keys"] if "pooler" not in key):
+        raise ValueError(f"{folder} holds weights that are not a ViT classifier's: {', '.join(foreign[:3])}")
+    if network.num_labels < 2:
+        raise ValueError(f"{folder / CONFIG}: num_labels is {network.num_labels}; a classifier has two classes or more")
+    return network.eval()
 
 
 def extract(images: Tensor, *, weights: Path, sha256: str | None = None, tile: int = 32) -> Features:
-    """The class token after the last norm (n, 768), and softmax (n, K), of images resized bilinearly, antialiased."""
-    images = rgb(images, "vit")
-    network, *normal = load(Path(weights), sha256)
-    network, (mean, std) = network.to(images.device), (one.to(images.device) for one in normal)
-    side = network.config.image_size
+    """The class token after the last norm (n, 768), and softmax (n, K), of images prepared as the folder says."""
+    images, folder = rgb(images, "vit"), Path(weights)
+    network, processor = load(folder, sha256).to(images.device), _processor(folder)
 
     def token_and_logits(part: Tensor) -> tuple[Tensor, Tensor]:
-        large = interpolate(part / 255, size=(side, side), mode="bilinear", antialias=True, align_corners=False)
-        token = network.vit(pixel_values=(large - mean) / std).last_hidden_state[:, 0]
+        pixels = _inputs(folder, processor, part).to(images.device)
+        token = network.vit(pixel_values=pixels, return_dict=True).last_hidden_state[:, 0]
         return token, network.classifier(token)
 
     return seen("vit", token_and_logits, images, tile)
