@@ -28,6 +28,7 @@ from weakref import WeakKeyDictionary, ref
 import numpy as np
 
 from dpmot import plugins
+from dpmot.features._architecture import trained_on
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -130,7 +131,7 @@ class Offer:
     """What an experiment offers an extractor.
 
     Attributes:
-        classifier: file of the experiment's trained classifier, once it is trained.
+        classifier: file of the experiment's trained classifier, once it is trained, or one that was trained before.
         root: folder of the data sets; None: that of the variable DPMOT_DATA.
         download: whether missing weights may be fetched.
         mixture: "means" (K, d) and "std" () of a data set that is a Gaussian mixture, else None.
@@ -231,6 +232,11 @@ class Extractor:
         self.check_given()
         if self.offer.shape and (reason := self.takes(self.offer.shape)):
             raise ValueError(f"features: {reason}: give the images another size, or leave {self.name} out")
+        if self.trained and self.offer.classifier and self.offer.shape:
+            classes, shape = trained_on(self.offer.classifier)
+            if shape != self.offer.shape:
+                told = f"was trained on images {shape} of {classes} classes, this experiment's are {self.offer.shape}"
+                raise ValueError(f"classifier.weights: {self.offer.classifier} {told}: leave it out")
         for package, extra in self.needs.items():
             if find_spec(package) is None:
                 raise ValueError(f"features: {self.name} needs {package}: pip install 'dpmot[{extra}]'")

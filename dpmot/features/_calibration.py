@@ -16,7 +16,15 @@ class Calibration:
 
 
 def calibration(probabilities: np.ndarray, labels: np.ndarray) -> Calibration:
-    """From class probabilities (n, K) and labels (n,), with equal bins of the confidence (largest probability)."""
+    """From class probabilities (n, K) and labels (n,), with equal bins of the confidence (largest probability).
+
+    Raises:
+        ValueError: no image, another number of labels, or a label that is none of the K classes.
+    """
+    n, k = probabilities.shape
+    if n == 0 or np.shape(labels) != (n,) or not 0 <= np.min(labels) <= np.max(labels) < k:
+        told = f"largest {np.max(labels)}" if np.size(labels) else "none"
+        raise ValueError(f"Calibration of {n} images in {k} classes needs a label 0..{k - 1} of each, got {told}")
     confidence = probabilities.max(axis=1).astype(np.float64)
     right = probabilities.argmax(axis=1) == labels
     cell = np.minimum((confidence * BINS).astype(int), BINS - 1)

@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from dpmot import seeds
 from dpmot.features import Features, Offer
+from dpmot.features._architecture import METADATA_KEY, architecture
 from dpmot.features._calibration import Calibration, calibration
 from dpmot.features._images import as_images, seen
 from dpmot.images import to_float
@@ -32,7 +33,6 @@ TRAINED = True
 NUM_FEATURES = 64
 WIDTH = 32
 LARGEST = 64
-METADATA_KEY = "dpmot"
 CHECKPOINT_SECONDS = 20
 
 
@@ -74,6 +74,7 @@ def train(
     labels: Tensor,
     *,
     seed: int,
+    num_classes: int | None = None,
     epochs: int = 60,
     batch_size: int = 64,
     learning_rate: float = 3e-3,
@@ -88,26 +89,32 @@ def train(
 
     Args:
         images: uint8 (n, C, H, W).
-        labels: integers (n,) in 0..K-1; K is their largest value plus one.
+        labels: integers (n,) in 0..K-1, some of each.
         seed: training seed.
+        num_classes: K of the data set; None: the largest label plus one.
         shift: largest random translation in pixels.
         noise: standard deviation of the pixel noise, in units of [-1, 1].
         progress: show a bar.
         checkpoint: resumption state, written between epochs, every 20 s at most.
 
     Raises:
-        ValueError: images and labels that do not fit together, or fewer than two classes.
+        ValueError: images and labels that do not fit together, fewer than two classes, or one without an image.
     """
-    images = as_images(images, "classifier")
-    labels = torch.as_tensor(labels, dtype=torch.int64)
-    if labels.shape != (len(images),) or labels.min() < 0 or labels.max() < 1:
-        raise ValueError(
-            f"Got {len(images)} images and labels {tuple(labels.shape)}; need one each, of two or more classes"
-        )
+    images, labels = as_images(images, "classifier"), torch.as_tensor(labels)
+    fits = labels.shape == (len(images),) and not (labels.is_floating_point() or labels.is_complex())
+    if not fits or labels.min() < 0 or labels.max() < 1:
+        told = f"{len(images)} images and {labels.dtype} labels {tuple(labels.shape)}"
+        raise ValueError(f"Got {told}; need one each, integers of two or more classes")
+    labels = labels.long()
+    num_classes = num_classes or int(labels.max()) + 1
+    _check_classes(labels, num_classes)
+    if missing := sorted({*range(num_classes)} - {*labels.tolist()}):
+        named = f"class {missing[0]} of {num_classes}"
+        raise ValueError(f"The classifier would not know {named}: none of its {len(images)} training images is of it")
     channels, height, width = images.shape[1:]
     with torch.random.fork_rng(devices=[]):  # torch initialises from its global stream
         torch.manual_seed(int(seeds.generator(seed, "classifier", "weights").integers(2**63)))
-        classifier = Classifier(int(labels.max()) + 1, (channels, height, width)).to(images.device).train()
+        classifier = Classifier(num_classes, (channels, height, width)).to(images.device).train()
     batches = -(-len(images) // batch_size)
     optimizer = torch.optim.Adam(classifier.parameters(), lr=learning_rate, weight_decay=1e-4)
     first, saved = _restore(checkpoint, classifier, optimizer), time.monotonic()
@@ -132,6 +139,12 @@ def train(
     return classifier.eval()
 
 
+def _check_classes(labels: Tensor, num_classes: int) -> None:
+    if len(labels) and labels.max() >= num_classes:
+        told = f"class {int(labels.max())} of the data is none of its {num_classes}"
+        raise ValueError(f"The classifier does not know all classes: {told}; train another")
+
+
 def _store(checkpoint: Checkpoint, epoch: int, classifier: Classifier, optimizer: Optimizer) -> None:
     adam = optimizer.state_dict()
     tensors = {f"model.{name}": tensor for name, tensor in classifier.state_dict().items()}
@@ -153,15 +166,20 @@ def _restore(checkpoint: Checkpoint | None, classifier: Classifier, optimizer: O
 
 
 def evaluate(classifier: Classifier, images: Tensor, labels: Tensor) -> Calibration:
-    """Accuracy and expected calibration error on images (n, C, H, W) with integer labels (n,)."""
+    """Accuracy and expected calibration error on images (n, C, H, W) with integer labels (n,).
+
+    Raises:
+        ValueError: images of another shape, or a label that is no class of the classifier's.
+    """
+    _check_classes(torch.as_tensor(labels), classifier.num_classes)
     return calibration(np.asarray(_seen(classifier, images).probabilities), np.asarray(labels))
 
 
 def save(path: Path, classifier: Classifier, metadata: Mapping[str, str]) -> None:
     """Write weights, architecture and ``metadata`` (strings, e.g. accuracy and ece) to one safetensors file."""
-    architecture = {"num_classes": classifier.num_classes, "shape": list(classifier.shape)}
+    stated = {"num_classes": classifier.num_classes, "shape": list(classifier.shape)}
     # One sorted JSON entry: the file format does not keep an order of entries, and equal runs must give equal bytes.
-    entry = json.dumps({**metadata, "architecture": json.dumps(architecture)}, sort_keys=True)
+    entry = json.dumps({**metadata, "architecture": json.dumps(stated)}, sort_keys=True)
     with atomic(path) as temporary:
         seals.save(temporary, classifier.state_dict(), {METADATA_KEY: entry})
 
@@ -178,9 +196,7 @@ def load(path: Path) -> tuple[Classifier, dict[str, str]]:
         raise FileNotFoundError(f"No classifier weights at {path}: train the classifier first or correct the path")
     try:
         tensors, texts = seals.load(path)
-        metadata = json.loads(texts[METADATA_KEY])
-        architecture = json.loads(metadata["architecture"])
-        classifier = Classifier(architecture["num_classes"], tuple(architecture["shape"]))
+        classifier, metadata = Classifier(*architecture(texts)), json.loads(texts[METADATA_KEY])
         classifier.load_state_dict(tensors)
     except (SafetensorError, TypeError, KeyError, ValueError, RuntimeError) as error:
         raise ValueError(f"{path} holds no classifier of this version: train the classifier again") from error

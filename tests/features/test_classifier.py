@@ -7,7 +7,7 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from dpmot.features import classifier
+from dpmot.features import Extractor, Offer, classifier
 from dpmot.features._calibration import Calibration, calibration
 
 
@@ -168,3 +168,28 @@ def test_bad_images_labels_and_files_are_refused(digits, trained, saved, tmp_pat
     (tmp_path / "cut").write_bytes(saved.read_bytes()[:1000])
     with pytest.raises(ValueError, match="train the classifier again"):
         classifier.load(tmp_path / "cut")
+
+
+def test_a_class_that_it_would_never_name_is_refused_by_number(digits, trained):
+    images, labels = digits[0][:200], digits[1][:200]
+    with pytest.raises(ValueError, match="would not know class 10 of 11: none of its 200 training images is of it"):
+        classifier.train(images, labels, seed=0, num_classes=11)
+    with pytest.raises(ValueError, match="would not know class 3 of 10: none of its"):
+        classifier.train(images[labels != 3], labels[labels != 3], seed=0)
+    with pytest.raises(ValueError, match="class 9 of the data is none of its 9"):
+        classifier.train(images, labels, seed=0, num_classes=9)
+    with pytest.raises(ValueError, match="class 12 of the data is none of its 10; train another"):
+        classifier.evaluate(trained, images, np.where(labels == 3, 12, labels))
+    with pytest.raises(ValueError, match="200 images and torch.float64 labels .* integers of two or more classes"):
+        classifier.train(images, labels.double(), seed=0)
+    with pytest.raises(ValueError, match=r"needs a label 0..9 of each, got largest 9"):
+        classifier.evaluate(trained, images, labels[:-1])
+
+
+def test_a_plan_knows_which_images_a_trained_classifier_takes(saved, tmp_path):
+    Extractor("classifier", Offer(classifier=saved, shape=(1, 8, 8))).check()
+    with pytest.raises(ValueError, match=r"was trained on images \(1, 8, 8\) of 10 classes, .* are \(3, 32, 32\)"):
+        Extractor("classifier", Offer(classifier=saved, shape=(3, 32, 32))).check()
+    (tmp_path / "text").write_text("no weights")
+    with pytest.raises(ValueError, match="holds no classifier of this version .* train the classifier again"):
+        Extractor("classifier", Offer(classifier=tmp_path / "text", shape=(1, 8, 8))).check()

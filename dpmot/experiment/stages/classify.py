@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def run(job: "Job[Classify]", layout: "Layout") -> None:
     """Write ``networks/classifier.safetensors`` with accuracy and calibration error on splits A and C."""
     with session(job, layout) as stage:
-        parts, _, _ = read_data(layout.data)
+        parts, _, data = read_data(layout.data)
         given = job.task.classifier
         with stage.watch.arithmetic():
             if given.weights:
@@ -26,6 +26,7 @@ def run(job: "Job[Classify]", layout: "Layout") -> None:
             else:
                 options: dict[str, Any] = {"progress": True, "checkpoint": stage.checkpoint("classifier")}
                 options |= {"epochs": given.epochs} if given.epochs else {}
+                options["num_classes"] = data["num_classes"]
                 model = classifier.train(parts["B"].raw, parts["B"].labels, seed=job.task.seed, **options)
             facts: dict[str, str] = {}
             for name in "AC":
