@@ -1,8 +1,10 @@
 """What holds for every test: one thread a worker, and fixtures that any test may ask for."""
 
 import shutil
+from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from filelock import FileLock
@@ -24,6 +26,29 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def altered():
+    """A function whose context is one in which a caller has set whatever torch and numpy let it set for all code."""
+
+    @contextmanager
+    def states():
+        dtype, precision = torch.get_default_dtype(), torch.get_float32_matmul_precision()
+        deterministic = torch.are_deterministic_algorithms_enabled()
+        torch.set_default_dtype(torch.float64)
+        torch.set_float32_matmul_precision("medium")
+        torch.use_deterministic_algorithms(True)
+        try:
+            reduced, elsewhere = torch.autocast("cpu", dtype=torch.bfloat16), torch.device("meta")
+            with reduced, elsewhere, torch.inference_mode(), np.errstate(all="raise"):
+                yield
+        finally:
+            torch.set_default_dtype(dtype)
+            torch.set_float32_matmul_precision(precision)
+            torch.use_deterministic_algorithms(deterministic)
+
+    return states
 
 
 @pytest.fixture(scope="session")

@@ -262,12 +262,18 @@ class Extractor:
     def extract(self, images: "Tensor") -> Features:
         """The features of images (n, C, H, W), uint8, or of points (n, d), floats.
 
+        Networks are in evaluation mode, and torch and numpy as in a fresh process.
+
         Raises:
             ValueError: samples of a shape that it does not take, or what its file gives are no features of them.
         """
         if images.ndim in (2, 4) and (reason := self.takes(tuple(images.shape[1:]))):
             raise ValueError(reason)
-        found = plugins.find("features", self.name).extract(images, **self.options())
+        from dpmot.device import ordinary
+        from dpmot.features._images import evaluating
+
+        with ordinary(grad=False), evaluating():
+            found = plugins.find("features", self.name).extract(images, **self.options())
         ours = isinstance(found, Features) and found.extractor.partition("-")[0] == self.name
         if not ours or len(found) != len(images):
             got = f"{len(found)} rows of {found.extractor}" if isinstance(found, Features) else type(found).__name__

@@ -23,7 +23,7 @@ def calibration(probabilities: np.ndarray, labels: np.ndarray) -> Calibration:
     """
     n, k = probabilities.shape
     if n == 0 or np.shape(labels) != (n,) or not 0 <= np.min(labels) <= np.max(labels) < k:
-        told = f"largest {np.max(labels)}" if np.size(labels) else "none"
+        told = f"{np.shape(labels)}" + (f" up to {np.max(labels)}" if np.size(labels) else "")
         raise ValueError(f"Calibration of {n} images in {k} classes needs a label 0..{k - 1} of each, got {told}")
     confidence = probabilities.max(axis=1).astype(np.float64)
     right = probabilities.argmax(axis=1) == labels

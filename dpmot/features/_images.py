@@ -1,13 +1,17 @@
 """What an extractor accepts as images and as weights, and how a network sees images."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from hashlib import file_digest
 from pathlib import Path
+from threading import get_ident
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import Module
+from torch.nn.modules.module import register_module_forward_pre_hook
 
 from dpmot.features import Extractor, Features
 from dpmot.tiles import in_tiles
@@ -41,6 +45,22 @@ def seen(name: str, network: Callable[[Tensor], tuple[Tensor, ...]], images: Ten
     values, *logits = in_tiles(network, images, tile=tile or None)
     probabilities = logits[0].softmax(1).cpu().numpy() if logits else None
     return Features(values=values.cpu().numpy(), extractor=name, probabilities=probabilities)
+
+
+@contextmanager
+def evaluating() -> Iterator[None]:
+    """Inside, a network that this thread calls is in evaluation mode, whoever made it: dropout would be noise."""
+    caller = get_ident()
+
+    def evaluate(network: Module, _: object) -> None:
+        if network.training and get_ident() == caller:
+            network.eval()
+
+    hook = register_module_forward_pre_hook(evaluate)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def hub_file(name: str, url: str, *, sha256: str, download: bool, advice: str) -> Path:

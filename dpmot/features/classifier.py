@@ -20,6 +20,7 @@ from torch.optim.lr_scheduler import OneCycleLR
 from tqdm import tqdm
 
 from dpmot import seeds
+from dpmot.device import ordinary
 from dpmot.features import Features, Offer
 from dpmot.features._architecture import METADATA_KEY, architecture
 from dpmot.features._calibration import Calibration, calibration
@@ -69,6 +70,7 @@ class Classifier(nn.Module):
         return features, self.head(features)
 
 
+@ordinary(grad=True)
 def train(
     images: Tensor,
     labels: Tensor,
@@ -165,6 +167,7 @@ def _restore(checkpoint: Checkpoint | None, classifier: Classifier, optimizer: O
     return facts["epoch"]
 
 
+@ordinary(grad=False)
 def evaluate(classifier: Classifier, images: Tensor, labels: Tensor) -> Calibration:
     """Accuracy and expected calibration error on images (n, C, H, W) with integer labels (n,).
 
@@ -184,6 +187,7 @@ def save(path: Path, classifier: Classifier, metadata: Mapping[str, str]) -> Non
         seals.save(temporary, classifier.state_dict(), {METADATA_KEY: entry})
 
 
+@ordinary(grad=False)
 def load(path: Path) -> tuple[Classifier, dict[str, str]]:
     """Read what ``save`` wrote.
 
@@ -208,6 +212,7 @@ def options(offer: Offer) -> dict[str, Path | None]:
     return {"weights": offer.classifier}
 
 
+@ordinary(grad=False)
 def extract(images: Tensor, *, weights: Path) -> Features:
     """Penultimate layer (n, 64) and softmax (n, K), of images of the shape that the classifier was trained on."""
     return _seen(load(weights)[0], images)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from dpmot._torchvision import make_importable
+from dpmot.device import ordinary
 from dpmot.features import Features, Offer, loaded_once
 from dpmot.features._images import hub_file, rgb, seen, sha256_of
 
@@ -32,6 +33,7 @@ def options(offer: Offer) -> dict[str, Path]:
 
 
 @loaded_once
+@ordinary(grad=False)
 def load(weights: Path) -> torch.nn.Module:
     """The network of torch-fidelity with CLIP's weights.
 
@@ -46,6 +48,7 @@ def load(weights: Path) -> torch.nn.Module:
     return FeatureExtractorCLIP(MODEL, ["clip"], feature_extractor_weights_path=str(weights), verbose=False).eval()
 
 
+@ordinary(grad=False)
 def extract(images: Tensor, *, weights: Path | None = None, tile: int = 32) -> Features:
     """Features (n, 512) of images that the network resizes to 224x224; the weights are by default the hub cache's."""
     images = rgb(images, "clip")

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from dpmot._torchvision import make_importable
+from dpmot.device import ordinary
 from dpmot.features import Features, Offer, loaded_once
 from dpmot.features._images import named, rgb, seen
 
@@ -32,6 +33,7 @@ def check(offer: Offer) -> None:
 
 
 @loaded_once
+@ordinary(grad=False)
 def load() -> torch.nn.Module:
     """The network of torch-fidelity, its code and weights fetched by torch.hub or taken from its cache."""
     make_importable()
@@ -40,6 +42,7 @@ def load() -> torch.nn.Module:
     return FeatureExtractorDinoV2(MODEL, ["dinov2"]).eval()
 
 
+@ordinary(grad=False)
 def extract(images: Tensor, *, download: bool = False, tile: int = 32) -> Features:
     """Features (n, 768) of images that the network resizes to 224x224; ``download`` allows to fetch, and run, code."""
     images = rgb(images, "dinov2")

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from dpmot._torchvision import make_importable
+from dpmot.device import ordinary
 from dpmot.features import Features, Offer, loaded_once
 from dpmot.features._images import hub_file, named, rgb, seen
 
@@ -51,6 +52,7 @@ def options(offer: Offer) -> dict[str, Path]:
 
 
 @loaded_once
+@ordinary(grad=False)
 def load(weights: Path) -> torch.nn.Module:
     """The network of torch-fidelity with the weights of a file.
 
@@ -68,6 +70,7 @@ def load(weights: Path) -> torch.nn.Module:
         raise ValueError(f"{weights} does not hold the weights of torch-fidelity's Inception-v3") from error
 
 
+@ordinary(grad=False)
 def extract(images: Tensor, *, weights: Path | None = None, tile: int = 64) -> Features:
     """Pooled features (n, 2048) and softmax (n, 1008) of images that the network resizes to 299x299."""
     images = rgb(images, "inception")

@@ -19,6 +19,7 @@ def options(offer: Offer) -> dict[str, object]:
     return {"means": offer.mixture["means"], "std": float(offer.mixture["std"])}
 
 
+@np.errstate(under="ignore")
 def extract(images: np.ndarray, *, means: np.ndarray, std: float) -> Features:
     """Points (n, d), posterior class probabilities (n, K), and who is off every mode, by means (K, d) and deviation."""
     points, means = np.asarray(images, dtype=np.float64), np.asarray(means, dtype=np.float64)

@@ -3,12 +3,14 @@
 import torch
 from torch import Tensor
 
+from dpmot.device import ordinary
 from dpmot.features import Features
 from dpmot.images import to_float
 
 DOMAIN = "any"
 
 
+@ordinary(grad=False)
 def extract(images: Tensor) -> Features:
     """Pixels as float32 (n, C*H*W) in [-1, 1], or the points in their own type."""
     images = torch.as_tensor(images)

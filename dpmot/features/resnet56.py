@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dpmot.data import data_root
+from dpmot.device import ordinary
 from dpmot.features import Features, Offer, loaded_once
 from dpmot.features._images import as_images, named, seen, sha256_of
 
@@ -87,6 +88,7 @@ def options(offer: Offer) -> dict[str, Path]:
 
 
 @loaded_once
+@ordinary(grad=False)
 def load(weights: Path) -> ResNet56:
     """The network with the weights of a file: a state dict, or a dict with one under "state_dict".
 
@@ -108,6 +110,7 @@ def load(weights: Path) -> ResNet56:
     return network.eval()
 
 
+@ordinary(grad=False)
 def extract(images: Tensor, *, weights: Path) -> Features:
     """Pooled features (n, 64) and softmax (n, 10) of colour images, 32x32 as trained."""
     images = as_images(images, "resnet56")

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
+from dpmot.device import ordinary
 from dpmot.features import Features
 from dpmot.features._images import as_images
 from dpmot.images import to_float
@@ -18,6 +19,7 @@ SMALLEST = 8
 BLOCK = 1024  # images that are floats at once
 
 
+@ordinary(grad=False)
 def extract(images: Tensor | np.ndarray) -> Features:
     """Means over blocks, float32 (n, 64 C) in [-1, 1]; blocks overlap by a pixel where H or W is no multiple of 8."""
     images = as_images(images, "thumbnails")

@@ -15,6 +15,7 @@ import yaml
 from torch import Tensor
 
 from dpmot._torchvision import make_importable
+from dpmot.device import ordinary
 from dpmot.features import Features, Offer, loaded_once
 from dpmot.features._images import rgb, seen, sha256_of
 
@@ -165,6 +166,7 @@ def _transformers() -> Any:
 
 
 @loaded_once
+@ordinary(grad=False)
 def load(folder: Path, sha256: str | None = None) -> Any:
     """The classifier, in float32; no code of the folder is run.
 
@@ -192,6 +194,7 @@ def load(folder: Path, sha256: str | None = None) -> Any:
     return network.eval()
 
 
+@ordinary(grad=False)
 def extract(images: Tensor, *, weights: Path, sha256: str | None = None, tile: int = 32) -> Features:
     """The class token after the last norm (n, 768), and softmax (n, K), of images prepared as the folder says."""
     images, folder = rgb(images, "vit"), Path(weights)

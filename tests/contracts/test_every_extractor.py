@@ -155,7 +155,7 @@ def test_an_option_that_there_is_not_or_of_another_type_is_refused_before_the_fi
 def test_its_features_are_one_finite_row_a_sample_and_bear_its_name(extractor):
     found = extracted(extractor, samples(extractor))
     assert isinstance(found, Features) and len(found) == COUNT
-    assert found.extractor.partition("-")[0] == extractor.name  # behind it the digits of weights that it is not named for
+    assert found.extractor.partition("-")[0] == extractor.name  # then the digits of a stand-in
     assert found.probabilities is None or found.probabilities.shape[1] >= 2
     assert np.ptp(found.values, axis=0).max() > 0  # they see the image
 
@@ -169,6 +169,25 @@ def test_a_row_is_the_same_bits_in_every_batch_and_order_and_the_samples_are_lef
         if whole.probabilities is not None:
             np.testing.assert_array_equal(found.probabilities, whole.probabilities[rows])
     assert torch.equal(images, before)
+
+
+def alone(extractor, image):
+    """One image, by a network that is loaded anew; in a tile of its own where that can be chosen."""
+    module = plugins.find("features", extractor.name)
+    getattr(getattr(module, "load", None), "cache_clear", bool)()
+    small = {"tile": 1} if "tile" in inspect.signature(module.extract).parameters else {}
+    return module.extract(image, **extractor.options(), **small)
+
+
+def test_nothing_depends_on_what_the_caller_set_for_all_code(extractor, altered):
+    image = samples(extractor)[:1]
+    plain = alone(extractor, image)
+    with altered():
+        found = alone(extractor, image)
+    np.testing.assert_array_equal(found.values, plain.values)
+    assert found.values.dtype == plain.values.dtype
+    if plain.probabilities is not None:
+        np.testing.assert_array_equal(found.probabilities, plain.probabilities)
 
 
 def test_images_that_are_no_bytes_are_refused(extractor):

@@ -77,7 +77,6 @@ def test_a_classifier_learns_images_of_any_shape(shape, tmp_path):
             "5 samples, got 4 rows of pixels",
         ),
         (lambda n: Features(values=np.full((n, 2), np.nan), extractor="mine"), "values of 5 of 5 samples are NaN"),
-        (lambda n: Features(values=torch.ones(n, 2, requires_grad=True), extractor="mine"), "must be floats of shape"),
         (lambda n: Features(values=torch.ones(n, 2, device="meta"), extractor="mine"), "must be floats of shape"),
         (
             lambda n: Features(values=torch.ones(n, 2, dtype=torch.bfloat16), extractor="mine"),
@@ -90,3 +89,32 @@ def test_what_a_plug_in_gives_is_refused_in_one_line_where_it_is_no_features(giv
     with pytest.raises(ValueError, match=message.replace("mine", "(mine|pixels)")) as caught:
         Extractor("pixels").extract(torch.zeros(5, 1, 8, 8, dtype=torch.uint8))
     assert "\n" not in str(caught.value)
+
+
+NOISY = '''"""An extractor whose author forgot the evaluation mode."""
+
+import torch
+
+from dpmot.features import Features
+
+network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Dropout(0.5), torch.nn.BatchNorm1d(64)).train()
+
+
+def extract(images):
+    return Features(values=network(images.float()).detach().numpy(), extractor="noisy")
+'''
+
+
+def test_a_plug_ins_network_is_put_in_evaluation_mode(tmp_path, monkeypatch):
+    (tmp_path / "extractors_with_noise").mkdir()
+    (tmp_path / "extractors_with_noise" / "noisy.py").write_text(NOISY)
+    monkeypatch.setattr(plugins, "ROOT", tmp_path)
+    monkeypatch.setitem(plugins.FOLDERS, "features", ("feature extractor", tmp_path / "extractors_with_noise"))
+    monkeypatch.syspath_prepend(tmp_path)
+    images = torch.randint(256, (20, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    first, again = (Extractor("noisy").extract(images).values for _ in range(2))
+    np.testing.assert_array_equal(first, again)
+    # batch normalisation by its running statistics, 0 and 1: nothing is dropped, no row depends on the others
+    np.testing.assert_allclose(first, images.flatten(1), rtol=1e-5)  # its epsilon, 1e-5, in a root
+    outside = torch.nn.Dropout(0.5).train()
+    assert outside(torch.ones(100)).min() == 0 and outside.training  # elsewhere nothing is changed
