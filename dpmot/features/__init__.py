@@ -42,19 +42,22 @@ KINDS: Mapping[str, tuple[type, ...]] = {  # of options, and their values in a c
 }
 
 
+SMALLEST, LARGEST = 1e-100, 1e40  # of features: metrics square them, and one takes sixth powers
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Features:
     """The features of n samples. Equal by identity only; arrays are read-only views.
 
     Attributes:
-        values: float (n, d), d >= 1.
+        values: float (n, d), n and d >= 1, of sizes whose squares and sixth powers float64 can hold.
         extractor: name of the file that made them, with "-" and the first digits of their sha256 where its weights are
             none that the name stands for; it becomes the metric's suffix.
         probabilities: class probabilities, float (n, K), rows summing to one; None where there are none.
         labels: true classes, integer (n,), or None.
         source: row of the "train" reference from which each sample's own start was made (DPM-OT and copy
             starts), int64 (n,), or None where a sample has no such row.
-        num_sources: sources that a sample could have had, the first rows of that reference; None: all of them.
+        num_sources: sources that a sample could have had, the first rows of that reference, >= 1; None: all of them.
         off_mode: whether each sample lies off every mode of a mixture that is known, bool (n,), or None.
         parts: the sets that these samples are one after the other, where they were joined: what is asked of each
             sample alone is taken from them. See :func:`joined`.
@@ -77,6 +80,8 @@ class Features:
         for name in ("labels", "source"):
             if getattr(self, name) is not None:
                 set_field(self, name, _indices(getattr(self, name), name, len(self)))
+        if self.num_sources is not None and self.num_sources < 1:
+            raise ValueError(f"Feature num_sources must be a positive number, got {self.num_sources}")
         off = self.off_mode
         if off is not None and (np.shape(off) != (len(self),) or np.asarray(off).dtype != bool):
             raise ValueError(
@@ -332,12 +337,17 @@ def _matrix(array: np.ndarray, name: str) -> np.ndarray:
     except (TypeError, ValueError, RuntimeError) as error:  # a tensor of another device or type, rows of many lengths
         told = str(error).partition("\n")[0]
         raise ValueError(f"Feature {name} must be floats of shape (n, d) as a numpy array: {told}") from None
-    if array.ndim != 2 or array.shape[1] == 0 or array.dtype.kind != "f":
-        raise ValueError(f"Feature {name} must be floats of shape (n, d), got {array.dtype} {array.shape}")
+    if array.ndim != 2 or 0 in array.shape or array.dtype.kind != "f":
+        got = f"{array.dtype} {array.shape}"
+        raise ValueError(f"Feature {name} must be floats of shape (n, d), got {got}; n and d are at least 1")
     bad = np.flatnonzero((~np.isfinite(array)).any(axis=1))
     if len(bad):
         told = f"Feature {name} of {len(bad)} of {len(array)} samples are NaN or infinite: check those samples"
         raise NonFiniteFeatures(told, bad)
+    size = float(np.abs(array).max())
+    if size > LARGEST or 0 < size < SMALLEST:
+        allowed = f"{SMALLEST:g} to {LARGEST:g}"
+        raise ValueError(f"Feature {name} are up to {size:g} in size, where {allowed} is allowed: give another scale")
     return np.broadcast_to(array, array.shape)  # a view that cannot be written to
 
 

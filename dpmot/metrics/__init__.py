@@ -91,9 +91,26 @@ def of_all(leave_out: Callable[[Features, References, None], Arrays]) -> Callabl
     }
 
 
+def need(found: int, least: int, what: str, metric: str, reference: str) -> None:
+    """Refuse too few samples or images, ``what`` a metric needs."""
+    if found < least:
+        raise NotMeasurable(f"{what}, got {found}", metric, reference)
+
+
+def check_groups(groups: np.ndarray, n: int) -> None:
+    """Refuse groups that are not one of 0..G-1 for each of n samples, or of which one holds all."""
+    fits = isinstance(groups, np.ndarray) and groups.shape == (n,) and groups.dtype.kind in "iu" and groups.min() >= 0
+    if not fits or np.bincount(groups).max() == n:
+        got = f"{groups.dtype} {groups.shape}" if isinstance(groups, np.ndarray) else type(groups).__name__
+        raise ValueError(f"Groups must be integers ({n},) from 0, of which none holds all samples, got {got}")
+
+
 def members(groups: np.ndarray | None, n: int) -> np.ndarray:
     """Float (n, G), 1 where a sample is in the group, for groups (n,) in 0..G-1; for None one group without samples."""
-    return np.zeros((n, 1)) if groups is None else np.eye(groups.max() + 1)[groups]
+    if groups is None:
+        return np.zeros((n, 1))
+    check_groups(groups, n)
+    return np.eye(groups.max() + 1)[groups]
 
 
 def counts_without(index: np.ndarray, groups: np.ndarray | None, size: int) -> np.ndarray:
@@ -101,6 +118,7 @@ def counts_without(index: np.ndarray, groups: np.ndarray | None, size: int) -> n
     whole = np.bincount(index, minlength=size)
     if groups is None:
         return whole[None]
+    check_groups(groups, len(index))
     counts = np.zeros((groups.max() + 1, len(whole)), dtype=np.int64)
     np.add.at(counts, (groups, index), 1)
     return whole - counts

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dpmot.features import Features, remembered
-from dpmot.metrics import _pairs
+from dpmot.metrics import References, _pairs, need
 
 PRECISION_K = 3  # Kynkaanniemi et al. 2019, as torch-fidelity has it
 DENSITY_K = 5  # Naeem et al. 2020
@@ -39,8 +39,6 @@ class Balls:
 
 def nearest(generated: Features, reference: Features | None) -> Nearest:
     """The nearest reference row of each sample, or for None its nearest other sample; computed once."""
-    if reference is None and len(generated) < 2:
-        raise ValueError(f"A nearest other image needs at least two images, got {len(generated)}")
     index, squared = neighbours(generated, reference, 1)
     return Nearest(index[:, 0], np.sqrt(squared[:, 0]))
 
@@ -57,6 +55,7 @@ def neighbours(generated: Features, reference: Features | None, k: int) -> tuple
 
 
 @remembered
+@np.errstate(under="ignore")
 def _search(generated: Features, reference: Features | None, k: int) -> tuple[np.ndarray, np.ndarray]:
     """The k nearest rows of a reference; for None the k nearest other samples."""
     if reference is None:
@@ -86,11 +85,10 @@ def _known_balls(generated: Features, reference: Features) -> list[Balls]:
 
 def radii(features: Features, k: int) -> np.ndarray:
     """Squared distance to the k-th nearest other row, float64 (n,)."""
-    if len(features) <= k:
-        raise ValueError(f"The distance to the {k}-th nearest other sample needs {k + 1} samples, got {len(features)}")
     return neighbours(features, None, k)[1][:, -1]
 
 
+@np.errstate(under="ignore")
 def reached_without(
     generated: Features, reference: Features, groups: np.ndarray, without: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -130,9 +128,20 @@ def _tally(rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int]) -> np.
     return np.bincount(rows * shape[1] + columns, minlength=shape[0] * shape[1]).reshape(shape)
 
 
-def required(generated: Features, references: Mapping[str, Features], name: str, metric: str) -> Features:
-    """The reference ``name``, refused where it is missing, empty or in another space."""
-    if name not in references or len(references[name]) == 0:
+def required(
+    generated: Features, references: References, name: str, metric: str, *, least: int = 1, stem: str = ""
+) -> Features:
+    """The reference ``name``, refused where it is missing, in another space, or of fewer images than ``least``."""
+    if name not in references:
         raise ValueError(f'{metric} needs the reference "{name}", got {sorted(references) or "none"}')
     generated.check_comparable(references[name], name)
+    told = f"{metric} needs {least} images of the reference {name}"
+    need(len(references[name]), least, told, f"{stem}_{generated.extractor}", name)
     return references[name]
+
+
+def with_balls(generated: Features, references: References, name: str, metric: str, stem: str) -> Features:
+    """The reference ``name`` where both sets have enough images for their balls."""
+    told = f"{metric} needs {PRECISION_K + 1} samples"
+    need(len(generated), PRECISION_K + 1, told, f"{stem}_{generated.extractor}", name)
+    return required(generated, references, name, metric, least=DENSITY_K + 1, stem=stem)

@@ -80,6 +80,7 @@ def mann_whitney_z(x: np.ndarray, y: np.ndarray) -> float:
     return float((u - 0.5 * m * n) / np.sqrt(variance)) if variance > 0 else 0.0
 
 
+@np.errstate(under="ignore")
 def _distances(features: Features, train: Features) -> Distances:
     return Distances(nearest(features, train).distance, _nearest_centre(features.values, _centres(train)))
 

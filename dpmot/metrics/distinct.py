@@ -38,7 +38,7 @@ def _rows(generated: Features, references: References) -> Arrays:
     """A number for each sample: of its image, the training image nearest to it, and the one its start was made from."""
     train = required(generated, references, "train", "Distinct neighbours")
     images: dict[bytes, int] = {}
-    own = np.array([images.setdefault(row.tobytes(), len(images)) for row in generated.values])
+    own = np.array([images.setdefault(row.tobytes(), len(images)) for row in generated.values + 0.0])  # -0 is 0
     found = {(f"distinct_samples_{generated.extractor}", "none"): own}
     found[f"distinct_neighbours_{generated.extractor}", "train"] = nearest(generated, train).index
     if generated.source is not None:

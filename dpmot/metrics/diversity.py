@@ -11,8 +11,8 @@ jackknife errors are a third too large, so their intervals are conservative.
 import numpy as np
 
 from dpmot.features import Features
-from dpmot.metrics import Arrays, Fact, References, Values
-from dpmot.metrics._neighbours import PRECISION_K, SPARE, balls, neighbours, reached_without, required
+from dpmot.metrics import Arrays, Fact, References, Values, check_groups
+from dpmot.metrics._neighbours import PRECISION_K, SPARE, balls, neighbours, reached_without, with_balls
 
 FACTS = {
     "recall": Fact("higher", "recall", "Recall (k = 3)", digits=3, least=0.01),
@@ -27,7 +27,7 @@ def evaluate(generated: Features, references: References) -> Values:
     """``recall_<extractor>`` and ``coverage_<extractor>`` against every reference, in [0, 1]."""
     result = {}
     for name in references:
-        found = balls(generated, required(generated, references, name, "Recall"))
+        found = balls(generated, with_balls(generated, references, name, "Recall", "recall"))
         result[f"recall_{generated.extractor}", name] = float(found.recalled.mean())
         result[f"coverage_{generated.extractor}", name] = float(found.covered.mean())
     return result
@@ -35,10 +35,10 @@ def evaluate(generated: Features, references: References) -> Values:
 
 def leave_out(generated: Features, references: References, groups: np.ndarray) -> Arrays:
     """The shares without each group: (G,) for groups (n,) in 0..G-1. Balls of samples grow where neighbours leave."""
+    used = {name: with_balls(generated, references, name, "Recall", "recall") for name in references}
     without = _radii_without(generated, groups)
     result = {}
-    for name in references:
-        reference = required(generated, references, name, "Recall")
+    for name, reference in used.items():
         recalled, covered = reached_without(generated, reference, groups, without)
         result[f"recall_{generated.extractor}", name] = (recalled > 0).mean(axis=0)
         result[f"coverage_{generated.extractor}", name] = (covered > 0).mean(axis=0)
@@ -47,6 +47,7 @@ def leave_out(generated: Features, references: References, groups: np.ndarray) -
 
 def _radii_without(generated: Features, groups: np.ndarray) -> np.ndarray:
     """Squared distance to the k-th nearest other sample that is not of group g, (n, G)."""
+    check_groups(groups, len(generated))
     n, k, largest = len(generated), PRECISION_K, np.bincount(groups).max()
     if n - largest <= k:
         raise ValueError(f"Without its largest group of {largest} of {n} samples, none has {k} others")

@@ -10,7 +10,7 @@ ties can tell).
 
 from dpmot.features import Features
 from dpmot.metrics import Arrays, Fact, References
-from dpmot.metrics._neighbours import DENSITY_K, PRECISION_K, balls, required
+from dpmot.metrics._neighbours import DENSITY_K, PRECISION_K, balls, with_balls
 
 FACTS = {
     "precision": Fact("higher", "precision", "Precision (k = 3)", digits=3, least=0.01),
@@ -23,7 +23,7 @@ def pointwise(generated: Features, references: References) -> Arrays:
     """``precision_<extractor>`` (booleans) and ``density_<extractor>`` (float64) against every reference, (n,) each."""
     result: Arrays = {}
     for name in references:
-        inside = balls(generated, required(generated, references, name, "Precision")).inside
+        inside = balls(generated, with_balls(generated, references, name, "Precision", "precision")).inside
         result[f"precision_{generated.extractor}", name] = inside[PRECISION_K] > 0
         result[f"density_{generated.extractor}", name] = inside[DENSITY_K] / DENSITY_K
     return result

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from dpmot.features import Features, remembered
-from dpmot.metrics import Arrays, Fact, References, of_all
+from dpmot.metrics import Arrays, Fact, References, check_groups, need, of_all
+from dpmot.metrics._neighbours import required
 
 FACTS = {"fd": Fact("lower", "FD", "Frechet distance", copier=True)}
 SPACE = "features"
@@ -75,10 +76,12 @@ def remark(generated: Features, references: References) -> str:
     return "; ".join(found)
 
 
+@np.errstate(under="ignore")
 def leave_out(generated: Features, references: References, groups: np.ndarray | None) -> Arrays:
     """``fd_<extractor>`` against every reference, without each group: (G,). A group costs one product of its rows."""
-    for name, reference in references.items():
-        generated.check_comparable(reference, name)
+    for name in references:
+        need(len(generated), 2, "FD needs two samples", f"fd_{generated.extractor}", name)
+        required(generated, references, name, "FD", least=2, stem="fd")
     without = [moments(generated.values)] if groups is None else _moments_without(generated.values, groups)
     return {
         (f"fd_{generated.extractor}", name): np.array([frechet_distance(own, _reference_moments(r)) for own in without])
@@ -95,6 +98,7 @@ def _reference_moments(reference: Features) -> Moments:
 
 
 def _moments_without(values: np.ndarray, groups: np.ndarray) -> list[Moments]:
+    check_groups(groups, len(values))
     values = values.astype(np.float64)
     centre = values.mean(axis=0)
     values = values - centre  # keeps the differences of sums below free of cancellation

@@ -9,7 +9,8 @@ mean and standard deviation of KD over 100 random subsets of 1000; that deviatio
 import numpy as np
 
 from dpmot.features import Features, remembered
-from dpmot.metrics import Arrays, Fact, References, of_all
+from dpmot.metrics import Arrays, Fact, References, members, need, of_all
+from dpmot.metrics._neighbours import required
 
 FACTS = {"kd": Fact("lower", "KD", "Kernel distance")}
 SPACE = "features"
@@ -17,13 +18,15 @@ DEBIAS = False  # there is no bias to remove
 TILE = 256  # rows of each side: 512 KiB, which stay in a core's cache
 
 
+@np.errstate(under="ignore")
 def leave_out(generated: Features, references: References, groups: np.ndarray | None) -> Arrays:
     """``kd_<extractor>`` against every reference, without each group: (G,)."""
-    x = generated.values.astype(np.float64)
-    own = _sums_within(x, groups)
+    for name in references:
+        need(len(generated), 2, "KD needs two samples", f"kd_{generated.extractor}", name)
+        required(generated, references, name, "KD", least=2, stem="kd")
+    own = _sums_within(generated.values.astype(np.float64), groups)
     result = {}
     for name, reference in references.items():
-        generated.check_comparable(reference, name)
         across = _mean_across(_row_sums(generated, reference), len(reference), groups)
         result[f"kd_{generated.extractor}", name] = own + _mean_within(reference) - 2 * across
     return result
@@ -70,7 +73,7 @@ def _sums_within(x: np.ndarray, groups: np.ndarray | None) -> np.ndarray:
     """Mean of k(x_i, x_j), i != j, without each group (G,), or of all (1,)."""
     if len(x) < 2:
         raise ValueError(f"A kernel distance needs at least two samples, got {len(x)}")
-    member = np.ones((len(x), 1)) if groups is None else np.eye(groups.max() + 1)[groups]
+    member = np.ones((len(x), 1)) if groups is None else members(groups, len(x))
     sums = np.zeros((member.shape[1],) * 2)  # of k over pairs of groups
     for first in range(0, len(x), TILE):
         for second in range(first, len(x), TILE):

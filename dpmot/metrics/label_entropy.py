@@ -25,7 +25,9 @@ def pointwise(generated: Features, references: References) -> Arrays:
     for name, reference in references.items():
         if reference.labels is None:
             continue
-        index, _ = neighbours(generated, required(generated, references, name, "Label entropy"), NEIGHBOURS)
+        told, stem = "Label entropy", "label_entropy"
+        known = required(generated, references, name, told, least=NEIGHBOURS, stem=stem)
+        index, _ = neighbours(generated, known, NEIGHBOURS)
         shares = (reference.labels[index][:, :, None] == np.unique(reference.labels)).mean(axis=1)
         entropy = -(shares * np.log(np.where(shares > 0, shares, 1))).sum(axis=1)
         result[f"label_entropy_{generated.extractor}", name] = entropy

@@ -44,11 +44,11 @@ ENOUGH = 1e-5  # nats a dimension: the gain of a step of EM at which it stops
 BLOCK = 1 << 20  # densities at a time, 8 MiB
 
 
+@np.errstate(under="ignore")
 def leave_out(generated: Features, references: References, groups: np.ndarray | None) -> Arrays:
     """``fld_<extractor>`` against "test", from variances fitted to "train" and held, without each group: (G,)."""
-    train, test = (required(generated, references, name, "FLD") for name in ("train", "test"))
-    if len(train) < 4:
-        raise ValueError(f"FLD fits to one half of the training images and needs four of them, got {len(train)}")
+    least = {"train": 4, "test": 2}  # to fit to one half of them; to have a variance
+    train, test = (required(generated, references, name, "FLD", least=m, stem="fld") for name, m in least.items())
     asked = _scaled(test, test)
     x, variance = _fitted(generated, train, test)
     member = members(groups, len(generated))[_chosen(generated)]
@@ -97,6 +97,7 @@ def _baseline(train: Features, test: Features, n: int) -> float:
     return float(_divergence(half, variances(half, other), _scaled(test, test), np.zeros((len(half), 1)))[0])
 
 
+@np.errstate(under="ignore")
 def variances(centres: np.ndarray, x: np.ndarray) -> np.ndarray:
     """s_j^2 >= 1e-6, (m,), that maximise the likelihood of x (n, d) under equal Gaussians at centres (m, d), by EM.
 

@@ -22,7 +22,11 @@ def leave_out(generated: Features, references: References, groups: np.ndarray | 
     """``mass_error_<extractor>`` against "train", (G,): 0 of one image or no sample; nothing of unknown sources."""
     if generated.source is None:
         return {}
-    number = generated.num_sources or len(required(generated, references, "train", "Mass error"))
+    stored = len(required(generated, references, "train", "Mass error"))
+    number = generated.num_sources or stored
+    if not generated.source.max() < number <= stored:
+        told = f"source {generated.source.max()} of {number}, the first of {stored} training images"
+        raise ValueError(f"Mass error: no sample can be made from {told}")
     left = counts_without(generated.source, groups, number)
     n = left.sum(axis=1)
     chi2 = number * (left.astype(np.float64) ** 2).sum(axis=1) / np.maximum(n, 1) - n

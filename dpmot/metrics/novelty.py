@@ -28,7 +28,7 @@ COPYING = True
 
 def pointwise(generated: Features, references: References) -> Arrays:
     """``authenticity_``, ``*_duplicates_`` (booleans), ``nn_distance_<extractor>`` (float64), (n,) each."""
-    train = required(generated, references, "train", "Novelty")
+    train = required(generated, references, "train", "Novelty", least=2, stem="authenticity")
     suffix = generated.extractor
     result = {
         (f"nn_distance_{suffix}", name): nearest(generated, required(generated, references, name, "Novelty")).distance

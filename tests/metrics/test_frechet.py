@@ -115,7 +115,7 @@ def test_reference_moments_are_computed_once(monkeypatch):
 
 def test_too_few_samples_and_foreign_references_are_refused():
     x = np.random.default_rng(8).standard_normal((4, 3))
-    with pytest.raises(ValueError, match="at least two samples, got 1"):
+    with pytest.raises(ValueError, match="FD needs two samples, got 1"):
         frechet.evaluate(features(x[:1]), {"test": features(x)})
     with pytest.raises(ValueError, match="only 1 samples remain"):
         frechet.leave_out(features(x[:2]), {"test": features(x)}, np.array([0, 1]))

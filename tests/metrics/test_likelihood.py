@@ -84,5 +84,5 @@ def test_rows_beyond_the_most_are_chosen_by_content_whatever_their_order(monkeyp
 
 
 def test_too_few_training_images_are_refused():
-    with pytest.raises(ValueError, match="needs four of them, got 3"):
+    with pytest.raises(ValueError, match="FLD needs 4 images of the reference train, got 3"):
         likelihood.evaluate(features(draw(5, 7)), {**REFERENCES, "train": features(draw(3, 8))})

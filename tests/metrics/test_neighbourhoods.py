@@ -45,9 +45,9 @@ def test_half_of_the_modes_halve_recall_and_coverage():
 
 
 def test_too_few_samples_say_how_many_are_needed():
-    with pytest.raises(ValueError, match="3-th nearest other sample needs 4 samples, got 3"):
+    with pytest.raises(ValueError, match="Precision needs 4 samples, got 3"):
         all_four(draw(3, 5), draw(50, 6))
-    with pytest.raises(ValueError, match="5-th nearest other sample needs 6 samples, got 5"):
+    with pytest.raises(ValueError, match="Precision needs 6 images of the reference test, got 5"):
         all_four(draw(50, 5), draw(5, 6))
 
 

@@ -128,7 +128,7 @@ def test_missing_references_and_foreign_sources_are_refused(train):
         novelty.pointwise(pixels(draw(3, 0)), {})
     with pytest.raises(ValueError, match="Source 400 is no row of the 400 training images"):
         recovered(pixels(draw(1, 0), np.array([400])), train)
-    with pytest.raises(ValueError, match="at least two images, got 1"):
+    with pytest.raises(ValueError, match="Novelty needs 2 images of the reference train, got 1"):
         novelty.pointwise(pixels(draw(3, 0)), {"train": pixels(draw(1, 1))})
     with pytest.raises(ValueError, match="in 5 dimensions"):
         distinct.evaluate(pixels(draw(3, 0, d=5)), {"train": train})
