@@ -118,6 +118,8 @@ class Features:
 
 def joined(parts: Sequence[Features]) -> Features:
     """Sets of samples of one extractor as one set, in their order; class labels are left out."""
+    for part in parts[1:]:
+        parts[0].check_comparable(part, "next set")
     columns = [name for name in parts[0]._arrays() if name != "labels"]
     arrays: dict[str, Any] = {name: np.concatenate([getattr(part, name) for part in parts]) for name in columns}
     return Features(**arrays, extractor=parts[0].extractor, num_sources=parts[0].num_sources, parts=tuple(parts))

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from functools import lru_cache
 from hashlib import file_digest
 from pathlib import Path
-from threading import get_ident
+from threading import local
 
 import numpy as np
 import torch
@@ -13,8 +13,10 @@ from torch import Tensor
 from torch.nn import Module
 from torch.nn.modules.module import register_module_forward_pre_hook
 
-from dpmot.features import Extractor, Features
+from dpmot.features import Extractor, Features, loaded_once
 from dpmot.tiles import in_tiles
+
+THREAD = local()
 
 
 def as_images(images: Tensor | np.ndarray, extractor: str) -> Tensor:
@@ -23,7 +25,11 @@ def as_images(images: Tensor | np.ndarray, extractor: str) -> Tensor:
     Raises:
         ValueError: another type, no image, or a shape that the extractor of this name does not take.
     """
-    images = torch.as_tensor(images)
+    try:
+        images = torch.as_tensor(images)
+    except (TypeError, ValueError, RuntimeError) as error:
+        told = f"{type(images).__name__}: {' '.join(str(error).split())[:100]}"
+        raise ValueError(f"Images must be a uint8 tensor or array (n, C, H, W), got {told}") from None
     shape, stated = tuple(images.shape), Extractor(extractor)
     allowed = " or ".join(map(str, stated.channels))
     if images.dtype != torch.uint8 or len(shape) != 4 or shape[0] == 0 or shape[1] not in stated.channels:
@@ -50,17 +56,41 @@ def seen(name: str, network: Callable[[Tensor], tuple[Tensor, ...]], images: Ten
 @contextmanager
 def evaluating() -> Iterator[None]:
     """Inside, a network that this thread calls is in evaluation mode, whoever made it: dropout would be noise."""
-    caller = get_ident()
-
-    def evaluate(network: Module, _: object) -> None:
-        if network.training and get_ident() == caller:
-            network.eval()
-
-    hook = register_module_forward_pre_hook(evaluate)
+    _watch_networks()
+    THREAD.evaluates = True
     try:
         yield
     finally:
-        hook.remove()
+        THREAD.evaluates = False
+
+
+@loaded_once
+def _watch_networks() -> None:
+    """For good: hooks that come and go while another thread's network runs would break it."""
+
+    def evaluate(network: Module, _: object) -> None:
+        if network.training and getattr(THREAD, "evaluates", False):
+            network.eval()
+
+    register_module_forward_pre_hook(evaluate)
+
+
+def tensors_of(path: Path) -> dict[str, Tensor]:
+    """The floating-point tensors and counts of a file of weights, by name without the prefixes of wrapped networks.
+
+    Raises:
+        ValueError: no file of tensors, or tensors of other types.
+    """
+    try:
+        stored = torch.load(path, weights_only=True, map_location="cpu")
+        found = {name: tensor for name, tensor in stored.get("state_dict", stored).items()}
+        wrong = [name for name, t in found.items() if not t.is_floating_point() and "num_batches" not in name]
+    except Exception as error:  # of whatever kind unpickling has
+        told = " ".join(str(error).split())[:100]
+        raise ValueError(f"{path} is no file of weights ({type(error).__name__}: {told})") from None
+    if wrong:
+        raise ValueError(f"{path}: {wrong[0]} is {found[wrong[0]].dtype}, floats are allowed")
+    return {name.removeprefix("module.").removeprefix("_orig_mod."): tensor for name, tensor in found.items()}
 
 
 def hub_file(name: str, url: str, *, sha256: str, download: bool, advice: str) -> Path:

@@ -25,8 +25,9 @@ def extract(images: np.ndarray, *, means: np.ndarray, std: float) -> Features:
     points, means = np.asarray(images, dtype=np.float64), np.asarray(means, dtype=np.float64)
     if points.ndim != 2 or means.ndim != 2 or points.shape[1] != means.shape[1]:
         raise ValueError(f"Points (n, d) and means (K, d) must share d, got {points.shape} and {means.shape}")
-    if not std > 0:
-        raise ValueError(f"The standard deviation of a mixture must be positive, got {std}")
+    if not 0 < std < np.inf or not np.isfinite(means).all() or not len(means):
+        told = f"{std} and {len(means)} means" + ("" if np.isfinite(means).all() else ", some of them not finite")
+        raise ValueError(f"The standard deviation of a mixture must be positive, means and it finite, got {told}")
     # |x|^2 is the same for every class, so it cancels: <x, mu> - |mu|^2/2.
     logits = (points @ means.T - 0.5 * (means**2).sum(axis=1)) / std**2
     weights = np.exp(logits - logits.max(axis=1, keepdims=True))

@@ -23,4 +23,5 @@ def extract(images: Tensor) -> Features:
             f"Samples must be uint8 images (n, C, H, W) or float points (n, d), got {images.dtype} "
             f"{tuple(images.shape)}"
         )
+    points = points.float() if points.dtype == torch.bfloat16 else points  # a type that numpy has not
     return Features(values=points.detach().cpu().numpy(), extractor="pixels")

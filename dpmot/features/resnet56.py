@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from dpmot.data import data_root
 from dpmot.device import ordinary
 from dpmot.features import Features, Offer, loaded_once
-from dpmot.features._images import as_images, named, seen, sha256_of
+from dpmot.features._images import as_images, named, seen, sha256_of, tensors_of
 
 SLOW = True
 DISTINCT = True  # 4 ms an image, 74 numbers
@@ -26,7 +26,6 @@ SHA256 = "4bfd97631478d6b638d2764fd2baff3edb1d7d82252d54439343b6596b9b5367"
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 BLOCKS = 9
-PREFIX = "module."  # left in the published file by data-parallel training
 
 
 class Block(nn.Module):
@@ -98,9 +97,7 @@ def load(weights: Path) -> ResNet56:
     """
     if not Path(weights).is_file():
         raise FileNotFoundError(f"No ResNet-56 weights at {weights}: download them or correct the path")
-    stored = torch.load(weights, weights_only=True, map_location="cpu")
-    tensors = {name.removeprefix(PREFIX): tensor for name, tensor in stored.get("state_dict", stored).items()}
-    network = ResNet56()
+    network, tensors = ResNet56(), tensors_of(Path(weights))
     try:
         network.load_state_dict(tensors)
     except RuntimeError as error:

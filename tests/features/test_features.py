@@ -9,7 +9,7 @@ from multiprocessing.pool import ThreadPool
 import numpy as np
 import pytest
 
-from dpmot.features import Features, loaded_once, remembered
+from dpmot.features import Features, joined, loaded_once, remembered
 
 
 def small(**changes):
@@ -70,6 +70,12 @@ def test_references_of_another_extractor_or_dimension_are_not_comparable():
         small().check_comparable(small(extractor="classifier"), "test")
     with pytest.raises(ValueError, match="extract both with the same network"):
         small().check_comparable(small(values=np.zeros((3, 5))), "test")
+
+
+def test_sets_of_two_networks_are_never_joined():
+    assert len(joined([small(), small()])) == 6
+    with pytest.raises(ValueError, match="extract both with the same network"):
+        joined([small(), small(extractor="classifier")])
 
 
 def test_remembered_functions_run_once_per_object_and_forget_it_with_the_object():

@@ -16,5 +16,12 @@ def test_images_that_are_not_uint8_grey_or_rgb_are_refused(images):
         as_images(images, "clip")
 
 
+@pytest.mark.parametrize("images", [None, "a.png", [[1], [1, 2]], np.zeros((2, 3, 8, 8), dtype=object), {}])
+def test_what_is_no_array_at_all_is_refused_in_one_line(images):
+    with pytest.raises(ValueError, match="Images must be a uint8 tensor or array") as caught:
+        as_images(images, "clip")
+    assert "\n" not in str(caught.value)
+
+
 def test_arrays_are_accepted_as_images():
     assert as_images(np.zeros((2, 3, 4, 4), dtype=np.uint8), "classifier").shape == (2, 3, 4, 4)

@@ -68,7 +68,14 @@ def test_the_posterior_stays_finite_far_from_every_centre():
 
 
 @pytest.mark.parametrize(
-    ("means", "std", "message"), [(np.zeros((3, 4)), 1.0, "must share d"), (np.zeros((3, 2)), 0.0, "must be positive")]
+    ("means", "std", "message"),
+    [
+        (np.zeros((3, 4)), 1.0, "must share d"),
+        (np.zeros((3, 2)), 0.0, "must be positive"),
+        (np.zeros((3, 2)), np.inf, "means and it finite"),
+        (np.zeros((0, 2)), 1.0, "got 1.0 and 0 means"),
+        (np.full((3, 2), np.nan), 1.0, "got 1.0 and 3 means, some of them not finite"),
+    ],
 )
 def test_a_mixture_that_does_not_fit_the_points_is_refused(means, std, message):
     with pytest.raises(ValueError, match=message):

@@ -82,6 +82,37 @@ def test_missing_and_foreign_weights_and_grey_images_are_refused(tmp_path, weigh
         resnet56.extract(torch.zeros(1, 1, 32, 32, dtype=torch.uint8), weights=weights)
 
 
+def test_weights_are_read_in_any_usual_wrapping_or_said_to_be_none(tmp_path, weights):
+    images = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8, generator=torch.manual_seed(0))
+    plain = resnet56.extract(images, weights=weights).values
+    tensors = {name.removeprefix("module."): t for name, t in torch.load(weights, weights_only=True).items()}
+    path = tmp_path / "changed.pth"
+
+    def extracted(stored, **how):
+        torch.save(stored, path, **how)
+        resnet56.load.cache_clear()
+        return resnet56.extract(images, weights=path).values
+
+    for stored in (tensors, {"state_dict": tensors}, {f"_orig_mod.{name}": t for name, t in tensors.items()}):
+        np.testing.assert_array_equal(extracted(stored), plain)
+    np.testing.assert_array_equal(extracted(tensors, _use_new_zipfile_serialization=False), plain)
+    wrong = {
+        "no file of weights": (torch.zeros(2), [1, 2], resnet56.ResNet56(), "text", {"state_dict": None}),
+        "linear.weight is torch.int8, floats": ({**tensors, "linear.weight": tensors["linear.weight"].to(torch.int8)},),
+        "linear.bias is torch.complex64, floats": ({**tensors, "linear.bias": tensors["linear.bias"] * 1j},),
+        "does not hold the weights of a CIFAR-10": ({**tensors, "more": torch.zeros(1)}, {}),
+    }
+    for message, each in wrong.items():
+        for stored in each:
+            with pytest.raises(ValueError, match=message) as caught:
+                extracted(stored)
+            assert "\n" not in str(caught.value)
+    path.write_bytes(b"no zip")
+    resnet56.load.cache_clear()
+    with pytest.raises(ValueError, match="no file of weights"):
+        resnet56.extract(images, weights=path)
+
+
 def test_the_published_weights_classify_the_first_500_test_images(published):
     weights, images, labels = published
     features = resnet56.extract(torch.from_numpy(images[:500]), weights=weights)
