@@ -188,6 +188,7 @@ def save(path: Path, classifier: Classifier, metadata: Mapping[str, str]) -> Non
 
 
 @ordinary(grad=False)
+@torch.random.fork_rng(devices=[])  # a network is drawn before its weights are read
 def load(path: Path) -> tuple[Classifier, dict[str, str]]:
     """Read what ``save`` wrote.
 

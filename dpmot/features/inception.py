@@ -52,6 +52,7 @@ def options(offer: Offer) -> dict[str, Path]:
 
 @loaded_once
 @ordinary(grad=False)
+@torch.random.fork_rng(devices=[])  # a network is drawn before its weights are read
 def load(weights: Path) -> torch.nn.Module:
     """The network of torch-fidelity with the weights of a file.
 

@@ -88,6 +88,7 @@ def options(offer: Offer) -> dict[str, Path]:
 
 @loaded_once
 @ordinary(grad=False)
+@torch.random.fork_rng(devices=[])  # a network is drawn before its weights are read
 def load(weights: Path) -> ResNet56:
     """The network with the weights of a file: a state dict, or a dict with one under "state_dict".
 

@@ -12,12 +12,13 @@ from typing import Any
 
 import torch
 import yaml
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from dpmot._torchvision import make_importable
 from dpmot.device import ordinary
 from dpmot.features import Features, Offer, loaded_once
-from dpmot.features._images import rgb, seen, sha256_of
+from dpmot.features._images import rgb, seen, sha256_of, tensors_of
 
 SLOW = True
 SMALLEST = 8  # of fewer pixels the network would see a few blots
@@ -132,7 +133,10 @@ def _inputs(folder: Path, processor: Any, images: Tensor) -> Tensor:
 def _sides(folder: Path) -> tuple[int, int]:
     """Height and width that the network takes."""
     side = _config(folder).get("image_size", 224)
-    return tuple(side) if isinstance(side, list) else (side, side)
+    sides = side if isinstance(side, list) else [side, side]
+    if len(sides) != 2 or not all(isinstance(one, int) and one > 0 for one in sides):
+        raise ValueError(f"{folder / CONFIG}: image_size is {side}; one or two positive integers are allowed")
+    return sides[0], sides[1]
 
 
 def _processor(folder: Path) -> Any:
@@ -142,9 +146,11 @@ def _processor(folder: Path) -> Any:
     for key, value in _json(file).items() if file.is_file() else ():
         if key in ("image_processor_type", "feature_extractor_type") and value not in (None, *PREPARES):
             raise ValueError(f"{file}: {key} is {value}; {PREPARES[0]} is implemented")
+        if key.startswith("do_") and value not in (None, False, True):
+            raise ValueError(f"{file}: {key} is {value!r}; true and false are allowed")
         if key not in READ | IDLE and value not in (None, False):
             raise ValueError(f"{file}: {key} is not implemented; allowed: {', '.join(sorted(READ))}")
-        if key in READ and value is not None:
+        if key in READ:
             given[key] = value
     try:
         return _transformers().ViTImageProcessor(**given)
@@ -154,6 +160,20 @@ def _processor(folder: Path) -> Any:
 
 def _line(error: Exception) -> str:
     return " ".join(str(error).split())[:200]
+
+
+def _check_types(file: Path) -> None:
+    """Refuse tensors that are no floats: they would be read as if they were."""
+    if file.suffix == ".bin":
+        tensors_of(file)
+        return
+    try:
+        with safe_open(file, framework="pt") as stored:
+            types = {name: stored.get_slice(name).get_dtype() for name in stored.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(f"{file} is no file of weights: {_line(error)}") from None
+    if wrong := [f"{name} is {kind}" for name, kind in types.items() if kind not in ("F64", "F32", "F16", "BF16")]:
+        raise ValueError(f"{file}: {wrong[0]}, floats are allowed")
 
 
 def _transformers() -> Any:
@@ -178,6 +198,8 @@ def load(folder: Path, sha256: str | None = None) -> Any:
     if sha256 is not None and (digest := sha256_of(path)) != sha256.lower():
         raise ValueError(f"{path} has sha256 {digest}, expected {sha256}: download it again, or correct the hash")
     _config(folder)
+    for file in (file for file in members(folder) if file.suffix in (".safetensors", ".bin")):
+        _check_types(file)
     how = {"dtype": torch.float32, "attn_implementation": "sdpa", "use_safetensors": WEIGHTS in path.name}
     try:
         network, report = _transformers().ViTForImageClassification.from_pretrained(
@@ -186,7 +208,8 @@ def load(folder: Path, sha256: str | None = None) -> Any:
     except Exception as error:  # of whatever kind that library has
         raise ValueError(f"{folder} holds no ViT classifier that transformers can load: {_line(error)}") from None
     if missing := report["missing_keys"]:
-        raise ValueError(f"{folder} lacks the weights {', '.join(sorted(missing))}: fine-tune it first")
+        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+        raise ValueError(f"{folder} lacks the weights {', '.join(sorted(missing)[:3])}{more}: fine-tune it first")
     if foreign := sorted(key for key in report["unexpected_keys"] if "pooler" not in key):
         raise ValueError(f"{folder} holds weights that are not a ViT classifier's: {', '.join(foreign[:3])}")
     if network.num_labels < 2:

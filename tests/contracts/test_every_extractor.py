@@ -180,8 +180,9 @@ def alone(extractor, image):
 
 
 def test_nothing_depends_on_what_the_caller_set_for_all_code(extractor, altered):
-    image = samples(extractor)[:1]
+    image, stream = samples(extractor)[:1], torch.random.get_rng_state()
     plain = alone(extractor, image)
+    assert torch.equal(torch.random.get_rng_state(), stream)  # nor does the caller's random stream on it
     with altered():
         found = alone(extractor, image)
     np.testing.assert_array_equal(found.values, plain.values)

@@ -63,6 +63,10 @@ PREPARED = {
     "crop to an integer": {"size": {"shortest_edge": 36}, "do_center_crop": True, "crop_size": 32},
     "padded crop": {"do_resize": False, "do_center_crop": True, "crop_size": SQUARE},
     "an integer": {"size": 32},
+    "a list": {"size": [32, 32]},
+    "numbers for all channels": {"image_mean": 0.4, "image_std": 0.3},
+    "padding": {"do_resize": False, "do_pad": True, "pad_size": SQUARE},
+    "nothing said": {"do_center_crop": None, "crop_size": None, "do_pad": None, "do_convert_rgb": None},
     "older name": {"image_processor_type": None, "feature_extractor_type": "ViTFeatureExtractor", "size": 32},
     "fast": {"image_processor_type": "ViTImageProcessorFast"},
     "converted": {"do_convert_rgb": True},
@@ -80,7 +84,14 @@ NOT_FOLLOWED = {
     "no deviation": ({"image_std": [0, 0, 0]}, "ViTImageProcessor cannot follow it"),
     "no factor": ({"rescale_factor": 0}, "ViTImageProcessor cannot follow it"),
     "two means": ({"image_mean": [0.5, 0.5]}, "ViTImageProcessor cannot follow it"),
+    "no filter": ({"resample": None}, "`size` and `resample` must be specified"),
     "an unknown filter": ({"resample": 17}, "ViTImageProcessor cannot follow it"),
+    "a filter that tensors lack": ({"resample": 4}, "ViTImageProcessor cannot follow it"),
+    "a word for false": ({"do_normalize": "false"}, "do_normalize is 'false'; true and false are allowed"),
+    "a number as text": ({"rescale_factor": "0.5"}, "ViTImageProcessor cannot follow it"),
+    "more memory than there is": ({"size": {"height": 10**7, "width": 10**7}}, "ViTImageProcessor cannot follow it"),
+    "four means": ({"image_mean": [0.5] * 4}, "ViTImageProcessor cannot follow it"),
+    "not a number": ({"image_mean": [float("nan")] * 3}, "pixels become infinite"),
 }  # fmt: skip
 
 
@@ -114,6 +125,8 @@ def test_a_key_that_is_not_followed_is_refused_by_name_before_and_at_extraction(
         ({"problem_type": "multi_label_classification"}, "problem_type is multi_label.*; single_label_cl"),
         ({"problem_type": "regression"}, "problem_type is regression"),
         ({"quantization_config": {"bits": 4}}, "quantization_config is .*; none is implemented"),
+        ({"image_size": [32, 32, 3]}, "image_size is .32, 32, 3.; one or two positive integers are allowed"),
+        ({"image_size": "32"}, "no ViT classifier that transformers can load"),
         ({"patch_size": 16}, "no ViT classifier that transformers can load"),
         ({"num_hidden_layers": 3}, "lacks the weights "),
         ({"num_hidden_layers": 1}, "holds weights that are not a ViT classifier's: "),
@@ -168,6 +181,27 @@ def test_weights_in_every_form_that_transformers_writes_are_the_same(kind, folde
             vit.members(folder)
 
 
+@pytest.mark.parametrize("dtype", [torch.int8, torch.bool, torch.complex64])
+@pytest.mark.parametrize("name", [vit.WEIGHTS, "pytorch_model.bin"])
+def test_tensors_that_are_no_floats_are_refused(name, dtype, folder):
+    tensors = load_file(folder / vit.WEIGHTS)
+    tensors["classifier.weight"] = tensors["classifier.weight"].to(dtype)
+    (folder / vit.WEIGHTS).unlink()
+    save_file(tensors, folder / name, {"format": "pt"}) if name == vit.WEIGHTS else torch.save(tensors, folder / name)
+    vit.load.cache_clear()
+    with pytest.raises(ValueError, match=rf"{name}: classifier.weight is \S+, floats are allowed"):
+        vit.extract(RGB, weights=folder)
+
+
+def test_a_file_that_is_cut_short_is_refused(folder):
+    for kept in (0, 4, 3000):
+        (folder / vit.WEIGHTS).write_bytes((folder / vit.WEIGHTS).read_bytes()[:kept])
+        vit.load.cache_clear()
+        with pytest.raises(ValueError, match=r"model.safetensors is no file of weights"):
+            vit.extract(RGB, weights=folder)
+        written(folder)
+
+
 def test_a_pickle_that_would_run_code_is_refused(folder):
     class Attack:
         def __reduce__(self):
@@ -176,7 +210,7 @@ def test_a_pickle_that_would_run_code_is_refused(folder):
     (folder / vit.WEIGHTS).unlink()
     torch.save({"vit.layernorm.weight": Attack()}, folder / "pytorch_model.bin")
     vit.load.cache_clear()
-    with pytest.raises(ValueError, match="no ViT classifier that transformers can load") as caught:
+    with pytest.raises(ValueError, match=r"pytorch_model.bin is no file of weights") as caught:
         vit.extract(RGB, weights=folder)
     assert not (folder / "owned").exists() and "\n" not in str(caught.value)
 
