@@ -3,7 +3,8 @@
 One file is one extractor: ``extract(images, *, ...) -> Features``. Images are uint8 (n, C, H, W), grey ones repeated to
 RGB where a network wants that, toy points floats (n, d); ``tile``, where it is an argument, is the number of images of
 one network call, part of the numbers' last bits. The file states what a plan has to know in constants, which
-:class:`Extractor` lists; each has a default. It may define three functions:
+:class:`Extractor` lists; each has a default. Where it stands for one network, ``SHA256`` is that of its weights, and
+``CANONICAL`` the field's names of metrics in its features, by stem. It may define three functions:
 
     ``options(offer)``  the keyword arguments of ``extract``; by default what the configuration gives
     ``files(offer)``    the files its numbers depend on; by default those among its options

@@ -46,6 +46,7 @@ def check(offer: Offer) -> None:
     card = _card(offer)
     try:
         files(offer)
+        _config(offer.given["weights"])
         if offer.shape:
             folder, image = offer.given["weights"], torch.zeros(1, 3, *offer.shape[1:], dtype=torch.uint8)
             _inputs(folder, _processor(folder), image)

@@ -6,7 +6,7 @@ confidence|. By chance a calibrated classifier has more than 0 too, the more the
 
 from dpmot.features import Features
 from dpmot.features._calibration import calibration
-from dpmot.metrics import Fact, References, Values
+from dpmot.metrics import Fact, NotMeasurable, References, Values
 
 FACTS = {
     "accuracy": Fact("higher", "accuracy", digits=3, least=0.01, quality=False),
@@ -24,6 +24,9 @@ def evaluate(generated: Features, references: References) -> Values:
         return {}
     if generated.probabilities is None:
         raise ValueError(f'Calibration needs class probabilities, "{generated.extractor}" gives none')
+    suffix, known = generated.extractor, generated.probabilities.shape[1]
+    if (most := generated.labels.max()) >= known:
+        told = f"Calibration needs a class of each label: {most} is none of the {known} that {suffix} knows"
+        raise NotMeasurable(told, f"accuracy_{suffix}", "none")
     found = calibration(generated.probabilities, generated.labels)
-    suffix = generated.extractor
     return {(f"accuracy_{suffix}", "none"): found.accuracy, (f"ece_{suffix}", "none"): found.ece}

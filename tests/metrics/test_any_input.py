@@ -81,7 +81,7 @@ REFUSED = {  # whatever the metric is, where it looks at that at all
     "another extractor": (replace(SAMPLES, extractor="clip"), BOTH, 'of "clip" but the reference'),
     "other weights": (replace(SAMPLES, extractor="inception-1a2b3c4d"), BOTH, 'of "inception-1a2b3c4d" but the'),
     "another dimension": (drawn(N, 6), BOTH, "in 6 dimensions .* is in 5"),
-    "a label outside": (replace(SAMPLES, labels=np.full(N, K)), {}, r"needs a label 0..3 of each, got \(60,\) up to 4"),
+    "a label outside": (replace(SAMPLES, labels=np.full(N, K)), {}, "4 is none of the 4 that pixels knows"),
     "a source outside": (replace(SAMPLES, source=np.full(N, 120)), BOTH, "ource 120 "),
     "a source outside the atoms": (replace(SAMPLES, num_sources=10), BOTH, "source 19 of 10, the first of 120"),
     "more atoms than images": (replace(SAMPLES, num_sources=500), BOTH, "of 500, the first of 120"),
