@@ -2,6 +2,7 @@
 
 A file exports ``Start``, built from a :class:`Setting` and its own options; called with one seed per sample it draws
 the points at noise level ``sigma``, in units x = x0 + sigma eps. Sample k sees the same prior noise under every start.
+For a class-conditional network it also names the class of each point: its image's, or one in the shares of the data.
 Beside it the file says, as literals that are read without importing it:
 
     LOOKS_AT_NOISE   whether the points are a function of the prior noise;
@@ -20,11 +21,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple, Protocol
 
+import torch
 from torch import Tensor
 
 from dpmot import seeds as streams
 from dpmot.diffusion.sigmas import Chain
 from dpmot.transport import NoisyImages
+from dpmot.transport.measures import measure_named
 
 
 class Points(NamedTuple):
@@ -34,11 +37,13 @@ class Points(NamedTuple):
         x: (B, *S).
         source: index of the stored image behind each point, (B,) int64; None where no image is stored.
         redraws: how often the noise of each point was drawn anew, (B,) int64; None where it never is.
+        labels: the class of each point, (B,) int64; None where the setting has no labels.
     """
 
     x: Tensor
     source: Tensor | None
     redraws: Tensor | None = None
+    labels: Tensor | None = None
 
 
 class Start(Protocol):
@@ -64,7 +69,11 @@ def prior_noise(
         source_measure: "normal" or "uniform".
         redraws: how often each sample's noise was drawn anew, (B,); the r-th is from the stream (seed, stream, r).
         stream: name of the draws.
+
+    Raises:
+        ValueError: an unknown source measure.
     """
+    measure_named(source_measure)
     draw = streams.normal if source_measure == "normal" else streams.uniform
     noise = draw(seeds, shape, stream)
     for r in [] if redraws is None else redraws[redraws > 0].unique().tolist():
@@ -85,6 +94,10 @@ class Setting:
         heights: solved heights (N,) of the transport problem; None for starts that need none.
         noise: the prior draws, called as `prior_noise` is.
         noises: K = N / n, latents of each image.
+        labels: classes of the data, int64 (m,), the first n the images' own; None for a network without classes.
+
+    Raises:
+        ValueError: labels of another shape or type.
     """
 
     chain: Chain
@@ -94,6 +107,14 @@ class Setting:
     heights: Tensor | None = None
     noise: Callable[..., Tensor] = prior_noise
     noises: int = 1
+    labels: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if self.labels is None:
+            return
+        shape, dtype = tuple(self.labels.shape), self.labels.dtype
+        if dtype != torch.int64 or len(shape) != 1 or len(self.labels) < len(self.images):
+            raise ValueError(f"Labels are {dtype} {shape}; give int64, one for each of the {len(self.images)} images")
 
     @cached_property
     def atoms(self) -> NoisyImages:
@@ -102,4 +123,10 @@ class Setting:
 
     def points(self, cell: Tensor) -> Points:
         """Latents by their number, int64 (B,)."""
-        return Points(self.atoms[cell], cell % len(self.images))
+        source = cell % len(self.images)
+        return Points(self.atoms[cell], source, labels=None if self.labels is None else self.labels[source])
+
+
+def classes(seeds: Sequence[int], labels: Tensor | None) -> Tensor | None:
+    """A class for each sample in the shares of these labels (m,), int64 (B,), from the sample's stream "label"."""
+    return None if labels is None else labels.sort().values[streams.integers(seeds, len(labels), "label")]

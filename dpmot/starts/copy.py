@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from dpmot import seeds as streams
+from dpmot.device import ordinary
 from dpmot.starts import Points, Setting
 
 LOOKS_AT_NOISE = False
@@ -20,5 +21,6 @@ class Start:
     def __init__(self, setting: Setting) -> None:
         self.sigma, self.setting = setting.sigma, setting
 
+    @ordinary()
     def __call__(self, seeds: Sequence[int]) -> Points:
         return self.setting.points(streams.integers(seeds, len(self.setting.atoms), "copy"))

@@ -7,6 +7,7 @@ the copy control.
 from collections.abc import Sequence
 
 from dpmot import seeds as streams
+from dpmot.device import ordinary
 from dpmot.starts import Points, Setting
 
 LOOKS_AT_NOISE = False
@@ -24,7 +25,8 @@ class Start:
     def __init__(self, setting: Setting) -> None:
         self.sigma, self.setting = setting.sigma, setting
 
+    @ordinary()
     def __call__(self, seeds: Sequence[int]) -> Points:
         source = streams.integers(seeds, len(self.setting.images), "copy")
         noise = streams.normal(seeds, self.setting.images.shape[1:], "fresh")
-        return Points(self.setting.atoms.clean(source) + self.sigma * noise, source)
+        return self.setting.points(source)._replace(x=self.setting.atoms.clean(source) + self.sigma * noise)

@@ -5,7 +5,8 @@ NCSNv2's Langevin dynamics, which forgets where it began, starts from uniform no
 
 from collections.abc import Sequence
 
-from dpmot.starts import Points, Setting
+from dpmot.device import ordinary
+from dpmot.starts import Points, Setting, classes
 
 LOOKS_AT_NOISE = True
 HAS_LEVEL = False
@@ -26,6 +27,8 @@ class Start:
     def __init__(self, setting: Setting, *, law: str = "normal") -> None:
         self.sigma, self.setting, self.law = setting.chain.sigma_max, setting, law
 
+    @ordinary()
     def __call__(self, seeds: Sequence[int]) -> Points:
         noise = self.setting.noise(seeds, self.setting.images.shape[1:], source_measure=self.law)
-        return Points(2 * noise - 1 if self.law == "uniform" else self.setting.chain.prior_std * noise, None)
+        x = 2 * noise - 1 if self.law == "uniform" else self.setting.chain.prior_std * noise
+        return Points(x, None, labels=classes(seeds, self.setting.labels))

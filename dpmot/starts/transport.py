@@ -22,6 +22,7 @@ formula the variance comes out up to 1.07 sigma^2 for digits (d = 64) and 1.57 s
 the noises of all atoms as floats.
 """
 
+import math
 from collections.abc import Sequence
 from functools import cached_property
 
@@ -29,6 +30,7 @@ import torch
 from torch import Tensor
 
 from dpmot import seeds as streams
+from dpmot.device import ordinary
 from dpmot.starts import Points, Setting
 from dpmot.tiles import in_tiles
 from dpmot.transport import BrenierPotential, SmoothedPotential, angles
@@ -63,10 +65,15 @@ def check(
         if value is not None and name not in SINGULAR[singular]:
             takers = ", ".join(kind for kind, taken in SINGULAR.items() if name in taken)
             raise ValueError(f"{name}: singular {singular} takes none; only {takers} do")
+    if angle is not None and not 0 <= angle <= (1 if singular == "as_code" else math.pi):
+        share = "no share of the range of angles, which as_code takes: 0..1"
+        raise ValueError(f"angle: {angle} is {share if singular == 'as_code' else 'no angle in radians: 0..3.1415'}")
+    if top_k is not None and (isinstance(top_k, bool) or not isinstance(top_k, int) or top_k < 2):
+        raise ValueError(f"top_k: {top_k!r} planes make no angle; give a whole number of at least 2")
+    if tau is not None and not 0 < tau < math.inf:
+        raise ValueError(f"tau: tau = {tau} smooths nothing; choose a positive number, in units of <x, y>")
     if "tau" in SINGULAR[singular] and tau is None:
         raise ValueError(f"tau: singular {singular} needs it: the width of the smoothing in units of <x, y>, e.g. 0.5")
-    if singular == "as_code" and angle is not None and angle > 1:
-        raise ValueError(f"angle: {angle} is no share of the range of angles, which as_code takes: 0..1")
 
 
 class Start:
@@ -78,6 +85,7 @@ class Start:
 
     nfe = 0
 
+    @ordinary()
     def __init__(
         self,
         setting: Setting,
@@ -89,7 +97,15 @@ class Start:
         tau: float | None = None,
         top_k: int = 2,
     ) -> None:
-        check(singular=singular, tau=tau)
+        used = SINGULAR.get(singular, ())
+        check(
+            singular=singular,
+            tau=tau,
+            angle=angle if "angle" in used else None,
+            top_k=top_k if "top_k" in used else None,
+        )
+        if heights not in ("solved", "zero"):
+            raise ValueError(f'heights: "{heights}" are none; allowed: solved, zero')
         self.sigma, self.setting, self.source_measure = setting.sigma, setting, source_measure
         self.singular, self.angle, self.top_k = singular, angle, top_k
         h = setting.heights if heights == "solved" else torch.zeros(len(setting.atoms))
@@ -99,6 +115,7 @@ class Start:
         planes = top_k if singular == "treat" else None
         self.smoothed = None if tau is None else SmoothedPotential(self.potential, tau, planes)
 
+    @ordinary()
     def __call__(self, seeds: Sequence[int]) -> Points:
         noise, redraws = self.draw(seeds)
         cell = self.potential.cell(noise.flatten(1))
@@ -119,6 +136,7 @@ class Start:
         x = smoothed.transport(flat) + self.sigma * missing.sqrt().float()[:, None] * top_up
         return x.reshape(noise.shape)
 
+    @ordinary()
     def clean(self, noise: Tensor) -> Tensor:
         """What is below the noise of the starts of noises (B, *S): sum_i p_i x0_i, (B, *S)."""
         x0 = self.setting.atoms.clean(self.potential.cell(noise.flatten(1)))
@@ -137,7 +155,9 @@ class Start:
 
     def near(self, noise: Tensor) -> Tensor:
         """Which noises (B, *S) lie near the singular set, (B,); all of them where singular is "smooth"."""
-        return torch.full((len(noise),), True) if self.singular == "smooth" else self.sharpest(noise) > self.angle
+        if self.singular == "smooth":
+            return noise.new_full((len(noise),), True, dtype=torch.bool)
+        return self.sharpest(noise) > self.angle
 
     def sharpest(self, noise: Tensor) -> Tensor:
         """The largest angle between the best and the next top_k - 1 planes at noises (B, *S), (B,)."""

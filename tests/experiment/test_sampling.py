@@ -16,6 +16,7 @@ from dpmot.experiment.stages import sample
 from dpmot.experiment.stages._prepared import Part
 from dpmot.experiment.stages.sample import LoadedMethod, OverBudget
 from dpmot.runtime.session import Fault
+from dpmot.starts import Points
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 CHAIN = edm_chain()
@@ -132,7 +133,7 @@ def test_a_class_goes_with_every_sample_and_is_kept():
     denoiser = Denoiser()
     drawn, _ = method(denoiser, classes=3).draw(cell())
     rows = seeds.sample_seeds(0, 30)
-    assert torch.equal(drawn["labels"], seeds.integers(rows, 3, "label"))
+    assert torch.equal(drawn["labels"], PART.labels.sort().values[seeds.integers(rows, 20, "label")])
     assert all(torch.equal(labels[:30], drawn["labels"]) for labels in denoiser.labels)
     assert "labels" not in method(Denoiser()).draw(cell())[0]
 
@@ -140,6 +141,13 @@ def test_a_class_goes_with_every_sample_and_is_kept():
 def test_a_start_with_a_source_has_its_sources_class():
     drawn, _ = method(Denoiser(), classes=3, start="copy").draw(cell(start="copy", level=1.0))
     assert torch.equal(drawn["labels"], PART.labels[drawn["source"]])
+
+
+def test_a_start_that_names_no_class_is_told_to(monkeypatch):
+    start = plugins.find("starts", "prior").Start
+    monkeypatch.setattr(start, "__call__", lambda self, rows: Points(torch.zeros(len(rows), 1, 4, 4), None))
+    with pytest.raises(ValueError, match="start prior: network edm has 3 classes; give Points their labels"):
+        method(Denoiser(), classes=3).draw(cell())
 
 
 def test_a_sampler_that_overspends_is_named(monkeypatch):

@@ -138,6 +138,60 @@ def test_data_in_a_subspace_get_no_more_than_the_noise_outside_it():
     )
 
 
+LABELS = torch.arange(30) % 3
+
+
+def classed(images=IMAGES, labels=LABELS, **options):
+    return Setting(edm_chain(), images, 0.7, 0, labels=labels, **options)
+
+
+def test_with_classes_the_gaussian_start_has_the_mean_and_covariance_of_each():
+    images = IMAGES + 3 * torch.eye(9)[LABELS].view(30, 1, 3, 3)
+    start = gaussian.Start(classed(images))
+    points = start(ROWS)
+    for c in range(3):
+        own, flat = points.x[points.labels == c].flatten(1).double(), images[c == LABELS].flatten(1).double()
+        alone = gaussian.Start(setting(images=images[c == LABELS]))(ROWS).x[points.labels == c]
+        assert torch.equal(alone.flatten(1).double(), own)  # the map of the class alone, on the same noise
+        covariance = torch.cov(flat.T, correction=0) + 0.49 * torch.eye(9)
+        # about 1000 draws: four standard errors of a mean, and of the largest variance
+        assert (own.mean(0) - flat.mean(0)).abs().max() < 4 * (covariance.max() / 900) ** 0.5
+        assert (torch.cov(own.T) - covariance).abs().max() < 5 * covariance.max() * (2 / 900) ** 0.5
+    whole = gaussian.Start(setting(images=images))(ROWS).x.flatten(1)
+    assert whole.var(0)[:3].min() > 1.5 > points.x[points.labels == 0].flatten(1).var(0).max()  # 3^2 2/9 between them
+
+
+def test_a_class_of_few_images_has_its_own_mean_and_the_covariance_within_classes():
+    labels = torch.tensor([0] * 19 + [1] * 10 + [2])
+    start = gaussian.Start(classed(labels=labels))
+    assert torch.equal(start.gaussians[2].mean, IMAGES[29].flatten().double())
+    within = torch.cat([IMAGES[labels == c] - IMAGES[labels == c].mean(0) for c in range(3)]).flatten(1).double()
+    values = gaussian.spectrum(within)[0]
+    torch.testing.assert_close(start.gaussians[2].stretch, (values + 0.49).sqrt() - 0.7)
+    assert not torch.equal(start.gaussians[1].stretch, start.gaussians[2].stretch)
+    assert (start(ROWS).labels == 2).sum() > 50
+
+
+def test_classes_follow_the_data_and_not_the_atoms_where_no_image_is_stored():
+    labels = torch.cat([LABELS, torch.full((70,), 3)])  # 30 images are the atoms, of 100 in the data
+    one, rows = classed(labels=labels), ROWS
+    drawn = prior.Start(one)(rows).labels
+    assert chisquare(torch.bincount(drawn), [300, 300, 300, 2100]).pvalue > FALSE_ALARMS
+    assert gaussian.Start(one)(rows).labels.max() == 2  # made of the atoms' images
+    assert torch.equal(prior.Start(one)(rows[5:9]).labels, drawn[5:9])
+
+
+def test_classes_of_equal_shares_are_drawn_as_uniform_ones_were():
+    found, uniform = prior.Start(classed())(ROWS).labels, seeds.integers(ROWS, 3, "label")
+    assert torch.equal(found, uniform)
+
+
+@pytest.mark.parametrize("labels", [LABELS[:29], LABELS.float(), LABELS[:, None]])
+def test_labels_that_are_none_of_the_images_are_refused(labels):
+    with pytest.raises(ValueError, match=r"Labels are torch\..* give int64, one for each of the 30 images"):
+        classed(labels=labels)
+
+
 # --- transport ---------------------------------------------------------------------------------------------
 
 
@@ -336,11 +390,28 @@ def test_smoothed_starts_carry_the_noise_level_that_the_network_is_told(kind, di
         ({"singular": "smooth"}, r"singular smooth needs it: the width of the smoothing in units of <x, y>"),
         ({"singular": "treat", "tau": -1.0}, r"tau = -1.0 smooths nothing"),
         ({"singular": "treat", "tau": 1.0, "top_k": 31}, r"k = 31 planes were asked for; choose 1\.\.30"),
+        ({"singular": "treat", "tau": 1.0, "top_k": 1}, r"top_k: 1 planes make no angle; give a whole number of"),
+        ({"singular": "discard", "top_k": 2.5}, r"top_k: 2.5 planes make no angle"),
+        ({"singular": "discard", "angle": float("nan")}, r"angle: nan is no angle in radians: 0\.\.3.1415"),
+        ({"singular": "discard", "angle": -0.1}, r"angle: -0.1 is no angle in radians"),
+        ({"singular": "as_code", "angle": 1.1}, r"angle: 1.1 is no share of the range of angles"),
+        ({"singular": "smooth", "tau": float("inf")}, r"tau = inf smooths nothing"),
+        ({"heights": "none"}, r'heights: "none" are none; allowed: solved, zero'),
+        ({"source_measure": "cauchy"}, r'Source measure "cauchy" is unknown'),
     ],
 )
 def test_options_of_the_singular_set_are_refused_by_name(options, told):
     with pytest.raises(ValueError, match=told):
         transport.Start(setting(heights=HEIGHTS), **options)
+
+
+def test_a_law_of_the_prior_that_there_is_not_is_refused():
+    for draw in (
+        lambda: prior.Start(setting(), law="cauchy")(ROWS),
+        lambda: prior_noise(ROWS, (2,), source_measure=""),
+    ):
+        with pytest.raises(ValueError, match="is unknown; choose"):
+            draw()
 
 
 # --- all of them -------------------------------------------------------------------------------------------
@@ -351,9 +422,10 @@ def test_sample_k_sees_the_same_prior_noise_under_every_start():
     z = prior_noise(rows, shape).flatten(1)
     one = setting(heights=torch.zeros(30))
     torch.testing.assert_close(prior.Start(one)(rows).x.flatten(1) / 80, z)
-    normal = gaussian.Start(one)
+    start = gaussian.Start(one)
+    normal = start.gaussians[0]
     root = 0.7 * torch.eye(9, dtype=torch.float64) + normal.vectors * normal.stretch @ normal.vectors.T
-    recovered = torch.linalg.solve(root, (normal(rows).x.flatten(1).double() - normal.mean).T).T
+    recovered = torch.linalg.solve(root, (start(rows).x.flatten(1).double() - normal.mean).T).T
     torch.testing.assert_close(
         recovered.float(), z, rtol=1e-4, atol=1e-4
     )  # through float32 and a matrix of condition ten

@@ -109,7 +109,7 @@ class Coupling:
 
     def samples(self, points: Points, rows: Sequence[int]) -> tuple[Tensor, int]:
         """G, (B, *S), and the evaluations spent."""
-        return self.method.finish(points, self.cell, rows, labels=self.method.labels(rows, points.source))
+        return self.method.finish(points, self.cell, rows, labels=self.method.labels(points))
 
     def measured(self, moves: Sequence[float], num_noises: int, num_samples: int) -> tuple[list[Found], int]:
         """Every quantity, and the evaluations of a sample."""
@@ -161,8 +161,7 @@ class Coupling:
 
 
 def _some(points: Points, few: slice) -> Points:
-    source, redraws = (None if rows is None else rows[few] for rows in (points.source, points.redraws))
-    return Points(points.x[few], source, redraws)
+    return Points(points.x[few], *(None if rows is None else rows[few] for rows in points[1:]))
 
 
 def distance(a: Tensor, b: Tensor) -> Tensor:

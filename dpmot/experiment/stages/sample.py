@@ -112,7 +112,8 @@ class LoadedMethod:
         """The start at atoms of noise level sigma, given these prior draws."""
         task, planned, solved = self.task, self.task.method, self.heights.get(self._problem(sigma))
         images, level = self.part.first(task.num_atoms), self._level(sigma)
-        setting = Setting(self.network.chain, images, level, task.atom_seed, solved, noise, planned.noises)
+        labels = self.part.labels if self.network.classes else None
+        setting = Setting(self.network.chain, images, level, task.atom_seed, solved, noise, planned.noises, labels)
         return plugins.find("starts", planned.start).Start(setting, **planned.start_arguments)
 
     def draw(self, cell: Cell) -> tuple[dict[str, Tensor], int]:
@@ -136,7 +137,7 @@ class LoadedMethod:
     def _drawn(self, cell: Cell, rows: Sequence[int]) -> tuple[dict[str, Tensor], int]:
         start = self.start(cell.sigma_atoms)
         points = start(rows)
-        labels = self.labels(rows, points.source)
+        labels = self.labels(points)
         x, counted = self.finish(points, cell, rows, labels=labels)
         if counted + start.nfe > cell.nfe:
             raise OverBudget(
@@ -179,8 +180,15 @@ class LoadedMethod:
             raise ValueError(f"{sampler.relative_to(plugins.ROOT)}: {error}") from None
         return x
 
-    def labels(self, rows: Sequence[int], source: Tensor | None) -> Tensor | None:
-        """The class each sample is drawn for, (B,): its source image's, or a uniform one from the stream "label"."""
-        if not self.network.classes:
-            return None
-        return seeds.integers(rows, self.network.classes, "label") if source is None else self.part.labels[source]
+    def labels(self, points: Points) -> Tensor | None:
+        """The class each sample is drawn for, (B,): the one that its start names, or its source image's.
+
+        Raises:
+            ValueError: the network takes classes, and the start names neither.
+        """
+        if not self.network.classes or points.labels is not None:
+            return points.labels
+        if points.source is None:
+            network = f"network {self.task.method.network} has {self.network.classes} classes"
+            raise ValueError(f"start {self.task.method.start}: {network}; give Points their labels (dpmot/starts)")
+        return self.part.labels[points.source]
