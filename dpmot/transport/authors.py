@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from dpmot.seeds import generator
+from dpmot.transport.given import between
 from dpmot.transport.ledger import Ledger
 from dpmot.transport.problem import SemiDiscreteProblem
 from dpmot.transport.tally import tally
@@ -49,8 +50,11 @@ class AuthorsSchedule:
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            if not (math.isfinite(value) and (value > 0 or (name == "stalls" and value == 0))):
-                raise ValueError(f"{name} = {value} in the authors' schedule; give a positive number")
+            counts = name in ("noises_per_atom", "iterations", "stalls", "patience")
+            least = -1 if name == "stalls" else 0
+            if not between(value, least, math.inf) or (counts and not hasattr(value, "__index__")):
+                kind = "whole" if counts else "positive"
+                raise ValueError(f"{name} = {value} in the authors' schedule; give a {kind} number")
 
 
 def fit(

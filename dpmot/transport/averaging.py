@@ -12,6 +12,7 @@ divides it among the members.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, get_type_hints
 
@@ -92,7 +93,7 @@ class Progress:
     @classmethod
     def restore(cls, tensors: State, like: Tensor) -> "Progress":
         """The inverse of `tensors`, for the device and the number of atoms of `like` (N,); else a ValueError."""
-        kinds = get_type_hints(cls)
+        kinds, tensors = get_type_hints(cls), tensors if isinstance(tensors, Mapping) else {}
         if set(tensors) != set(kinds) or tensors["heights"].shape != like.shape:
             shape = tuple(tensors["heights"].shape) if "heights" in tensors else None
             raise ValueError(

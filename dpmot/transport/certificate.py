@@ -21,7 +21,9 @@ import torch
 from scipy.special import stdtrit
 from torch import Tensor
 
+from dpmot.device import ordinary
 from dpmot.seeds import generator
+from dpmot.transport.given import between, real, whole
 from dpmot.transport.noise import FEW, bundle_size, kind_for
 from dpmot.transport.problem import COLUMNS, SemiDiscreteProblem
 from dpmot.transport.tally import Tally, tally
@@ -119,10 +121,13 @@ def look_size(number: int, target: float) -> int:
     return max(FEWEST, math.ceil((4 * k * target + math.sqrt((4 * k * target) ** 2 + 8 * k * number)) / 2))
 
 
+@ordinary()
 def certify(
     problem: SemiDiscreteProblem, heights: Tensor, *, seed: int, target: float = 0.01, groups: Tensor | None = None
 ) -> Certificate:
     """Measure chi2 of heights on `look_size` draws from a stream that no fit uses.
+
+    Atoms that are the same point and have the same height count as one with all their masses.
 
     Args:
         heights: (N,), any gauge.
@@ -130,12 +135,18 @@ def certify(
         groups: int64 (N,), any labels: also report chi2 of their masses; None takes k-means clusters.
 
     Raises:
-        ValueError: heights or groups of the wrong shape.
+        ValueError: heights or groups of the wrong shape, a target that is not positive.
     """
-    started, number = time.perf_counter(), len(problem.atoms)
-    heights = problem.centred_heights(heights)
+    started, heights, copies, seed = time.perf_counter(), problem.checked(heights), problem.copies, whole(seed, "seed")
+    if not between(target, 0, math.inf):
+        raise ValueError(f"target = {target} sets no number of draws; give a positive number, e.g. 0.01")
+    groups = None if groups is None else real(groups, "Groups").to(heights.device)
     if groups is not None and groups.shape != heights.shape:
         raise ValueError(f"Groups have shape {tuple(groups.shape)}; give one label per atom, {tuple(heights.shape)}")
+    if copies is not None and torch.equal(copies.highest(heights)[copies.names], heights):
+        problem, heights = problem.different, heights[copies.first]
+        groups = None if groups is None else groups[copies.first]
+    number, heights = len(problem.atoms), problem.centred_heights(heights)
     if number == 1:  # the only cell is everything
         return Certificate(0.0, 0.0, 0.0, 0.0, 0, 0, time.perf_counter() - started)
     stream = generator(seed, "transport", "certificate")

@@ -61,6 +61,6 @@ MEASURES = {"normal": NORMAL, "uniform": UNIFORM}
 
 def measure_named(name: str) -> Measure:
     """The source measure of that name; a ValueError names those there are."""
-    if name not in MEASURES:
+    if not isinstance(name, str) or name not in MEASURES:
         raise ValueError(f'Source measure "{name}" is unknown; choose "normal" (N(0, I)) or "uniform" (U[0, 1]^d)')
     return MEASURES[name]

@@ -12,8 +12,7 @@ structured  D = m^2 >= d rows at once, r_k e_k^T V_3 V_2 V_1 with V = (signs, m 
             uniform: a bias that falls with d (chi2 .0013 at d = 64).
 
 Only a rotation-invariant source can be recycled or structured. Where a row serves many atoms, heights are one more
-coordinate in the last product: to add them to scores would take longer. Products are as precise as torch's
-`set_float32_matmul_precision` says, heights with them.
+coordinate in the last product: to add them to scores would take longer.
 """
 
 import math

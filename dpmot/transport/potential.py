@@ -2,17 +2,20 @@
 
 x is a draw of the source measure itself (N(0, I) or U[0, 1]^d), the atoms are as given. Products are taken between
 x - centre and y_i - mean y in float32, in fixed tiles (:mod:`dpmot.tiles`): the bits of one row do not depend on its
-batch. Ties go to the lowest index.
+batch. Ties go to the lowest index; only atoms that are one point and have one height share the draws of their cell.
 """
 
 from collections.abc import Callable, Iterator
 from functools import cached_property
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from dpmot.device import ordinary
 from dpmot.tiles import in_tiles, product, tiles
 from dpmot.transport.atoms import Atoms, blocks, rows
+from dpmot.transport.given import between, real
 from dpmot.transport.noise import Plain
 from dpmot.transport.problem import MEMORY, SemiDiscreteProblem
 from dpmot.transport.race import winners
@@ -29,23 +32,38 @@ class BrenierPotential:
         heights: (N,), kept as float64; every gauge gives the same cells.
         source_measure: "normal" or "uniform": what x is drawn from.
         memory: bytes that atoms as floats may take; what does not fit is computed once for all noises of a call.
+        masses: (N,), in whose proportion atoms that are the same point share its draws; None shares them evenly.
 
     Raises:
         ValueError: a shape, a NaN, an unknown source measure.
     """
 
+    @ordinary()
     def __init__(
-        self, atoms: Atoms | Tensor, heights: Tensor, source_measure: str = "normal", memory: int = IN_MEMORY
+        self,
+        atoms: Atoms | Tensor | np.ndarray,
+        heights: Tensor,
+        source_measure: str = "normal",
+        memory: int = IN_MEMORY,
+        masses: Tensor | None = None,
     ) -> None:
-        self.problem = SemiDiscreteProblem(atoms, source_measure=source_measure, memory=memory)
-        self.atoms, self.memory = self.problem.atoms, memory
+        self.problem = SemiDiscreteProblem(atoms, masses, source_measure, memory)
+        self.atoms, self.memory, self.copies = self.problem.atoms, memory, self.problem.copies
         self.heights = self.problem.checked(heights)
-        self._centred_heights = self.problem.centred_heights(heights).float()
+        highest = self.heights if self.copies is None else self.copies.highest(self.heights)
+        self._centred_heights = self.problem.different.centred_heights(highest).float()
 
     @cached_property
     def points(self) -> Atoms:
-        """The centred atoms, float32, in memory if they fit."""
-        return self.problem.centred.in_memory(self.memory)
+        """The centred points that differ, float32, in memory if they fit."""
+        return self.problem.different.centred.in_memory(self.memory)
+
+    def _atoms(self, points: Tensor, x: Tensor) -> Tensor:
+        """Numbers of atoms for those of points (B, ...) to which x is sent."""
+        if self.copies is None:
+            return points
+        here = self.copies.highest(self.heights)[self.copies.names] == self.heights
+        return self.copies.spread(points, real(x, "x").flatten(1).float(), here * self.problem.masses)
 
     def __call__(self, x: Tensor) -> Tensor:
         """u(x): (B, d) or (B, *S) -> (B,), float64."""
@@ -55,23 +73,27 @@ class BrenierPotential:
     def planes(self, x: Tensor, index: Tensor) -> Tensor:
         """<x, y_j> + h_j of the planes named: x (B, d) or (B, *S), index (B, k) -> float64 (B, k)."""
         y = self.rows(index.flatten()).unflatten(0, index.shape).double()
-        return (x.flatten(1).double()[:, None] * y).sum(2) + self.heights[index]
+        x = x if isinstance(x, Tensor) else real(x, "x")
+        return (x.flatten(1).to(y)[:, None] * y).sum(2) + self.heights[index]
 
+    @ordinary()
     def cell(self, x: Tensor) -> Tensor:
         """Index of the atom that x is sent to: (B, d) or (B, *S) -> int64 (B,)."""
         pieces, heights = [Plain(tile) for tile in self._tiles(x)], [self._centred_heights]
         with side_by_side(heights[0].device) as team:
             races = winners(pieces, self.points, heights, over=team.over, scratch=team.scratch)
-        return torch.cat([race.cell for [[race]] in races])[: len(x)]
+        return self._atoms(torch.cat([race.cell for [[race]] in races])[: len(x)], x)
 
+    @ordinary()
     def cells(self, x: Tensor, k: int) -> Tensor:
         """Indices of the k largest planes at x, best first: (B, d) or (B, *S) -> int64 (B, k).
 
         Raises:
             ValueError: k is not in 1..N.
         """
-        if not 1 <= k <= len(self.atoms):
-            raise ValueError(f"k = {k} planes were asked for; choose 1..{len(self.atoms)}, the number of atoms")
+        if not (between(k, 0, len(self.points) + 1) and hasattr(k, "__index__")):
+            allowed = f"1..{len(self.points)}, the number of points that differ"
+            raise ValueError(f"k = {k} planes were asked for; choose {allowed}")
         pieces = self._tiles(x)
         best = [(z.new_empty(len(z), 0), z.new_empty(len(z), 0, dtype=torch.int64)) for z in pieces]
         for i, j, y in blocks(self.points):
@@ -80,7 +102,7 @@ class BrenierPotential:
                 index = torch.cat([index, torch.arange(i, j, device=z.device).expand(len(z), -1)], 1)
                 order = torch.sort(scores, dim=1, descending=True, stable=True).indices[:, :k]
                 best[place] = scores.gather(1, order), index.gather(1, order)
-        return torch.cat([index for _, index in best])[: len(x)]
+        return self._atoms(torch.cat([index for _, index in best])[: len(x)], x)
 
     def transport(self, x: Tensor) -> Tensor:
         """T(x) = y_cell(x), the atoms unchanged: (B, d) or (B, *S) -> float32 (B, d)."""
@@ -111,9 +133,10 @@ class BrenierPotential:
 
         An empty batch has one tile too, which gives results their types and shapes.
         """
+        x = real(x, "x").to(self.problem.mean.device, torch.float32)
         if x.ndim < 2 or x[0:1].numel() not in (0, self.atoms.dim) or not torch.isfinite(x).all():
             raise ValueError(
                 f"x has shape {tuple(x.shape)}; give finite numbers of shape (B, {self.atoms.dim}) or (B, *S)"
             )
-        z = x.detach().flatten(1).float() - self.problem.measure.centre
+        z = x.flatten(1) - self.problem.measure.centre
         return list(tiles(z if len(z) else z.new_zeros(1, self.atoms.dim)))

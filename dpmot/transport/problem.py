@@ -6,6 +6,8 @@ sum h = 0 (Aurenhammer, Hoffmann, Aronov 1998; Gu, Luo, Sun, Yau 2013). They min
 E(h) = integral u_h - <w, h>, whose gradient is p(h) - w.
 """
 
+import math
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -14,11 +16,15 @@ from scipy.cluster.vq import kmeans2
 from torch import Tensor
 
 from dpmot import device
+from dpmot.device import ordinary
 from dpmot.seeds import generator
-from dpmot.transport.atoms import Atoms, Centred, TensorAtoms, as_atoms, blocks, by_rows
+from dpmot.transport.atoms import Atoms, Centred, TensorAtoms, as_atoms, blocks, by_rows, moments, unit_of
+from dpmot.transport.copies import ChosenAtoms, Copies, copies
+from dpmot.transport.given import between, real
 from dpmot.transport.measures import NORMAL, measure_named
 from dpmot.transport.noise import kind_for
 
+LOST = 2.0**-11  # rounding of atoms over their spread, from which on it sends draws to another cell
 MASS_TOLERANCE = 1e-4  # a float32 vector of 10^5 masses sums to one within this
 DIRECTIONS = 16
 CROWD = 10  # the fewest atoms of an average cluster
@@ -30,7 +36,8 @@ class SemiDiscreteProblem:
     """Source measure -> atoms with masses.
 
     Args:
-        atoms: `Atoms`, or a tensor (N, d) or (N, *S).
+        atoms: `Atoms`, or a tensor or array (N, d) or (N, *S) of real numbers. float64 and integers keep all digits
+            that tell atoms apart.
         masses: (N,), positive, summing to 1; None is 1/N each. Kept as float64, normalised.
         source_measure: "normal" for N(0, I), "uniform" for U[0, 1]^d.
         memory: bytes that atoms as floats may take; those that do not fit are computed anew in each pass, which at most
@@ -41,30 +48,39 @@ class SemiDiscreteProblem:
         measure: the source measure.
         mean: plain mean of the atoms, float64 (d,).
         sums: sum_j y_ij, float64 (N,).
+        spread: root mean square of |y_i - mean|.
+        unit: 1, or a power of two near the spread where float32 could not square it; `norms`, `points`, `rough`,
+            `principal` and centred heights are over this unit.
 
     Raises:
         ValueError: no atoms, a shape, a NaN or infinity, a mass that is not positive, an unknown source measure, memory
             < 0.
     """
 
+    @ordinary()
     def __init__(
-        self, atoms: Atoms | Tensor, masses: Tensor | None = None, source_measure: str = "normal", memory: int = MEMORY
+        self,
+        atoms: Atoms | Tensor | np.ndarray,
+        masses: Tensor | None = None,
+        source_measure: str = "normal",
+        memory: int = MEMORY,
     ) -> None:
         self.source_measure, self.measure, self.memory = source_measure, measure_named(source_measure), memory
-        if memory < 0:
+        if not between(memory, -1, math.inf):
             raise ValueError(f"memory = {memory} bytes; give 0 to keep no atoms, or more")
         self.atoms = as_atoms(atoms)
-        self.mean, self.sums = moments(self.atoms)
+        self.mean, self.sums, self.spread = moments(self.atoms)
+        self.unit = unit_of(self.spread)
         self.masses = _checked_masses(masses, self.sums)
 
     @property
     def centred(self) -> Centred:
-        """The atoms minus their mean."""
-        return Centred(self.atoms, self.mean)
+        """The atoms minus their mean, over the unit."""
+        return Centred(self.atoms, self.mean, self.unit)
 
     @cached_property
     def norms(self) -> Tensor:
-        """|y_i - mean|, float64 (N,)."""
+        """|y_i - mean| over the unit, float64 (N,)."""
         return by_rows(self.points, lambda y: y.double().norm(dim=1))
 
     @cached_property
@@ -76,7 +92,35 @@ class SemiDiscreteProblem:
     @cached_property
     def rough(self) -> Atoms:
         """The centred atoms for products that may be rounded: bfloat16 where that pays, else float32."""
-        return Centred(self.atoms, self.mean, torch.bfloat16).in_memory(self.memory) if self.rounds else self.points
+        return replace(self.centred, dtype=torch.bfloat16).in_memory(self.memory) if self.rounds else self.points
+
+    @cached_property
+    def copies(self) -> Copies | None:
+        """Which atoms are the same point; None where all differ."""
+        return copies(self.centred, self.sums, self.spread)
+
+    @cached_property
+    def different(self) -> "SemiDiscreteProblem":
+        """The problem of the points that differ, each with the masses of all its copies; itself where all atoms do."""
+        if self.copies is None:
+            return self
+        atoms, masses = ChosenAtoms(self.atoms, self.copies.first), self.copies.total(self.masses)
+        merged = SemiDiscreteProblem(atoms, masses, self.source_measure, self.memory)
+        merged.copies = None
+        return merged
+
+    def check_digits(self) -> None:
+        """Check that the atoms, in the type in which they were given, keep what tells them apart.
+
+        Raises:
+            ValueError: a common offset cost too many of their digits.
+        """
+        offset, eps = float(self.mean.norm()), getattr(self.atoms, "eps", torch.finfo(torch.float32).eps)
+        if eps / 4 * offset > max(LOST, 2 * eps) * self.spread > 0:  # eps / 4: the root mean square of rounding
+            raise ValueError(
+                f"Atoms lie {offset:.3g} from 0 with a spread of {self.spread:.3g}, and were rounded by about "
+                f"{eps / 4 * offset:.2g} in their own type; give them in float64, or subtract their mean beforehand"
+            )
 
     @property
     def rounds(self) -> bool:
@@ -125,11 +169,11 @@ class SemiDiscreteProblem:
             gram += part.double() @ part.double().T
         values, vectors = torch.linalg.eigh(gram)
         coordinates = vectors * values.clamp(min=0).sqrt()
-        return SemiDiscreteProblem(coordinates.float(), self.masses, self.source_measure, self.memory)
+        return SemiDiscreteProblem(coordinates * self.unit, self.masses, self.source_measure, self.memory)
 
     def checked(self, heights: Tensor) -> Tensor:
         """Heights as float64 (N,), on the atoms' device; see `centred_heights`."""
-        heights = torch.as_tensor(heights).detach().to(self.sums)
+        heights = real(heights, "Heights").to(self.sums)
         if heights.shape != self.sums.shape:
             raise ValueError(f"Heights have shape {tuple(heights.shape)}; give one per atom, ({len(self.atoms)},)")
         if not torch.isfinite(heights).all():
@@ -137,41 +181,24 @@ class SemiDiscreteProblem:
         return heights
 
     def centred_heights(self, heights: Tensor) -> Tensor:
-        """Heights h for x -> heights for z = x - centre: h_i + centre * sum_j y_ij less its mean, float64 (N,).
+        """Heights h for x -> heights for z = x - centre: h_i + centre * sum_j y_ij less its mean, over the unit.
 
         Raises:
             ValueError: another shape, a NaN or an infinity.
         """
-        heights = self.checked(heights) + self.measure.centre * self.sums
+        heights = (self.checked(heights) + self.measure.centre * self.sums) / self.unit
         return heights - heights.mean()
 
     def original_heights(self, centred: Tensor) -> Tensor:
         """The inverse of `centred_heights`, in the gauge sum h = 0, float64 (N,)."""
-        heights = centred.to(self.sums) - self.measure.centre * self.sums
+        heights = centred.to(self.sums) * self.unit - self.measure.centre * self.sums
         return heights - heights.mean()
-
-
-def moments(atoms: Atoms) -> tuple[Tensor, Tensor]:
-    """Mean (d,) and row sums sum_j y_ij (N,) of the atoms, float64; a ValueError where a block is wrong."""
-    device = atoms.block(0, 1).device
-    total = torch.zeros(atoms.dim, dtype=torch.float64, device=device)
-    sums = torch.empty(len(atoms), dtype=torch.float64, device=device)
-    for i, j, y in blocks(atoms):
-        if y.shape != (j - i, atoms.dim):
-            raise ValueError(f"Atoms {i}..{j - 1} came as {tuple(y.shape)}; expected {(j - i, atoms.dim)}")
-        if not torch.isfinite(y).all():
-            bad = int((~torch.isfinite(y).all(1)).sum())
-            raise ValueError(f"{bad} of the atoms {i}..{j - 1} hold NaN or infinite values; remove or repair them")
-        y = y.double()
-        total += y.sum(0)
-        sums[i:j] = y.sum(1)
-    return total / len(atoms), sums
 
 
 def _checked_masses(masses: Tensor | None, like: Tensor) -> Tensor:
     if masses is None:
         return torch.full_like(like, 1 / len(like))
-    masses = torch.as_tensor(masses).detach().to(like)
+    masses = real(masses, "Masses").to(like)
     if masses.shape != like.shape:
         raise ValueError(f"Masses have shape {tuple(masses.shape)}; give one per atom, ({len(like)},)")
     if not (torch.isfinite(masses).all() and (masses > 0).all()):

@@ -18,7 +18,9 @@ import torch
 from torch import Tensor
 
 from dpmot import seeds
+from dpmot.device import ordinary
 from dpmot.images import to_float
+from dpmot.transport.given import between, whole
 
 Index = Sequence[int] | Tensor
 NUMBERS = 1 << 18  # drawn by one thread at a time: a few milliseconds
@@ -84,15 +86,21 @@ class NoisyImages:
     device: torch.device | str = "cpu"
 
     def __post_init__(self) -> None:
+        if not isinstance(self.images, Tensor | np.ndarray | MappedImages):
+            raise ValueError(f"Images are a {type(self.images).__name__}; give uint8 or float32 (n, *S), n >= 1")
         images = self.images.detach().cpu().numpy() if isinstance(self.images, Tensor) else self.images
         if images.dtype not in (np.uint8, np.float32) or len(images.shape) < 2 or 0 in images.shape:
             raise ValueError(f"Images are {images.dtype} {tuple(images.shape)}; give uint8 or float32 (n, *S), n >= 1")
-        if not (0 <= self.sigma < float("inf") and 0 < self.scale < float("inf")):
+        if not (between(self.sigma, -1e-300, float("inf")) and between(self.scale, 0, float("inf"))):
             raise ValueError(f"sigma = {self.sigma}, scale = {self.scale}; give finite numbers, sigma >= 0, scale > 0")
-        if self.noises_per_image < 1 or len(images) * self.noises_per_image > seeds.MAX_SAMPLES:
-            raise ValueError(
-                f"noises_per_image = {self.noises_per_image}; give 1 to {seeds.MAX_SAMPLES // len(images)}"
-            )
+        whole(self.seed, "seed", 0)
+        try:
+            torch.device(self.device)
+        except RuntimeError:
+            raise ValueError(f'device = "{self.device}" is none of torch\'s; give "cpu" or "cuda"') from None
+        most = seeds.MAX_SAMPLES // len(images)
+        if not (hasattr(self.noises_per_image, "__index__") and 1 <= self.noises_per_image <= most):
+            raise ValueError(f"noises_per_image = {self.noises_per_image}; give 1 to {most}")
         object.__setattr__(self, "images", images)
 
     @property
@@ -133,8 +141,15 @@ class NoisyImages:
         """eps of these atoms: float32 (B, *S)."""
         return self._gathered(index, self._noise)
 
+    @ordinary()
     def _gathered(self, index: Index, draw: Callable[[np.ndarray], Tensor]) -> Tensor:
-        numbers = np.asarray(index.cpu() if isinstance(index, Tensor) else index, dtype=np.int64)
+        numbers = np.asarray(index.cpu() if isinstance(index, Tensor) else index)
+        if len(numbers) and numbers.dtype.kind not in "iu":
+            raise IndexError(f"The numbers of atoms are {numbers.dtype}; give whole numbers")
+        numbers = numbers.astype(np.int64)
+        if len(numbers) and not 0 <= numbers.min() <= numbers.max() < len(self):
+            told = f"atoms {numbers.min()}..{numbers.max()} were asked for; there are 0..{len(self) - 1}"
+            raise IndexError(told)
         step = max(1, NUMBERS // self.dim)
         starts, out = range(0, len(numbers), step), torch.empty(len(index), *self.shape)
 

@@ -19,24 +19,27 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from dpmot.device import ordinary
 from dpmot.tiles import in_tiles, product
+from dpmot.transport.given import between, real
 from dpmot.transport.potential import BrenierPotential
 
 
+@ordinary()
 def angles(potential: BrenierPotential, x: Tensor, k: int = 2) -> Tensor:
     """Angles between the best plane and each of the next k - 1 at x (B, d) or (B, *S): radians, float64 (B, k - 1).
 
     Raises:
         ValueError: k is not in 2..N, or x is refused.
     """
-    number = len(potential.atoms)
-    if not 2 <= k <= number:
+    number = len(potential.points)
+    if not (between(k, 1, number + 1) and hasattr(k, "__index__")):
         raise ValueError(f"An angle is between two planes or more: k = {k} was given, choose 2..{number}")
     cells = potential.cells(x, k)
     if not len(cells):
         return cells[:, 1:].double()
 
-    def between(cells: Tensor) -> Tensor:
+    def measured(cells: Tensor) -> Tensor:
         y = potential.rows(cells.flatten()).unflatten(0, cells.shape).double()
         normals = torch.cat([y, y.new_full((*cells.shape, 1), -1)], 2)
         unit = normals / normals.norm(dim=2, keepdim=True)
@@ -44,7 +47,7 @@ def angles(potential: BrenierPotential, x: Tensor, k: int = 2) -> Tensor:
         # arccos would lose half of the digits where the planes are nearly parallel (Kahan 2006)
         return 2 * torch.atan2((first - others).norm(dim=2), (first + others).norm(dim=2))
 
-    return in_tiles(between, cells)
+    return in_tiles(measured, cells)
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,42 +72,61 @@ class SmoothedPotential:
     k: int | None = None
 
     def __post_init__(self) -> None:
-        number = len(self.potential.atoms)
-        if not (math.isfinite(self.tau) and self.tau > 0):
+        number = len(self.potential.points)
+        if not between(self.tau, 0, math.inf):
             raise ValueError(f"tau = {self.tau} smooths nothing; choose a positive number, in units of <x, y>")
-        if self.k is not None and not 1 <= self.k <= number:
+        if self.k is not None and not (between(self.k, 0, number + 1) and hasattr(self.k, "__index__")):
             raise ValueError(f"k = {self.k} planes were asked for; choose 1..{number}, or None for all")
 
+    @property
+    def _mean(self) -> Tensor:
+        return self.potential.problem.different.mean
+
+    @ordinary()
     def __call__(self, x: Tensor) -> Tensor:
         """u_tau(x): (B, d) or (B, *S) -> float64 (B,)."""
         return self.potential(x) + self.tau * self._sums(x)[1].log()
 
+    @ordinary()
     def transport(self, x: Tensor) -> Tensor:
         """The gradient, the barycentre sum_i p_i y_i: (B, d) or (B, *S) -> float32 (B, d)."""
-        return (self._sums(x)[0] + self.potential.problem.mean).float()
+        return (self._sums(x)[0] + self._mean).to(self.potential.rows(torch.zeros(1).long()).dtype)
 
+    @ordinary()
     def average(self, x: Tensor, values: Tensor) -> Tensor:
-        """sum_i p_i v_i of one row v_i for each atom: x (B, d) or (B, *S), values (N, e) -> float32 (B, e)."""
+        """sum_i p_i v_i of one row v_i for each atom: x (B, d) or (B, *S), values (N, e) -> float32 (B, e).
+
+        Raises:
+            ValueError: values of another shape.
+        """
+        values, number = real(values, "Values"), len(self.potential.atoms)
+        if values.ndim != 2 or len(values) != number:
+            raise ValueError(f"Values have shape {tuple(values.shape)}; give one row for each atom, ({number}, e)")
         return self._sums(x, values)[0].float()
 
     def _sums(self, x: Tensor, values: Tensor | None = None) -> tuple[Tensor, ...]:
         """sum p_i (y_i - mean y) or sum p_i v_i, and sum_i exp((score_i - best score) / tau)."""
+        copies, masses = self.potential.copies, self.potential.problem.masses
+        if values is not None and copies is not None:  # the mean over the atoms that are one point
+            shares = (masses / copies.total(masses)[copies.names])[:, None]
+            values = copies.total(shares * values).to(values.dtype)
         sums = self._of_all if self.k is None else partial(self._of_best, k=self.k)
         return self.potential.tiled(x, lambda z: sums(z, values))
 
     def _of_all(self, z: Tensor, values: Tensor | None) -> tuple[Tensor, Tensor]:
         best = z.new_full((len(z),), -torch.inf, dtype=torch.float64)
         total, mean = torch.zeros_like(best), torch.zeros_like(best)[:, None]
+        unit = self.potential.problem.different.unit
         for i, j, y, scores in self.potential.scores(z):
             rows = y if values is None else values[i:j]
-            scores = scores.double()
+            scores = scores.double() * unit
             ahead = torch.maximum(best, scores.amax(1))
             shrink = torch.exp((best - ahead) / self.tau)  # 0 in the first block
             weights = torch.exp((scores - ahead[:, None]) / self.tau)
             total = total * shrink + weights.sum(1)
             mean = mean * shrink[:, None] + product(weights.float(), rows).double()
             best = ahead
-        return mean / total[:, None], total
+        return mean / total[:, None] * (unit if values is None else 1), total
 
     def _of_best(self, z: Tensor, values: Tensor | None, k: int) -> tuple[Tensor, Tensor]:
         x = z + self.potential.problem.measure.centre
@@ -113,7 +135,7 @@ class SmoothedPotential:
         weights = torch.exp((scores - scores.amax(1, keepdim=True)) / self.tau)
         total = weights.sum(1)
         if values is None:
-            rows = self.potential.rows(cells.flatten()).unflatten(0, cells.shape).double() - self.potential.problem.mean
+            rows = self.potential.rows(cells.flatten()).unflatten(0, cells.shape).double() - self._mean
         else:
-            rows = values[cells].double()
+            rows = values[cells if self.potential.copies is None else self.potential.copies.names[cells]].double()
         return ((weights / total[:, None])[:, :, None] * rows).sum(1), total

@@ -6,13 +6,17 @@ problem -> fit (Newton on lines for d <= 3, averaged Newton steps on noise above
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from dpmot.device import ordinary
 from dpmot.transport import authors, averaging, newton
 from dpmot.transport.certificate import Certificate, certify
+from dpmot.transport.copies import Copies
+from dpmot.transport.given import between, whole
 from dpmot.transport.ledger import Ledger, Report, State
 from dpmot.transport.lines import MAX_ATOMS, MAX_DIM
 from dpmot.transport.measures import NORMAL
@@ -37,6 +41,8 @@ class TransportSolution:
         converged: the upper end of the certificate's interval is below the target.
         history: (noises, chi2) along the fit.
         reason: why it did not converge, or None.
+        duplicates: atoms that are the same point as an earlier one. They share its cell and its height; draws of the
+            cell are spread over them by their masses, and noises and certificate count the points that differ.
     """
 
     potential: BrenierPotential
@@ -46,6 +52,7 @@ class TransportSolution:
     converged: bool
     history: tuple[tuple[int, float], ...]
     reason: str | None = None
+    duplicates: int = 0
 
 
 @dataclass(frozen=True)
@@ -72,14 +79,17 @@ class SemiDiscreteSolver:
     schedule: authors.AuthorsSchedule | None = None
 
     def __post_init__(self) -> None:
-        if not (self.chi2 > 0 and math.isfinite(self.chi2)):
+        if not between(self.chi2, 0, math.inf):
             raise ValueError(f"chi2 = {self.chi2} cannot be a target; give a positive number, e.g. 0.01")
         if self.method not in METHODS:
             raise ValueError(f'Method "{self.method}" is unknown; choose {", ".join(map(repr, METHODS))}')
         kind_for(self.noise, NORMAL, 1)
-        if self.max_noises is not None and self.max_noises < 1:
-            raise ValueError(f"max_noises = {self.max_noises}; give at least 1")
+        if self.max_noises is not None:
+            whole(self.max_noises, "max_noises", 1)
+        if not isinstance(self.schedule, authors.AuthorsSchedule | None):
+            raise ValueError(f"schedule is a {type(self.schedule).__name__}; give an AuthorsSchedule, or None")
 
+    @ordinary()
     def __call__(
         self,
         problem: SemiDiscreteProblem,
@@ -100,8 +110,14 @@ class SemiDiscreteSolver:
 
         Raises:
             ValueError: warm-start heights of the wrong shape, a foreign state, noise that the source measure does not
-                allow, a budget with which no fit could reach the target.
+                allow, a budget with which no fit could reach the target, atoms that rounding has moved.
         """
+        if not isinstance(problem, SemiDiscreteProblem):
+            raise ValueError(f"The problem is a {type(problem).__name__}; give a SemiDiscreteProblem of the atoms")
+        problem.check_digits()
+        seed = whole(seed, "seed")
+        if problem.copies is not None:
+            return self._merged(problem, problem.copies, heights, callback, seed=seed, resume=resume)
         started, narrow = time.perf_counter(), problem.in_span()
         start = None if heights is None else problem.centred_heights(heights)
         ledger = Ledger(self._budget(narrow), callback, started)
@@ -120,13 +136,40 @@ class SemiDiscreteSolver:
             reason=None if converged else self._explain(certificate, reason, len(problem.atoms)),
         )
 
+    def _merged(
+        self,
+        problem: SemiDiscreteProblem,
+        copies: Copies,
+        heights: Tensor | None,
+        callback: Callable[[Report], None] | None,
+        **options: Any,
+    ) -> TransportSolution:
+        """The solution for the points that differ, whose heights their copies share."""
+
+        def shared(heights: Tensor) -> Tensor:
+            return heights[copies.names] - heights[copies.names].mean()
+
+        def watch(seen: Report) -> None:
+            if callback is not None:
+                callback({**seen, "heights": None if seen["heights"] is None else shared(seen["heights"])})
+
+        start = None if heights is None else copies.highest(problem.checked(heights))
+        solution = self(problem.different, heights=start, callback=watch, **options)
+        found, memory = shared(solution.potential.heights), solution.potential.memory
+        potential = BrenierPotential(problem.atoms, found, problem.source_measure, memory, problem.masses)
+        number, duplicates = len(copies.names), len(copies.names) - len(copies.first)
+        reason, told = solution.reason, f"{duplicates} of {number} atoms are duplicates and share the cells of others"
+        reason = f"{reason}; {told}" if reason else None
+        if duplicates == number - 1:
+            reason = f"all {number} atoms are the same point"
+        return replace(solution, potential=potential, duplicates=duplicates, reason=reason, converged=reason is None)
+
     def _fit(
         self, problem: SemiDiscreteProblem, seed: int, start: Tensor | None, ledger: Ledger, resume: State | None
     ) -> tuple[Tensor, str | None]:
         number, exact = len(problem.atoms), self._exact(problem)
-        if float(problem.norms.max()) == 0:
-            reason = f"all {number} atoms are the same point"
-            return torch.zeros(number, dtype=torch.float64), reason if number > 1 else None
+        if number == 1:
+            return torch.zeros(1, dtype=torch.float64), None
         if self.method == "newton" and not exact:
             raise ValueError(
                 f'Method "newton" takes d <= {MAX_DIM} and N <= {MAX_ATOMS}, given d = {problem.atoms.dim} and '
@@ -150,7 +193,7 @@ class SemiDiscreteSolver:
         least = newton.least_noises(number) if self._exact(problem) else averaging.least_noises(number, self.chi2)
         if self.max_noises is None:
             return max(NOISES_PER_ATOM * max(number, FEW_ATOMS), MANY_FITS * least)
-        if self.max_noises < least and self.method != "authors" and float(problem.norms.max()) > 0:
+        if self.max_noises < least and self.method != "authors" and number > 1:
             raise ValueError(
                 f"chi2 = {self.chi2:g} cannot be reached with max_noises = {self.max_noises}: the shortest fit takes "
                 f"{least}; give at least that, or a larger chi2"

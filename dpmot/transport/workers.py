@@ -33,8 +33,7 @@ class Scratch:
         """An uninitialised float32 tensor of that shape."""
         size, key = math.prod(shape), (get_ident(), name)
         if key not in self._buffers or self._buffers[key].numel() < size:
-            with torch.inference_mode(False):  # it will be written to outside that mode too
-                self._buffers[key] = torch.empty(size, device=self.device)
+            self._buffers[key] = torch.empty(size, dtype=torch.float32, device=self.device)
         return self._buffers[key][:size].view(shape)
 
 
@@ -85,16 +84,14 @@ def _shared(
 ) -> Iterator[Any]:
     """The results in order. One call more than there are threads is always queued, so that no thread waits."""
     calls, lock = enumerate(zip(*iterables, strict=False)), Lock()
-    inference = torch.is_inference_mode_enabled()  # a mode is a thread's own
 
     def call() -> tuple[int, object] | None:
-        with torch.inference_mode(inference):
-            with lock:
-                taken = next(calls, None)
-            if taken is None:
-                return None
-            place, arguments = taken
-            return place, function(*arguments)
+        with lock:
+            taken = next(calls, None)
+        if taken is None:
+            return None
+        place, arguments = taken
+        return place, function(*arguments)
 
     asked, due = deque(pool.submit(call) for _ in range(threads + 1)), 0
     early: dict[int, object] = {}

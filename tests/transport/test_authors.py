@@ -61,9 +61,11 @@ def test_the_solver_offers_it_and_says_when_the_budget_ended_it():
     assert fast(problem, seed=1).potential.heights.norm() > 50 * one.potential.heights.norm()
 
 
-@pytest.mark.parametrize("bad", [{"learning_rate": 0.0}, {"iterations": -1}, {"gradient": math.nan}, {"stalls": -1}])
+@pytest.mark.parametrize(
+    "bad", [{"learning_rate": 0.0}, {"iterations": -1}, {"gradient": math.nan}, {"stalls": -1}, {"iterations": 1.5}]
+)
 def test_a_schedule_that_is_not_positive_is_refused(bad):
-    with pytest.raises(ValueError, match="in the authors' schedule; give a positive number"):
+    with pytest.raises(ValueError, match=r"in the authors' schedule; give a (positive|whole) number"):
         AuthorsSchedule(**bad)
 
 

@@ -52,11 +52,11 @@ def test_a_row_has_the_same_cell_in_every_batch():
 
 
 def test_ties_go_to_the_lowest_index():
-    atoms = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [0.0, 1.0]])
+    atoms = torch.tensor([[1.0, 1.0], [-1.0, 1.0], [1.0, -1.0], [-1.0, -1.0]])
     potential = BrenierPotential(atoms, torch.zeros(4))
-    x = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 0.0]])
-    assert potential.cell(x).tolist() == [0, 1, 0]
-    assert potential.cells(x, 4).tolist() == [[0, 2, 1, 3], [1, 3, 0, 2], [0, 1, 2, 3]]
+    x = torch.tensor([[1.0, 0.0], [0.0, -1.0], [0.0, 0.0]])
+    assert potential.cell(x).tolist() == [0, 2, 0]
+    assert potential.cells(x, 4).tolist() == [[0, 2, 1, 3], [2, 3, 0, 1], [0, 1, 2, 3]]
 
 
 @pytest.mark.parametrize("copies", [1, 3])

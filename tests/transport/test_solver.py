@@ -185,9 +185,7 @@ def test_a_bad_warm_start_does_no_harm():
 
 @pytest.mark.parametrize(("dim", "budget"), [(2, 30_000), (32, 400_000)])
 def test_an_exhausted_budget_is_told_and_never_converges_falsely(dim, budget):
-    atoms = draws(200, dim)
-    atoms[1] = atoms[0]  # one of the two stays empty: chi2 is at least .005
-    problem = SemiDiscreteProblem(atoms)
+    problem = SemiDiscreteProblem(draws(200, dim) * (2 * draws(200, 1, seed=1)).exp())  # outliers: a poor start
     solution = SemiDiscreteSolver(chi2=0.001, max_noises=budget)(problem, seed=0)
     assert not solution.converged and solution.certificate.high >= 0.001
     assert f"budget of {budget} noises" in solution.reason and "not below 0.001" in solution.reason
@@ -198,17 +196,6 @@ def test_a_budget_with_which_no_fit_could_end_is_refused(dim):
     problem = SemiDiscreteProblem(draws(200, dim))
     with pytest.raises(ValueError, match=r"chi2 = 0.001 cannot be reached with max_noises = 1: .* give at least that"):
         SemiDiscreteSolver(chi2=0.001, max_noises=1)(problem, seed=0)
-
-
-@pytest.mark.parametrize("dim", [1, 2, 8])
-def test_coinciding_atoms_never_converge(dim):
-    # two equal atoms cannot share a cell: the second one's stays empty and chi2 is at least about 1 / N
-    twice = draws(10, dim).repeat(2, 1)
-    solution = SemiDiscreteSolver(max_noises=50_000)(SemiDiscreteProblem(twice), seed=0)
-    assert not solution.converged
-    # 10, if equal atoms get equal scores: MKL for AVX2 rounds the last columns of a product otherwise, which leaves 6
-    assert 1 <= solution.certificate.empty_cells <= 10
-    assert f"{solution.certificate.empty_cells} of 20 cells caught none" in solution.reason
 
 
 def test_atoms_that_are_all_equal_are_told_at_once():

@@ -62,6 +62,8 @@ def _solve(
         print(f"{problem.name}: atoms streamed, {told}")
     look = asdict(solution.certificate)
     seconds = solution.seconds, look.pop("seconds")  # printed, not stored: the file is the same bits on every run
+    if solution.duplicates:
+        print(f"{problem.name}: {solution.duplicates} atoms are duplicates of others and share their cells")
     print(f"{problem.name}: {solution.noises} noises, {seconds[0]:.2f} s of which certificate {seconds[1]:.2f} s")
     fact = {"name": problem.name, "split": problem.split, "law": problem.law, "sigma": problem.sigma}
     found = {"converged": solution.converged, "reason": solution.reason, "noises": solution.noises}
