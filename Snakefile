@@ -10,7 +10,7 @@ import os
 import sys
 from pathlib import Path
 
-from dpmot.experiment.config import ConfigError, load, typed
+from dpmot.experiment.config import ConfigError, load
 from dpmot.experiment.cost import cost
 from dpmot.experiment.jobs import Jobs
 from dpmot.experiment.layout import Layout
@@ -23,7 +23,8 @@ if not workflow.configfiles:
 
 
 try:
-    EXPERIMENT = load(workflow.configfiles, typed(workflow.config_settings.config))
+    # As it was written: Snakemake's own reading of --config cuts a value at " #".
+    EXPERIMENT = load(workflow.configfiles, workflow.config_settings.config_args or ())
 except ConfigError as error:
     raise SystemExit(f"config: {error}")
 

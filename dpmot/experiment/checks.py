@@ -5,13 +5,14 @@ plug-ins that the configuration names, and raise a :class:`ConfigError`. Nothing
 """
 
 import inspect
+import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
-from pydantic import ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from dpmot import plugins
@@ -22,8 +23,7 @@ from dpmot.experiment.smoke import stand_in_shape
 from dpmot.features import Extractor, Offer
 
 FITS = "points of a mixture have kind mixture, images have the kinds that are trained"
-NUMBERS: dict[Any, Any] = {float: int | float}
-KINDS = {float: "number", int: "integer", bool: "boolean", str: "text", list: "list", type(None): "null"}
+KINDS = {float: "number", int: "integer", bool: "boolean", str: "text", type(None): "null"}
 DISTILLATION_ARGUMENTS = ("teacher", "chain", "images", "schedule", "seed", "labels", "step_counts", "checkpoint")
 ALONE = ("snapshots", "precision", "channels_last", "compile")  # keys of `training` that students do not take
 OF_STARTS = ("source_measure", "heights", "noises", "singular", "angle", "tau", "top_k")  # keys of a method
@@ -33,13 +33,30 @@ SAMPLER_ARGUMENTS = ("denoiser", "x", "sigmas", "noise", "callback")
 class ConfigError(ValueError):
     """The configuration cannot be run; the message is one line that says where, what and what is allowed."""
 
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.split()))
+
 
 def parsed(config: Mapping) -> Experiment:
     """Keys and types."""
     try:
+        _check_finite(config)
         return Experiment.model_validate(dict(config))
+    except RecursionError:
+        raise ConfigError("config: a part of it holds itself, by an anchor; write it out") from None
     except ValidationError as error:
         raise ConfigError(_sentence(error.errors()[0])) from None
+
+
+def _check_finite(value: Any, where: str = "") -> None:
+    """No NaN and no infinity anywhere, in options neither."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"{where}: {value} should be a finite number")
+    inside = (
+        value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list | tuple) else ()
+    )
+    for key, inner in inside:
+        _check_finite(inner, f"{where}.{key}" if where else str(key))
 
 
 def _sentence(error: ErrorDetails) -> str:
@@ -64,8 +81,8 @@ def _told(prefix: str = "", then: str = "") -> Iterator[None]:
     """What a plug-in refuses is a fault of the configuration; the prefix says where it stands."""
     try:
         yield
-    except (ValueError, OSError) as error:
-        raise ConfigError(f"{prefix}{error}{then}") from None
+    except (ValueError, OSError, OverflowError, MemoryError) as error:
+        raise ConfigError(f"{prefix}{error or 'too large'}{then}") from None
 
 
 def complete(experiment: Experiment) -> None:
@@ -110,12 +127,18 @@ def _check_options(function: Any, options: Mapping, where: str, *, skip: Sequenc
     _check_names(parameters, options, where, skip=skip)
     for key, value in options.items():
         annotation = parameters[key].annotation
-        listed = get_origin(annotation) is Sequence
-        allowed = (list,) if listed else get_args(annotation) or (annotation,)
-        known: list[Any] = [NUMBERS.get(kind, kind) for kind in allowed if isinstance(kind, type)]
-        if known and not any(isinstance(value, kind) and isinstance(value, bool) <= (kind is bool) for kind in known):
-            names = " or ".join(KINDS.get(kind, kind.__name__) for kind in allowed)
-            raise ConfigError(f"{where}.{key}: {value!r} is no {names}")
+        try:
+            TypeAdapter(annotation, config=ConfigDict(strict=True)).validate_python(value)
+        except ValidationError:
+            raise ConfigError(f"{where}.{key}: {value!r} is no {_kind(annotation)}") from None
+
+
+def _kind(annotation: Any) -> str:
+    """A type in words: "list of number"."""
+    inner = [_kind(part) for part in get_args(annotation) if part is not ...]
+    if issubclass(get_origin(annotation) or object, Collection):
+        return f"list of {inner[0]}"
+    return " or ".join(inner) or KINDS.get(annotation, str(annotation))
 
 
 def _check_names(known: Iterable[str], options: Mapping, where: str, *, skip: Sequence[str]) -> None:
@@ -263,6 +286,11 @@ def _check_identity(experiment: Experiment) -> None:
     for pair in identity.pairs:
         for name in pair:
             _check_known("method", name, experiment.methods, "identity.pairs")
+        one, other = (experiment.methods[name].but(label=None, group=None) for name in pair)
+        if one.plain() == other.plain():
+            raise ConfigError(
+                f"identity.pairs: {pair[0]} and {pair[1]} are one method, equal whatever its law; name two"
+            )
         sides = (grid.cells(experiment, name) for name in pair)
         cells = [[(cell.nfe, cell.sample_seed) for cell in side if not cell.reason] for side in sides]
         if cells[0] != cells[1] or len(set(cells[0])) != len(cells[0]):

@@ -10,11 +10,9 @@ from functools import reduce
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from dpmot import plugins
 from dpmot.diffusion import weights
-from dpmot.experiment import checks, grid
+from dpmot.experiment import checks, grid, yaml_text
 from dpmot.experiment.checks import ConfigError
 from dpmot.experiment.plan import PROTOCOLS, Experiment, Network
 from dpmot.experiment.smoke import SUFFIX, smoke
@@ -29,47 +27,45 @@ def load(files: Sequence[Path | str], overrides: Sequence[str] | Mapping[str, An
     """Read a configuration file, and overrides: further files, then ``key=value`` (in YAML) or values."""
     config, *more = [_read(Path(file)) for file in files] or [{}]
     given: dict[str, Any] = reduce(_over, more, {})
-    if isinstance(overrides, Mapping):
-        return resolved(config, merged(given, overrides))
-    for text in overrides:
+    values: dict[str, Any] = dict(overrides) if isinstance(overrides, Mapping) else {}
+    for text in () if isinstance(overrides, Mapping) else overrides:
         key, equals, value = text.partition("=")
         if not equals:
             raise ConfigError(f'--config takes key=value, got "{text}"')
-        given = _over(given, {key: _yaml(value, f"--config {key}")})
-    return resolved(config, given)
-
-
-def _yaml(text: str, where: str) -> Any:
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{where}: {' '.join(str(error).split())}") from None
+        if key in values:
+            raise ConfigError(f'--config gives "{key}" twice; give it once')
+        values[key] = typed(value, key)
+    return resolved(config, _over(given, values))
 
 
 def _read(file: Path) -> dict:
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        content = yaml_text.read(file.read_bytes(), f"{file} is not valid YAML")
     except OSError as error:
         there = [path.as_posix() for path in sorted(Path("config").glob("*.yaml"))]
         hint = plugins.did_you_mean(file.as_posix(), there).strip()
         told = f"{error.strerror}; {hint}" if hint else error.strerror
         raise ConfigError(f"Cannot read the configuration {file}: {told}") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{file} is not valid YAML: {' '.join(str(error).split())}") from None
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
     if not isinstance(content, dict):
-        raise ConfigError(f"{file} must hold a mapping of keys to values, found {type(content).__name__}")
+        found = "nothing" if content is None else type(content).__name__
+        raise ConfigError(f"{file} must hold a mapping of keys to values, found {found}")
     if "extends" in content and "experiment" not in content:  # lest it write over what it extends
         content["experiment"] = re.sub("[^a-z0-9]+", "_", file.stem.lower())
     return content
 
 
-def typed(value: Any) -> Any:
-    """A value of Snakemake's ``--config``, which reads nested values as text: every text is read as YAML again."""
+def typed(value: Any, key: str = "") -> Any:
+    """A value of ``--config``: YAML in a text; what Snakemake has read already is read again in its parts."""
     if isinstance(value, Mapping):
-        return {key: typed(inner) for key, inner in value.items()}
+        return {name: typed(inner, name) for name, inner in value.items()}
     if isinstance(value, list):
-        return list(map(typed, value))
-    return _yaml(value, "--config") if isinstance(value, str) else value
+        return [typed(inner, key) for inner in value]
+    try:
+        return yaml_text.read_override(value, f"--config {key}".rstrip()) if isinstance(value, str) else value
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
 
 
 def resolved(config: Mapping, overrides: Mapping) -> Experiment:

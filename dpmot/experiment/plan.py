@@ -7,6 +7,7 @@ reads YAML. Importing this module imports no torch.
 from collections.abc import Mapping
 from functools import partial
 from typing import Annotated, Any, Literal
+from unicodedata import category
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WrapValidator
 from pydantic import model_validator as validated
@@ -15,6 +16,8 @@ from pydantic_core import PydanticCustomError, ValidationError
 from dpmot import plugins
 from dpmot.features import Extractor
 from dpmot.metrics import REAL_TEST, REAL_TRAIN
+from dpmot.results import sigma_key
+from dpmot.seeds import MAX_SAMPLES
 
 PROTOCOLS: dict[str, dict[str, Any]] = {  # how the field's tables are made; what a configuration gives itself wins
     "edm": {"num_samples": 50_000, "sample_seeds": [0, 1, 2]},  # Karras et al. 2022: 50,000, the least of three runs
@@ -37,6 +40,21 @@ def _distinct(values: tuple) -> tuple:
     return values
 
 
+def _told_apart(levels: tuple) -> tuple:
+    by_key = {sigma_key(level): level for level in reversed(levels)}
+    for level in levels:
+        if (same := by_key[sigma_key(level)]) != level:
+            told = f"{same} and {level} are one level: six digits count; name one of them"
+            raise PydanticCustomError("told_apart", "{told}", {"told": told})
+    return levels
+
+
+def _one_line(text: str) -> str:
+    if not text.strip() or any(category(letter) in ("Cc", "Zl", "Zp") for letter in text):
+        raise PydanticCustomError("one_line", "{text} should be one line of visible text", {"text": repr(text)})
+    return text
+
+
 def _or_else(description: str) -> WrapValidator:
     """One line for a value that is none of several types."""
 
@@ -51,21 +69,29 @@ def _or_else(description: str) -> WrapValidator:
 
 
 Count = Annotated[int, Field(ge=1)]
-Seed = Annotated[int, Field(ge=0)]
+Evaluations = Annotated[int, Field(ge=1, le=100_000)]  # or steps: a grid has a level for each
+Samples = Annotated[int, Field(ge=20, le=MAX_SAMPLES)]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]  # the seed of a sample, seed 2^32 + k, is an int64
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Level = Annotated[  # an integer stays one: it is a part of the names of cells
     Annotated[int, Field(gt=0)] | Positive, _or_else("a noise level is a number above 0")
 ]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-fA-F]{64}$")]
-Name = Annotated[str, Field(pattern="^[a-z0-9_]+$")]
+Name = Annotated[str, Field(pattern="^[a-z0-9_]+$", max_length=100)]  # of a file: there are no upper and lower cases
+Label = Annotated[str, AfterValidator(_one_line)]
+ExperimentName = Annotated[Name, AfterValidator(partial(_free, taken=("reference",)))]  # its folder lies below results/
 NetworkName = Annotated[Name, AfterValidator(partial(_free, taken=("classifier",)))]  # its file lies beside theirs
 MethodName = Annotated[Name, AfterValidator(partial(_free, taken=(REAL_TRAIN, REAL_TEST)))]
-Counts = Annotated[tuple[Count, ...], Field(strict=False, min_length=1), AfterValidator(_distinct)]
+Counts = Annotated[tuple[Evaluations, ...], Field(strict=False, min_length=1), AfterValidator(_distinct)]
 Seeds = Annotated[tuple[Seed, ...], Field(strict=False, min_length=1), AfterValidator(_distinct)]
 Names = Annotated[tuple[str, ...], Field(strict=False), AfterValidator(_distinct)]
-Levels = Annotated[tuple[Level, ...], Field(strict=False, min_length=1), AfterValidator(_distinct)]
-Budget = Annotated[Count | Literal["full"], _or_else("a number of evaluations, or full: the network's whole chain")]
+Levels = Annotated[
+    tuple[Level, ...], Field(strict=False, min_length=1), AfterValidator(_distinct), AfterValidator(_told_apart)
+]
+Budget = Annotated[
+    Evaluations | Literal["full"], _or_else("a number of evaluations, or full: the network's whole chain")
+]
 Budgets = Annotated[tuple[Budget, ...], Field(strict=False, min_length=1), AfterValidator(_distinct)]
 Move = Annotated[float, Field(gt=0, le=1)]
 Moves = Annotated[tuple[Move, ...], Field(strict=False, min_length=1), AfterValidator(_distinct)]
@@ -141,7 +167,7 @@ class Training(Model):
     """Memory format of images in training: faster convolutions on CUDA."""
     compile: bool | None = None
     """torch.compile the network for training: minutes at first, then faster."""
-    snapshots: Annotated[tuple[Count, ...], Field(strict=False)] = ()
+    snapshots: Annotated[tuple[Count, ...], Field(strict=False), AfterValidator(_distinct)] = ()
     """Keep the weights after so many steps, below snapshots/."""
 
 
@@ -214,7 +240,7 @@ class Method(Model):
     network: str
     sampler: str
     """A file of baselines/, or none: the start itself, 0 evaluations."""
-    label: str | None = None
+    label: Label | None = None
     group: Group | None = None
     start: str = "prior"
     """A file of dpmot/starts/."""
@@ -287,10 +313,10 @@ class Selection(Model):
 
     network: str
     sampler: str
-    nfe: Count
+    nfe: Evaluations
     sigmas: Levels
     sample_seed: Seed = 1000
-    num_samples: Annotated[int, Field(ge=20)] | None = None
+    num_samples: Samples | None = None
     """Default: as many as a method of the tables has over all seeds, so that the audit has the same power."""
 
     def trial(self) -> Method:
@@ -309,10 +335,10 @@ class Coupling(Model):
     """What the map from noise to sample is like."""
 
     methods: Annotated[Names, Field(min_length=1)]
-    nfe: Count
+    nfe: Evaluations
     moves: Moves = (0.01, 0.03, 0.1, 0.3, 1.0)
-    num_noises: Annotated[int, Field(ge=200)] = 4000
-    num_samples: Annotated[int, Field(ge=40)] = 400
+    num_noises: Annotated[int, Field(ge=200, le=MAX_SAMPLES)] = 4000
+    num_samples: Annotated[int, Field(ge=40, le=MAX_SAMPLES)] = 400
     sample_seed: Seed = 2000
 
     def of(self, method: Method) -> Method:
@@ -327,16 +353,23 @@ class Identity(Model):
     margins: Margins = {}
     relative_margins: Margins = {}
 
+    @validated(mode="after")
+    def _once(self) -> "Identity":
+        """Each test stands once: the p-values are corrected for their number."""
+        _distinct(tuple(tuple(sorted(pair)) for pair in self.pairs))
+        _distinct((*self.margins, *self.relative_margins))
+        return self
+
 
 class Experiment(Model):
     """One experiment: data, networks, transport, methods, metrics and pages."""
 
-    experiment: Name
+    experiment: ExperimentName
     """Names the folder under results/."""
     dataset: str
     """A file of dpmot/data/."""
     nfe_budgets: Counts
-    num_samples: Annotated[int, Field(ge=20)]
+    num_samples: Samples
     """Per cell and sample seed; C_T says where they are too few for it."""
     sample_seeds: Seeds
     networks: Annotated[dict[NetworkName, Network], Field(min_length=1)]
@@ -352,7 +385,7 @@ class Experiment(Model):
     """Folder of downloaded data sets; default the environment's DPMOT_DATA."""
     download: bool = False
     """Fetch missing data files, and allow weights of torch-fidelity (and dinov2's code)."""
-    threads: Count = 1
+    threads: Annotated[int, Field(ge=1, le=1024)] = 1
     device: Literal["cpu", "cuda", "auto"] = "cpu"
     """Where networks are trained and evaluated, slow features extracted and transport solved, but classifiers and exact
     networks stay on the cpu; auto: cuda where there is one."""
