@@ -32,6 +32,7 @@ if JOBS.needs_classifier:
             JOBS.classify().outputs,
         log:
             f"{LOG}/classify.log",
+        priority: 20  # what does not fit is found before networks are trained
         threads: EXPERIMENT.threads
         params:
             task=task(JOBS.classify()),

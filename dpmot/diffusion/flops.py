@@ -1,10 +1,12 @@
 """What a network costs: operations of one evaluation, counted on shapes, without weights or arithmetic."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from dpmot.diffusion import weights
 from dpmot.diffusion.unet import UNet
 
 TRAINING = 3  # a step of training takes a forward pass, and a backward pass of about twice its operations
@@ -12,9 +14,21 @@ TRAINING = 3  # a step of training takes a forward pass, and a backward pass of 
 
 def evaluation(unet: Mapping, shape: Sequence[int]) -> int:
     """Operations (multiply, add: 2) of the U-Net with these options on one image of shape (C, H, W)."""
+    return _counted(lambda: UNet(shape[0], **unet), shape, labelled=bool(unet.get("classes")))
+
+
+def of_diffusers(config: Mapping) -> int:
+    """The same of diffusers' UNet2DModel with this config.json, on an image of its own size."""
+    size = config["sample_size"]
+    shape = (config["in_channels"], *(size if isinstance(size, Sequence) else (size, size)))
+    facts = {"config": config, "timestep": (1, 0)}
+    return _counted(lambda: weights.build(facts), shape, labelled=bool(config.get("num_class_embeds")))
+
+
+def _counted(build: Callable[[], Any], shape: Sequence[int], *, labelled: bool) -> int:
     with torch.device("meta"):
-        model = UNet(shape[0], **unet).eval()
-        labels = {"labels": torch.zeros(1, dtype=torch.int64)} if unet.get("classes") else {}
+        model = build().eval()
+        labels = {"labels": torch.zeros(1, dtype=torch.int64)} if labelled else {}
         with FlopCounterMode(display=False) as counter, torch.inference_mode():
             model(torch.empty(1, *shape), torch.empty(1), **labels)
     return counter.get_total_flops()

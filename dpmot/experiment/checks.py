@@ -8,6 +8,7 @@ import inspect
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import fields
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, get_args, get_origin
@@ -19,7 +20,7 @@ from dpmot import plugins
 from dpmot.diffusion import weights
 from dpmot.experiment import grid
 from dpmot.experiment.plan import Experiment, Method, Network
-from dpmot.experiment.smoke import stand_in_shape
+from dpmot.experiment.smoke import image_shape, stand_in_shape
 from dpmot.features import Extractor, Offer
 
 FITS = "points of a mixture have kind mixture, images have the kinds that are trained"
@@ -27,6 +28,7 @@ KINDS = {float: "number", int: "integer", bool: "boolean", str: "text", type(Non
 DISTILLATION_ARGUMENTS = ("teacher", "chain", "images", "schedule", "seed", "labels", "step_counts", "checkpoint")
 ALONE = ("snapshots", "precision", "channels_last", "compile")  # keys of `training` that students do not take
 OF_STARTS = ("source_measure", "heights", "noises", "singular", "angle", "tau", "top_k")  # keys of a method
+MOST_LEVELS = 100_000  # of a network's chain: more are a mistake, and memory's limit
 SAMPLER_ARGUMENTS = ("denoiser", "x", "sigmas", "noise", "callback")
 
 
@@ -90,6 +92,7 @@ def complete(experiment: Experiment) -> None:
     with _told():
         load = plugins.find("data", experiment.dataset).load
         _check_options(load, experiment.dataset_options, "dataset_options", skip=("root",))
+        _check_values("data", experiment.dataset, experiment.dataset_options, "dataset_options: ")
         _check_networks(experiment)
         _check_features(experiment)
         for name, method in experiment.methods.items():
@@ -180,7 +183,9 @@ def _check_kind(experiment: Experiment, network: Network, name: str, where: str)
     kind = plugins.find("networks", name).Parametrisation
     _check_options(kind, network.options, f"{where}.options", skip=())
     with _told(f"{where}.options: "):
-        kind(**network.options)
+        if network.options.get("num_levels", 0) > MOST_LEVELS:
+            raise ValueError(f"num_levels must be at most {MOST_LEVELS}, got {network.options['num_levels']}")
+        kind(**network.options).chain  # noqa: B018 - its levels are checked where they are made
     if hasattr(kind, "split"):  # the images of a split, of whatever data set
         if given := sorted({"training", "weights", "unet"} & network.model_fields_set):
             raise ConfigError(f"{where}.{given[0]}: kind {name} is the data itself; leave it out")
@@ -188,6 +193,9 @@ def _check_kind(experiment: Experiment, network: Network, name: str, where: str)
         raise ConfigError(f"{where}.kind: {name} does not fit the data set {experiment.dataset}: {FITS}")
     if hasattr(kind, "loss") and network.how == "exact":
         raise ConfigError(f'{where}: give "training" to train it or "weights" to load it')
+    shape, patch = image_shape(experiment) or (), network.unet.patch or 1
+    if network.how == "trained" and any(side % patch for side in shape[1:]):
+        raise ConfigError(f"{where}.unet.patch: patches of {patch} pixels do not fill images of shape {shape}")
 
 
 def _check_student(experiment: Experiment, network: Network, where: str) -> None:
@@ -218,13 +226,19 @@ def _check_student(experiment: Experiment, network: Network, where: str) -> None
 def _check_features(experiment: Experiment) -> None:
     stood = experiment.scale == "smoke" and stand_in_shape(experiment)  # a smoke run takes other features
     for name in (*experiment.features, *(set(experiment.feature_options) - set(experiment.features))):
-        offer = Offer(download=experiment.download, given=experiment.feature_options.get(name, {}))
+        given = experiment.feature_options.get(name, {})
+        offer = Offer(download=experiment.download, given=given, **_shape(experiment))
         extractor, asked = Extractor(name, offer), name in experiment.features and not stood
         fits = extractor.trained or extractor.domain in ("any", "mixture" if experiment.has_mixture else "images")
         if asked and not fits:
             looks = "points of a mixture" if extractor.domain == "mixture" else "images"
             raise ConfigError(f"features: {name} looks at {looks}, which {experiment.dataset} does not have")
         extractor.check() if asked else extractor.check_given()
+
+
+def _shape(experiment: Experiment) -> dict[str, Any]:
+    known = {entry.name for entry in fields(Offer)}
+    return {"shape": image_shape(experiment)} if "shape" in known else {}
 
 
 def _check_method(experiment: Experiment, method: Method, where: str) -> None:

@@ -53,6 +53,8 @@ def _read(file: Path) -> dict:
         raise ConfigError(f"{file} must hold a mapping of keys to values, found {found}")
     if "extends" in content and "experiment" not in content:  # lest it write over what it extends
         content["experiment"] = re.sub("[^a-z0-9]+", "_", file.stem.lower())
+        if content["experiment"] == "_" or file.stem.lower() == Path(str(content["extends"])).stem.lower():
+            raise ConfigError(f"{file}: its name is no name of an experiment of its own; give it `experiment:`")
     return content
 
 
@@ -136,9 +138,12 @@ def _over(base: Any, update: Any) -> Any:
 def validate(config: Mapping) -> Experiment:
     """The experiment that a configuration describes, complete."""
     experiment = _selected(_extended(config, scale=config.get("scale")))
+    if experiment.experiment.endswith(SUFFIX) and experiment.scale != "smoke":
+        raise ConfigError(f"experiment: {experiment.experiment} is the folder of a smoke run; choose another name")
     networks = {name: _described(network, f"networks.{name}") for name, network in experiment.networks.items()}
     checks.names(experiment)
     experiment = experiment.but(networks=networks).completed()
+    experiment = experiment.but(notes=tuple(dict.fromkeys((*experiment.notes, *_twins(experiment)))))
     if experiment.weights == "train":
         experiment = _untrained(experiment)
     checks.complete(experiment)
@@ -194,6 +199,14 @@ def _without(experiment: Experiment, removed: Sequence[str]) -> Experiment:
     changes = {"methods": methods, "networks": networks, "identity": identity, "coupling": coupling}
     notes = [*experiment.notes, f"left out: {'; '.join(told)}"]
     return experiment.but(**changes, selection=selection, notes=notes)
+
+
+def _twins(experiment: Experiment) -> Iterator[str]:
+    first: dict[str, str] = {}
+    for name, method in experiment.methods.items():
+        other = first.setdefault(digest(method.but(label=None, group=None).plain()), name)
+        if other != name:
+            yield f"methods {other} and {name} are one method under two names: tables show the same samples twice"
 
 
 def _untrained(experiment: Experiment) -> Experiment:

@@ -1,16 +1,19 @@
 """What an experiment spends, said before it starts: counted from the configuration, timed where it was run before."""
 
 import csv
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dpmot import plugins
+from dpmot.diffusion import weights
 from dpmot.diffusion.schedule import Schedule
 from dpmot.experiment import grid
 from dpmot.experiment.jobs import Jobs
 from dpmot.experiment.layout import Layout
-from dpmot.experiment.plan import Experiment, Network, Unet
+from dpmot.experiment.plan import Experiment, Network
 from dpmot.experiment.smoke import stand_in_shape
+from dpmot.runtime import seals
 from dpmot.runtime.files import read_json
 
 RATE = 6e10  # operations a second of two cores: 19.8 billion a step of Fashion-MNIST's network, .66 s on each of them
@@ -80,28 +83,45 @@ def _drawn(experiment: Experiment) -> dict[str, int]:
 
 def _counted(experiment: Experiment, seen: Mapping[str, int], drawn: Mapping[str, int]) -> str:
     shape = experiment.dataset_options.get("shape") or stand_in_shape(experiment)
-    unets = {name: _unet(experiment, network) for name, network in experiment.networks.items()}
-    asked = {*seen, *(name for name, number in drawn.items() if number)}
-    if not shape or experiment.device == "cuda" or any(unets[name] is None for name in asked):
+    asked = [name for name in experiment.networks if name in seen or drawn[name]]
+    if not shape or experiment.device == "cuda" or any(experiment.networks[name].how == "exact" for name in asked):
         return ""
     import torch
 
-    from dpmot.diffusion.flops import TRAINING, evaluation  # imports torch, which most plans do without
+    from dpmot.diffusion.flops import TRAINING  # imports torch, which most plans do without
 
     if experiment.device == "auto" and torch.cuda.is_available():
         return ""
-    each = {name: evaluation(unet.given(), shape) for name, unet in unets.items() if unet is not None}
-    work = {"training": sum(TRAINING * each[name] * number for name, number in seen.items())}
-    work["sampling"] = sum(each[name] * number for name, number in drawn.items() if number)
+    each = {name: _evaluation(experiment, experiment.networks[name], shape) for name in asked}
+    work = {"training": sum(TRAINING * (each[name] or 0) * number for name, number in seen.items())}
+    work["sampling"] = sum((each[name] or 0) * drawn[name] for name in asked)
     told = " and ".join(f"{_time(operations)} of {what}" for what, operations in work.items() if operations)
-    return f"; its networks' operations are {told} at {RATE / 1e9:.0f} billion a second, as two cores do"
+    said = (
+        f"; its networks' operations are {told} at {RATE / 1e9:.0f} billion a second, as two cores do" if told else ""
+    )
+    unknown = ", ".join(name for name in asked if each[name] is None)
+    return (
+        f"{said}; operations of {unknown} are not counted: the weights do not say what they are of" if unknown else said
+    )
 
 
-def _unet(experiment: Experiment, network: Network) -> Unet | None:
-    """Options of the U-Net, a student's are its teacher's; None where the configuration does not have them."""
-    if network.teacher:
-        return _unet(experiment, experiment.networks[network.teacher])
-    return network.unet if network.training or "unet" in network.model_fields_set else None
+def _evaluation(experiment: Experiment, network: Network, shape: Sequence[int]) -> int | None:
+    """Operations of a network on one image, a student's are its teacher's; None where its file does not tell them."""
+    from dpmot.diffusion import flops
+
+    if not network.weights and network.teacher:
+        return _evaluation(experiment, experiment.networks[network.teacher], shape)
+    if not network.weights:
+        return flops.evaluation(network.unet.given(), shape)
+    path = Path(network.weights)
+    try:
+        if path.is_dir():
+            return flops.of_diffusers(read_json(weights.weights_file(path).with_name("config.json")))
+        card = json.loads(seals.header(path)["card"])
+        known = card.get("diffusers")
+        return flops.of_diffusers(known["config"]) if known else flops.evaluation(card["unet"], card["shape"])
+    except (ValueError, LookupError, TypeError, OSError, RuntimeError):
+        return None
 
 
 def _time(operations: float) -> str:

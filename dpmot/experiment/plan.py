@@ -27,6 +27,9 @@ PROTOCOLS: dict[str, dict[str, Any]] = {  # how the field's tables are made; wha
 CHANGES_NO_NUMBER = ("tables", "figures", "data_root", "download", "notes")  # and of a method: label, group
 
 
+OF_LISTS = ("distinct", "told_apart")  # errors of entries that are right one by one
+
+
 def _free(name: str, taken: tuple[str, ...]) -> str:
     if name in taken:
         raise PydanticCustomError("taken", "{name} is a name of the project's own; choose another", {"name": name})
@@ -61,9 +64,10 @@ def _or_else(description: str) -> WrapValidator:
     def validate(value: Any, handler: Any) -> Any:
         try:
             return handler(value)
-        except ValidationError:
-            told = {"given": repr(value), "description": description}
-            raise PydanticCustomError("allowed", "{given} is not allowed here; {description}", told) from None
+        except ValidationError as error:
+            told = next((one["msg"] for one in error.errors() if one["type"] in OF_LISTS), None)
+            told = told or f"{value!r} is not allowed here; {description}"
+            raise PydanticCustomError("allowed", "{told}", {"told": told}) from None
 
     return WrapValidator(validate)
 

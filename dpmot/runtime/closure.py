@@ -1,67 +1,112 @@
-"""Which code a result depends on: the import closure of a module inside this repository.
+"""Which code a result depends on: the import closure of a module, wherever its files lie.
 
 Snakemake lists these files as inputs, so that an edit re-runs exactly what uses the edited file, and resume points
-carry their hash. ``ast`` reads the imports; nothing is imported.
+carry their hash. One rule holds for every import: the standard library counts as Python's version, an installed package
+as its own version, and everything else (this project, a folder on PYTHONPATH, an editable package) as files, which are
+followed in turn. ``ast`` reads the imports; nothing is imported.
 """
 
 import ast
 import hashlib
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Iterator
 from functools import cache
+from importlib.machinery import ModuleSpec
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from pathlib import Path
 
 from dpmot.plugins import ROOT
 
 PACKAGES = ("dpmot", "baselines", "paper_figures")
+INSTALLED = ("site-packages", "dist-packages")
+OTHER_NAMES = {"PIL": "pillow", "sklearn": "scikit-learn", "yaml": "PyYAML"}  # to list all packages takes long
+
+
+def closure(modules: Iterable[str]) -> list[Path]:
+    """Files of ``modules`` and of everything they import that is not installed, sorted.
+
+    Plugins are found by name at run time, so a caller names them beside the stage:
+    ``closure(["dpmot.experiment.sample", "baselines.ddim"])``.
+    """
+    return sorted(_followed(modules)[0])
+
+
+def code_digest(modules: Iterable[str]) -> str:
+    """sha256 over the closure's names and bytes, and the versions of installed packages, 16 hex digits."""
+    files, packages = _followed(modules)
+    total = hashlib.sha256()
+    for path in sorted(files):
+        name = path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else path.name
+        total.update(name.encode() + b"\0" + path.read_bytes() + b"\0")
+    for package in sorted(packages):
+        total.update(f"{package} {_version(package)}\0".encode())
+    return total.hexdigest()[:16]
+
+
+def _followed(modules: Iterable[str]) -> tuple[set[Path], set[str]]:
+    """Files, and names of installed packages."""
+    waiting, files, packages, seen = list(modules), set[Path](), set[str](), set[str]()
+    while waiting:
+        module = waiting.pop()
+        if module in seen or (top := module.split(".")[0]) in sys.stdlib_module_names:
+            continue
+        seen.add(module)
+        path = _file(module)
+        if path and top not in PACKAGES and {*path.parts} & {*INSTALLED}:
+            packages.add(top)
+        elif path:
+            files.add(path)
+            waiting.extend(_imports(path, module) if path.suffix == ".py" else ())
+        if "." in module:
+            waiting.append(module.rpartition(".")[0])
+    return files, packages
 
 
 def _file(module: str) -> Path | None:
-    path = ROOT.joinpath(*module.split("."))
-    for candidate in (path.with_suffix(".py"), path / "__init__.py"):
-        if candidate.is_file():
-            return candidate
-    return None
+    """The file of a module; None where there is none, as of a name that is imported from one."""
+    if module.split(".")[0] in PACKAGES:
+        path = ROOT.joinpath(*module.split("."))
+        return next((file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()), None)
+    spec = _spec(module)
+    return Path(spec.origin) if spec and spec.origin and Path(spec.origin).is_file() else None
 
 
 @cache
-def _imports(path: Path) -> frozenset[str]:
-    names: set[str] = set()
-    waiting: list[ast.AST] = [ast.parse(path.read_text(encoding="utf-8"))]
+def _spec(module: str) -> ModuleSpec | None:
+    parent = _spec(module.rpartition(".")[0]) if "." in module else None
+    if "." in module and not (parent and parent.submodule_search_locations):
+        return None
+    place = parent.submodule_search_locations if parent else None
+    found = (finder.find_spec(module, place) for finder in sys.meta_path)
+    return next((spec for spec in found if spec), None)
+
+
+@cache
+def _imports(path: Path, module: str) -> frozenset[str]:
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    return frozenset(_named(ast.parse(path.read_bytes()), package))
+
+
+def _named(top: ast.AST, package: str) -> Iterator[str]:
+    waiting = [top]
     while waiting:
         node = waiting.pop()
         if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING":
             continue  # annotations change no result
         if isinstance(node, ast.Import):
-            names.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            names.add(node.module)
-            names.update(f"{node.module}.{alias.name}" for alias in node.names)
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            name = ".".join([*above, *([node.module] if node.module else [])])
+            yield from (name, *(f"{name}.{alias.name}" for alias in node.names)) if name else ()
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("import_module", "__import__")):
+            yield from (one.value for one in node.args[:1] if isinstance(one, ast.Constant) and one.value)
         waiting.extend(ast.iter_child_nodes(node))
-    return frozenset(name for name in names if name.split(".")[0] in PACKAGES)
 
 
-def closure(modules: Iterable[str]) -> list[Path]:
-    """Files of ``modules`` and of everything they import from this repository, sorted.
-
-    Plugins are found by name at run time, so a caller names them beside the stage:
-    ``closure(["dpmot.experiment.sample", "baselines.ddim"])``.
-    """
-    waiting, files = list(modules), set[Path]()
-    while waiting:
-        module = waiting.pop()
-        path = _file(module)
-        if path is None or path in files:
-            continue
-        files.add(path)
-        waiting.extend(_imports(path))
-        if "." in module:
-            waiting.append(module.rpartition(".")[0])
-    return sorted(files)
-
-
-def code_digest(modules: Iterable[str]) -> str:
-    """sha256 over the closure's names and bytes, 16 hex digits."""
-    total = hashlib.sha256()
-    for path in closure(modules):
-        total.update(path.relative_to(ROOT).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
-    return total.hexdigest()[:16]
+@cache
+def _version(package: str) -> str:
+    try:
+        return version(OTHER_NAMES.get(package, package))
+    except PackageNotFoundError:
+        return " ".join(version(name) for name in packages_distributions().get(package, ()))

@@ -72,6 +72,19 @@ def load(path: Path, *, name: str = "") -> "tuple[dict[str, Tensor], dict[str, s
     return tensors, texts
 
 
+def header(path: Path) -> dict[str, str]:
+    """The texts of a safetensors file, read without its tensors.
+
+    Raises:
+        Damaged: it is no safetensors file.
+    """
+    try:
+        with safe_open(path, framework="np") as file:
+            return texts_of(file.metadata())
+    except (SafetensorError, OSError, ValueError, TypeError, AttributeError) as error:
+        raise Damaged(f"{path} is no safetensors file, or is damaged: {error}") from None
+
+
 def texts_of(metadata: Mapping[str, str] | None) -> dict[str, str]:
     """The texts in the metadata of a safetensors file, sealed or not."""
     metadata = dict(metadata or {})

@@ -36,3 +36,36 @@ def test_the_code_digest_changes_with_one_byte_of_an_imported_file(tmp_path, mon
     before = closure.code_digest(["dpmot.a"])
     (package / "b.py").write_text("x = 2\n")
     assert closure.code_digest(["dpmot.a"]) != before
+
+
+def _foreign(folder, monkeypatch):
+    """A module and a package outside the project, on the path, that a plug-in imports."""
+    (folder / "net_pkg").mkdir()
+    (folder / "net_pkg" / "__init__.py").write_text("from . import layers\n")
+    (folder / "net_pkg" / "layers.py").write_text("from .. import nothing\nimport importlib\nhalf = 1\n")
+    (folder / "by_name.py").write_text("import torch, json, PIL\n")
+    (folder / "foreign_net.py").write_text(
+        "import importlib\nimport net_pkg.layers\nimportlib.import_module('by_name')\n"
+    )
+    (folder / "dpmot").mkdir()
+    (folder / "dpmot" / "plugin.py").write_text("import foreign_net\n")
+    monkeypatch.setattr(closure, "ROOT", folder)
+    monkeypatch.syspath_prepend(str(folder))
+    closure._spec.cache_clear()
+
+
+def test_code_outside_the_project_is_followed_like_the_projects_own(tmp_path, monkeypatch):
+    _foreign(tmp_path, monkeypatch)
+    names = {path.relative_to(tmp_path).as_posix() for path in closure.closure(["dpmot.plugin"])}
+    assert names == {
+        *("dpmot/plugin.py", "foreign_net.py", "by_name.py", "net_pkg/__init__.py", "net_pkg/layers.py"),
+    }  # torch and PIL are installed, json and importlib are Python's
+
+
+def test_the_code_digest_changes_with_foreign_code_and_with_versions_of_packages(tmp_path, monkeypatch):
+    _foreign(tmp_path, monkeypatch)
+    before = closure.code_digest(["dpmot.plugin"])
+    (tmp_path / "net_pkg" / "layers.py").write_text("half = 2\n")
+    after = closure.code_digest(["dpmot.plugin"])
+    monkeypatch.setattr(closure, "_version", lambda package: f"{package} 99")
+    assert len({before, after, closure.code_digest(["dpmot.plugin"])}) == 3

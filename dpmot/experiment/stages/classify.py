@@ -23,6 +23,9 @@ def run(job: "Job[Classify]", layout: "Layout") -> None:
             if given.weights:
                 verify(Path(given.weights), given.sha256)
                 model = classifier.load(Path(given.weights))[0]
+                if model.num_classes != data["num_classes"]:
+                    told = f"a classifier of {model.num_classes} classes, the data set has {data['num_classes']}"
+                    raise ValueError(f"{given.weights} is of {told}; give one of its classes, or train it")
             else:
                 options: dict[str, Any] = {"progress": True, "checkpoint": stage.checkpoint("classifier")}
                 options |= {"epochs": given.epochs} if given.epochs else {}

@@ -31,6 +31,12 @@ def run(job: "Job[Prepare]", layout: "Layout") -> None:
         tensors: dict[str, torch.Tensor] = {}
         for name in "ABC":
             images, labels = data.part(name)
+            if task.classes and name == "B" and (unknown := {*range(data.num_classes)} - {*labels.tolist()}):
+                raise ValueError(
+                    f"{data.name}: no image of class {', '.join(map(str, sorted(unknown)))} is in split B, so its "
+                    f"classifier could not know it: give each of the {data.num_classes} classes more images, leave it "
+                    "out, or give `features:` without classifier"
+                )
             tensors |= {f"{name}/images": torch.from_numpy(images), f"{name}/labels": torch.from_numpy(labels)}
         if data.mixture is not None:
             tensors["mixture/means"] = torch.as_tensor(data.mixture.means, dtype=torch.float32)
