@@ -226,8 +226,9 @@ def _check_student(experiment: Experiment, network: Network, where: str) -> None
 def _check_features(experiment: Experiment) -> None:
     stood = experiment.scale == "smoke" and stand_in_shape(experiment)  # a smoke run takes other features
     for name in (*experiment.features, *(set(experiment.feature_options) - set(experiment.features))):
-        given = experiment.feature_options.get(name, {})
-        offer = Offer(download=experiment.download, given=given, **_shape(experiment))
+        given, trained = experiment.feature_options.get(name, {}), experiment.classifier.weights
+        classifier = Path(trained) if trained else None
+        offer = Offer(download=experiment.download, given=given, classifier=classifier, **_shape(experiment))
         extractor, asked = Extractor(name, offer), name in experiment.features and not stood
         fits = extractor.trained or extractor.domain in ("any", "mixture" if experiment.has_mixture else "images")
         if asked and not fits:
