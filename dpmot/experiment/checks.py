@@ -5,6 +5,7 @@ plug-ins that the configuration names, and raise a :class:`ConfigError`. Nothing
 """
 
 import inspect
+import json
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from dpmot.experiment import grid
 from dpmot.experiment.plan import Experiment, Method, Network
 from dpmot.experiment.smoke import image_shape, stand_in_shape
 from dpmot.features import Extractor, Offer
+from dpmot.runtime import seals
 
 FITS = "points of a mixture have kind mixture, images have the kinds that are trained"
 KINDS = {float: "number", int: "integer", bool: "boolean", str: "text", type(None): "null"}
@@ -29,6 +31,7 @@ DISTILLATION_ARGUMENTS = ("teacher", "chain", "images", "schedule", "seed", "lab
 ALONE = ("snapshots", "precision", "channels_last", "compile")  # keys of `training` that students do not take
 OF_STARTS = ("source_measure", "heights", "noises", "singular", "angle", "tau", "top_k")  # keys of a method
 MOST_LEVELS = 100_000  # of a network's chain: more are a mistake, and memory's limit
+MOST_PIXELS = 8192  # of a side of an image
 SAMPLER_ARGUMENTS = ("denoiser", "x", "sigmas", "noise", "callback")
 
 
@@ -93,6 +96,11 @@ def complete(experiment: Experiment) -> None:
         load = plugins.find("data", experiment.dataset).load
         _check_options(load, experiment.dataset_options, "dataset_options", skip=("root",))
         _check_values("data", experiment.dataset, experiment.dataset_options, "dataset_options: ")
+        shape = image_shape(experiment)
+        if shape and not (len(shape) == 3 and all(0 < side <= MOST_PIXELS for side in shape)):
+            raise ConfigError(
+                f"dataset_options: no image has the shape {shape}; allowed: 3 sizes of 1 to {MOST_PIXELS}"
+            )
         _check_networks(experiment)
         _check_features(experiment)
         for name, method in experiment.methods.items():
@@ -173,10 +181,26 @@ def _check_networks(experiment: Experiment) -> None:
         if network.weights:
             at = f"; download {weights.card(network.card)['address']}" if network.card else ""
             with _told(f"{where}.weights: ", at):
-                weights.files(Path(network.weights))
-    file = experiment.classifier.weights
-    if file and not Path(file).is_file():
-        raise ConfigError(f"classifier.weights: no file {file}")
+                file = weights.files(Path(network.weights))[0]
+            if file.suffix == ".safetensors":
+                _check_card(experiment, network, file, f"{where}.weights")
+    trained = experiment.classifier.weights
+    if trained and not Path(trained).is_file():
+        raise ConfigError(f"classifier.weights: no file {trained}")
+
+
+def _check_card(experiment: Experiment, network: Network, file: Path, where: str) -> None:
+    """What a file of this project says of its network must be what the configuration says; others say nothing."""
+    with _told(f"{where}: "):
+        card = json.loads(seals.header(file).get("card", "{}"))
+        said, shape = card.get("kind"), image_shape(experiment)
+        if network.kind and said:
+            find = plugins.find("networks", said).Parametrisation
+            if said != network.kind or find(**card["options"]) != find(**network.options):
+                told = f"kind {said} with options {card['options']}"
+                raise ValueError(f"{file} is of {told}; give these, not kind {network.kind} with {network.options}")
+        if said and shape and [*shape] != card["shape"]:
+            raise ValueError(f"{file} was made for images of shape {card['shape']}, the data set has {[*shape]}")
 
 
 def _check_kind(experiment: Experiment, network: Network, name: str, where: str) -> None:

@@ -155,6 +155,14 @@ class Unet(Model):
     patch: Count | None = None
     """Side of the squares of pixels that are one position."""
 
+    @validated(mode="after")
+    def _attended(self) -> "Unet":
+        levels = self.attention if isinstance(self.attention, tuple) else ()
+        if self.multipliers and (beyond := [level for level in levels if level >= len(self.multipliers)]):
+            told = f"attention: there is no level {beyond[0]}; allowed: 0 to {len(self.multipliers) - 1}"
+            raise PydanticCustomError("attended", "{told}", {"told": told})
+        return self
+
 
 class Training(Model):
     """Options of a training; what is not given is the default of Schedule and Acceleration."""

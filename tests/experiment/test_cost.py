@@ -3,10 +3,13 @@
 import re
 
 import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
 
+from dpmot.diffusion import network, weights
 from dpmot.diffusion.flops import TRAINING, evaluation
 from dpmot.experiment import grid
-from dpmot.experiment.config import load
+from dpmot.experiment.config import load, validate
 from dpmot.experiment.cost import RATE, cost, training_cost
 from dpmot.plugins import ROOT
 
@@ -32,11 +35,12 @@ def test_one_training_states_its_own_cost():
     told = training_cost(config, "edm")
     assert told.startswith("edm: sees 51,200,000 images; its networks' operations are ") and "sampling" not in told
     assert training_cost(load([ROOT / "config" / "fashion_mnist.yaml"]), "edm") == ""  # loaded
-    student = "networks={student: {distillation: consistency, teacher: edm, training: {steps: 10}}}"
-    loaded = load(
-        [ROOT / "config" / "fashion_mnist_atoms.yaml"], [student]
-    )  # its teacher's U-Net is in no configuration
-    assert training_cost(loaded, "student") == "student: sees 1,280 images (students ask their teachers besides)"
+    student = "networks={student: {distillation: consistency, teacher: edm, training: {steps: 10000}}}"
+    atoms = load([ROOT / "config" / "fashion_mnist_atoms.yaml"], [student])
+    told, card = training_cost(atoms, "student"), network.load(ROOT / atoms.networks["edm"].weights).card
+    spent = TRAINING * evaluation(card["unet"], (1, 28, 28)) * 1_280_000 / RATE / 60  # of its teacher's file
+    assert told.startswith("student: sees 1,280,000 images (students ask their teachers besides); its networks'")
+    assert f"operations are {spent:,.0f} minutes of training" in told
 
 
 def test_the_search_for_sigma_star_is_counted():
@@ -65,3 +69,52 @@ def test_operations_of_large_experiments_are_counted_on_shapes(monkeypatch):
 def test_on_a_gpu_no_time_is_claimed(monkeypatch):
     monkeypatch.delenv("DPMOT_DATA", raising=False)
     assert "billion" not in of("cifar10", "device=cuda")
+
+
+def loaded(tmp_path, save, **changes):
+    """The cost of Fashion-MNIST with the DDPM's network loaded from what ``save`` writes into a folder."""
+    path = save(tmp_path)
+    edm = {"networks": {"ddpm": {"kind": "ddpm", "weights": str(path), "training": {"steps": 9}, **changes}}}
+    methods = {"m": {"network": "ddpm", "sampler": "ddim"}}
+    given = {"dataset": "mnist", "nfe_budgets": [10], "num_samples": 1000, "sample_seeds": [0], "tables": []}
+    return cost(validate({"experiment": "x", **given, **edm, "methods": methods}))
+
+
+def minutes(operations):
+    return f"operations are {round(operations * 10 * 1000 / RATE / 60)} minutes of sampling"
+
+
+def test_a_loaded_network_is_counted_as_its_file_has_it(tmp_path):
+    unet = {"channels": 64, "multipliers": [1, 2]}
+    card = {"kind": "ddpm", "options": {}, "shape": [1, 28, 28], "unet": unet}
+
+    def own(folder):
+        network.save(folder / "own.safetensors", card, {None: network.build(card).state_dict()})
+        return folder / "own.safetensors"
+
+    told, default = loaded(tmp_path, own), evaluation({}, (1, 28, 28))
+    assert minutes(evaluation(unet, (1, 28, 28))) in told and minutes(default) not in told
+
+
+def test_weights_that_do_not_say_what_they_are_of_are_not_counted(tmp_path):
+    def foreign(folder):
+        torch.save({"w": torch.zeros(1)}, folder / "w.pt")
+        return folder / "w.pt"
+
+    told = loaded(tmp_path, foreign)
+    assert told.endswith("; operations of ddpm are not counted: the weights do not say what they are of")
+
+
+@pytest.mark.slow
+def test_a_network_of_diffusers_is_counted_by_its_config(tmp_path):
+    unet = weights._diffusers()
+    blocks = {"down_block_types": ("DownBlock2D",) * 2, "up_block_types": ("UpBlock2D",) * 2, "norm_num_groups": 8}
+    model = unet(sample_size=28, in_channels=1, out_channels=1, block_out_channels=(32, 64), **blocks)
+
+    def diffusers(folder):
+        model.save_pretrained(folder)
+        return folder
+
+    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        model.eval()(torch.zeros(1, 1, 28, 28), torch.zeros(1))
+    assert minutes(counter.get_total_flops()) in loaded(tmp_path, diffusers)
