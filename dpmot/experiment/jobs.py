@@ -28,7 +28,13 @@ Plugin = tuple[str, str]  # kind, name
 
 @dataclass(frozen=True)
 class Prepare:
-    """Load a data set and split it; ``classes``: a classifier will ask for two classes at least."""
+    """Load a data set and split it; what does not compare is asked of the images before anything is trained.
+
+    Attributes:
+        classes: whether a classifier will be trained on split B.
+        atoms: split -> images that will be asked of it.
+        labelled: network -> classes that it will be given.
+    """
 
     dataset: str
     options: Mapping[str, Any]
@@ -36,6 +42,8 @@ class Prepare:
     scale: str
     download: bool = field(compare=False)
     classes: bool = field(compare=False)
+    atoms: Mapping[str, int] = field(compare=False, default_factory=dict)
+    labelled: Mapping[str, int] = field(compare=False, default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -123,7 +131,10 @@ class Jobs:
     def prepare(self) -> Job[Prepare]:
         """The job that loads and splits the data set."""
         e, root = self.experiment, self.experiment.data_root and Path(self.experiment.data_root)
-        task = Prepare(e.dataset, e.dataset_options, root or None, e.scale, e.download, self.needs_classifier)
+        atoms = {method.split: e.num_atoms for method in e.methods.values() if e.num_atoms}
+        labelled = {name: network.unet.classes for name, network in e.networks.items() if network.unet.classes}
+        asked = e.download, self.needs_classifier, atoms, labelled
+        task = Prepare(e.dataset, e.dataset_options, root or None, e.scale, *asked)
         plugged = ("data", e.dataset)
         return self._job("prepare", task, [], [self.layout.data], plugged, threads=1, device="cpu")
 

@@ -73,6 +73,7 @@ def _or_else(description: str) -> WrapValidator:
 
 
 Count = Annotated[int, Field(ge=1)]
+Width = Annotated[int, Field(ge=1, le=2**16)]
 Evaluations = Annotated[int, Field(ge=1, le=100_000)]  # or steps: a grid has a level for each
 Samples = Annotated[int, Field(ge=20, le=MAX_SAMPLES)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]  # the seed of a sample, seed 2^32 + k, is an int64
@@ -141,10 +142,10 @@ class Model(BaseModel):
 class Unet(Model):
     """Options of the U-Net; what is not given is its own default."""
 
-    channels: Count | None = None
-    multipliers: Annotated[tuple[Count, ...], Field(strict=False, min_length=1)] | None = None
-    blocks: Count | None = None
-    embedding: Count | None = None
+    channels: Width | None = None
+    multipliers: Annotated[tuple[Width, ...], Field(strict=False, min_length=1, max_length=16)] | None = None
+    blocks: Annotated[int, Field(ge=1, le=100)] | None = None
+    embedding: Width | None = None
     attention: (
         Annotated[bool | Annotated[tuple[Seed, ...], Field(strict=False)], _or_else("true, false or a list of levels")]
         | None
@@ -352,6 +353,13 @@ class Coupling(Model):
     num_noises: Annotated[int, Field(ge=200, le=MAX_SAMPLES)] = 4000
     num_samples: Annotated[int, Field(ge=40, le=MAX_SAMPLES)] = 400
     sample_seed: Seed = 2000
+
+    @validated(mode="after")
+    def _drawn(self) -> "Coupling":
+        if self.num_samples > self.num_noises:
+            told = f"num_samples: {self.num_samples} are more than num_noises = {self.num_noises}; give at most that"
+            raise PydanticCustomError("drawn", "{told}", {"told": told})
+        return self
 
     def of(self, method: Method) -> Method:
         """A method as it is drawn here: one budget, one seed."""

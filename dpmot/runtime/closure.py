@@ -100,7 +100,8 @@ def _named(top: ast.AST, package: str) -> Iterator[str]:
             name = ".".join([*above, *([node.module] if node.module else [])])
             yield from (name, *(f"{name}.{alias.name}" for alias in node.names)) if name else ()
         elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("import_module", "__import__")):
-            yield from (one.value for one in node.args[:1] if isinstance(one, ast.Constant) and one.value)
+            names = [one.value for one in node.args[:1] if isinstance(one, ast.Constant)]
+            yield from (name for name in names if isinstance(name, str))
         waiting.extend(ast.iter_child_nodes(node))
 
 

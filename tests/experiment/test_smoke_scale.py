@@ -215,13 +215,12 @@ def test_the_full_block_of_a_base_is_under_what_extends_it(tmp_path):
     assert [config.num_samples, config.atom_seed, config.fit_seed] == [250, 4, 9]
 
 
-def test_weights_train_leaves_out_what_would_be_loaded(tmp_path):
-    for name in ("edm", "classifier"):
-        (tmp_path / f"{name}.safetensors").touch()
+def test_weights_train_leaves_out_what_would_be_loaded():
+    folder = ROOT / "results" / "reference" / "digits" / "weights"
     base, sha = ROOT / "config" / "smoke.yaml", "0" * 64
     pinned = [
-        f"networks={{edm: {{weights: {tmp_path}/edm.safetensors, sha256: '{sha}'}}}}",
-        f"classifier={{weights: {tmp_path}/classifier.safetensors}}",
+        f"networks={{edm: {{weights: {folder}/edm.safetensors, sha256: '{sha}'}}}}",
+        f"classifier={{weights: {folder}/classifier.safetensors}}",
     ]
     loaded, trained = load([base], pinned), load([base], [*pinned, "weights=train"])
     assert loaded.networks["edm"].sha256 == sha and loaded.classifier.weights

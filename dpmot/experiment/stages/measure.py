@@ -56,8 +56,9 @@ def run(job: "Job[Measure]", layout: "Layout", *, cores: int = 1) -> None:
         extractors = _extractors(task, layout, mixture)
         extract = Extractors(extractors, layout.features, threads=job.threads, device=job.device)
         networks = sorted({method.network for method in task.experiment.methods.values()})
-        weights = [*map(layout.network, networks), *(path for extractor in extractors for path in extractor.files())]
-        mark["weights"] = {path.stem: file_digest(path) for path in weights}
+        weights = {name: layout.network(name) for name in networks}
+        weights |= {f"{one.name}: {path.name}": path for one in extractors for path in one.files()}
+        mark["weights"] = {name: file_digest(path) for name, path in weights.items()}
         with stage.watch.arithmetic():
             references = _references(extract, parts)
         measured = _measured(job, layout, stage, extract, references, cores=cores)
