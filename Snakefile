@@ -25,10 +25,11 @@ if not workflow.configfiles:
 try:
     # As it was written: Snakemake's own reading of --config cuts a value at " #".
     EXPERIMENT = load(workflow.configfiles, workflow.config_settings.config_args or ())
+    JOBS = Jobs(EXPERIMENT, Layout(Path("results") / EXPERIMENT.experiment))
+    JOBS.compute()  # refuses what cannot be run
 except ConfigError as error:
     raise SystemExit(f"config: {error}")
 
-JOBS = Jobs(EXPERIMENT, Layout(Path("results") / EXPERIMENT.experiment))
 LOG = f"{JOBS.layout.root}/logs"
 # Every job reads the resolved configuration. It is no input: what a job depends on is in its params.
 GIVEN = f"--configfile {JOBS.layout.config}"

@@ -137,6 +137,7 @@ def _run(options: argparse.Namespace) -> None:
         return print("\n".join(_rules()))
     experiment = load(options.configfile or [DEFAULT], [text for group in options.config for text in group])
     if options.verb == "plan":
+        Jobs(experiment, Layout(options.results / experiment.experiment)).compute()  # refuses what cannot be run
         absent = missing_data(experiment)
         lines = [*describe(experiment), cost(experiment), *([f"data: {absent}"] if absent else [])]
         return print("\n".join(lines))

@@ -10,7 +10,6 @@ import numpy as np
 
 from dpmot.data import DataSet, stratified_split
 
-SHAPE = (1, 8, 8)
 NOTE = "scikit-learn digits (UCI Optical Recognition of Handwritten Digits, Alpaydin and Kaynak 1998), CC BY 4.0"
 
 

@@ -21,7 +21,7 @@ from dpmot import plugins
 from dpmot.diffusion import weights
 from dpmot.experiment import grid
 from dpmot.experiment.plan import Experiment, Method, Network
-from dpmot.experiment.smoke import image_shape, stand_in_shape
+from dpmot.experiment.smoke import stand_in_shape
 from dpmot.features import Extractor, Offer
 from dpmot.runtime import seals
 
@@ -31,7 +31,6 @@ DISTILLATION_ARGUMENTS = ("teacher", "chain", "images", "schedule", "seed", "lab
 ALONE = ("snapshots", "precision", "channels_last", "compile")  # keys of `training` that students do not take
 OF_STARTS = ("source_measure", "heights", "noises", "singular", "angle", "tau", "top_k")  # keys of a method
 MOST_LEVELS = 100_000  # of a network's chain: more are a mistake, and memory's limit
-MOST_PIXELS = 8192  # of a side of an image
 SAMPLER_ARGUMENTS = ("denoiser", "x", "sigmas", "noise", "callback")
 
 
@@ -95,12 +94,7 @@ def complete(experiment: Experiment) -> None:
     with _told():
         load = plugins.find("data", experiment.dataset).load
         _check_options(load, experiment.dataset_options, "dataset_options", skip=("root",))
-        _check_values("data", experiment.dataset, experiment.dataset_options, "dataset_options: ")
-        shape = image_shape(experiment)
-        if shape and not (len(shape) == 3 and all(0 < side <= MOST_PIXELS for side in shape)):
-            raise ConfigError(
-                f"dataset_options: no image has the shape {shape}; allowed: 3 sizes of 1 to {MOST_PIXELS}"
-            )
+        _check_values("data", experiment.dataset, experiment.dataset_options, "dataset_options.")
         _check_networks(experiment)
         _check_features(experiment)
         for name, method in experiment.methods.items():
@@ -193,7 +187,7 @@ def _check_card(experiment: Experiment, network: Network, file: Path, where: str
     """What a file of this project says of its network must be what the configuration says; others say nothing."""
     with _told(f"{where}: "):
         card = json.loads(seals.header(file).get("card", "{}"))
-        said, shape = card.get("kind"), image_shape(experiment)
+        said, shape = card.get("kind"), experiment.image_shape
         if network.kind and said:
             find = plugins.find("networks", said).Parametrisation
             if said != network.kind or find(**card["options"]) != find(**network.options):
@@ -217,7 +211,7 @@ def _check_kind(experiment: Experiment, network: Network, name: str, where: str)
         raise ConfigError(f"{where}.kind: {name} does not fit the data set {experiment.dataset}: {FITS}")
     if hasattr(kind, "loss") and network.how == "exact":
         raise ConfigError(f'{where}: give "training" to train it or "weights" to load it')
-    shape, patch = image_shape(experiment) or (), network.unet.patch or 1
+    shape, patch = experiment.image_shape or (), network.unet.patch or 1
     if network.how == "trained" and any(side % patch for side in shape[1:]):
         raise ConfigError(f"{where}.unet.patch: patches of {patch} pixels do not fill images of shape {shape}")
 
@@ -263,7 +257,7 @@ def _check_features(experiment: Experiment) -> None:
 
 def _shape(experiment: Experiment) -> dict[str, Any]:
     known = {entry.name for entry in fields(Offer)}
-    return {"shape": image_shape(experiment)} if "shape" in known else {}
+    return {"shape": experiment.image_shape} if "shape" in known else {}
 
 
 def _check_method(experiment: Experiment, method: Method, where: str) -> None:

@@ -285,8 +285,11 @@ class Jobs:
     ) -> Job[Any]:
         name, e = f"{stage}_{of}" if of else stage, self.experiment
         code = (f"{STAGES}.{stage}", *_modules(*plugged))
+        inputs, outputs = tuple(inputs), tuple(outputs)
+        if own := {file.resolve() for file in inputs} & {file.resolve() for file in outputs}:
+            raise ConfigError(f"{name} would read and write {own.pop()}; give a copy of it, or another `experiment:`")
         machine = {"threads": e.threads, "device": e.device, **machine}
-        return Job(stage, name, task, tuple(inputs), (*outputs, self.layout.timing(name)), code, **machine)
+        return Job(stage, name, task, inputs, (*outputs, self.layout.timing(name)), code, **machine)
 
 
 def _modules(*plugged: Plugin) -> tuple[str, ...]:

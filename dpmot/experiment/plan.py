@@ -14,6 +14,7 @@ from pydantic import model_validator as validated
 from pydantic_core import PydanticCustomError, ValidationError
 
 from dpmot import plugins
+from dpmot.data import declared_shape
 from dpmot.features import Extractor
 from dpmot.metrics import REAL_TEST, REAL_TRAIN
 from dpmot.results import sigma_key
@@ -454,6 +455,11 @@ class Experiment(Model):
     def has_mixture(self) -> bool:
         """Whether the data set is a Gaussian mixture, which brings its own exact classifier."""
         return getattr(plugins.find("data", self.dataset), "MIXTURE", False)
+
+    @property
+    def image_shape(self) -> tuple[int, ...] | None:
+        """(C, H, W) of the data set's images; None of points, and where its file does not say."""
+        return declared_shape(plugins.find("data", self.dataset), self.dataset_options)
 
     def completed(self) -> "Experiment":
         """The same with what a method takes from its experiment, and with the metrics by name."""

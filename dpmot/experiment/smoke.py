@@ -11,7 +11,6 @@ import math
 from typing import Any
 
 from dpmot import plugins
-from dpmot.data import MissingData
 from dpmot.experiment import grid
 from dpmot.experiment.plan import Experiment, Method, Network, Training, Unet
 
@@ -92,22 +91,9 @@ def _shown(method: Method, *, coupled: bool) -> set[tuple[str, str]]:
 
 def stand_in_shape(experiment: Experiment) -> tuple[int, ...] | None:
     """(C, H, W) of a data set that is read from files; None of one that needs none and stays."""
-    try:
-        files = plugins.find("data", experiment.dataset).expected()
-    except MissingData:
-        files = ["somewhere"]
-    return image_shape(experiment) if files else None
-
-
-def image_shape(experiment: Experiment) -> tuple[int, ...] | None:
-    """(C, H, W) of a data set's images, as its file and options say; None where they do not, and for points."""
-    module, options = plugins.find("data", experiment.dataset), experiment.dataset_options
-    if hasattr(module, "SHAPE"):
-        return module.SHAPE
-    given = {key: one.default for key, one in inspect.signature(module.load).parameters.items()} | options
-    if "shape" in given:
-        return tuple(given["shape"])
-    return (given["channels"], given["size"], given["size"]) if "size" in given else None
+    module = plugins.find("data", experiment.dataset)
+    of_files = hasattr(module, "SHAPE") or "size" in inspect.signature(module.load).parameters
+    return experiment.image_shape if of_files else None
 
 
 def _network(network: Network, shape: tuple[int, ...] | None) -> Network:

@@ -1,5 +1,7 @@
 """A configuration means what it says, or the plan refuses it in one line, before anything is trained."""
 
+import shutil
+
 import pytest
 import yaml
 
@@ -115,6 +117,18 @@ NAMES = {
     "a label that is a number": (of({"label": 5}), r"m.label: 5 should be a valid string"),
 }
 SHAPES = {
+    "an image without a pixel": (
+        {**IMAGES, "dataset": "folder", "dataset_options": {"size": 0}},
+        r"dataset_options.size: 0 is no integer in 1",
+    ),
+    "attention at a level that is not there": (
+        {**IMAGES, "dataset": "digits", "networks": {"e": {**EDM, "unet": {"multipliers": [1, 2], "attention": [2]}}}},
+        r"networks.e.unet: attention: there is no level 2; allowed: 0 to 1",
+    ),
+    "more samples than noises": (
+        {"coupling": {"methods": ["m"], "nfe": 5, "num_noises": 200, "num_samples": 300}},
+        r"coupling: num_samples: 300 are more than num_noises = 200",
+    ),
     "patches that do not fill an image": (
         {**IMAGES, "dataset": "digits", "networks": {"e": {**EDM, "unet": {"patch": 3}}}},
         r"networks.e.unet.patch: patches of 3 pixels do not fill images of shape \(1, 8, 8\)",
@@ -255,3 +269,13 @@ def test_odd_words_of_the_command_line_are_one_line(tmp_path, capsys, overrides,
     assert said.count("\n") == 1
     with pytest.raises(ConfigError, match=told):
         load([written(tmp_path, TEXT)], overrides)
+
+
+def test_weights_that_the_experiment_itself_writes_are_refused(tmp_path, capsys):
+    own = tmp_path / "mine" / "networks" / "edm.safetensors"
+    own.parent.mkdir(parents=True)
+    shutil.copy(ROOT / "results" / "reference" / "digits" / "weights" / "edm.safetensors", own)
+    overrides = ["experiment=mine", f"networks={{edm: {{weights: {own}, sha256: null}}}}"]
+    given = ["--configfile", str(ROOT / "config" / "gate.yaml"), "--results", str(tmp_path), "--config", *overrides]
+    assert cli.main(["plan", *given]) == 1
+    assert "train_edm would read and write" in capsys.readouterr().err
