@@ -14,7 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from dpmot import plugins
@@ -136,6 +136,8 @@ def _check_options(function: Any, options: Mapping, where: str, *, skip: Sequenc
             TypeAdapter(annotation, config=ConfigDict(strict=True)).validate_python(value)
         except ValidationError:
             raise ConfigError(f"{where}.{key}: {value!r} is no {_kind(annotation)}") from None
+        except PydanticUserError:
+            continue  # the signature has no type that can be checked
 
 
 def _kind(annotation: Any) -> str:

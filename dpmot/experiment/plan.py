@@ -28,19 +28,23 @@ PROTOCOLS: dict[str, dict[str, Any]] = {  # how the field's tables are made; wha
 CHANGES_NO_NUMBER = ("tables", "figures", "data_root", "download", "notes")  # and of a method: label, group
 
 
-OF_LISTS = ("distinct", "told_apart")  # errors of entries that are right one by one
+OF_A_LIST = "of_a_list"  # kind of an error of entries that are right one by one
+
+
+def _wrong(told: str, kind: str = "wrong") -> PydanticCustomError:
+    return PydanticCustomError(kind, "{told}", {"told": told})  # type: ignore[arg-type]
 
 
 def _free(name: str, taken: tuple[str, ...]) -> str:
     if name in taken:
-        raise PydanticCustomError("taken", "{name} is a name of the project's own; choose another", {"name": name})
+        raise _wrong(f"{name} is a name of the project's own; choose another")
     return name
 
 
 def _distinct(values: tuple) -> tuple:
     if len(set(values)) < len(values):
         twice = next(value for value in values if values.count(value) > 1)
-        raise PydanticCustomError("distinct", "{twice} stands there twice; name each once", {"twice": repr(twice)})
+        raise _wrong(f"{twice!r} stands there twice; name each once", OF_A_LIST)
     return values
 
 
@@ -48,14 +52,13 @@ def _told_apart(levels: tuple) -> tuple:
     by_key = {sigma_key(level): level for level in reversed(levels)}
     for level in levels:
         if (same := by_key[sigma_key(level)]) != level:
-            told = f"{same} and {level} are one level: six digits count; name one of them"
-            raise PydanticCustomError("told_apart", "{told}", {"told": told})
+            raise _wrong(f"{same} and {level} are one level: six digits count; name one of them", OF_A_LIST)
     return levels
 
 
 def _one_line(text: str) -> str:
     if not text.strip() or any(category(letter) in ("Cc", "Zl", "Zp") for letter in text):
-        raise PydanticCustomError("one_line", "{text} should be one line of visible text", {"text": repr(text)})
+        raise _wrong(f"{text!r} should be one line of visible text")
     return text
 
 
@@ -66,9 +69,8 @@ def _or_else(description: str) -> WrapValidator:
         try:
             return handler(value)
         except ValidationError as error:
-            told = next((one["msg"] for one in error.errors() if one["type"] in OF_LISTS), None)
-            told = told or f"{value!r} is not allowed here; {description}"
-            raise PydanticCustomError("allowed", "{told}", {"told": told}) from None
+            told = next((one["msg"] for one in error.errors() if one["type"] == OF_A_LIST), None)
+            raise _wrong(told or f"{value!r} is not allowed here; {description}") from None
 
     return WrapValidator(validate)
 
@@ -84,9 +86,12 @@ Level = Annotated[  # an integer stays one: it is a part of the names of cells
 ]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-fA-F]{64}$")]
-Name = Annotated[str, Field(pattern="^[a-z0-9_]+$", max_length=100)]  # of a file: there are no upper and lower cases
+PLAIN = "^[a-z0-9_]+$"  # upper and lower case would be one file on some systems
+Name = Annotated[str, Field(pattern=PLAIN, max_length=100)]
 Label = Annotated[str, AfterValidator(_one_line)]
-ExperimentName = Annotated[Name, AfterValidator(partial(_free, taken=("reference",)))]  # its folder lies below results/
+ExperimentName = Annotated[  # its folder lies below results/, and what is overridden is added to it
+    str, Field(pattern=PLAIN, max_length=200), AfterValidator(partial(_free, taken=("reference",)))
+]
 NetworkName = Annotated[Name, AfterValidator(partial(_free, taken=("classifier",)))]  # its file lies beside theirs
 MethodName = Annotated[Name, AfterValidator(partial(_free, taken=(REAL_TRAIN, REAL_TEST)))]
 Counts = Annotated[tuple[Evaluations, ...], Field(strict=False, min_length=1), AfterValidator(_distinct)]
@@ -123,8 +128,7 @@ class Model(BaseModel):
         if unknown:
             allowed = sorted(cls.model_fields)
             hint = plugins.did_you_mean(unknown[0], allowed).strip() or f"allowed: {', '.join(allowed)}"
-            told = f'unknown key "{unknown[0]}"; {hint}'
-            raise PydanticCustomError("unknown", "{told}", {"told": told})
+            raise _wrong(f'unknown key "{unknown[0]}"; {hint}')
         return given
 
     def plain(self) -> dict[str, Any]:
@@ -161,8 +165,7 @@ class Unet(Model):
     def _attended(self) -> "Unet":
         levels = self.attention if isinstance(self.attention, tuple) else ()
         if self.multipliers and (beyond := [level for level in levels if level >= len(self.multipliers)]):
-            told = f"attention: there is no level {beyond[0]}; allowed: 0 to {len(self.multipliers) - 1}"
-            raise PydanticCustomError("attended", "{told}", {"told": told})
+            raise _wrong(f"attention: there is no level {beyond[0]}; allowed: 0 to {len(self.multipliers) - 1}")
         return self
 
 
@@ -211,8 +214,7 @@ class Network(Model):
         own = self.distillation and self.teacher and self.training and not (self.kind or self.card)
         if not (own if student else (self.kind or self.card) and (self.weights or not self.card)):
             told = "a network has a kind, or a card and weights, or distillation, teacher and training"
-            text = f"{self.given()} is not allowed here; {told}"
-            raise PydanticCustomError("network", "{text}", {"text": text})
+            raise _wrong(f"{self.given()} is not allowed here; {told}")
         return self
 
     @property
@@ -233,7 +235,7 @@ class Classifier(Model):
     @validated(mode="after")
     def _pinned(self) -> "Classifier":
         if self.sha256 and not self.weights:
-            raise PydanticCustomError("pinned", "sha256 is that of a file; give its weights too")
+            raise _wrong("sha256 is that of a file; give its weights too")
         return self
 
 
@@ -358,8 +360,7 @@ class Coupling(Model):
     @validated(mode="after")
     def _drawn(self) -> "Coupling":
         if self.num_samples > self.num_noises:
-            told = f"num_samples: {self.num_samples} are more than num_noises = {self.num_noises}; give at most that"
-            raise PydanticCustomError("drawn", "{told}", {"told": told})
+            raise _wrong(f"num_samples: {self.num_samples} are more than num_noises = {self.num_noises}")
         return self
 
     def of(self, method: Method) -> Method:
@@ -447,7 +448,7 @@ class Experiment(Model):
                 own = gathered.get(name, {})
                 if key in rest and isinstance(own, Mapping):
                     if option in own:
-                        raise PydanticCustomError("twice", f"{key} and {name}.{option} say the same; give one of them")
+                        raise _wrong(f"{key} and {name}.{option} say the same; give one of them")
                     gathered[name] = {**own, option: rest.pop(key)}
         return {**rest, "feature_options": gathered} if gathered else rest
 

@@ -2,10 +2,12 @@
 
 import shutil
 
+import numpy as np
 import pytest
 import yaml
 
 from dpmot import cli
+from dpmot.experiment import checks
 from dpmot.experiment.config import ConfigError, load, typed, validate
 from dpmot.plugins import ROOT
 
@@ -102,7 +104,7 @@ NAMES = {
         {"experiment": "toy_smoke"},
         r"toy_smoke is the folder of a smoke run",
     ),
-    "a name longer than files have": ({"experiment": "a" * 101}, r"experiment: .* at most 100 characters"),
+    "a name longer than files have": ({"methods": {"a" * 101: DDIM}}, r"methods.a+: .* at most 100 characters"),
     "a method named 5": ({"methods": {5: DDIM}}, r"methods.5: 5 should be a valid string"),
     "a method named true": ({"methods": {True: DDIM}}, r"methods.*: True should be a valid string"),
     "methods that differ in case": ({"methods": {"m": DDIM, "M": OT}}, r"methods.M: 'M' should match pattern"),
@@ -279,3 +281,14 @@ def test_weights_that_the_experiment_itself_writes_are_refused(tmp_path, capsys)
     given = ["--configfile", str(ROOT / "config" / "gate.yaml"), "--results", str(tmp_path), "--config", *overrides]
     assert cli.main(["plan", *given]) == 1
     assert "train_edm would read and write" in capsys.readouterr().err
+
+
+def test_options_of_a_plug_in_are_checked_as_far_as_its_signature_goes():
+    def sample(x, *, plain=1, text: "float" = 1.0, foreign: "Denoiser | None" = None, array: np.ndarray = None): ...  # noqa: F821
+
+    def check(**options):
+        checks._check_options(sample, options, "options", skip=("x",))
+
+    check(plain="anything", text=2, foreign=3, array=[1])
+    with pytest.raises(ConfigError, match=r"options.text: '2' is no"):
+        check(text="2")
