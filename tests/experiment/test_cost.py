@@ -1,9 +1,11 @@
 """What a run costs, said before it starts."""
 
+import json
 import re
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch.utils.flop_counter import FlopCounterMode
 
 from dpmot.diffusion import network, weights
@@ -107,14 +109,15 @@ def test_weights_that_do_not_say_what_they_are_of_are_not_counted(tmp_path):
 
 @pytest.mark.slow
 def test_a_network_of_diffusers_is_counted_by_its_config(tmp_path):
-    unet = weights._diffusers()
-    blocks = {"down_block_types": ("DownBlock2D",) * 2, "up_block_types": ("UpBlock2D",) * 2, "norm_num_groups": 8}
-    model = unet(sample_size=28, in_channels=1, out_channels=1, block_out_channels=(32, 64), **blocks)
+    blocks = {"down_block_types": ["DownBlock2D"] * 2, "up_block_types": ["UpBlock2D"] * 2, "norm_num_groups": 8}
+    config = {"sample_size": 28, "in_channels": 1, "out_channels": 1, "block_out_channels": [32, 64], **blocks}
+    model = weights.build({"config": config, "timestep": (1, 0)}).eval()
 
     def diffusers(folder):
-        model.save_pretrained(folder)
+        (folder / "config.json").write_text(json.dumps(config))
+        save_file({"w": torch.zeros(1)}, folder / "diffusion_pytorch_model.safetensors")
         return folder
 
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
-        model.eval()(torch.zeros(1, 1, 28, 28), torch.zeros(1))
+        model(torch.zeros(1, 1, 28, 28), torch.zeros(1))
     assert minutes(counter.get_total_flops()) in loaded(tmp_path, diffusers)
