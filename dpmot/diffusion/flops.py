@@ -27,7 +27,7 @@ def of_diffusers(config: Mapping) -> int:
 
 def _counted(build: Callable[[], Any], shape: Sequence[int], *, labelled: bool) -> int:
     with torch.device("meta"):
-        model = build().eval()
+        model = build().eval().to("meta")  # some are made on the processor wherever they are asked for
         labels = {"labels": torch.zeros(1, dtype=torch.int64)} if labelled else {}
         with FlopCounterMode(display=False) as counter, torch.inference_mode():
             model(torch.empty(1, *shape), torch.empty(1), **labels)

@@ -1,6 +1,7 @@
 """Networks that are loaded, not trained: what is checked before they are used."""
 
 import hashlib
+import shutil
 
 import pytest
 import torch
@@ -134,7 +135,7 @@ def test_images_of_another_shape_are_refused(weights):
 
 def test_a_classifier_whose_hash_is_pinned_must_have_it(tmp_path):
     file, layout = tmp_path / "classifier.safetensors", Layout(tmp_path)
-    file.write_bytes(b"another one")
+    shutil.copy(ROOT / "results" / "reference" / "digits" / "weights" / "classifier.safetensors", file)
     config = load_config([ROOT / "config" / "smoke.yaml"], [f"classifier={{weights: {file}, sha256: {'a' * 64}}}"])
     jobs = Jobs(config, layout)
     prepare.run(jobs.prepare(), layout)

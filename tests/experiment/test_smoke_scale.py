@@ -348,8 +348,10 @@ def test_the_vit_classifier_is_asked_for_by_folder_or_card(tmp_path):
         ConfigError, match=r"vit.weights: No config.json in .*; download https://huggingface.co/nateraw"
     ):
         load([base], [vit, given])
-    for name in ("config.json", "model.safetensors"):
-        (tmp_path / name).touch()
+    (tmp_path / "config.json").write_text('{"model_type": "vit", "image_size": 32}')
+    prepares = {"image_processor_type": "ViTImageProcessor", "size": {"height": 32, "width": 32}}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(prepares))
+    (tmp_path / "model.safetensors").touch()
     config = load([base], [vit, given])
     assert validate(config.written()) == config
     assert jobs_of(config).measure().task.extractors["vit"] == {"card": "vit_cifar10", "weights": str(tmp_path)}
