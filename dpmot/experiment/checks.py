@@ -9,7 +9,6 @@ import json
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import fields
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, get_args, get_origin
@@ -248,18 +247,13 @@ def _check_features(experiment: Experiment) -> None:
     for name in (*experiment.features, *(set(experiment.feature_options) - set(experiment.features))):
         given, trained = experiment.feature_options.get(name, {}), experiment.classifier.weights
         classifier = Path(trained) if trained else None
-        offer = Offer(download=experiment.download, given=given, classifier=classifier, **_shape(experiment))
+        offer = Offer(download=experiment.download, given=given, classifier=classifier, shape=experiment.image_shape)
         extractor, asked = Extractor(name, offer), name in experiment.features and not stood
         fits = extractor.trained or extractor.domain in ("any", "mixture" if experiment.has_mixture else "images")
         if asked and not fits:
             looks = "points of a mixture" if extractor.domain == "mixture" else "images"
             raise ConfigError(f"features: {name} looks at {looks}, which {experiment.dataset} does not have")
         extractor.check() if asked else extractor.check_given()
-
-
-def _shape(experiment: Experiment) -> dict[str, Any]:
-    known = {entry.name for entry in fields(Offer)}
-    return {"shape": experiment.image_shape} if "shape" in known else {}
 
 
 def _check_method(experiment: Experiment, method: Method, where: str) -> None:
