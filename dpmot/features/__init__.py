@@ -239,7 +239,7 @@ class Extractor:
         """Refuse what cannot be run: options, a shape, packages that are missing, and what the file itself checks."""
         self.check_given()
         if self.offer.shape and (reason := self.takes(self.offer.shape)):
-            raise ValueError(f"features: {reason}: give the images another size, or leave {self.name} out")
+            raise ValueError(f"features: {reason}: give images that it takes, or leave {self.name} out")
         if self.trained and self.offer.classifier and self.offer.shape:
             classes, shape = trained_on(self.offer.classifier)
             if shape != self.offer.shape:
