@@ -130,8 +130,8 @@ def _fitting(values: Tensor) -> torch.dtype:
     y = values.double()
     if not values.is_floating_point():
         return torch.float64 if float(y.abs().max()) > 2**24 else torch.float32
-    mean = y.mean(0)
-    offset, spread = float(mean.square().mean().sqrt()), float((y - mean).square().mean().sqrt())
+    variance, mean = torch.var_mean(y, 0, correction=0)
+    offset, spread = float(mean.square().mean().sqrt()), float(variance.mean().sqrt())
     fits = unit_of(spread) == 1 and offset <= FAR * spread and spread < RANGE[1]
     return torch.float32 if fits else torch.float64
 
