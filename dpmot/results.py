@@ -5,8 +5,8 @@ seed (or "pooled" over all), metric and reference. Rows are counted as a spreads
 """
 
 import json
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
@@ -31,11 +31,13 @@ class Schema:
 
     Attributes:
         columns: in the order in which they are written.
-        key: columns that no two rows share.
+        key: columns that no two rows share; numbers among them are equal to six digits.
         numbers: columns of finite numbers.
         optional: those of them that may be empty.
         flags: columns of True and False.
         integers: columns of integers, which pandas writes as "5.0" where a column has empty entries.
+        words: columns -> a regular expression of what is allowed, and how to say it.
+        once: columns that have one entry in all rows.
         unread: columns that readers do without: files of older versions may lack them.
     """
 
@@ -45,9 +47,19 @@ class Schema:
     optional: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()
     integers: tuple[str, ...] = ()
+    words: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    once: tuple[str, ...] = ()
     unread: tuple[str, ...] = ()
 
+    @property
+    def entries(self) -> dict[str, tuple[str, str]]:
+        """``words`` of every column that has some."""
+        return {**dict.fromkeys(self.integers, COUNT), **dict.fromkeys(self.flags, FLAG), **self.words}
 
+
+FLAG = "True|False", "True and False are"
+COUNT = r"\d*", "an integer or nothing is"
+BUDGET = r"\d+|full", 'an integer or "full" is'
 INTERVAL = ("value", "low", "high")
 CELL = ("method", "nfe_budget", "sigma_start")
 KEY = (*CELL, "features", "reference", "metric")
@@ -61,11 +73,18 @@ METRICS = Schema(
     numbers=(*INTERVAL, "sigma_start", "sigma_atoms"),
     optional=(*INTERVAL, "sigma_start", "sigma_atoms"),
     integers=("nfe_budget", "nfe_counted", "num_samples"),
+    words={
+        "nfe_budget": BUDGET,
+        "sample_seed": (rf"\d+|{POOLED}", f'an integer or "{POOLED}" is'),
+        "reference": ("train|test|none", "train, test or none is"),
+    },
+    once=("experiment", "fingerprint"),
 )
 REPLICATES = Schema(
     columns=("cell", "metric", "reference", "group", "value"),
     key=("cell", "metric", "reference", "group"),
     numbers=("value",),
+    words={"group": (r"\d+|all", 'an integer or "all" is')},
 )
 AUDIT = Schema(
     columns=(*CELL, "ranked", "reasons"),
@@ -74,6 +93,7 @@ AUDIT = Schema(
     optional=("sigma_start",),
     flags=("ranked",),
     integers=("nfe_budget",),
+    words={"nfe_budget": BUDGET},
 )
 _TESTED = ("mean_difference", "low", "high", "margin", "p_value", "p_difference")
 IDENTITY = Schema(
@@ -91,7 +111,8 @@ COUPLING = Schema(
     key=("method", "quantity", "move"),
     numbers=("sigma_start", "move", *INTERVAL),
     optional=("sigma_start", "move"),
-    integers=("nfe_counted",),
+    integers=("nfe_counted", "num_noises"),
+    once=("fingerprint",),
     unread=("experiment", "dataset"),
 )
 TIMINGS = Schema(
@@ -164,50 +185,84 @@ def _by_weights(table: pd.DataFrame, folder: Path) -> None:
 
 
 def text(path: Path, schema: Schema, *, methods: Collection[str] | None = None) -> pd.DataFrame:
-    """A CSV file as it stands, every entry a string; ``methods`` are those that there are, if that is known.
+    """A CSV file with every entry as a string, and none that contradicts another.
+
+    ``methods`` are those that there are, if that is known.
 
     Raises:
-        ValueError: no CSV file, a column missing, two rows with one key, or an unknown method.
+        ValueError: no CSV file; a column missing or twice; a row that is cut; two rows with one key; two runs in one
+            file; an entry that is no finite number, flag or word that is allowed; an unknown method.
         OSError: the file cannot be opened.
     """
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is no readable CSV file ({error}); make it again") from None
+    table = _entries(path)
     needed = [column for column in schema.columns if column not in schema.unread]
     if missing := [column for column in needed if column not in table.columns]:
         raise ValueError(f"{path} lacks the column {', '.join(missing)}; it needs {', '.join(needed)}")
-    again = table.duplicated(list(schema.key))
-    if again.any():
-        row = table[again].iloc[0]
-        key = ", ".join(f"{name} {row[name]}" for name in schema.key if row[name])
-        raise ValueError(f"{path}, row {_row(again)}: a second row for {key}; one row a key is allowed")
+    for column in schema.integers:
+        table[column] = table[column].str.removesuffix(".0")
+    key = table[list(schema.key)].copy()
+    for column in schema.numbers:
+        entries, optional = table[column], column in schema.optional
+        numbers = _numbers(entries)
+        wrong = ~np.isfinite(numbers) & ~((entries == "") & optional)
+        _refuse(path, entries, wrong, f"finite numbers {'or nothing ' if optional else ''}are allowed")
+        if column in key:
+            key[column] = numbers.map(sigma_key)
+    for column, (allowed, told) in schema.entries.items():
+        _refuse(path, table[column], ~table[column].str.fullmatch(allowed), f"{told} allowed")
     if methods is not None and "method" in schema.columns:
-        allowed = [*methods, *FLOORS]
-        _refuse(path, table["method"], ~table["method"].isin(allowed), f"the methods are {', '.join(allowed)}")
+        known = [*methods, *FLOORS]
+        _refuse(path, table["method"], ~table["method"].isin(known), f"the methods are {', '.join(known)}")
+    again = key.duplicated()
+    for row in records(table[again][:1]):
+        told = ", ".join(f"{name} {row[name]}" for name in schema.key if row[name])
+        raise ValueError(f"{path}, row {_row(again)}: a second row for {told}; one row a key is allowed")
+    for column in schema.once:
+        first = next(iter(table[column]), "")
+        _refuse(path, table[column], table[column] != first, f"row 2 has {first}: rows of two runs stand in one file")
+    if set(INTERVAL) <= set(schema.numbers):
+        value, low, high = (_numbers(table[column]) for column in INTERVAL)
+        for column, outside in (("low", low > value), ("high", high < value)):
+            _refuse(path, table[column], outside, "value must lie within low and high")
     if "metric" in schema.columns:
         _by_weights(table, path.parent)
-    return table
+    return table.reset_index(drop=True)
+
+
+def _entries(path: Path) -> pd.DataFrame:
+    """The entries of a CSV file as strings, with the file's own rows as index."""
+    try:
+        table = pd.read_csv(
+            path, header=None, dtype=str, keep_default_na=False, skip_blank_lines=False, encoding="utf-8-sig"
+        )
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is no readable CSV file ({error}); make it again") from None
+    header, table = table.iloc[0].fillna(""), table[1:].dropna(how="all")
+    if twice := list(header[header.duplicated()]):
+        raise ValueError(f"{path} has the column {', '.join(twice)} twice; one is allowed")
+    cut = table.isna().any(axis=1)
+    if cut.any():
+        raise ValueError(f"{path}, row {_row(cut)}: fewer entries than columns; the file is cut, make it again")
+    return table.set_axis(header, axis="columns")
+
+
+def _numbers(entries: pd.Series) -> pd.Series:
+    """As float64; NaN where an entry is no number."""
+    return pd.to_numeric(entries.mask(entries == ""), errors="coerce").astype(float)
 
 
 def read(path: Path, schema: Schema, *, methods: Collection[str] | None = None) -> pd.DataFrame:
-    """The same with numbers as float64 (NaN where empty), flags as bool, and integers without ".0".
+    """The same with numbers as float64 (NaN where empty) and flags as bool.
 
     Raises:
-        ValueError: as :func:`text`; an entry that is no finite number, or no flag.
+        ValueError: as :func:`text`.
         OSError: the file cannot be opened.
     """
     table = text(path, schema, methods=methods)
     for column in schema.numbers:
-        entries, optional = table[column], column in schema.optional
-        table[column] = pd.to_numeric(entries.mask(entries == ""), errors="coerce")
-        wrong = ~np.isfinite(table[column]) & ~((entries == "") & optional)
-        _refuse(path, entries, wrong, f"finite numbers {'or nothing ' if optional else ''}are allowed")
+        table[column] = _numbers(table[column])
     for column in schema.flags:
-        _refuse(path, table[column], ~table[column].isin(("True", "False")), "True and False are allowed")
         table[column] = table[column] == "True"
-    for column in schema.integers:
-        table[column] = table[column].str.removesuffix(".0")
     return table
 
 
@@ -235,6 +290,12 @@ def replicates(path: Path) -> dict[tuple[str, str, str], tuple[float, np.ndarray
         if "all" not in groups:
             raise ValueError(f'{path}: {metric} of {cell} has no row of the group "all"; make it again')
     return {key: (groups.pop("all"), np.array(list(groups.values()))) for key, groups in values.items()}
+
+
+def matching(value: float, full: float, parts: np.ndarray) -> bool:
+    """Whether a value, with its bias or without, is that of replicates: of all samples, and without each group (G,)."""
+    debiased = len(parts) * full - (len(parts) - 1) * parts.mean()
+    return any(np.isclose(value, of_parts, rtol=1e-7, atol=1e-9) for of_parts in (full, debiased))
 
 
 def read_json(path: Path, *, needs: Collection[str] = ()) -> dict[str, Any]:
@@ -265,4 +326,4 @@ def _refuse(path: Path, entries: pd.Series, wrong: pd.Series, allowed: str) -> N
 
 def _row(wrong: pd.Series) -> int:
     """Number of the first row that is wrong; the header is row 1."""
-    return int(np.flatnonzero(wrong)[0]) + 2
+    return int(wrong[wrong].index[0]) + 1

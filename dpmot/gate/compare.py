@@ -7,7 +7,7 @@ import numpy as np
 from dpmot.gate.findings import Finding, Report
 from dpmot.gate.invariants import invariants
 from dpmot.gate.runs import CannotCompare, Row, Run, cell_name, metric_name
-from dpmot.results import INTERVAL, KEY, PLAIN, fact
+from dpmot.results import INTERVAL, KEY, METRICS, PLAIN, fact
 from dpmot.statistics.equivalence import Change, least_half_widths, paired, unpaired
 from dpmot.statistics.jackknife import Estimate
 from dpmot.statistics.paired import holm
@@ -79,7 +79,8 @@ def _exact(candidate: Run, reference: Run) -> Iterator[Finding]:
     if not rows[0].index.equals(rows[1].index):
         yield Finding("all", "rows of metrics.csv", str(len(rows[1])), str(len(rows[0])), "changed", text=why)
         return
-    differ = (rows[0][rows[1].columns] != rows[1]).any(axis=1)
+    columns = [name for name in METRICS.columns if name in rows[0]]
+    differ = (rows[0][columns] != rows[1][columns]).any(axis=1)
     for key, now, was, changed in zip(rows[1].index, *(one["value"] for one in rows), differ, strict=True):
         row = dict(zip([*KEY, "sample_seed"], key, strict=True))
         verdict, text = ("changed", why) if changed else ("same", "")

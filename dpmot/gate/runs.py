@@ -38,8 +38,10 @@ class Run:
             CannotCompare: no such file, or no metrics.csv of this project.
         """
         file = path / "metrics.csv" if path.is_dir() else path
+        plan = file.with_name("experiment.json")
         try:
-            table = results.text(file, METRICS)
+            methods = results.read_json(plan).get("methods") if plan.is_file() else None
+            table = results.text(file, METRICS, methods=methods)
         except OSError as error:
             raise CannotCompare(f"{file} cannot be read: {error}; give a results folder or its metrics.csv") from None
         except ValueError as error:
@@ -80,7 +82,8 @@ class Run:
         if key not in self.replicates:
             raise CannotCompare(f"{file} lacks {row['metric']} of {cell_name(row)}: it is not of the same run, or cut")
         full, parts = self.replicates[key]
-        if not np.isclose(full, float(self.plain(row)["value"]), rtol=1e-9, atol=1e-12):
+        plain = np.isclose(full, float(self.plain(row)["value"]), rtol=1e-9, atol=1e-12)
+        if not (plain and results.matching(float(row["value"]), full, parts)):
             raise CannotCompare(f"{file} and {self.path} differ in {row['metric']} of {cell_name(row)}: not of one run")
         return full, parts
 
