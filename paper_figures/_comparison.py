@@ -51,9 +51,6 @@ def long_form(
     A ``wanted`` (metric, reference) that metrics.csv lacks becomes a row "not run" or "skipped"; ``also`` are taken
     where they exist. ``best`` marks the best ranked value of its (metric, reference, NFE budget) and those whose 95 %
     interval overlaps the best one's.
-
-    Raises:
-        ValueError: a method outside the sweep has several sigma_start at one budget.
     """
     wanted = list(dict.fromkeys(wanted))
     place = {pair: index for index, pair in enumerate(dict.fromkeys([*wanted, *also]))}
@@ -70,7 +67,6 @@ def long_form(
     table["_nfe"] = pd.to_numeric(table["nfe_budget"], errors="coerce")  # "full" comes last
     table["_pair"] = [place[pair] for pair in zip(table["metric"], table["reference"], strict=True)]
     table = table.sort_values(["_order", "_nfe", "sigma_start", "_pair"], kind="stable", ignore_index=True)
-    _one_sigma(table, results)
     table["best"] = _best(table, results)
     return table[COLUMNS]
 
@@ -94,15 +90,6 @@ def _absent(results: Results, rows: pd.DataFrame, wanted: list[tuple[str, str]])
         cell |= {name: results.attribute(method, name) for name in ("network", "start", "sampler")}
         absent.append(blank | cell | {"status": "skipped" if reason else "not run"})
     return absent
-
-
-def _one_sigma(table: pd.DataFrame, results: Results) -> None:
-    main = table[table["method"].isin(main_methods(results))]
-    for row in records(main[main.duplicated(["method", "nfe_budget", "metric", "reference"])]):
-        raise ValueError(
-            f'Method "{row["method"]}" has several pooled cells at NFE {row["nfe_budget"]}, a table has place for one; '
-            f'give the method the group "sweep" in the config'
-        )
 
 
 def table_n(table: pd.DataFrame, results: Results) -> str:

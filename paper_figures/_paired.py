@@ -5,7 +5,7 @@ from math import isclose
 
 import pandas as pd
 
-from dpmot.results import CELL, cell_key
+from dpmot.results import CELL, cell_key, matching
 from dpmot.statistics.paired import difference, holm, p_value
 from paper_figures._comparison import Row
 from paper_figures._results import Results
@@ -38,6 +38,10 @@ def _difference(results: Results, row: Row, other: Row | None) -> dict[str, floa
     (full, parts), (full_other, parts_other) = (results.replicates[key] for key in keys)
     if len(parts) != len(parts_other):
         return {}
+    for one, key in zip((row, other), keys, strict=True):
+        if not matching(one["value"], *results.replicates[key]):
+            told = f"{one['metric']} of {one['method']} at NFE {one['nfe_budget']}: not of one run"
+            raise ValueError(f"{results.folder / 'replicates.csv'} and metrics.csv differ in {told}")
     both = (full, full_other), (parts, parts_other)
     # means have no bias, and of too few samples for one of 1/n the table has the plain values
     debias = not isclose(row["value"], full, rel_tol=1e-9)

@@ -7,10 +7,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
+from pydantic import BaseModel, FiniteFloat, ValidationError
 
 from dpmot import results as files
 from dpmot.experiment.checks import ConfigError, parsed
@@ -36,6 +37,45 @@ GROUPS = {
 OUTSIDE = ("sweep", "identity", "reference")  # groups with figures or tables of their own
 
 
+Record = TypeVar("Record", bound=BaseModel)
+
+
+class Trial(BaseModel):
+    """A candidate of the selection; an audit has a value, or [value, low, high], or none if it could not be sampled."""
+
+    sigma: FiniteFloat
+    recovery: FiniteFloat | list[FiniteFloat] | None = None
+    authenticity: FiniteFloat | list[FiniteFloat] | None = None
+    ct: FiniteFloat | list[FiniteFloat] | None = None
+
+
+class Star(BaseModel):
+    """star.json: the selected level, if there is one."""
+
+    sigma: FiniteFloat | None = None
+    reason: str | None = None
+    rows: list[Trial] = []
+
+
+class Timing(BaseModel):
+    """A file of timings/."""
+
+    job: str
+    arithmetic_s: FiniteFloat
+
+
+class Noted(BaseModel):
+    """What fingerprint.json says of the data."""
+
+    note: str | None = None
+
+
+class Fingerprint(BaseModel):
+    """fingerprint.json."""
+
+    data: Noted = Noted()
+
+
 @dataclass(frozen=True)
 class Results:
     """What was read from one results folder; whatever else a page asks for is read when it asks.
@@ -56,10 +96,10 @@ class Results:
     coupling = cached_property(lambda self: self._table("coupling", files.COUPLING))
 
     @cached_property
-    def star(self) -> dict[str, Any] | None:
+    def star(self) -> Star | None:
         """star.json, the selection of sigma_M*, or None."""
         file = self.folder / "star.json"
-        return files.read_json(file) if file.is_file() else None
+        return _record(file, Star) if file.is_file() else None
 
     @cached_property
     def replicates(self) -> dict[tuple[str, str, str], tuple[float, np.ndarray]]:
@@ -72,8 +112,8 @@ class Results:
         """Seconds of arithmetic of each job, from timings.csv and timings/, which is there before that file."""
         table = self._table("timings", files.TIMINGS)
         gathered = {} if table is None else dict(zip(table["job"], table["arithmetic_s"], strict=True))
-        single = [files.read_json(path) for path in sorted((self.folder / "timings").glob("*.json"))]
-        return gathered | {timing["job"]: float(timing["arithmetic_s"]) for timing in single}
+        single = [_record(path, Timing) for path in sorted((self.folder / "timings").glob("*.json"))]
+        return gathered | {timing.job: timing.arithmetic_s for timing in single}
 
     def _table(self, name: str, schema: Schema) -> pd.DataFrame | None:
         file = self.folder / f"{name}.csv"
@@ -83,7 +123,7 @@ class Results:
     def source(self) -> str:
         """The data set with what a reader of every number must know of it: source, exactness (fingerprint.json)."""
         file = self.folder / "fingerprint.json"
-        note = files.read_json(file).get("data", {}).get("note") if file.is_file() else None
+        note = _record(file, Fingerprint).data.note if file.is_file() else None
         return f"Data set {self.experiment.dataset}" + (f" ({note})" if note else "")
 
     def caption(self, told: str, marks: Iterable[str], most: int | None = None) -> str:
@@ -181,11 +221,20 @@ def fingerprints(values: Iterable[str], most: int | None = None, *, where: str =
     return (", ".join(distinct[:most]) or "none") + (f" and {more} more{where}" if more > 0 else "")
 
 
+def _record(path: Path, kind: type[Record]) -> Record:
+    """A JSON file with the fields of a page that reads it."""
+    try:
+        return kind.model_validate(files.read_json(path))
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ValueError(f"{path}, {'.'.join(map(str, first['loc']))}: {first['msg']}; make it again") from None
+
+
 def load(folder: Path) -> Results:
     """Read a results folder.
 
     Raises:
-        ValueError: metrics.csv or experiment.json is missing, or a file is malformed.
+        ValueError: metrics.csv or experiment.json is missing, a file is malformed, or they contradict each other.
     """
     for name in ("metrics.csv", "experiment.json"):
         if not (folder / name).is_file():
@@ -198,7 +247,25 @@ def load(folder: Path) -> Results:
     metrics = files.read(folder / "metrics.csv", files.METRICS, methods=experiment.methods)
     if metrics.empty:
         raise ValueError(f"{folder / 'metrics.csv'} has no rows; run the experiment first")
-    return Results(folder, metrics, experiment)
+    other = metrics.index[metrics["dataset"] != experiment.dataset]
+    if len(other):
+        found, row = metrics["dataset"][other[0]], other[0] + 2
+        told = f"column dataset: found {found}, but experiment.json has {experiment.dataset}; they are of two runs"
+        raise ValueError(f"{folder / 'metrics.csv'}, row {row}, {told}")
+    results = Results(folder, metrics, experiment)
+    _one_sigma(results)
+    return results
+
+
+def _one_sigma(results: Results) -> None:
+    """A method outside the sweep has one level at each budget."""
+    rows = results.pooled()
+    rows = rows[~results.of_groups(rows, OUTSIDE) & rows["nfe_budget"].isin(results.budgets)]
+    for row in files.records(rows[rows.duplicated(["method", "nfe_budget", "metric", "reference", "features"])][:1]):
+        raise ValueError(
+            f'Method "{row["method"]}" has several pooled cells at NFE {row["nfe_budget"]}, a page has place for one; '
+            f'give the method the group "sweep" in the config'
+        )
 
 
 def published(dataset: str, path: Path = REPORTED_FILE) -> pd.DataFrame:

@@ -47,9 +47,9 @@ def _star(results: Results, nfe: str) -> Block:
     kind, star = "DPM-OT at $\\sigma_M^*$", results.star
     if star is None:
         return Block(kind, None, "not run: the results hold no star.json")
-    if star.get("sigma") is None:
-        return Block(kind, None, f"none found: {star.get('reason') or 'no reason given'}")
-    sigma = float(star["sigma"])
+    if star.sigma is None:
+        return Block(kind, None, f"none found: {star.reason or 'no reason given'}")
+    sigma = star.sigma
     tried = [*_at_star(results), *(name for name in results.methods if results.group(name) == "sweep")]
     blocks = (_block(results, kind, method, nfe, sigma=sigma) for method in tried)
     none = Block(kind, None, f"not run: no samples at sigma_M* = {sigma:g}, NFE {nfe}")

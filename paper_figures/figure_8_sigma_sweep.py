@@ -40,9 +40,8 @@ def _sweep(results: Results) -> pd.DataFrame:
 
 def _selection(results: Results, audit: str) -> pd.DataFrame:
     """star.json's value of one audit (``recovery``, ``authenticity``, ``ct``) at each candidate it holds one for."""
-    rows = (results.star or {}).get("rows", [])
-    # [value, low, high], or the value alone; a candidate that could not be sampled has none
-    points = [(float(row["sigma"]), float(np.atleast_1d(row[audit])[0])) for row in rows if audit in row]
+    audits = [(trial.sigma, getattr(trial, audit, None)) for trial in (results.star.rows if results.star else [])]
+    points = [(sigma, float(np.atleast_1d(found)[0])) for sigma, found in audits if found is not None]
     return pd.DataFrame(sorted(points), columns=["sigma", "value"])
 
 
@@ -69,12 +68,12 @@ def _draw(axes: Axes, results: Results, rows: pd.DataFrame, quantity: Quantity) 
         axes.plot(solved["sigma"], solved["value"], "--", color=style.BLACK, linewidth=1.0, zorder=3)
         ends.append((*solved.iloc[-1], "selection", style.BLACK))
     floors = _floor(axes, results, quantity)
-    star = (results.star or {}).get("sigma")
+    star = results.star.sigma if results.star else None
     sigmas = pd.concat([cells["sigma_start"], solved["sigma"], pd.Series([star], dtype=float).dropna()])
     style.level_axis(axes, (sigmas.min() / 1.15, sigmas.max() * 1.15), sorted(set(sigmas)))
     if star is not None:
-        axes.axvline(float(star), color=style.PURPLE, linewidth=1.0, zorder=2)
-        axes.text(float(star), 1.01, "$\\sigma_M^*$", color=style.PURPLE, ha="center", va="bottom",
+        axes.axvline(star, color=style.PURPLE, linewidth=1.0, zorder=2)
+        axes.text(star, 1.01, "$\\sigma_M^*$", color=style.PURPLE, ha="center", va="bottom",
                   transform=axes.get_xaxis_transform())  # fmt: skip
     style.label_ends(axes, ends, floors)
 
@@ -99,10 +98,10 @@ def _star_note(results: Results) -> str:
     if results.star is None:
         return f"{explained}$\\sigma_M^*$: not run."
     dashed = "Dashed: the selection, on seeds and images of its own."
-    if results.star.get("sigma") is None:
-        reason = shorten(results.star.get("reason") or "no reason given", 150)
+    if results.star.sigma is None:
+        reason = shorten(results.star.reason or "no reason given", 150)
         return f"{explained}{dashed} $\\sigma_M^*$: none found ({reason})."
-    return f"{explained}{dashed} $\\sigma_M^*$ = {float(results.star['sigma']):g}."
+    return f"{explained}{dashed} $\\sigma_M^*$ = {results.star.sigma:g}."
 
 
 PAGE = style.page(__file__, __doc__, make)

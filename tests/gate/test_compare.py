@@ -134,8 +134,7 @@ def test_numbers_are_compared_as_numbers(write_run, edit_rows):
 def test_one_fingerprint_binds_every_row_and_the_replicates(write_run, edit_rows):
     reference = write_run("reference")
     seed = write_run("seed")
-    cell = {"method": "heun", "metric": "is_classifier", "sample_seed": "0"}
-    edit_rows(seed, cell, value=99, low=98, high=100)
+    edit_rows(seed, {"method": "heun", "metric": "is_classifier", "sample_seed": "0"}, value=99)
     assert verdicts(seed, reference)[1] == {("heun", "is_classifier"): "changed"}
     parts = write_run("parts")
     text = (parts / "replicates.csv").read_text()
