@@ -3,6 +3,7 @@
 Tables use pooled rows of metrics.csv only: those of a cell over all its sample seeds.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -157,9 +158,10 @@ class Results:
         return list(dict.fromkeys(map(self.chain, self.methods)))
 
     def label(self, method: str) -> str:
-        """Printed name of a method."""
+        """Printed name of a method, one line."""
         planned = self.experiment.methods.get(method)
-        return FLOORS.get(method) or (planned and planned.label) or method
+        label = FLOORS.get(method) or (planned and planned.label) or method
+        return re.sub(r"[\s\x00-\x1f\x7f]+", " ", label).strip() or method
 
     def title(self, method: str) -> str:
         """The label, with the network where two methods share a label."""

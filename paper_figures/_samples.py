@@ -5,7 +5,7 @@ points (B, d) float32, and where the start has them ``source`` (B,), ``start`` a
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -128,13 +128,14 @@ def to_display(images: np.ndarray) -> np.ndarray:
     return np.repeat(shown, 3, axis=3) if shown.shape[3] == 1 else shown[..., :3]
 
 
-def draw_rows(axes: Axes, rows: Mapping[str, np.ndarray]) -> None:
+def draw_rows(axes: Axes, rows: Sequence[tuple[str, np.ndarray]]) -> None:
     """A line of pictures (B, C, H, W) beside each name, as many as the shortest line has."""
-    count = min(map(len, rows.values()))
-    shown = np.concatenate([to_display(images[:count]) for images in rows.values()])
+    names, pictures = zip(*rows, strict=True)
+    count = min(map(len, pictures))
+    shown = np.concatenate([to_display(images[:count]) for images in pictures])
     height = shown.shape[1]
     axes.imshow(mosaic(shown.transpose(0, 3, 1, 2), columns=count))
-    axes.set_yticks([(height + 1) * row + (height - 1) / 2 for row in range(len(rows))], list(rows))
+    axes.set_yticks([(height + 1) * row + (height - 1) / 2 for row in range(len(rows))], names)
     axes.set_xticks([])
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)

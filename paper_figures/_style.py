@@ -73,16 +73,24 @@ def styles(results: Results) -> dict[str, Style]:
     return found | {method: Style(GREY, "_") for method in FLOORS}
 
 
-def symbols(text: str) -> str:
-    """``sigma_M*`` and ``sigma`` of a label as mathematical symbols."""
+def plain(text: str) -> str:
+    """Text that a figure draws as it stands: a dollar sign begins no mathematics."""
+    return text.replace("$", r"\$")
+
+
+def symbols(text: str, *, longest: int = 40) -> str:
+    """A label of that many characters, with ``sigma_M*`` and ``sigma`` as symbols where it has none of mathematics."""
+    text = text if len(text) <= longest else f"{text[: longest - 1]}…"
+    if set(text) & set("$\\"):
+        return plain(text)
     signs = {"sigma_M*": r"$\sigma_M^*$", "sigma_M": r"$\sigma_M$", "sigma ": r"$\sigma$ "}
     return re.sub(r"sigma_M\*|sigma_M|sigma ", lambda found: signs[found[0]], text)
 
 
-def short(results: Results, method: str) -> str:
+def short(results: Results, method: str, **options: int) -> str:
     """The label without what its panel says already: the network, as in "DPM-OT (EDM, DDIM)"."""
     network = re.escape(results.attribute(method, "network"))
-    return symbols(re.sub(rf"\({network}, ", "(", results.label(method), flags=re.IGNORECASE))
+    return symbols(re.sub(rf"\({network}, ", "(", results.label(method), flags=re.IGNORECASE), **options)
 
 
 def panels(rows: int, columns: int, height: float, **places: float) -> tuple[Figure, np.ndarray]:
@@ -95,9 +103,10 @@ def panels(rows: int, columns: int, height: float, **places: float) -> tuple[Fig
 
 def room(count: int, labels: Iterable[str]) -> dict[str, float]:
     """Places of ``count`` columns of panels so that the longest label at the ends of lines fits beside each."""
-    left = 0.55  # inches, tick labels and axis label
+    left = min(0.55, 0.4 * WIDTH / count)  # inches, tick labels and axis label
     longest = max((len(re.sub(r"\\sigma|[$^_]", "", label)) for label in labels), default=0)
-    right = 0.2 + 0.051 * longest  # 0.051 inches: a mean letter of DejaVu Sans at 6.5 points
+    # 0.051 inches: a mean letter of DejaVu Sans at 6.5 points; a panel keeps a fifth of its column
+    right = min(0.2 + 0.051 * longest, 0.8 * WIDTH / count - left)
     width = (WIDTH - count * (left + right)) / count
     return {"left": left / WIDTH, "right": 1 - right / WIDTH, "wspace": (left + right) / width}
 
@@ -134,7 +143,7 @@ def measured_note(results: Results, rows: pd.DataFrame) -> str:
     """n, seeds, interval and fingerprint of the cells drawn, one line."""
     n = " or ".join(sorted(set(rows["num_samples"]) - {""}, key=int)) or "unknown"
     return (
-        f"{results.source}; n = {n} a cell, pooled over {results.num_seeds} sample seeds; bars and bands: 95 % "
+        f"{plain(results.source)}; n = {n} a cell, pooled over {results.num_seeds} sample seeds; bars and bands: 95 % "
         f"intervals; fingerprint {fingerprints(rows['fingerprint'], 2)}"
     )
 
@@ -142,7 +151,9 @@ def measured_note(results: Results, rows: pd.DataFrame) -> str:
 def blank(axes: Axes, text: str) -> None:
     """An empty panel that says why it is empty."""
     axes.set_axis_off()
-    axes.text(0.5, 0.5, text, ha="center", va="center", transform=axes.transAxes, color=GREY, fontsize=8, wrap=True)
+    axes.text(
+        0.5, 0.5, plain(text), ha="center", va="center", transform=axes.transAxes, color=GREY, fontsize=8, wrap=True
+    )
 
 
 def errors(cells: pd.DataFrame) -> list[pd.Series]:

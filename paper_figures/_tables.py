@@ -3,7 +3,6 @@
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from itertools import zip_longest
 
 import pandas as pd
 
@@ -89,36 +88,48 @@ def page(
 
 
 def escape(text: str) -> str:
-    """Text with LaTeX's special characters escaped."""
-    return "".join(LATEX.get(letter, letter) for letter in text)
+    """Text with LaTeX's special characters escaped, and what it joins kept apart."""
+    letters = "".join(LATEX.get(letter, letter) for letter in text)
+    return re.sub(r"([-`'<>,?!])(?=\1)|([?!])(?=`)", r"\1\2{}", letters)
+
+
+def plain(text: str) -> str:
+    """Text that GitHub Markdown prints as it stands: what would be emphasis, code, a link, HTML or mathematics escaped.
+
+    An underscore inside a word, and a sign that is no mark where it stands, stay as they are: the raw text is read too.
+    """
+    text = re.sub(
+        r"\\(?=[!-/:-@\[-`{-~])|[*`$~]|(?<![^\W_])_|_(?![^\W_])|<(?=[a-zA-Z/!?])|&(?=#?\w+;)", r"\\\g<0>", text
+    )
+    return re.sub(r"\[(?=\^|[^\]]*\][(\[])", r"\\\g<0>", text)
 
 
 def _markdown_cell(cell: Cell) -> str:
-    text = cell.text.replace("|", r"\|")
+    text = plain(cell.text).replace("|", r"\|")
     return " ".join([f"**{text}**" if cell.bold else text, *cell.marks])
 
 
 def _markdown_panel(panel: Panel) -> list[str]:
-    title, notes = [f"## {panel.title}", ""], [text for note in panel.notes for text in (note, "")]
+    title, notes = [f"## {plain(panel.title)}", ""], [text for note in panel.notes for text in (plain(note), "")]
     if not panel.rows:
-        return [*title, *panel.notes, ""]
-    lines = [panel.header]
+        return [*title, *map(plain, panel.notes), ""]
+    body = [tuple(_markdown_cell(Cell(name)) for name in panel.header)]
     for row in panel.rows:
-        lines.append((f"*{row}*",) if isinstance(row, str) else tuple(map(_markdown_cell, row)))
-    columns = list(zip_longest(*lines, fillvalue=""))
-    padded = zip(*([text.ljust(max(map(len, column))) for text in column] for column in columns), strict=True)
-    head, *body = ("| " + " | ".join(line) + " |" for line in padded)
-    return [*title, head, re.sub(r"[^|]", "-", head), *body, "", *notes]
+        entries = (f"*{_markdown_cell(Cell(row))}*",) if isinstance(row, str) else tuple(map(_markdown_cell, row))
+        body.append((*entries, *[""] * (len(panel.header) - len(entries))))
+    widths = [max(map(len, column)) for column in zip(*body, strict=True)]
+    head, *rest = ("| " + " | ".join(map(str.ljust, entries, widths)) + " |" for entries in body)
+    return [*title, head, "|" + "|".join("-" * (width + 2) for width in widths) + "|", *rest, "", *notes]
 
 
 def markdown(document: Document) -> str:
     """The document as GitHub Markdown, columns padded so that the raw text reads as a table."""
-    lines = [f"# {document.title}", "", document.caption, ""]
+    lines = [f"# {plain(document.title)}", "", plain(document.caption), ""]
     for panel in document.panels:
         lines += _markdown_panel(panel)
-    lines += ["**Notes**", "", *(f"- {note}" for note in document.notes)]
+    lines += ["**Notes**", "", *(f"- {plain(note)}" for note in document.notes)]
     if document.details:
-        lines += ["", "**Details**", "", *(f"- {detail}" for detail in document.details)]
+        lines += ["", "**Details**", "", *(f"- {plain(detail)}" for detail in document.details)]
     return "\n".join(lines) + "\n"
 
 

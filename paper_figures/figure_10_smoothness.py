@@ -6,6 +6,7 @@ value at e = 1 is that of unrelated samples. Copy and fresh noise do not look at
 
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 
 from paper_figures import _style as style
@@ -15,19 +16,21 @@ READS = ("coupling",)
 PANELS = {"cell_changes": "share of draws that change their atom", "sample_distance": "mean distance of the samples"}
 
 
-def _draw(axes: Axes, results: Results, rows: pd.DataFrame, quantity: str) -> None:
+def _draw(axes: Axes, results: Results, rows: pd.DataFrame, quantity: str) -> dict[str, ErrorbarContainer]:
+    """Lines with their intervals; method -> its line."""
     rows = rows[rows["quantity"] == quantity]
-    looks = style.styles(results)
+    looks, lines = style.styles(results), {}
     for method in rows["method"].unique():
         cells, look = rows[rows["method"] == method].sort_values("move"), looks[method]
-        axes.errorbar(
+        lines[method] = axes.errorbar(
             cells["move"], cells["value"], yerr=style.errors(cells), color=look.colour, marker=look.marker,
-            linestyle=look.line, markersize=3, linewidth=1, elinewidth=0.7, label=style.symbols(results.title(method)),
+            linestyle=look.line, markersize=3, linewidth=1, elinewidth=0.7,
         )  # fmt: skip
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_xlabel("move $e$ of the noise")
     axes.set_title(PANELS[quantity])
+    return lines
 
 
 def make(results: Results) -> Figure:
@@ -37,13 +40,14 @@ def make(results: Results) -> Figure:
         return style.not_run("the results hold no coupling.csv", height=4.2)
     figure, (panels,) = style.panels(1, len(PANELS), 4.2, left=0.07, right=0.99, top=0.93, bottom=0.36, wspace=0.17)
     for axes, quantity in zip(panels, PANELS, strict=True):
-        _draw(axes, results, rows, quantity)
-    # the right panel has every method
-    figure.legend(*panels[-1].get_legend_handles_labels(), loc="lower left", bbox_to_anchor=(0.05, 0.06), ncols=4,
+        lines = _draw(axes, results, rows, quantity)
+    # the right panel has every method; names are given with their lines, for others that begin with _ are left out
+    names = [style.symbols(results.title(method)) for method in lines]
+    figure.legend(list(lines.values()), names, loc="lower left", bbox_to_anchor=(0.05, 0.06), ncols=4,
                   frameon=False, fontsize=6.5)  # fmt: skip
     marked = f"fingerprint {fingerprints(rows['fingerprint'])}"
     noises = " or ".join(sorted(rows["num_noises"].unique(), key=int))
-    style.note(figure, f"{results.source}; n = {noises} noises; bars: 95 % intervals; {marked}")
+    style.note(figure, f"{style.plain(results.source)}; n = {noises} noises; bars: 95 % intervals; {marked}")
     return figure
 
 

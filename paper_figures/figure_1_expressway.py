@@ -34,7 +34,7 @@ def _chosen(results: Results) -> list[SampleCell]:
 
 def _title(results: Results, cell: SampleCell) -> str:
     sigma = "" if cell.sigma_start is None else f", $\\sigma_M$ = {cell.sigma_start:.3g}"
-    return f"{style.symbols(results.title(cell.method))}, NFE {cell.nfe_budget}{sigma}"
+    return f"{style.symbols(results.title(cell.method), longest=60)}, NFE {cell.nfe_budget}{sigma}"
 
 
 def _draw_points(axes: Axes, cell: SampleCell, train: np.ndarray | None) -> None:
@@ -55,10 +55,10 @@ def _draw_points(axes: Axes, cell: SampleCell, train: np.ndarray | None) -> None
 
 def _draw_strips(axes: Axes, cell: SampleCell, train: np.ndarray | None) -> None:
     """Rows of pictures: noise, atom, sample and, where known, the training image the atom was made from."""
-    rows = {name: cell[key][:COLUMNS] for key, name in ROWS.items()}
+    rows = [(name, cell[key][:COLUMNS]) for key, name in ROWS.items()]
     source = cell.get("source")
     if source is not None and train is not None and source[:COLUMNS].max() < len(train):
-        rows["training image"] = train[source[:COLUMNS]]
+        rows.append(("training image", train[source[:COLUMNS]]))
     samples.draw_rows(axes, rows)
 
 
@@ -84,7 +84,7 @@ def make(results: Results) -> Figure:
 
 def _note(results: Results, cell: SampleCell, *, points: bool) -> str:
     shown = "first 16 samples" if points else "first samples; noise and atoms scaled to their own range"
-    return f"{results.source}; sample seed {cell.sample_seed}; {shown}"
+    return f"{style.plain(results.source)}; sample seed {cell.sample_seed}; {shown}"
 
 
 PAGE = style.page(__file__, __doc__, make)

@@ -85,13 +85,13 @@ def make(results: Results) -> Figure:
         _name(figure, line[0], results, method, min(beyond, default=None))
     for axes, nfe in zip(panels[0], budgets, strict=True):
         axes.set_title(f"NFE {nfe}", fontweight="bold", loc="center", pad=4)
-    style.note(figure, f"{results.source}; first samples of sample seed {cell.sample_seed}, not selected")
+    style.note(figure, f"{style.plain(results.source)}; first samples of sample seed {cell.sample_seed}, not selected")
     return figure
 
 
 def _name(figure: Figure, axes: Axes, results: Results, method: str, beyond: str | None) -> None:
     box = axes.get_position()
-    label = textwrap.fill(style.short(results, method), CHARACTERS)
+    label = textwrap.fill(style.short(results, method, longest=2 * CHARACTERS), CHARACTERS)
     below = f"NFE {beyond}" if beyond is not None else results.attribute(method, "network")
     figure.text(0.01, (box.y0 + box.y1) / 2, label, va="bottom", fontsize=7)
     figure.text(0.01, (box.y0 + box.y1) / 2, below, va="top", fontsize=6, color=style.GREY)

@@ -39,7 +39,7 @@ def _block(results: Results, kind: str, method: str | None, nfe: str, *, sigma: 
         reason = results.skipped().get((method, nfe))
         return Block(kind, None, f"skipped: {reason}" if reason else f"not run: no samples of {method} at NFE {nfe}")
     level = "" if cell.sigma_start is None else f", $\\sigma_{{start}}$ = {cell.sigma_start:.3g}"
-    return Block(f"{kind}: {style.symbols(results.title(method))}, NFE {nfe}{level}", cell)
+    return Block(f"{kind}: {style.symbols(results.title(method), longest=60)}, NFE {nfe}{level}", cell)
 
 
 def _star(results: Results, nfe: str) -> Block:
@@ -90,7 +90,7 @@ def _blocks(results: Results) -> list[Block]:
 def _draw_images(axes: Axes, cell: SampleCell, train: np.ndarray) -> None:
     drawn = cell["images"][:COLUMNS]
     index, distance = samples.nearest(drawn, train)
-    samples.draw_rows(axes, {"sample": drawn, "nearest": train[index]})
+    samples.draw_rows(axes, [("sample", drawn), ("nearest", train[index])])
     height, width = drawn.shape[2] + 1, drawn.shape[3] + 1
     source = cell.get("source")
     for column, (neighbour, gap) in enumerate(zip(index, distance, strict=True)):
@@ -141,7 +141,7 @@ def _note(results: Results, blocks: Sequence[Block], *, points: bool) -> str:
         if points
         else "Numbers: L2 distance, pixels in [-1, 1]; framed: the neighbour is the sample's own source"
     )
-    return f"{shown}.\n{results.source}; first samples of sample seed {seed}, not selected"
+    return f"{shown}.\n{style.plain(results.source)}; first samples of sample seed {seed}, not selected"
 
 
 PAGE = style.page(__file__, __doc__, make)

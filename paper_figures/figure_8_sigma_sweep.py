@@ -88,7 +88,7 @@ def make(results: Results) -> Figure:
         _draw(axes, results, rows, quantity)
     for axes in grid[1]:
         axes.set_xlabel("start level $\\sigma_M$")
-    methods = ", ".join(dict.fromkeys(style.symbols(results.title(method)) for method in rows["method"]))
+    methods = ", ".join(dict.fromkeys(style.symbols(results.title(method), longest=60) for method in rows["method"]))
     style.note(figure, f"{methods}. {_star_note(results)}\n{style.measured_note(results, rows)}")
     return figure
 

@@ -18,7 +18,7 @@ COLUMNS = 4
 
 def _draw_strips(axes: Axes, strips: dict[str, np.ndarray], results: Results) -> None:
     """One row of frames for each method: the first pair of noises."""
-    samples.draw_rows(axes, {style.symbols(results.title(method)): frames[0] for method, frames in strips.items()})
+    samples.draw_rows(axes, [(style.symbols(results.title(method)), frames[0]) for method, frames in strips.items()])
     count, _, _, width = next(iter(strips.values()))[0].shape
     axes.set_xticks([0.5 * (width - 1), (width + 1) * (count - 0.5) - 1], ["x", "x''"])
 
@@ -55,7 +55,7 @@ def make(results: Results) -> Figure:
         _draw_strips(figure.subplots(), strips, results)
         figure.subplots_adjust(left=0.32, right=0.99, top=0.99, bottom=0.45 / height)
     counted = sorted(set(results.coupling["nfe_counted"])) if results.coupling is not None else []
-    style.note(figure, f"{results.source}; {', '.join(counted) or 'unknown'} evaluations a sample")
+    style.note(figure, f"{style.plain(results.source)}; {', '.join(counted) or 'unknown'} evaluations a sample")
     return figure
 
 
