@@ -15,7 +15,7 @@ LATEX = {
     "|": r"\textbar{}", "–": "--", "†": r"$^{\dagger}$", "‡": r"$^{\ddagger}$", "§": r"$^{\S}$", "σ": r"$\sigma$",
     "τ": r"$\tau$", "η": r"$\eta$", "λ": r"$\lambda$", "μ": r"$\mu$", "χ": r"$\chi$", "±": r"$\pm$", "×": r"$\times$",
     "·": r"$\cdot$", "−": r"$-$", "≤": r"$\leq$", "≥": r"$\geq$", "≈": r"$\approx$", "→": r"$\to$", "²": r"$^2$",
-    "∞": r"$\infty$",
+    "∞": r"$\infty$", "¶": r"$^{\P}$", "\0": "{}",
 }  # fmt: skip
 
 
@@ -89,19 +89,20 @@ def page(
 
 def escape(text: str) -> str:
     """Text with LaTeX's special characters escaped, and what it joins kept apart."""
-    letters = "".join(LATEX.get(letter, letter) for letter in text)
-    return re.sub(r"([-`'<>,?!])(?=\1)|([?!])(?=`)", r"\1\2{}", letters)
+    apart = re.sub(r"([-`'])(?=\1)|([?!])(?=`)", "\\g<0>\0", text)
+    return "".join(LATEX.get(letter, letter) for letter in apart)
+
+
+MARKDOWN = re.compile(
+    r"\\(?=[!-/:-@\[-`{-~])"  # an escape
+    r"|[`$~]|\*(?=\w)|(?<!\w)\*|(?<![^\W_])_|_(?![^\W_])"  # code, mathematics, strikes; what can begin emphasis
+    r"|<(?=[a-zA-Z/!?])|&(?=#?\w+;)|\[(?=\^|[^\]]*\][(\[])"  # HTML; footnotes and links
+)
 
 
 def plain(text: str) -> str:
-    """Text that GitHub Markdown prints as it stands: what would be emphasis, code, a link, HTML or mathematics escaped.
-
-    An underscore inside a word, and a sign that is no mark where it stands, stay as they are: the raw text is read too.
-    """
-    text = re.sub(
-        r"\\(?=[!-/:-@\[-`{-~])|[*`$~]|(?<![^\W_])_|_(?![^\W_])|<(?=[a-zA-Z/!?])|&(?=#?\w+;)", r"\\\g<0>", text
-    )
-    return re.sub(r"\[(?=\^|[^\]]*\][(\[])", r"\\\g<0>", text)
+    """Text that GitHub Markdown prints as it stands; signs that mark nothing where they stand are left readable."""
+    return MARKDOWN.sub(r"\\\g<0>", text)
 
 
 def _markdown_cell(cell: Cell) -> str:
@@ -115,7 +116,11 @@ def _markdown_panel(panel: Panel) -> list[str]:
         return [*title, *map(plain, panel.notes), ""]
     body = [tuple(_markdown_cell(Cell(name)) for name in panel.header)]
     for row in panel.rows:
-        entries = (f"*{_markdown_cell(Cell(row))}*",) if isinstance(row, str) else tuple(map(_markdown_cell, row))
+        entries = (
+            ("*" + re.sub(r"(?<!\\)\*", r"\*", _markdown_cell(Cell(row))) + "*",)
+            if isinstance(row, str)
+            else tuple(map(_markdown_cell, row))
+        )
         body.append((*entries, *[""] * (len(panel.header) - len(entries))))
     widths = [max(map(len, column)) for column in zip(*body, strict=True)]
     head, *rest = ("| " + " | ".join(map(str.ljust, entries, widths)) + " |" for entries in body)

@@ -4,7 +4,10 @@ Left: the share of draws that are sent to another atom. Right: the mean distance
 value at e = 1 is that of unrelated samples. Copy and fresh noise do not look at the noise: the independent coupling.
 """
 
+from typing import cast
+
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
@@ -43,8 +46,8 @@ def make(results: Results) -> Figure:
         lines = _draw(axes, results, rows, quantity)
     # the right panel has every method; names are given with their lines, for others that begin with _ are left out
     names = [style.symbols(results.title(method)) for method in lines]
-    figure.legend(list(lines.values()), names, loc="lower left", bbox_to_anchor=(0.05, 0.06), ncols=4,
-                  frameon=False, fontsize=6.5)  # fmt: skip
+    figure.legend(cast("list[Artist]", [*lines.values()]), names, loc="lower left", bbox_to_anchor=(0.05, 0.06),
+                  ncols=4, frameon=False, fontsize=6.5)  # fmt: skip
     marked = f"fingerprint {fingerprints(rows['fingerprint'])}"
     noises = " or ".join(sorted(rows["num_noises"].unique(), key=int))
     style.note(figure, f"{style.plain(results.source)}; n = {noises} noises; bars: 95 % intervals; {marked}")
