@@ -4,6 +4,7 @@ A *cell* is a method at one NFE budget and one level sigma of its start; metrics
 seed (or "pooled" over all), metric and reference. Rows are counted as a spreadsheet does: the header is row 1.
 """
 
+import csv
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -15,13 +16,13 @@ import numpy as np
 import pandas as pd
 
 from dpmot import plugins
-from dpmot.metrics import AUDITED as AUDITED
-from dpmot.metrics import REAL_TEST, REAL_TRAIN, Fact
+from dpmot.metrics import AUDITED, REAL_TEST, REAL_TRAIN, Fact
 
 POOLED = "pooled"  # sample seed of the rows over all seeds
 SKIPPED = "all"  # metric of the one row of a cell that was not sampled; its reason says why
 PLAIN = "plain_"  # before the name of a metric: its value with the bias, as published numbers have it
 COPY = "copy_"  # before the name of a metric: what an exact copier of the training images tends to
+RECOVERY, AUTHENTICITY, CT = (AUDITED[name] for name in ("recovery", "authenticity", "ct"))
 FLOORS = {REAL_TRAIN: "real, split A (train)", REAL_TEST: "real, split C (test)"}  # real images as if they were samples
 
 
@@ -58,8 +59,9 @@ class Schema:
 
 
 FLAG = "True|False", "True and False are"
-COUNT = r"\d*", "an integer or nothing is"
-BUDGET = r"\d+|full", 'an integer or "full" is'
+COUNT = "[0-9]*", "an integer or nothing is"
+BUDGET = "0|[1-9][0-9]*|full", 'an integer or "full" is'
+LEVEL = "(?!-).*", "no number below 0 is"
 INTERVAL = ("value", "low", "high")
 CELL = ("method", "nfe_budget", "sigma_start")
 KEY = (*CELL, "features", "reference", "metric")
@@ -75,8 +77,11 @@ METRICS = Schema(
     integers=("nfe_budget", "nfe_counted", "num_samples"),
     words={
         "nfe_budget": BUDGET,
-        "nfe_counted": (r"(\d+(\.\d+)?)?", "a number or nothing is"),
-        "sample_seed": (rf"\d+|{POOLED}", f'an integer or "{POOLED}" is'),
+        "nfe_counted": (r"([0-9]+(\.[0-9]+)?)?", "a number or nothing is"),
+        "sigma_start": LEVEL,
+        "sigma_atoms": LEVEL,
+        "sample_seed": (f"0|[1-9][0-9]*|{POOLED}", f'an integer or "{POOLED}" is'),
+        "num_samples": ("[0-9]+", "an integer is"),
         "reference": ("train|test|none", "train, test or none is"),
     },
     once=("experiment", "fingerprint"),
@@ -85,7 +90,7 @@ REPLICATES = Schema(
     columns=("cell", "metric", "reference", "group", "value"),
     key=("cell", "metric", "reference", "group"),
     numbers=("value",),
-    words={"group": (r"\d+|all", 'an integer or "all" is')},
+    words={"group": ("[0-9]+|all", 'an integer or "all" is')},
 )
 AUDIT = Schema(
     columns=(*CELL, "ranked", "reasons"),
@@ -94,7 +99,7 @@ AUDIT = Schema(
     optional=("sigma_start",),
     flags=("ranked",),
     integers=("nfe_budget",),
-    words={"nfe_budget": BUDGET},
+    words={"nfe_budget": BUDGET, "sigma_start": LEVEL},
 )
 _TESTED = ("mean_difference", "low", "high", "margin", "p_value", "p_difference")
 IDENTITY = Schema(
@@ -205,7 +210,7 @@ def text(path: Path, schema: Schema, *, methods: Collection[str] | None = None) 
     for column in schema.numbers:
         entries, optional = table[column], column in schema.optional
         numbers = _numbers(entries)
-        wrong = ~np.isfinite(numbers) & ~((entries == "") & optional)
+        wrong = (~np.isfinite(numbers) & ~((entries == "") & optional)) | (entries != entries.str.strip())
         _refuse(path, entries, wrong, f"finite numbers {'or nothing ' if optional else ''}are allowed")
         if column in key:
             key[column] = numbers.map(sigma_key)
@@ -229,20 +234,21 @@ def text(path: Path, schema: Schema, *, methods: Collection[str] | None = None) 
 
 
 def _entries(path: Path) -> pd.DataFrame:
-    """The entries of a CSV file as strings, with the file's own rows as index."""
+    """The entries of a CSV file as strings, with their rows in a spreadsheet as index; empty rows are left out."""
     try:
-        table = pd.read_csv(
-            path, header=None, dtype=str, keep_default_na=False, skip_blank_lines=False, encoding="utf-8-sig"
-        )
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = [(number, row) for number, row in enumerate(csv.reader(file, strict=True), 1) if row]
+    except (csv.Error, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is no readable CSV file ({error}); make it again") from None
-    header, table = table.iloc[0].fillna(""), table[1:].dropna(how="all")
-    if twice := list(header[header.duplicated()]):
+    if not rows:
+        raise ValueError(f"{path} is no readable CSV file (it is empty); make it again")
+    _, names = rows.pop(0)
+    if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(f"{path} has the column {', '.join(twice)} twice; one is allowed")
-    cut = table.isna().any(axis=1)
-    if cut.any():
-        raise ValueError(f"{path}, row {_row(cut)}: fewer entries than columns; the file is cut, make it again")
-    return table.set_axis(header, axis="columns")
+    for number, row in rows:
+        if len(row) != len(names):
+            raise ValueError(f"{path}, row {number}: {len(row)} entries in {len(names)} columns; make the file again")
+    return pd.DataFrame([row for _, row in rows], index=[number for number, _ in rows], columns=names, dtype=str)
 
 
 def _numbers(entries: pd.Series) -> pd.Series:
@@ -325,4 +331,4 @@ def _refuse(path: Path, entries: pd.Series, wrong: pd.Series, allowed: str) -> N
 
 def _row(wrong: pd.Series) -> int:
     """Number of the first row that is wrong; the header is row 1."""
-    return int(wrong[wrong].index[0]) + 1
+    return int(wrong[wrong].index[0])

@@ -16,15 +16,29 @@ import numpy as np
 import pandas as pd
 
 from dpmot.experiment.plan import PROTOCOLS, Experiment
-from dpmot.results import AUDITED, FLOORS, by_key, fact, records, stem
+from dpmot.results import (
+    AUTHENTICITY,
+    CT,
+    FLOORS,
+    REAL_TEST,
+    REAL_TRAIN,
+    RECOVERY,
+    by_key,
+    fact,
+    printed_name,
+    records,
+    stem,
+)
 from paper_figures._results import GROUPS, OUTSIDE, Results, fingerprints, published
 from paper_figures._tables import Cell, Document, Panel, not_run
 
 Row = Mapping[str, Any]  # one row of a long form
-RECOVERY, AUTHENTICITY, CT = (AUDITED[name] for name in ("recovery", "authenticity", "ct"))
 OF_STORED = (RECOVERY, AUTHENTICITY, CT, "distinct_neighbours_pixels")  # of the images that a method stores
 LIKELIHOOD = "fld"
 OTHER = {"train": "test", "test": "train"}
+REAL = {"test": REAL_TRAIN, "train": REAL_TEST, "none": REAL_TEST}  # reference -> real images that are none of it
+BEYOND = "better than real images"
+NO_BOUND = ("recall", "coverage", "exact_duplicates", "near_duplicates")  # grow with n, or count copies
 NO_SOURCE = "this start has no source image"
 COLUMNS = [
     "dataset", "method", "label", "group", "network", "start", "sampler", "nfe_budget", "nfe_counted",
@@ -67,8 +81,23 @@ def long_form(
     table["_nfe"] = pd.to_numeric(table["nfe_budget"], errors="coerce")  # "full" comes last
     table["_pair"] = [place[pair] for pair in zip(table["metric"], table["reference"], strict=True)]
     table = table.sort_values(["_order", "_nfe", "sigma_start", "_pair"], kind="stable", ignore_index=True)
+    _beyond_real(table)
     table["best"] = _best(table, results)
     return table[COLUMNS]
+
+
+def _beyond_real(table: pd.DataFrame) -> None:
+    """Unrank values better than real images', beyond both intervals: what is wrong there pleases the metric."""
+    real = by_key(table[table["group"] == "floor"], "method", "metric", "reference")
+    for index, row in zip(table.index, records(table), strict=True):
+        floor = real.get((REAL[row["reference"]], row["metric"], row["reference"]))
+        known = fact(row["metric"])
+        if floor is None or stem(row["metric"]) in NO_BOUND or not (row["ranked"] and known.quality):
+            continue
+        better = {"lower": row["high"] < floor["low"], "higher": row["low"] > floor["high"]}
+        if better.get(known.direction):
+            told = f"{BEYOND} {interval(floor)}"
+            table.at[index, "ranked"], table.at[index, "audit"] = False, told
 
 
 def _absent(results: Results, rows: pd.DataFrame, wanted: list[tuple[str, str]]) -> list[dict[str, Any]]:
@@ -220,7 +249,8 @@ class Comparison:
         if row["status"] == "skipped":
             return Cell("–", marks=(self.footnotes.setdefault(row["reason"], f"({len(self.footnotes) + 1})"),))
         audited = row["method"] not in FLOORS
-        marks = ("†",) * (audited and not row["ranked"]) + ("‡",) * bool(n and row["num_samples"] != n)
+        unranked = "¶" if row["audit"].startswith(BEYOND) else "†"
+        marks = (unranked,) * (audited and not row["ranked"]) + ("‡",) * bool(n and row["num_samples"] != n)
         return Cell(interval(row), bold=bool(row["best"]), marks=marks)
 
     def panel(self, title: str, metric: str, reference: str = "test", notes: tuple[str, ...] = ()) -> Panel:
@@ -229,7 +259,7 @@ class Comparison:
         FLD of a method that stores images of the reference is against the other split: it asks for images held out.
         """
         if not (self.table.loc[self.table["metric"] == metric, "status"] != "not run").any():
-            return not_run(title, f"metrics.csv holds no {metric}.")
+            return not_run(title, f"metrics.csv holds no {printed_name(metric)}.")
         n = table_n(self.table, self.results)
 
         def entry(method: str, nfe: str) -> Cell:
@@ -250,7 +280,8 @@ class Comparison:
             texts = [plain(row, absent="–") for row in rows]
             measured = [row for row in rows if row is not None and row["status"] == "measured"]
             text = texts[0] if len(set(texts)) == 1 else " / ".join(texts)
-            return Cell(text, marks=() if all(row["ranked"] for row in measured) else ("†",))
+            copies = any(not row["ranked"] and not row["audit"].startswith(BEYOND) for row in measured)
+            return Cell(text, marks=("†",) * copies)
 
         return by_method(self.results, title, entry, (note,))
 
@@ -290,6 +321,17 @@ class Comparison:
         main = self._main[self._main["nfe_budget"].isin(self.results.budgets)]
         if (main["num_samples"] != table_n(self.table, self.results)).any():
             lines.append("‡ another n than the table's; distances at unequal n do not compare; never bold.")
+        beyond = main["audit"].str.startswith(BEYOND)
+        if beyond.any():
+            lines.append(
+                "¶ better than real images of another split, beyond both intervals; never bold: no sample is more real "
+                "than they are, so what such a value measures is something else, as collapse, copies or noise."
+            )
+        if main["audit"].str.startswith("noise").any():
+            lines.append(
+                "† noise (Details): its precision is certainly under a tenth of real images', in all features; few of "
+                "its samples lie among real ones, so no other number of it means anything."
+            )
         if self.results.audit is None:
             lines.append("No audit.csv: no row was audited, so none is ranked.")
         lines += [f"{mark} skipped: {reason}" for reason, mark in self.footnotes.items()]
@@ -303,7 +345,8 @@ class Comparison:
     def _audit_details(self) -> tuple[str, ...]:
         """Why each cell is unranked, one entry a method; equal reasons of several budgets share one mention."""
         details = []
-        unranked = self._main[~self._main["ranked"].astype(bool)].drop_duplicates(["method", "nfe_budget"])
+        unranked = self._main[~self._main["ranked"].astype(bool) & ~self._main["audit"].str.startswith(BEYOND)]
+        unranked = unranked.drop_duplicates(["method", "nfe_budget"])
         for method, cells in unranked.groupby("method", sort=False):
             reasons = cells["audit"].replace("", "no reason given")
             budgets = cells.groupby(reasons, sort=False)["nfe_budget"].agg(", ".join)

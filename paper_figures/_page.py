@@ -13,9 +13,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dpmot.experiment.jobs import Jobs
+from dpmot.experiment.layout import Layout
 from dpmot.runtime.files import atomic
 from dpmot.runtime.stopwatch import Stopwatch
-from paper_figures._results import Results, load
+from paper_figures._results import Results, fingerprints, load
 
 
 @dataclass(frozen=True)
@@ -63,13 +65,29 @@ class Page:
         """Content of each output."""
         return dict(zip(self.outputs, self.contents(results), strict=True))
 
+    def _gone(self, results: Results) -> list[str]:
+        """Files below the results folder whose content the page shows, that a run has, and that are not there."""
+        layout = Layout(results.folder)
+        gone = [path for path in Jobs(results.experiment, layout).page(self.name).inputs if not path.is_file()]
+        names = [path.relative_to(layout.root).as_posix() for path in gone if path.is_relative_to(layout.root)]
+        names = [name for name in names if not (name.startswith("timings/") and layout.timings.is_file())]
+        return [name for name in names if name != "fingerprint.json"]  # a note, which a new page does without
+
     def main(self, arguments: Sequence[str] | None = None) -> int:
-        """Read, make, write, record timings; returns the exit status, 0, or 1 after one line on standard error."""
+        """Read, make, write, record timings; returns the exit status, 0, or 1 after one line on standard error.
+
+        A page that is there already is kept where files that it shows are gone: it says more than a new one could.
+        """
         folder = self.parser.parse_args(arguments).results
         watch = Stopwatch(self.name)
         try:
             with watch.io():
                 results = load(folder)
+            written = [path for path in self.outputs if (folder / path).is_file()]
+            if written and (gone := self._gone(results)):
+                told = f"kept {', '.join(written)}: {folder} no longer holds {fingerprints(gone, 3)}, which it shows"
+                print(f"{self.name}: {told}; bring these back, or delete the page to make it without", file=sys.stderr)
+                return 0
             files = self.produce(results)
             with watch.io():
                 for path, content in files.items():

@@ -37,7 +37,10 @@ def _difference(results: Results, row: Row, other: Row | None) -> dict[str, floa
         return {}
     (full, parts), (full_other, parts_other) = (results.replicates[key] for key in keys)
     if len(parts) != len(parts_other):
-        return {}
+        told = f"{len(parts)} of {row['method']} and {len(parts_other)} of {other['method']}"
+        raise ValueError(
+            f"{results.folder / 'replicates.csv'} is cut: {told} at NFE {row['nfe_budget']}; measure again"
+        )
     for one, key in zip((row, other), keys, strict=True):
         if not matching(one["value"], *results.replicates[key]):
             told = f"{one['metric']} of {one['method']} at NFE {one['nfe_budget']}: not of one run"

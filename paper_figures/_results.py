@@ -8,11 +8,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, FiniteFloat, ValidationError
+from pydantic import BaseModel, Field, FiniteFloat, ValidationError
 
 from dpmot import results as files
 from dpmot.experiment.checks import ConfigError, parsed
@@ -35,19 +35,23 @@ GROUPS = {
     "controls": "Controls",
     "as_code": "DPM-OT, options of the authors' code",
 }
+PRECISION, NOISE = "precision", 0.1  # samples of which so few lie among real images, over real ones, are noise
 OUTSIDE = ("sweep", "identity", "reference")  # groups with figures or tables of their own
 
 
 Record = TypeVar("Record", bound=BaseModel)
 
 
+Audit = FiniteFloat | Annotated[list[FiniteFloat], Field(min_length=1)] | None
+
+
 class Trial(BaseModel):
     """A candidate of the selection; an audit has a value, or [value, low, high], or none if it could not be sampled."""
 
     sigma: FiniteFloat
-    recovery: FiniteFloat | list[FiniteFloat] | None = None
-    authenticity: FiniteFloat | list[FiniteFloat] | None = None
-    ct: FiniteFloat | list[FiniteFloat] | None = None
+    recovery: Audit = None
+    authenticity: Audit = None
+    ct: Audit = None
 
 
 class Star(BaseModel):
@@ -125,7 +129,18 @@ class Results:
         """The data set with what a reader of every number must know of it: source, exactness (fingerprint.json)."""
         file = self.folder / "fingerprint.json"
         note = _record(file, Fingerprint).data.note if file.is_file() else None
-        return f"Data set {self.experiment.dataset}" + (f" ({note})" if note else "")
+        loaded = [name for name, network in self.experiment.networks.items() if _foreign(network.weights)]
+        loaded += ["the classifier"] * _foreign(self.experiment.classifier.weights)
+        told = f"; loaded weights ({', '.join(loaded)}): trained on images not known here, maybe those of splits B or C"
+        return f"Data set {self.experiment.dataset}" + (f" ({note})" if note else "") + (told if loaded else "")
+
+    @property
+    def warning(self) -> str:
+        """Why no number of a page is a result; "" where the experiment was run as it is written."""
+        name, notes = self.experiment.experiment, self.experiment.notes
+        if self.experiment.scale == "smoke" or re.search("(^|_)smoke(_|$)", name):
+            return "SMOKE RUN: it shows that everything runs; no number here is a result"
+        return f"NOT THE EXPERIMENT AS WRITTEN: {'; '.join(notes)}" if notes else ""
 
     def caption(self, told: str, marks: Iterable[str], most: int | None = None) -> str:
         """The source, what is ``told`` of the numbers, and the fingerprints of their rows."""
@@ -200,20 +215,41 @@ class Results:
         return str(stored.iloc[0]) if len(stored) else "none"
 
     def pooled(self) -> pd.DataFrame:
-        """Pooled rows, with ``ranked`` (bool) and ``audit`` (why not) from audit.csv."""
+        """Pooled rows, with ``ranked`` (bool) and ``audit`` (why not): audit.csv's verdict, and none for noise."""
         rows = self.metrics[(self.metrics["sample_seed"] == POOLED) & (self.metrics["metric"] != SKIPPED)].copy()
         audit = pd.DataFrame(columns=files.AUDIT.columns) if self.audit is None else self.audit
         known = files.by_key(audit.assign(sigma_start=audit["sigma_start"].map(sigma_key)), *CELL)
         keys = zip(rows["method"], rows["nfe_budget"], rows["sigma_start"].map(sigma_key), strict=True)
-        verdicts = [known.get(key, {"ranked": False, "reasons": "not audited"}) for key in keys]
+        unknown = {"ranked": False, "reasons": "not audited"}
+        verdicts = [self._noise.get(key) or known.get(key, unknown) for key in keys]
         for column, of_audit in (("ranked", "ranked"), ("audit", "reasons")):
             rows[column] = [verdict[of_audit] for verdict in verdicts]
         return rows
+
+    @cached_property
+    def _noise(self) -> dict[Any, dict[str, Any]]:
+        """The verdict of cells whose precision is certainly a small share of real images', in all features."""
+        rows = self.metrics[(self.metrics["sample_seed"] == POOLED) & (self.metrics["reference"] == "test")]
+        rows = rows[(rows["metric"].map(stem) == PRECISION) & rows["value"].notna()]
+        real = rows["metric"].map(rows[rows["method"] == REAL_TRAIN].set_index("metric")["value"])
+        few = rows["high"].fillna(rows["value"]) < NOISE * real
+        shares = [f"{files.printed_name(row['metric'])} {row['value']:.3f}" for row in files.records(rows)]
+        cells = pd.DataFrame({"few": few, "shares": shares}).groupby(
+            [rows["method"], rows["nfe_budget"], rows["sigma_start"].map(sigma_key)]
+        )
+        noise = cells.agg({"few": "all", "shares": ", ".join}).query("few")["shares"]
+        told = f"under {NOISE:g} of real images'"
+        return {key: {"ranked": False, "reasons": f"noise: {share}, {told}"} for key, share in noise.to_dict().items()}
 
     def skipped(self) -> dict[tuple[str, str], str]:
         """(method, NFE budget) -> reason, for cells that were skipped as a whole."""
         rows = self.metrics[self.metrics["metric"] == SKIPPED]
         return dict(zip(zip(rows["method"], rows["nfe_budget"], strict=True), rows["reason"], strict=True))
+
+
+def _foreign(weights: str | None) -> bool:
+    """Whether weights come from elsewhere: what this project trained, on split A, lies under results/."""
+    return weights is not None and Path(weights).parts[0] != "results"
 
 
 def fingerprints(values: Iterable[str], most: int | None = None, *, where: str = "") -> str:
@@ -249,14 +285,19 @@ def load(folder: Path) -> Results:
     metrics = files.read(folder / "metrics.csv", files.METRICS, methods=experiment.methods)
     if metrics.empty:
         raise ValueError(f"{folder / 'metrics.csv'} has no rows; run the experiment first")
-    other = metrics.index[metrics["dataset"] != experiment.dataset]
-    if len(other):
-        found, row = metrics["dataset"][other[0]], other[0] + 2
-        told = f"column dataset: found {found}, but experiment.json has {experiment.dataset}; they are of two runs"
-        raise ValueError(f"{folder / 'metrics.csv'}, row {row}, {told}")
     results = Results(folder, metrics, experiment)
+    _of_the_plan(results)
     _one_sigma(results)
     return results
+
+
+def _of_the_plan(results: Results) -> None:
+    """Rows of another experiment than experiment.json has are refused."""
+    plan, rows = results.experiment.written(), results.metrics
+    for column in ("experiment", "dataset", "training_seed"):
+        for row in rows.index[rows[column] != str(plan[column])][:1]:
+            told = f"found {rows[column][row]}; experiment.json has {plan[column]}: they are of two runs"
+            raise ValueError(f"{results.folder / 'metrics.csv'}, row {row + 2}, column {column}: {told}")
 
 
 def _one_sigma(results: Results) -> None:

@@ -6,8 +6,8 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from textwrap import fill
-from typing import NamedTuple, cast
+from textwrap import fill, shorten
+from typing import Any, NamedTuple, cast
 
 import matplotlib
 import numpy as np
@@ -112,8 +112,17 @@ def room(count: int, labels: Iterable[str]) -> dict[str, float]:
 
 
 def page(file: str, doc: str | None, make: Callable[[Results], Figure]) -> Page:
-    """A figure as PNG and PDF; ``file`` and ``doc`` are its module's."""
-    return Page(file, doc, "figures", ("png", "pdf"), lambda results: encode(make(results)))
+    """A figure as PNG and PDF, marked where it is no result; ``file`` and ``doc`` are its module's."""
+
+    def contents(results: Results) -> Iterable[bytes]:
+        figure = make(results)
+        if results.warning:
+            told: dict[str, Any] = {"color": VERMILLION, "ha": "center", "zorder": 9}
+            figure.text(0.5, 0.5, "NO RESULT", fontsize=44, alpha=0.25, rotation=20, va="center", **told)
+            figure.text(0.5, 1.0, plain(shorten(results.warning, 150)), fontsize=6, va="top", **told)
+        return encode(figure)
+
+    return Page(file, doc, "figures", ("png", "pdf"), contents)
 
 
 def not_run(text: str, *, height: float = 1.6) -> Figure:
@@ -224,7 +233,7 @@ def begin(axes: Axes, quantity: Quantity, rows: pd.DataFrame, told: str = "") ->
     cells = quantity.of(rows)
     axes.set_ylabel(quantity.label)
     if cells.empty:
-        blank(axes, f"not run: metrics.csv holds no pooled\n{quantity.metric}{told}")
+        blank(axes, f"not run: metrics.csv holds no pooled\n{printed_name(quantity.metric)}{told}")
     elif quantity.metric.startswith("fd_"):
         distance_scale(axes, cells)
     return cells

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
@@ -54,6 +54,7 @@ class Document:
         notes: how it was measured; printed under the table in both.
         details: longer lists, printed in Markdown only.
         latex_panels: further panels, printed in LaTeX only.
+        warning: why no number of it is a result; printed above all.
     """
 
     title: str
@@ -62,6 +63,7 @@ class Document:
     notes: tuple[str, ...]
     details: tuple[str, ...] = ()
     latex_panels: tuple[Panel, ...] = ()
+    warning: str = ""
 
 
 def csv(table: pd.DataFrame, results: Results, *, missing: str = "") -> bytes:
@@ -80,7 +82,9 @@ def page(
 
     def contents(results: Results) -> Iterable[bytes]:
         table = make(results)
-        document = layout(table, results)
+        document = replace(layout(table, results), warning=results.warning)
+        if results.warning:
+            table = table.assign(not_a_result=results.warning)
         return markdown(document).encode(), latex(document, result.name).encode(), csv(table, results)
 
     result = Page(file, doc, "tables", ("md", "tex", "csv"), contents)
@@ -129,7 +133,8 @@ def _markdown_panel(panel: Panel) -> list[str]:
 
 def markdown(document: Document) -> str:
     """The document as GitHub Markdown, columns padded so that the raw text reads as a table."""
-    lines = [f"# {plain(document.title)}", "", plain(document.caption), ""]
+    warning = [f"**{plain(document.warning)}.**", ""] if document.warning else []
+    lines = [f"# {plain(document.title)}", "", *warning, plain(document.caption), ""]
     for panel in document.panels:
         lines += _markdown_panel(panel)
     lines += ["**Notes**", "", *(f"- {plain(note)}" for note in document.notes)]
@@ -151,7 +156,7 @@ def _latex_row(row: tuple[Cell, ...] | str, width: int) -> str:
     return r"\relax " + " & ".join(map(_latex_cell, row)) + r" \\"
 
 
-def _latex_panel(panel: Panel, *, caption: str, label: str, notes: Iterable[str]) -> list[str]:
+def _latex_panel(panel: Panel, *, warning: str, caption: str, label: str, notes: Iterable[str]) -> list[str]:
     width, texts = len(panel.header), r" \par ".join(map(escape, [*panel.notes, *notes]))
     tabular = [
         rf"\begin{{tabular}}{{{'l' * width}}}",
@@ -165,7 +170,7 @@ def _latex_panel(panel: Panel, *, caption: str, label: str, notes: Iterable[str]
     return [
         r"\begin{table*}[htbp]",
         r"\centering\scriptsize\setlength{\tabcolsep}{3pt}",
-        rf"\caption{{{escape(caption)}}}",
+        rf"\caption{{{warning}{escape(caption)}}}",
         rf"\label{{tab:{label}}}",
         *(tabular if panel.rows else []),
         *([rf"\par\smallskip\parbox{{0.95\textwidth}}{{{texts}}}"] if texts else []),
@@ -178,8 +183,9 @@ def latex(document: Document, name: str) -> str:
     r"""The document as LaTeX floats, one per panel, labelled by its name; needs ``\usepackage{booktabs}`` only."""
     lines = [r"% needs \usepackage{booktabs}", ""]
     panels = [*document.panels, *document.latex_panels]
+    warning = rf"\textbf{{{escape(document.warning)}.}} " if document.warning else ""
     for number, panel in enumerate(panels, 1):
         caption, label = f"{document.title}. {panel.title}. {document.caption}", f"{name.replace('_', '-')}-{number}"
         notes = document.notes if number == len(panels) else ()
-        lines += _latex_panel(panel, caption=caption, label=label, notes=notes)
+        lines += _latex_panel(panel, warning=warning, caption=caption, label=label, notes=notes)
     return "\n".join(lines)

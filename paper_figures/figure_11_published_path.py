@@ -9,10 +9,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dpmot.results import REAL_TEST, REAL_TRAIN
+from dpmot.results import REAL_TEST, REAL_TRAIN, RECOVERY
 from paper_figures import _samples as samples
 from paper_figures import _style as style
-from paper_figures._comparison import RECOVERY
 from paper_figures._results import Results
 from paper_figures._style import Quantity, Style
 

@@ -75,7 +75,7 @@ def make(results: Results) -> Figure:
     figure, grid = style.panels(len(quantities), count, height, **places)
     for line, quantity in zip(grid, quantities, strict=True):
         if not chains:
-            style.blank(line[0], f"not run: metrics.csv holds no pooled {quantity.metric} at a budget")
+            style.blank(line[0], f"not run: metrics.csv holds no pooled {printed_name(quantity.metric)} at a budget")
         for axes, chain in zip(line, chains, strict=False):
             _draw(axes, results, rows, chain, quantity)
     for top, bottom, chain in zip(grid[0], grid[-1], chains, strict=False):

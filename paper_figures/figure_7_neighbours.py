@@ -37,7 +37,11 @@ def _block(results: Results, kind: str, method: str | None, nfe: str, *, sigma: 
     cell = samples.first(samples.cells(results, method), nfe, sigma=sigma)
     if cell is None:
         reason = results.skipped().get((method, nfe))
-        return Block(kind, None, f"skipped: {reason}" if reason else f"not run: no samples of {method} at NFE {nfe}")
+        return Block(
+            kind,
+            None,
+            f"skipped: {reason}" if reason else f"not run: no samples of {results.title(method)} at NFE {nfe}",
+        )
     level = "" if cell.sigma_start is None else f", $\\sigma_{{start}}$ = {cell.sigma_start:.3g}"
     return Block(f"{kind}: {style.symbols(results.title(method), longest=60)}, NFE {nfe}{level}", cell)
 

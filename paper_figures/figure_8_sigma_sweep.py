@@ -14,10 +14,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dpmot.results import REAL_TEST, stem
+from dpmot.results import AUTHENTICITY, CT, REAL_TEST, RECOVERY, stem
 from paper_figures import _samples as samples
 from paper_figures import _style as style
-from paper_figures._comparison import AUTHENTICITY, CT, RECOVERY
 from paper_figures._results import Results
 from paper_figures._style import Quantity, Style
 

@@ -10,17 +10,16 @@ from math import isnan, nan
 
 import pandas as pd
 
-from dpmot.results import COPY, FLOORS, PLAIN, POOLED, REAL_TEST, REAL_TRAIN, fact, printed_name
+from dpmot.results import AUTHENTICITY, COPY, FLOORS, PLAIN, POOLED, REAL_TEST, RECOVERY, fact, printed_name
 from paper_figures import _comparison as comparison
 from paper_figures import _tables as tables
-from paper_figures._comparison import AUTHENTICITY, RECOVERY, Comparison, Row
+from paper_figures._comparison import Comparison, Row
 from paper_figures._results import Results
 from paper_figures._tables import Cell, Document, Panel, not_run
 
 READS = ("reported",)
 NEAREST, RATIO = "nn_distance_pixels", "nn_ratio_pixels"
 AUDIT = (RECOVERY, AUTHENTICITY, RATIO)
-FLOOR_OF = {"train": REAL_TEST, "test": REAL_TRAIN}  # reference -> the real images that are no part of it
 
 
 def _scores(results: Results, family: str) -> dict[tuple[str, str], str]:
@@ -47,7 +46,7 @@ def _ratios(table: pd.DataFrame) -> pd.DataFrame:
     """Distance to the nearest reference image over the same of other real images (1: as new as a real one)."""
     rows = table[table["metric"] == NEAREST].assign(metric=RATIO, low=nan, high=nan, best=False)
     measured = rows["status"] == "measured"
-    of_floor = measured & (rows["method"] == rows["reference"].map(FLOOR_OF))
+    of_floor = measured & (rows["method"] == rows["reference"].map(comparison.REAL))
     floors = rows[of_floor].drop_duplicates("reference").set_index("reference")["value"]
     rows["value"] /= rows["reference"].map(floors)
     rows.loc[rows["value"].isna() & measured, "status"] = "not run"
@@ -76,10 +75,12 @@ def _copying_panel(cells: Comparison) -> Panel:
             return Cell(shares[0])
         return Cell(" / ".join([f"{sigmas[0]:.3g}" if sigmas else "–", *shares]))
 
-    title = "Start and copying audit: sigma_start / source recovery / authenticity / nn ratio"
+    held = cells.rows.get((REAL_TEST, "0", AUTHENTICITY, "train"))
+    held_out = comparison.interval(held) if held is not None and held["status"] == "measured" else "not measured"
+    title = "Start and copying audit: start level / source recovery / authenticity / nn ratio"
     note = (
         "Source recovery: share of samples whose nearest stored image is their own source (a start without a "
-        "source has none: –). Authenticity: about one half for held-out images. nn ratio: distance to the nearest "
+        f"source has none: –). Authenticity: of held-out images {held_out}. nn ratio: distance to the nearest "
         "stored image over that of other real images, so 1 is new and 0 is a copy. Stored images are the training "
         "split A, or C for methods whose atoms are held-out images."
     )
@@ -110,12 +111,17 @@ def _copier(results: Results, family: str) -> tuple[str, ...]:
     """What an exact copier of the training split gets: its distance tends to the plain one, with no bias to remove."""
     rows = results.pooled()
     rows = rows[(rows["metric"] == f"{COPY}fd_{family}") & (rows["reference"] == "test") & rows["value"].notna()]
-    name = printed_name(f"fd_{family}")
-    return tuple(
-        f"A method that hands back the {n} images of split A exactly tends to {name} {value:.2f} against test: read "
-        "rows that copy beside this number, the others beside the floor of split A."
-        for n, value in zip(rows["num_samples"], rows["value"], strict=True)
-    )
+    name, atoms = printed_name(f"fd_{family}"), results.experiment.num_atoms
+    notes = []
+    for n, value in zip(rows["num_samples"], rows["value"], strict=True):
+        read = "read rows that copy beside this number, the others beside the floor of split A."
+        of = f"first {n} images of split A, which the starts store," if atoms else f"{n} images of split A"
+        told = f"A method that hands back the {of} exactly tends to {name} {value:.2f} against test: {read}"
+        if atoms and int(n) != atoms:
+            told = f"The starts store the first {atoms} images of split A. What a method that hands these back exactly "
+            told += f"tends to was not measured: measure again (handing back all {n} tends to {name} {value:.2f})."
+        notes.append(told)
+    return tuple(notes)
 
 
 def _published_panel(cells: Comparison, family: str) -> Panel:
@@ -127,7 +133,7 @@ def _published_panel(cells: Comparison, family: str) -> Panel:
     rows = rows[rows["method"].isin(comparison.main_methods(cells.results))]
     title = f"{printed_name(metric)} against train as published: with its bias, the least of the sample seeds"
     if rows.empty:
-        return not_run(title, f"metrics.csv holds no {PLAIN}{metric} of single seeds.")
+        return not_run(title, f"metrics.csv holds no {printed_name(metric)} of single seeds with its bias.")
     seeds = rows.groupby(["method", "nfe_budget"])["value"]
     least, most = seeds.min(), seeds.size().max()
 

@@ -10,7 +10,7 @@ from functools import partial
 
 import pandas as pd
 
-from dpmot.results import FLOORS, REAL_TEST, REAL_TRAIN, by_key, fact, records, stem
+from dpmot.results import FLOORS, REAL_TEST, REAL_TRAIN, by_key, fact, printed_name, records, stem
 from paper_figures import _comparison as comparison
 from paper_figures import _tables as tables
 from paper_figures._comparison import Comparison
@@ -88,7 +88,7 @@ def _classifier_note(table: pd.DataFrame) -> str:
     rows = table[table["metric"].map(stem).isin(JUDGED) & (table["status"] == "measured")]
     if rows.empty:
         return "Accuracy and calibration of the classifier: not measured (no labelled real images)."
-    judged = [f"{row['metric']} {comparison.interval(row)}" for row in records(rows)]
+    judged = [f"{printed_name(row['metric'])} {comparison.interval(row)}" for row in records(rows)]
     splits = pd.Series(judged).groupby(rows["method"].map(FLOORS).to_numpy(), sort=False).agg(", ".join)
     return f"The classifier on real images, {'; '.join(f'{split}: {values}' for split, values in splits.items())}."
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from dpmot.results import IDENTITY, records
+from dpmot.results import IDENTITY, printed_name, records
 from paper_figures import _tables as tables
 from paper_figures._results import Results
 from paper_figures._tables import Cell, Document, Panel, not_run
@@ -39,8 +39,8 @@ def _row(row: Mapping[str, Any]) -> tuple[Cell, ...]:
         difference = f"{_number(row['mean_difference'])} [{interval}]"
         verdict = "equivalent" if row["equivalent"] else "not shown"
     chances = ("< 0.001" if p < 0.001 else _number(p) for p in (row["p_value"], row["p_difference"]))
-    key = (row[name] for name in ("metric", "reference", "nfe", "seeds"))
-    return tuple(map(Cell, (*key, difference, _number(row["margin"]), *chances, verdict)))
+    key = (row[name] for name in ("reference", "nfe", "seeds"))
+    return tuple(map(Cell, (printed_name(row["metric"]), *key, difference, _number(row["margin"]), *chances, verdict)))
 
 
 def layout(table: pd.DataFrame, results: Results) -> Document:

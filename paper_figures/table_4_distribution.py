@@ -9,7 +9,7 @@ hundred), distinct neighbours and distinct starts, over n, and source recovery i
 
 import pandas as pd
 
-from dpmot.results import FLOORS, REAL_TEST, REAL_TRAIN, fact, facts, printed_name
+from dpmot.results import CT, FLOORS, REAL_TEST, REAL_TRAIN, fact, facts, printed_name
 from paper_figures import _comparison as comparison
 from paper_figures import _tables as tables
 from paper_figures._comparison import Comparison
@@ -55,7 +55,7 @@ def _floor_panel(cells: Comparison) -> Panel:
         "Recall and coverage grow with n; precision, density, label entropy and KD do not. The floor of FLD is "
         "0 by definition, for as many samples as half of split A at most; more samples than that lower it."
     )
-    return Panel("Floors: real images", ("row", "n", *metrics), tuple(rows), (note,))
+    return Panel("Floors: real images", ("row", "n", *map(printed_name, metrics)), tuple(rows), (note,))
 
 
 def layout(table: pd.DataFrame, results: Results) -> Document:
@@ -72,7 +72,7 @@ def layout(table: pd.DataFrame, results: Results) -> Document:
         panels.append(cells.joined(title, (f"{stem}_{family}" for stem in BOTH), note))
     names = [*_labels(COPIED), *(printed_name(f"recovery_{family}") for family in families)]
     note = "Against the images that the method stores (–: skipped, or a start without stored images)."
-    panels.append(cells.joined(f"Copying: {' / '.join(names)}", _copying(results), note, audit=comparison.CT))
+    panels.append(cells.joined(f"Copying: {' / '.join(names)}", _copying(results), note, audit=CT))
     panels.append(_floor_panel(cells))
     title = "Table 4. Fidelity, diversity and copying by method and NFE budget"
     return cells.document(title, "reference: held-out split C (test) except where said", panels)

@@ -19,7 +19,7 @@ from paper_figures._tables import Cell, Document, Panel, not_run
 
 READS = ("replicates", "coupling")
 COLUMNS = [
-    "nfe_budget", "method", "metric", "reference", "value", "low", "high", "status", "ranked", "num_samples",
+    "nfe_budget", "method", "metric", "reference", "value", "low", "high", "status", "ranked", "audit", "num_samples",
     "difference", "difference_low", "difference_high", "p", "p_holm", "fingerprint",
 ]  # fmt: skip
 DRAWS = {

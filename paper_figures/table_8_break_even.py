@@ -8,7 +8,7 @@ of both (its lower end lies below DPM-OT's upper end). Rivals run on the same ne
 
 from collections.abc import Iterator, Sequence
 from itertools import product
-from math import nan
+from math import isnan, nan
 from typing import Any
 
 import pandas as pd
@@ -68,19 +68,33 @@ def _rows(results: Results, cells: Sequence[Row]) -> Iterator[dict[str, Any]]:
     for cell, rival in product((cell for cell in cells if cell["group"] == "dpm_ot"), rivals):
         if results.chain(rival) != chains[cell["method"]]:
             continue
+        known = [other for other in cells if other["method"] == rival]
         # no worse within intervals, at the smallest budget
-        reached = [other for other in cells if other["method"] == rival and other["low"] <= cell["high"]]
+        reached = [other for other in known if _bound(other, "low") <= _bound(cell, "high")]
         equal = min(reached, key=lambda other: int(other["nfe_budget"]), default=None)
+        none = _never(results, [other["nfe_budget"] for other in known])
         row = {name: cell[name] for name in ("method", "nfe_budget", "ranked", "fingerprint")}
         row |= {"fd": cell["value"], "fd_low": cell["low"], "fd_high": cell["high"], "rival": rival, "fit_s": fit}
         row |= {"rival_nfe": equal["nfe_budget"] if equal else "", "rival_fd": equal["value"] if equal else nan}
-        yield row | _outcome(fit, per_1000(cell), per_1000(equal), reached=equal is not None)
+        yield row | _outcome(fit, per_1000(cell), per_1000(equal), "" if equal else none)
 
 
-def _outcome(fit: float | None, own: float | None, other: float | None, *, reached: bool) -> dict[str, Any]:
+def _bound(cell: Row, bound: str) -> float:
+    return cell["value"] if isnan(cell[bound]) else cell[bound]
+
+
+def _never(results: Results, known: Sequence[str]) -> str:
+    """What can be said of a rival that is as good at none of the budgets at which it is ``known``."""
+    missing = ", ".join(nfe for nfe in results.budgets if nfe not in known)
+    if not known:
+        return "rival not run"
+    return f"rival not as good at NFE {', '.join(known)}; nothing at {missing}" if missing else NEVER_AS_GOOD
+
+
+def _outcome(fit: float | None, own: float | None, other: float | None, never: str) -> dict[str, Any]:
     row: dict[str, Any] = {"method_s_per_1000": own, "rival_s_per_1000": other}
-    if not reached:
-        return row | {"outcome": NEVER_AS_GOOD}
+    if never:
+        return row | {"outcome": never}
     if fit is None or own is None or other is None:
         return row | {"outcome": "not timed"}
     row["saved_s_per_1000"] = saved = other - own
@@ -126,9 +140,9 @@ def layout(table: pd.DataFrame, results: Results) -> Document:
         notes=(
             "Seconds a sample: evaluations counted, times the seconds of an evaluation, averaged over all sampling "
             "jobs on the network (starts included). Jobs ran side by side, so seconds are rough.",
-            f'"{NEVER_AS_GOOD}": at no budget of the table, within intervals; "{NEVER_SLOWER}": it is as good '
-            "in no more time, so the fit never pays.",
-            "† the DPM-OT row is unranked: its quality is that of copies of the training images, which cost no fit.",
+            f'"{NEVER_AS_GOOD}": at no budget of the table, within intervals, and all were run; "{NEVER_SLOWER}": it '
+            "is as good in no more time, so the fit never pays. At budgets with nothing, it was skipped or not run.",
+            "† the DPM-OT row is unranked (Table 1): the quality of copies of training images costs no fit.",
             "– the DPM-OT cell was skipped or not run (Table 1).",
             "Training is not counted: not the networks', nor that of a distilled rival.",
         ),

@@ -9,7 +9,7 @@ was asked, the result is the data's. Beside them the floors: real images.
 
 import pandas as pd
 
-from dpmot.results import FLOORS, by_key, printed_name
+from dpmot.results import FLOORS, RECOVERY, by_key, printed_name
 from paper_figures import _comparison as comparison
 from paper_figures import _tables as tables
 from paper_figures._comparison import Comparison
@@ -30,7 +30,7 @@ def columns(family: str) -> dict[tuple[str, str], str]:
         (f"precision_{family}", "test"): "precision",
         (f"recall_{family}", "test"): "recall",
         (MIXTURE, "none"): "MMR (t = 0.1)",
-        (comparison.RECOVERY, "stored"): "source recovery",
+        (RECOVERY, "stored"): "source recovery",
         (COPIES, "stored"): "exact copies",
         (NEAREST, "test"): "to nearest test image",
         (NEAREST, "train"): "to nearest train image",

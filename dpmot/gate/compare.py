@@ -27,6 +27,8 @@ def compare(candidate: Run, reference: Run, *, alpha: float = ALPHA) -> Report:
     _check_comparable(candidate, reference)
     held = tuple(invariants(candidate, reference))
     if candidate.fingerprint == reference.fingerprint:
+        for run in (candidate, reference):
+            run.check_replicates()
         return Report("exact", candidate, reference, (*_exact(candidate, reference), *held))
     keys = [key for key, row in reference.cells.items() if not row["metric"].startswith(PLAIN)]  # the same samples
     rows = [(candidate.cells[key], reference.cells[key]) for key in keys]

@@ -41,6 +41,8 @@ class Run:
         plan = file.with_name("experiment.json")
         try:
             methods = results.read_json(plan).get("methods") if plan.is_file() else None
+            if not isinstance(methods, dict | None):
+                raise ValueError(f"{plan}, methods: found {methods!r}; methods by name are allowed")
             table = results.text(file, METRICS, methods=methods)
         except OSError as error:
             raise CannotCompare(f"{file} cannot be read: {error}; give a results folder or its metrics.csv") from None
@@ -86,6 +88,14 @@ class Run:
         if not (plain and results.matching(float(row["value"]), full, parts)):
             raise CannotCompare(f"{file} and {self.path} differ in {row['metric']} of {cell_name(row)}: not of one run")
         return full, parts
+
+    def check_replicates(self) -> None:
+        """Refuse replicates, where there are any, that are not those of every row."""
+        rows = [row for row in self.cells.values() if not row["metric"].startswith(PLAIN)] if self.replicates else []
+        numbers = {len(self.replicates_of(row)[1]) for row in rows}
+        if len(numbers) > 1:
+            told = " and ".join(map(str, sorted(numbers)))
+            raise CannotCompare(f"{self.path.with_name('replicates.csv')} has cells of {told} replicates: it is cut")
 
     def plain(self, row: Row) -> Row:
         """The row with the bias of a row without, or itself."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dpmot.gate.compare import compare
 from dpmot.gate.runs import CannotCompare, Row, Run
-from dpmot.results import KEY, PLAIN
+from dpmot.results import KEY
 from dpmot.runtime.files import atomic
 
 FILES = ("fingerprint.json", "experiment.json", "identity.csv", "audit.csv", "replicates.csv", "metrics.csv")
@@ -30,10 +30,7 @@ def update(candidate: Path, reference: Path, reason: str) -> str:
     if not candidate.is_dir() or reference.is_file():
         raise CannotCompare(f"an update takes two results folders, got {candidate} and {reference}")
     new = Run.read(candidate)
-    compare(new, new)
-    for row in new.cells.values() if new.replicates else ():
-        if not row["metric"].startswith(PLAIN):
-            new.replicates_of(row)
+    compare(new, new)  # of one fingerprint: its replicates are checked too
     old = Run.read(reference).cells if (reference / "metrics.csv").is_file() else {}
     changed = [key for key in {**old, **new.cells} if _value(old, key) != _value(new.cells, key)]
     stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -202,3 +202,16 @@ def test_where_a_method_cannot_be_measured_those_beside_it_are_finished_and_kept
         stage._measured(job, None, running, None, {}, cores=2)
     assert kept["slow"] == {"rows": ["slow"], "replicates": []}
     assert "last" not in begun and set(kept) <= {"slow", "after"}
+
+
+@pytest.mark.parametrize("num_atoms", [None, 60])
+def test_a_copier_is_measured_on_the_images_that_the_starts_store(num_atoms):
+    references = _references()
+    rows = stage._real("real_train", references, ["frechet"], num_atoms=num_atoms)["rows"]
+    (copy,) = (row for row in rows if row["metric"] == "copy_fd_classifier")
+    stored = references["classifier"]["train"].subset(np.arange(num_atoms or N))
+    (expected,) = (
+        plugins.find("metrics", "frechet").evaluate(stored, {"test": references["classifier"]["test"]}).values()
+    )
+    assert copy["num_samples"] == len(stored) and copy["value"] == expected  # the same arithmetic
+    assert {row["num_samples"] for row in rows if row["metric"] == "fd_classifier"} == {N}  # the floor is that of all

@@ -15,7 +15,7 @@ import torch
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from dpmot import results
+from dpmot import plugins, results
 from dpmot.device import chosen
 from dpmot.experiment.cells import AUDITED_SPACE, Cell
 from dpmot.experiment.stages._estimates import NUM_GROUPS, Measurement, as_seen, held_out, measure
@@ -90,7 +90,7 @@ def _measured(
     def one(name: str) -> tuple[str, dict | None]:
         try:
             if not failed and name in results.FLOORS:
-                return name, _real(name, references, task.experiment.metrics)
+                return name, _real(name, references, task.experiment.metrics, num_atoms=task.experiment.num_atoms)
             if not failed:
                 return name, _method(task, layout, name, extract, references)
         except Exception as error:  # raised below
@@ -129,16 +129,24 @@ def _references(extract: Extractors, parts: Mapping) -> dict[str, dict[str, Feat
     return {name: {"train": train[name], "test": test[name]} for name in train}
 
 
-def _real(name: str, references: Mapping, names: Sequence[str] | None) -> dict:
+def _real(name: str, references: Mapping, names: Sequence[str], *, num_atoms: int | None) -> dict:
     """The floors: real images as if they were samples (split A is "train", split C is "test")."""
     generated = {extractor: by_name[name.removeprefix("real_")] for extractor, by_name in references.items()}
     group = np.arange(len(next(iter(generated.values())))) % NUM_GROUPS
     cell: dict[str, Any] = {"method": name, "start": "data", "sampler": "none", "nfe_budget": 0, "nfe_counted": 0}
     found = (one for one in measure(generated, references, group, names=names) if results.fact(one.metric).floor)
     other = [one for one in found if one.reference != name.removeprefix("real_")]
-    if name == results.REAL_TRAIN:
-        other += [_copied(one) for one in other if results.fact(one.metric).copier]
     rows = _rows({**cell, "sample_seed": POOLED, "num_samples": len(group)}, other)
+    if name == results.REAL_TRAIN:
+        stored, seen = num_atoms or len(group), other
+        if stored < len(group):  # a start hands back the atoms, which are the first images of the split
+            kept = {extractor: features.subset(np.arange(stored)) for extractor, features in generated.items()}
+            facts = {metric: plugins.find("metrics", metric).FACTS.values() for metric in names}
+            few = [metric for metric, known in facts.items() if any(one.copier for one in known)]
+            seen = list(measure(kept, references, group[:stored], names=few)) if stored >= NUM_GROUPS else []
+        copied = [_copied(one) for one in seen if results.fact(one.metric).copier and one.reference == "test"]
+        rows += _rows({**cell, "sample_seed": POOLED, "num_samples": stored}, copied)
+        other += copied
     return {"rows": rows, "replicates": _replicates(results.cell_key(name, 0, None), other)}
 
 

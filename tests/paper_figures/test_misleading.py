@@ -1,0 +1,132 @@
+"""What a table may not suggest: noise as the best, a copier's number of other images, raw keys, known training data."""
+
+import dataclasses
+import json
+
+import pytest
+from edits import read_csv, write_csv
+
+from dpmot import plugins
+from paper_figures import (
+    _tables,
+    table_1_quality,
+    table_2_mode_mixture,
+    table_3_identity,
+    table_4_distribution,
+    table_8_break_even,
+)
+from paper_figures._results import load
+
+REFERENCE = plugins.ROOT / "results" / "reference"
+
+
+def markdown(page, results):
+    return _tables.markdown(page.layout(page.make(results), results))
+
+
+def with_rows(folder, *made):
+    write_csv(folder / "metrics.csv", [*read_csv(folder / "metrics.csv"), *made])
+    return load(folder)
+
+
+def pooled(folder, **wanted):
+    rows = [row for row in read_csv(folder / "metrics.csv") if row["sample_seed"] == "pooled"]
+    return next(row for row in rows if all(row[name] == entry for name, entry in wanted.items()))
+
+
+def test_noise_is_never_the_best_of_the_committed_mode_mixtures():
+    results = load(REFERENCE / "fashion_mnist")  # Heun at NFE 5: FD 1387, precision 0.000, mixture below real images'
+    table = table_2_mode_mixture.make(results)
+    heun = table[(table["method"] == "edm") & (table["nfe_budget"] == "5")]
+    assert not heun["best"].any() and heun["audit"].str.startswith("noise: precision (classifier) 0.000").all()
+    assert set(table.loc[table["best"] & (table["metric"] == "mmr_0.1") & (table["nfe_budget"] == "5"), "method"]) == {
+        "student"
+    }
+    text = markdown(table_2_mode_mixture, results)
+    assert (
+        "† noise (Details): its precision is certainly under a tenth" in text
+        and "NFE 5: noise: precision (classifier) 0.000" in text
+    )
+
+
+def test_a_cell_is_noise_where_its_precision_is_certainly_a_tenth_of_real_images_in_all_features(results_folder):
+    folder = results_folder("smoke")
+    cell = pooled(folder, method="ddim", nfe_budget="5", metric="fd_classifier", reference="test")
+    real = pooled(folder, method="real_train", metric="fd_classifier", reference="test")
+    bounds = [{"value": 0.05, "low": 0.04, "high": 0.06}, {"value": 0.8, "low": 0.79, "high": 0.81}]
+    rows = [cell | bounds[0], real | bounds[1]]
+    rows = [row | {"metric": "precision_classifier"} for row in rows]
+    results = with_rows(folder, *rows)
+    chosen = results.pooled().query("method == 'ddim' and nfe_budget == '5'")
+    assert not chosen["ranked"].any() and "0.050, under 0.1 of real images'" in chosen["audit"].iloc[0]
+    seen = [row | bounds[1] | {"metric": "precision_other"} for row in rows]
+    results = with_rows(folder, *seen)  # another space sees that the samples are good
+    assert results.pooled().query("method == 'ddim' and nfe_budget == '5'")["ranked"].all()
+
+
+def test_what_is_better_than_real_images_beyond_both_intervals_is_marked_and_not_ranked(results_folder):
+    folder = results_folder("smoke")
+    rows, floor = read_csv(folder / "metrics.csv"), pooled(folder, method="real_test", metric="mmr_0.1")
+    for row in rows:
+        moved = row["metric"] == "mmr_0.1" and row["nfe_budget"] == "5" and row["method"] in ("ddim", "fresh_noise")
+        if moved and row["sample_seed"] == "pooled":  # far below the floor; and within its interval
+            low = float(floor["low"]) / (2 if row["method"] == "ddim" else 1)
+            row.update(value=low, low=low * 0.99, high=low * 1.01)
+    write_csv(folder / "metrics.csv", rows)
+    results = load(folder)
+    table = table_2_mode_mixture.make(results)
+    row = table.query("method == 'ddim' and nfe_budget == '5' and metric == 'mmr_0.1'").iloc[0]
+    assert not row["ranked"] and not row["best"] and row["audit"].startswith("better than real images")
+    assert table.query("method == 'ddim' and nfe_budget == '5' and metric == 'mmr_0.2'")["ranked"].all()
+    text = markdown(table_2_mode_mixture, results)
+    assert "] ¶ " in text and "¶ better than real images of another split, beyond both intervals" in text
+
+
+def test_a_rival_that_was_not_run_everywhere_is_not_called_never_as_good(results_folder):
+    folder = results_folder("smoke")
+    rows = read_csv(folder / "metrics.csv")
+    rows = [row for row in rows if (row["method"], row["nfe_budget"]) != ("ddim", "10")]
+    write_csv(folder / "metrics.csv", rows)
+    text = markdown(table_8_break_even, load(folder))
+    assert "rival not as good at NFE 5; nothing at 10" in text
+    write_csv(folder / "metrics.csv", [row for row in rows if row["method"] != "ddim"])
+    assert "rival not run" in markdown(table_8_break_even, load(folder))
+
+
+@pytest.mark.parametrize(
+    ("atoms", "n", "words"),
+    [
+        (None, 599, "hands back the 599 images of split A exactly tends to FD (classifier) 0.34 against test"),
+        (100, 100, "hands back the first 100 images of split A, which the starts store, exactly tends to FD (classifi"),
+        (100, 599, "The starts store the first 100 images of split A. What a method that hands these back exactly ten"),
+    ],
+)
+def test_the_copiers_distance_is_that_of_the_stored_images(results_folder, atoms, n, words):
+    folder = results_folder("smoke")
+    real = pooled(folder, method="real_train", metric="fd_classifier", reference="test")
+    value = {"metric": "copy_fd_classifier", "value": 0.34, "low": 0.34, "high": 0.34, "num_samples": n}
+    results = with_rows(folder, real | value)
+    results = dataclasses.replace(results, experiment=results.experiment.but(num_atoms=atoms))
+    assert words in markdown(table_1_quality, results)
+
+
+def test_the_authenticity_of_held_out_images_is_the_measured_one():
+    text = markdown(table_1_quality, load(REFERENCE / "fashion_mnist_atoms"))
+    assert "Authenticity: of held-out images 0.717 [0.708, 0.725]." in text and "about one half" not in text
+
+
+def test_pages_name_metrics_as_their_files_do(digits_folder):
+    results = load(digits_folder)
+    for page in (table_1_quality, table_2_mode_mixture, table_3_identity, table_4_distribution):
+        text = markdown(page, results)
+        assert not [word for word in ("_classifier", "_pixels", "sigma_start") if word in text], page.PAGE.name
+
+
+def test_a_page_says_that_loaded_weights_may_have_seen_the_other_splits(results_folder):
+    folder = results_folder("smoke")
+    plan = json.loads((folder / "experiment.json").read_text())
+    plan["networks"]["ddpm"] = {"kind": "ddpm", "weights": "downloads/ddpm.safetensors"}
+    plan["networks"]["edm"] = {"kind": "edm", "weights": "results/reference/digits/weights/edm.safetensors"}
+    (folder / "experiment.json").write_text(json.dumps(plan))
+    told = "loaded weights (ddpm): trained on images not known here, maybe those of splits B or C"
+    assert told in markdown(table_1_quality, load(folder)) and told in load(folder).source
