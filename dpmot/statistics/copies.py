@@ -1,0 +1,150 @@
+"""What share of samples are copies of the images of one set?
+
+Real images of several sets that are exchangeable (the training images, the test images, and some that nobody used)
+hang in one gallery. Of a sample the gallery's nearest image is known, the set it is of, and
+
+    ratio = d(nearest) / d(second nearest),
+
+which is near 1 for a new image, whatever its smoothness or noise, and near 0 for a copy. Let p(t) be the share of
+samples with ratio <= t whose nearest image is of the target set, and s(t) that of copies among all samples that are at
+least as near. A sample that is independent of all sets has ratio <= t with some probability, and then its nearest image
+is of any set with a chance in proportion to its size. Two estimates tell what part of p(t) is chance:
+
+- by decoys, s(t) = p(t) - odds q(t): q(t) is the share of samples with ratio <= t whose nearest image is of a set that
+  was *not* copied, odds the ratio of the sizes. It is right for samples of any smoothness (competition with decoys:
+  Elias & Gygi 2007; knock-offs: Barber & Candes 2015);
+- by held-out images, s(t) = (p(t) - p0(t)) / (1 - p0(t)): p0(t) is the share of real images with ratio <= t among the
+  other ones, times the target's share of the gallery.
+
+At the smallest threshold, which hardly a held-out image reaches, these alone are asked, so that copies of two sets do
+not hide each other; then decoys; at the largest one both, as a network may lie somewhat nearer to all images that it
+has seen. Shares have exact intervals (Clopper & Pearson 1934), differences those that follow from them (Newcombe 1998,
+method 10), for all spaces and thresholds at once (Bonferroni), so that the largest lower end is one for the share of
+all copies. The upper end is that by decoys without a threshold: samples may be copies that are too noisy to tell, and
+training images that a network remembers in part count there too. Samples that share a nearest image are one
+observation: an honest method that draws one image over and over has that image's luck.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from dpmot.statistics.jackknife import Estimate, share_interval
+
+DECOYS, HELD_OUT = "decoys", "held-out images"
+LOOKS = {  # threshold, as a quantile of held-out ratios -> what tells chance; of both the smaller lower end
+    0.002: (HELD_OUT,),
+    0.01: (DECOYS,),
+    0.025: (DECOYS,),
+    0.2: (DECOYS, HELD_OUT),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Ratios:
+    """What one space tells about n samples, or about held-out images.
+
+    Attributes:
+        ratio: distance to the nearest over that to the second nearest image of the gallery, (n,) in [0, 1].
+        nearest: row of the nearest image, (n,).
+        part: its set, (n,) of strings.
+    """
+
+    ratio: np.ndarray
+    nearest: np.ndarray
+    part: np.ndarray
+
+
+@dataclass(frozen=True)
+class Share:
+    """The share of copies of one set.
+
+    Attributes:
+        value, low, high: the share and the ends of its interval; the value is that of the largest lower end.
+        space: the space, by its place, in which the lower end is largest.
+        threshold: the ratio there.
+    """
+
+    value: float
+    low: float
+    high: float
+    space: int
+    threshold: float
+
+
+def share(
+    samples: Sequence[Ratios],
+    held_out: Sequence[Ratios],
+    sizes: dict[str, int],
+    *,
+    target: str,
+    decoys: Sequence[str],
+    level: float = 0.95,
+) -> Share:
+    """The share of samples that are copies of the images of ``target``.
+
+    Args:
+        samples, held_out: one for each space, of one gallery; a held-out image's own row is no neighbour.
+        sizes: images of each set in the gallery.
+        target: the set.
+        decoys: sets that are not copied.
+        level: coverage of the interval.
+
+    Raises:
+        ValueError: no samples, no held-out images, or an unknown set.
+    """
+    unknown = {target, *decoys} - set(sizes)
+    if unknown or not decoys or target in decoys:
+        raise ValueError(
+            f"Copies need a target and other sets as decoys, got {target} and {list(decoys)} of {list(sizes)}"
+        )
+    if not len(samples[0].ratio) or not len(held_out[0].ratio):
+        raise ValueError("Copies need samples and held-out images, got none")
+    odds = sizes[target] / sum(sizes[name] for name in decoys)
+    portion = sizes[target] / sum(sizes.values())
+    each = 1 - (1 - level) / (len(samples) * len(LOOKS))
+    names = (target, tuple(decoys))
+    found, highs = [], []
+    for space, (own, real) in enumerate(zip(samples, held_out, strict=True)):
+        for quantile, judges in LOOKS.items():
+            threshold = float(np.quantile(real.ratio, quantile))
+            p, q = _near(own, threshold, *names, level=each)
+            by_held_out = _excess(p, portion * float((real.ratio <= threshold).mean()))
+            estimates = {DECOYS: _difference(p, q, odds), HELD_OUT: by_held_out}
+            least = min((estimates[judge] for judge in judges), key=lambda one: (one.low, one.value))
+            found.append(Share(least.value, least.low, 1.0, space, threshold))
+        highs.append(_difference(*_near(own, np.inf, *names, level=level), odds).high)
+    best = max(found, key=lambda one: (one.low, one.value))
+    value, low = (min(max(end, 0.0), 1.0) for end in (best.value, best.low))
+    return replace(best, value=value, low=low, high=min(max(value, *highs), 1.0))
+
+
+def _near(
+    own: Ratios, threshold: float, target: str, decoys: Sequence[str], *, level: float
+) -> tuple[Estimate, Estimate]:
+    """p(t) and q(t), with intervals."""
+    near = own.ratio <= threshold
+    units = max(1, int(len(near) / _repeats(own.nearest[near])))
+    counts = (units * float((near & np.isin(own.part, names)).mean()) for names in ([target], decoys))
+    p, q = (share_interval(count, units, level=level) for count in counts)
+    return p, q
+
+
+def _difference(p: Estimate, q: Estimate, odds: float) -> Estimate:
+    """p - odds q, with the interval that follows from both."""
+    value = p.value - odds * q.value
+    down = np.hypot(p.value - p.low, odds * (q.high - q.value))
+    up = np.hypot(p.high - p.value, odds * (q.value - q.low))
+    return Estimate(value, float(value - down), float(value + up))
+
+
+def _excess(p: Estimate, chance: float) -> Estimate:
+    """(p - chance) / (1 - chance)."""
+    return Estimate(*((end - chance) / (1 - chance) for end in (p.value, p.low, p.high)))
+
+
+def _repeats(nearest: np.ndarray) -> float:
+    """How many samples share a nearest image, on average over samples."""
+    _, counts = np.unique(nearest, return_counts=True)
+    return float((counts**2).sum() / counts.sum()) if len(nearest) else 1.0

@@ -1,0 +1,93 @@
+"""The share of copies on ratios whose law is known: new samples, copies of either set, and samples of few images."""
+
+import numpy as np
+import pytest
+
+from dpmot.statistics.copies import Ratios, share
+
+SIZES = {"A": 5000, "B": 1000, "C": 1000}
+TRAIN = {"target": "A", "decoys": "BC"}
+TEST = {"target": "C", "decoys": "B"}
+
+
+def real(n, seed, smooth=1.0):
+    """New samples: ratios of a law on [0, 1], the nearest image any one; smoother ones have ratios nearer to 1."""
+    draw = np.random.default_rng(seed)
+    nearest = draw.integers(7000, size=n)
+    return Ratios(draw.beta(12 * smooth, 1, size=n), nearest, part_of(nearest))
+
+
+def part_of(nearest):
+    return np.repeat(list(SIZES), list(SIZES.values()))[nearest]
+
+
+def copies(n, part, seed):
+    """Copies of images of a set, a tenth of which are as near as new samples are."""
+    draw = np.random.default_rng(seed)
+    nearest = draw.choice(np.flatnonzero(part_of(np.arange(7000)) == part), n)
+    near = draw.random(n) < 0.9
+    return Ratios(np.where(near, 0.3 * draw.random(n), draw.beta(12, 1, size=n)), nearest, part_of(nearest))
+
+
+def together(*sets):
+    return Ratios(*(np.concatenate([getattr(one, name) for one in sets]) for name in ("ratio", "nearest", "part")))
+
+
+HELD_OUT = [real(4000, 0), real(4000, 1)]
+
+
+def test_new_samples_are_copies_by_chance_only_however_smooth():
+    for smooth in (0.5, 1.0, 3.0):
+        lows = [
+            share([real(2000, 10 * k), real(2000, 10 * k + 1)], HELD_OUT, SIZES, **role).low
+            for k in range(30)
+            for role in (TRAIN, TEST)
+        ]
+        # nominal .025 of 60 looks: 1.5; seven or more have probability .001
+        assert np.count_nonzero(lows) < 7, smooth
+
+
+@pytest.mark.parametrize("part", [0.05, 0.3, 1.0])
+def test_the_interval_holds_the_share_of_copies_of_either_set(part):
+    for role, other, set_ in ((TRAIN, TEST, "A"), (TEST, TRAIN, "C")):
+        inside = []
+        for k in range(20):
+            mixed = together(real(2000 - round(2000 * part), 3 * k), copies(round(2000 * part), set_, 3 * k + 1))
+            found = share([mixed, mixed], HELD_OUT, SIZES, **role)
+            inside.append(found.low <= part and found.low > 0.01)
+            assert found.low <= 0.95 * part + 0.02 and found.high >= 0.85 * part  # nine tenths lie near
+            assert share([mixed, mixed], HELD_OUT, SIZES, **other).low < 0.01
+        assert np.mean(inside) >= 0.95
+
+
+def test_more_samples_give_a_higher_lower_end():
+    def margin(n):
+        mixed = together(real(9 * n // 10, 2), copies(n // 10, "A", 3))
+        found = share([mixed, mixed], HELD_OUT, SIZES, **TRAIN)
+        return found.value - found.low
+
+    assert margin(4000) < 0.6 * margin(1000)  # one over the root of four is a half
+
+
+def test_one_image_drawn_over_and_over_is_one_observation():
+    near = Ratios(np.full(2000, 0.7), np.zeros(2000, dtype=int), np.full(2000, "A"))
+    assert share([near, near], HELD_OUT, SIZES, **TRAIN).low < 0.01
+
+
+def test_near_copies_of_five_images_are_copies_and_those_of_two_sets_do_not_hide_each_other():
+    few = copies(5, "A", 4)
+    again = Ratios(np.full(2000, 0.05), np.resize(few.nearest, 2000), np.full(2000, "A"))
+    assert share([again, again], HELD_OUT, SIZES, **TRAIN).low > 0.1
+    both = together(copies(1000, "A", 5), copies(1000, "C", 6))
+    for role in ({"target": "A", "decoys": "C"}, {"target": "C", "decoys": "A"}):
+        assert share([both, both], HELD_OUT, SIZES, **role).low > 0.1
+
+
+def test_unknown_sets_and_no_samples_are_refused():
+    one = [real(10, 0)]
+    with pytest.raises(ValueError, match="a target and other sets as decoys, got A and \\['A'\\]"):
+        share(one, one, SIZES, target="A", decoys="A")
+    with pytest.raises(ValueError, match="got D"):
+        share(one, one, SIZES, target="D", decoys="B")
+    with pytest.raises(ValueError, match="samples and held-out images, got none"):
+        share([real(0, 0)], one, SIZES, **TRAIN)
