@@ -149,6 +149,7 @@ def _check(file: Path, config: Mapping, kind: str, told: Any, learned_variance: 
             )
     for key, value in config.items():
         known = key.startswith("_") or key in ours or key in SAMPLERS.split()
+        known = known or (kind == "edm" and key == "num_train_timesteps")  # which counts the levels of its grid
         if not known and value is not None and value != (EARLIER | usual).get(key):
             raise ValueError(f"{file}: {key} is {value!r:.60}, which changes the denoiser and is not read")
     variance = str(said.get("variance_type") or "")

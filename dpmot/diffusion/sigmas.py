@@ -83,12 +83,15 @@ def vp_levels(num_levels: int, *, beta_min: float, beta_max: float, schedule: st
 
     Args:
         schedule: of the betas, by diffusers' names: "linear" (Ho et al. 2020), "scaled_linear" (linear in sqrt beta:
-            Rombach et al. 2022), or "squaredcos_cap_v2" (Nichol & Dhariwal 2021, eq. 17), which has no ends.
+            Rombach et al. 2022), "sigmoid" (Xu et al. 2022, at 12 t / T - 6), or "squaredcos_cap_v2" (Nichol &
+            Dhariwal 2021, eq. 17), which has no ends.
     """
     if schedule == "linear":
         return vp_linear_levels(num_levels, beta_min=beta_min, beta_max=beta_max)
     if schedule == "scaled_linear":
         betas = np.linspace(beta_min**0.5, beta_max**0.5, num_levels) ** 2
+    elif schedule == "sigmoid":
+        betas = beta_min + (beta_max - beta_min) / (1 + np.exp(-np.linspace(-6, 6, num_levels)))
     else:
         bar = np.cos((np.arange(num_levels + 1) / num_levels + 0.008) / 1.008 * np.pi / 2) ** 2
         betas = np.minimum(1 - bar[1:] / bar[:-1], 0.999)

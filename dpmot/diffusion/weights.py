@@ -126,6 +126,7 @@ def read_folder(folder: Path, kind: str, options: Mapping) -> tuple[dict, dict[s
         ValueError: no such folder, another architecture, weights that are damaged, need code, or are not all of the
             architecture's and nothing else, or a scheduler that contradicts kind and options.
     """
+    _check_pipeline(folder)
     place = _model_folder(folder) / "config.json"
     config = schedulers.read_json(place)
     if (name := config.get("_class_name")) != "UNet2DModel":
@@ -145,7 +146,9 @@ def read_folder(folder: Path, kind: str, options: Mapping) -> tuple[dict, dict[s
     if not compared:
         print(f"{folder} has no scheduler_config.json: what the options of kind {kind} say is not compared", flush=True)
     model = _pretrained(place, file)
-    diffusers = {"config": json.loads(model.to_json_string()), "timestep": [scale, -1 if kind == "ddpm" else 0]}
+    config = json.loads(model.to_json_string())
+    del config["_name_or_path"]  # of a folder that is no more
+    diffusers = {"config": config, "timestep": [scale, -1 if kind == "ddpm" else 0]}
     tensors = {f"unet.{key}": tensor for key, tensor in model.state_dict().items()}
     return {"shape": shape, "diffusers": diffusers}, tensors
 
@@ -171,11 +174,23 @@ def build(facts: Mapping) -> "Module":
             channels, classes = self.unet.config.in_channels, self.unet.config.num_class_embeds or 0
             check_inputs(x, labels, channels=channels, classes=classes)
             time = self.scale * condition + self.offset
-            if self.scale > 1:  # a level of theirs is an integer, which a condition of float32 misses by 1e-4 at most
-                time = torch.where((time - time.round()).abs() < 2e-4, time.round(), time)
+            if self.scale > 1:  # a level of theirs is an integer, which a condition of float32 misses by a rounding
+                time = torch.where((time - time.round()).abs() < 2e-7 * self.scale, time.round(), time)
             return self.unet(x, time, labels).sample[:, :channels]  # what follows is of a learned variance
 
     return Adapter()
+
+
+def _check_pipeline(folder: Path) -> None:
+    """Refuse a pipeline whose images are not what its network sees, such as one of latents, or has no ``unet``."""
+    for place in (folder / "model_index.json", folder.parent / "model_index.json"):
+        index = schedulers.read_json(place) if place.is_file() else {}
+        parts = {key for key, value in index.items() if isinstance(value, list) and any(value)}
+        if index and (other := sorted(parts - {"unet", "scheduler"}) or {"unet"} - parts):
+            raise ValueError(
+                f"{place} describes a {index.get('_class_name')} with {', '.join(other)}; only pipelines of a "
+                "UNet2DModel, its scheduler and nothing else are read"
+            )
 
 
 def _shape(place: Path, config: Mapping, kind: str) -> tuple[list[int], bool]:

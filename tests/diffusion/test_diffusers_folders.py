@@ -67,7 +67,8 @@ def denoiser_of(folder, kind, options):
 def vp(scheduler, model):
     """Their x0 at levels of the chain, in their units and in ours: (sigma, x, x0)."""
     config = {**scheduler.config, "clip_sample": False, "thresholding": False, "_use_default_values": []}
-    stepping = diffusers.DDIMScheduler.from_config(config)  # the betas and the prediction mean the same in all of them
+    config["trained_betas"] = scheduler.betas.tolist()  # DDIM's knows fewer schedules than DDPM's
+    stepping = diffusers.DDIMScheduler.from_config(config)  # the prediction means the same in all of them
     count = scheduler.config.num_train_timesteps
     for t in np.linspace(0, count - 1, LEVELS).astype(int):
         abar = scheduler.alphas_cumprod[t].double()
@@ -136,10 +137,10 @@ AGREES = {  # what is in the folder -> (kind, options, scheduler, network)
         f"betas of its own, {schedule}": (
             "ddpm",
             {**BETAS, "schedule": schedule},
-            lambda schedule=schedule: diffusers.DDIMScheduler(200, 2e-4, 0.03, beta_schedule=schedule),
+            lambda schedule=schedule: diffusers.DDPMScheduler(200, 2e-4, 0.03, beta_schedule=schedule),
             "plain",
         )
-        for schedule in ("linear", "scaled_linear", "squaredcos_cap_v2")
+        for schedule in ("linear", "scaled_linear", "sigmoid", "squaredcos_cap_v2")
     },
     "what only samples": (
         "ddpm",
@@ -169,7 +170,12 @@ AGREES = {  # what is in the folder -> (kind, options, scheduler, network)
         for name in ("EDMEuler", "EDMDPMSolverMultistep")
         for prediction in ("epsilon", "v_prediction")
     },
-    "EDM, another grid": ("edm", {}, lambda: diffusers.EDMEulerScheduler(sigma_schedule="exponential"), "of classes"),
+    "EDM, another grid": (
+        "edm",
+        {},
+        lambda: diffusers.EDMEulerScheduler(sigma_schedule="exponential", num_train_timesteps=500),
+        "of classes",
+    ),
     "a consistency model": (
         "edm",
         {"boundary": 0.002},
@@ -353,6 +359,24 @@ def test_a_prefix_before_the_names_of_diffusers_is_taken_off(placed, models, pre
     save_file({prefix + name: tensor for name, tensor in load_file(file).items()}, file)
     _, found = weights.read_folder(file.parent, "ddpm", {})
     assert all(torch.equal(found[f"unet.{name}"], t) for name, t in models["plain"][1].state_dict().items())
+
+
+@pytest.mark.parametrize("part", ["vqvae", "mel"])
+def test_a_pipeline_of_latents_or_spectra_is_refused_and_one_of_images_is_not(part, placed):
+    folder = placed(diffusers.DDPMScheduler())
+    index = {"_class_name": "P", "unet": ["diffusers", "UNet2DModel"], "scheduler": ["diffusers", "DDPMScheduler"]}
+    (folder / "model_index.json").write_text(json.dumps({**index, part: [None, None]}))
+    weights.read_folder(folder, "ddpm", {})
+    (folder / "model_index.json").write_text(json.dumps({**index, part: ["diffusers", "X"]}))
+    for place in (folder, folder / "unet"):
+        with pytest.raises(ValueError, match=f"model_index.json describes a P with {part}; only pipelines of a UNet2D"):
+            weights.read_folder(place, "ddpm", {})
+
+
+def test_what_is_kept_of_a_folder_is_the_same_each_time(placed):
+    folder = placed(diffusers.DDPMScheduler())
+    first, second = (weights.read_folder(folder, "ddpm", {})[0] for _ in range(2))
+    assert first == second
 
 
 def test_the_scheduler_of_a_pipeline_counts_where_its_network_alone_is_named(placed):

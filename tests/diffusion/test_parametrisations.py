@@ -173,7 +173,7 @@ def test_the_edm_weights_make_the_raw_networks_loss_uniform():
             {"prediction": "noise"},
             "prediction is one of epsilon, v_prediction, sample; got 'noise'",
         ),
-        (ddpm.Parametrisation, {"schedule": "cosine"}, "schedule is one of linear, scaled_linear, squaredcos_cap_v2"),
+        (ddpm.Parametrisation, {"schedule": "cosine"}, "schedule is one of linear, scaled_linear, sigmoid, squared"),
         (edm.Parametrisation, {"prediction": "sample"}, "prediction is epsilon or v_prediction, got 'sample'"),
         (flow.Parametrisation, {"num_levels": 2}, "at least 3 levels, got num_levels 2"),
     ],
