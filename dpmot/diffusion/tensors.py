@@ -7,6 +7,7 @@ one line that says what it is. torch is imported when something is read.
 
 import json
 import pickle
+import re
 import tarfile
 import warnings
 import zipfile
@@ -17,18 +18,27 @@ from typing import Any
 from dpmot.diffusion.protocols import Tensor
 
 CONVERSION = (
-    "in an environment where you trust its code run: import pickle, safetensors.torch as s; "
-    's.save_file({k: v.contiguous() for k, v in pickle.load(open(FILE, "rb"))["ema"].state_dict().items()}, '
-    '"weights.safetensors"), with the entry that the file has in place of "ema"'
+    "in an environment where you trust its code run: import {library}, safetensors.torch as s; "
+    's.save_file({{k: v.contiguous() for k, v in {content}.items()}}, "weights.safetensors"), '
+    "with the entry that the file has in place of {entry}"
 )
+OF_PICKLE = CONVERSION.format(
+    library="pickle", content='pickle.load(open(FILE, "rb"))["ema"].state_dict()', entry='"ema"'
+)
+OF_TORCH = CONVERSION.format(
+    library="torch", content='torch.load(FILE, weights_only=False)["state_dict"]', entry='"state_dict"'
+)
+OLDER_FORM = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # the number that torch.save pickled first, before its archives
 OTHERS = {  # how a file begins -> what it is, and what to do
     b"version https://git-lfs": "the pointer of a Git LFS file, not the file: run git lfs pull",
     b"\x89HDF": "an HDF5 file (Keras): save its weights as safetensors, by the names of the network",
     b"GGUF": "a GGUF file, of quantised weights: take the original ones",
     b"\x1f\x8b": "compressed (gzip): unpack it",
     b"\xfd7zXZ": "compressed (xz): unpack it",
+    b"\x93NUMPY": "an array of numpy: save named tensors",
 }
 INDEX = ".index.json"
+AVERAGE = re.compile(r"(?<![a-z])(ema|averaged?)(?![a-z])")  # not that of "semantic"
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -40,19 +50,23 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         ValueError: the file needs code, is damaged, is something else, or does not hold named tensors of finite numbers
             that a network computes with.
     """
+    from dpmot.device import ordinary
+
     if ".index." in path.name:
-        return {name: tensor for shard in shards(path) for name, tensor in read_tensors(shard).items()}
+        return _of_shards(path)
     with path.open("rb") as file:
         begins = file.read(64)
     for magic, what in OTHERS.items():
         if begins.startswith(magic):
             raise ValueError(f"{path} is {what}")
-    if path.suffix == ".pkl":
-        raise ValueError(f"{path} is a pickle, which runs code when it is read, and is refused; {CONVERSION}")
-    saved = begins[:2] == b"PK" or (begins[:1] == b"\x80" and begins[1:2] in b"\x02\x03\x04\x05")
-    safe = not saved and (path.suffix == ".safetensors" or begins[8:9] == b"{")
-    content = _safetensors(path) if safe else _torch(path, begins)
-    return dict(_computed_with(path, _one_network(path, content)))
+    safe = begins[4:9] == b"\0\0\0\0{"  # the length of a header, which may begin as other files do, and the header
+    saved = begins[:2] == b"PK" or OLDER_FORM in begins
+    if not (safe or saved) and (begins[:1] == b"\x80" or path.suffix == ".pkl"):
+        raise ValueError(f"{path} is a pickle, which runs code when it is read, and is refused; {OF_PICKLE}")
+    with ordinary():
+        safe = safe or (path.suffix == ".safetensors" and not saved)
+        content = _safetensors(path) if safe else _torch(path, begins)
+        return dict(_computed_with(path, _one_network(path, content)))
 
 
 def shards(index: Path) -> list[Path]:
@@ -69,6 +83,16 @@ def shards(index: Path) -> list[Path]:
     if missing := [file.name for file in files if not file.is_file()]:
         raise ValueError(f"{index} names {missing[0]}, which is not beside it: download all shards")
     return files
+
+
+def _of_shards(index: Path) -> dict[str, Tensor]:
+    tensors: dict[str, Tensor] = {}
+    for shard in shards(index):
+        part = read_tensors(shard)
+        if twice := sorted(tensors.keys() & part.keys()):
+            raise ValueError(f"{shard} holds {twice[0]}, as another shard of {index.name} does: download them again")
+        tensors |= part
+    return tensors
 
 
 def unwrapped(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], where: object) -> dict[str, Tensor]:
@@ -107,10 +131,11 @@ def _safetensors(path: Path) -> dict[str, Tensor]:
 def _torch(path: Path, begins: bytes) -> Any:
     import torch
 
-    if begins[:2] != b"PK" and begins[:1] != b"\x80":
+    if begins[:2] != b"PK" and OLDER_FORM not in begins:
         if tarfile.is_tarfile(path):
             raise ValueError(f"{path} is a tar archive, of torch before 0.2 or of files: save its tensors again")
-        raise ValueError(f"{path} is no file of torch.save (it begins with {begins[:2]!r}): download it again")
+        fault = f"is no file of torch.save and no safetensors file (it begins with {begins[:2]!r})"
+        raise ValueError(f"{path} {fault}: download it again, or save its tensors as one of these")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of formats, of which the errors below say more
@@ -128,7 +153,9 @@ def _torch(path: Path, begins: bytes) -> Any:
                 f"was saved with pickle protocol {protocol[1]}, which is not read safely: save it with the default one"
             )
         elif isinstance(error, pickle.UnpicklingError):
-            told = f"cannot be read without running code, and is refused ({reason}); {CONVERSION}"
+            needed = re.search(r"GLOBAL (\S+)", str(error))
+            reason = f"it needs {needed[1]}" if needed else reason
+            told = f"cannot be read without running code, and is refused ({reason}); {OF_TORCH}"
         else:
             told = f"is damaged ({reason}): download it again"
         raise ValueError(f"{path} {told}") from None
@@ -174,7 +201,7 @@ def _state_dicts(content: Any, at: str = "") -> Iterator[tuple[str, Mapping[str,
 
 def _averaged(names: list[str], where: object) -> str:
     """The only name, or the only one of an average."""
-    averages = [name for name in names if "ema" in name.lower() or "average" in name.lower()]
+    averages = [name for name in names if AVERAGE.search(name.lower())]
     chosen = averages if len(names) > 1 else names
     if len(chosen) != 1:
         raise ValueError(f"{where} holds several networks: {', '.join(names)}; save the one that you mean alone")
