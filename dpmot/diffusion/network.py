@@ -5,12 +5,14 @@ options (or diffusers', of a published one), and for a distilled student the ste
 ever loaded with weights.
 """
 
+import inspect
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any, cast
 
 import torch
@@ -131,7 +133,8 @@ def try_out(card: Mapping, model: Any, where: object) -> None:
     """Evaluate a network on images of the card's shape, so that one that cannot sample is refused before it is used.
 
     Raises:
-        ValueError: it fails on such an image, gives another shape or NaN, or two answers to one question.
+        ValueError: it fails on such an image, gives another shape or NaN, two answers to one question, or one that
+            depends on the images beside it.
     """
     denoiser = NetworkDenoiser(parametrisation(card), model)
     x = torch.linspace(-1, 1, 2 * math.prod(card["shape"])).reshape(2, *card["shape"])
@@ -139,6 +142,7 @@ def try_out(card: Mapping, model: Any, where: object) -> None:
     sigma = torch.tensor(denoiser.parametrisation.chain.levels[-1])
     try:
         first, second = denoiser(x, sigma, labels), denoiser(x, sigma, labels)
+        alone = denoiser(x[:1], sigma, None if labels is None else labels[:1])
     except Exception as error:  # of whoever wrote the network
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ValueError(f"{where}: the network fails on images of shape {list(card['shape'])}: {reason}") from None
@@ -147,6 +151,8 @@ def try_out(card: Mapping, model: Any, where: object) -> None:
         raise ValueError(f"{where}: the network gives {fault} for images of shape {list(card['shape'])}")
     if not torch.equal(first, second):
         raise ValueError(f"{where}: the network gives two answers to one question: it draws random numbers")
+    if not torch.allclose(alone, first[:1], rtol=0, atol=1e-3 * float(first.abs().max())):
+        raise ValueError(f"{where}: the network's answer depends on the images beside it, as batch statistics make it")
 
 
 def is_own(path: Path) -> bool:
@@ -194,13 +200,29 @@ def load(
         raise ValueError(f"{path} is not a network written by this project, or is damaged: {error}") from None
 
 
-def _for_evaluation(model: Any) -> Any:
-    """The model itself, in evaluation mode; so are the modules of an object that is none, or whose method it is."""
-    for owner in (model, getattr(model, "__self__", None)):
-        for part in (owner, *getattr(owner, "__dict__", {}).values()):
-            if isinstance(part, Module):
-                part.eval()
+def _for_evaluation(model: Any, depth: int = 4) -> Any:
+    """The model itself, in evaluation mode; so are the modules that an object, a method or a function holds."""
+    if isinstance(model, Module):
+        model.eval()
+    for part in _held(model) if depth else ():
+        _for_evaluation(part, depth - 1)
     return model
+
+
+def _held(owner: Any) -> Iterable[Any]:
+    """What is held by a container, a partial call, a method, a function's closure, or the attributes of an object."""
+    if isinstance(owner, Mapping):
+        return owner.values()
+    if isinstance(owner, list | tuple):
+        return owner
+    if isinstance(owner, partial):
+        return owner.func, owner.args, owner.keywords
+    if inspect.ismethod(owner):
+        return (owner.__self__,)
+    if inspect.isfunction(owner):
+        seen = inspect.getclosurevars(owner)
+        return *seen.nonlocals.values(), *seen.globals.values()
+    return () if isinstance(owner, Tensor | type | ModuleType) else getattr(owner, "__dict__", {}).values()
 
 
 def _key(count: int | None, name: str) -> str:

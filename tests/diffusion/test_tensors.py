@@ -1,7 +1,10 @@
 """Files of tensors as others write them: read to the number, or refused in one line that says what the file is."""
 
 import io
+import pickle
 import tarfile
+from argparse import Namespace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -57,6 +60,29 @@ def test_one_set_of_tensors_is_the_same_numbers_however_it_is_written(way, tmp_p
     assert equal(found, A) and all(type(t) is torch.Tensor and t.dtype == torch.float32 for t in found.values())
 
 
+@pytest.mark.parametrize("length", [640, 896, 19280])  # little endian these begin like a pickle, and like a zip
+def test_the_length_of_a_header_makes_no_other_file_of_it(length, tmp_path):
+    save_file(A, tmp_path / "w.bin", {"x": ""})
+    bare = int.from_bytes((tmp_path / "w.bin").read_bytes()[:8], "little")
+    save_file(A, tmp_path / "w.bin", {"x": "x" * (length - bare)})
+    assert (tmp_path / "w.bin").read_bytes()[:8] == length.to_bytes(8, "little")
+    assert equal(read_tensors(tmp_path / "w.bin"), A)
+
+
+def test_a_tensor_in_two_shards_is_refused(tmp_path):
+    for name in ("1", "2"):
+        save_file(A, tmp_path / name)
+    (tmp_path / "w.index.json").write_text('{"weight_map": {"a.weight": "1", "a.bias": "2"}}')
+    with pytest.raises(ValueError, match=r"2 holds a.bias, as another shard of w.index.json does"):
+        read_tensors(tmp_path / "w.index.json")
+
+
+def test_what_is_read_in_inference_mode_can_be_trained(tmp_path):
+    WAYS["float16"](tmp_path / "w.pt")
+    with torch.inference_mode():
+        assert not any(tensor.is_inference() for tensor in read_tensors(tmp_path / "w.pt").values())
+
+
 def test_what_was_chosen_and_changed_is_said(tmp_path, capsys):
     torch.save({"model": A, "ema": {k: v.half() for k, v in A.items()}}, tmp_path / "w.pt")
     read_tensors(tmp_path / "w.pt")
@@ -86,6 +112,15 @@ REFUSED = {  # what a file is -> how it is made, what is said
         lambda p: p.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n"),
         "is the pointer of a Git LFS file, not the file: run git lfs pull",
     ),
+    "an array": (lambda p: np.save(p.open("wb"), np.ones(2)), "is an array of numpy: save named tensors"),
+    "a plain pickle": (
+        lambda p: p.write_bytes(pickle.dumps({"a": 1}, protocol=2)),
+        r"is a pickle, which runs code when it is read, and is refused; .*pickle.load\(",
+    ),
+    "objects beside the tensors": (
+        lambda p: torch.save({"state_dict": A, "hyper_parameters": Namespace()}, p),
+        r"is refused \(it needs argparse.Namespace\); .*torch.load\(FILE, weights_only=False\)\[.state_dict.\]",
+    ),
     "Keras": (lambda p: p.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(90)), "is an HDF5 file"),
     "quantised weights": (lambda p: p.write_bytes(b"GGUF" + bytes(90)), "is a GGUF file"),
     "compressed": (lambda p: p.write_bytes(b"\x1f\x8b\x08" + bytes(90)), r"is compressed \(gzip\): unpack it"),
@@ -113,6 +148,7 @@ REFUSED = {  # what a file is -> how it is made, what is said
         lambda p: torch.save({"generator": A, "discriminator": A}, p),
         "holds several networks: generator, discriminator; save the one that you mean alone",
     ),
+    "no average by its name": (lambda p: torch.save({"semantic": A, "net": A}, p), "several networks: semantic, net"),
     "two averages": (lambda p: torch.save({"ema_1": A, "ema_2": A}, p), "holds several networks: ema_1, ema_2"),
     "tensors without names": (lambda p: torch.save({"shadow_params": [*A.values()]}, p), "must hold named tensors"),
     "tensors and numbers": (lambda p: torch.save({**A, "step": 3}, p), "must hold named tensors and nothing else"),
@@ -212,7 +248,37 @@ class Holder:
         return self.net(x, condition)
 
 
-@pytest.mark.parametrize("make", [Dropping, Holder, lambda: Holder().forward], ids=["module", "holder", "method"])
+GLOBAL = Dropping()
+
+
+def within(net):
+    return lambda x, condition: net(x, condition)
+
+
+class Listed(torch.nn.Module):
+    """Its layers are in a list, where PyTorch does not see them."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = [Dropping()]
+
+    def forward(self, x, condition):
+        return self.layers[0](x, condition)
+
+
+HOLDERS = {
+    "a module": Dropping,
+    "an object": Holder,
+    "a method": lambda: Holder().forward,
+    "a list": Listed,
+    "a closure": lambda: within(Dropping()),
+    "a closure of an object": lambda: within(Holder()),
+    "a partial call": lambda: partial(Holder.forward, Holder()),
+    "a global name": lambda: lambda x, condition: GLOBAL(x, condition),
+}
+
+
+@pytest.mark.parametrize("make", HOLDERS.values(), ids=HOLDERS)
 def test_a_network_is_in_evaluation_mode_whoever_built_it(make):
     denoiser = network.NetworkDenoiser(network.parametrisation(CARD), make())
     x = torch.randn(8, 1, 8, 8)
@@ -221,6 +287,7 @@ def test_a_network_is_in_evaluation_mode_whoever_built_it(make):
 
 BAD = {
     "draws": (lambda x, c: torch.nn.functional.dropout(x), "gives two answers to one question"),
+    "batch statistics": (lambda x, c: x - x.mean(0), "answer depends on the images beside it"),
     "another shape": (lambda x, c: x[:, :, :4], r"the network (fails|gives)"),
     "NaN": (lambda x, c: x / 0 * 0, "gives NaN or infinity for images of shape"),
     "another size": (torch.nn.Conv2d(3, 3, 1), r"fails on images of shape \[1, 8, 8\]"),
