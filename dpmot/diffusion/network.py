@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from types import ModuleType
+from types import CellType, ModuleType
 from typing import Any, cast
 
 import torch
@@ -23,7 +23,6 @@ from torch.nn import Module
 from dpmot import plugins
 from dpmot.device import ordinary
 from dpmot.diffusion import weights
-from dpmot.diffusion.denoiser import per_sample
 from dpmot.diffusion.networks import Parametrisation, Trainable
 from dpmot.diffusion.protocols import Denoiser, OfBatch, RawNetwork
 from dpmot.diffusion.sigmas import Chain
@@ -42,10 +41,14 @@ class NetworkDenoiser:
 
     @ordinary()
     def __call__(self, x: Tensor, sigma: Tensor, labels: Tensor | None = None) -> Tensor:
-        """D(x, sigma): x (B, *S), sigma () or (B,), labels (B,) of a network with classes -> (B, *S), where x is."""
-        here = self._where(x)
-        labels = None if labels is None else labels.to(here)
-        return self.parametrisation.denoise(self._given(labels), x.to(here), per_sample(sigma, x).to(here)).to(x.device)
+        """D(x, sigma): x (B, *S), sigma () or (B,), labels (B,) of a network with classes -> (B, *S), as x is.
+
+        It is computed in the dtype and on the device of the network's parameters.
+        """
+        like = self._like(x)
+        labels = None if labels is None else labels.to(like.device)
+        levels = torch.as_tensor(sigma).to(like).expand(len(x))
+        return self.parametrisation.denoise(self._given(labels), x.to(like), levels).to(x)
 
     def losses(self, batch: Batch, labels: Tensor | None = None) -> Losses:
         """Of a training step; labels (N,) are of all images, for a network with classes."""
@@ -54,9 +57,9 @@ class NetworkDenoiser:
         values = trainable.loss(model, batch.x0, batch.noise, batch.u)
         return Losses(values, trainable.level(batch.u), batch._asdict())
 
-    def _where(self, x: Tensor) -> torch.device:
+    def _like(self, x: Tensor) -> Tensor:
         parameters = self.model.parameters() if isinstance(self.model, Module) else ()
-        return next((parameter.device for parameter in parameters), x.device)
+        return next(iter(parameters), x)
 
     def _given(self, labels: Tensor | None) -> RawNetwork:
         return self.model if labels is None else partial(self.model, labels=labels)
@@ -210,7 +213,7 @@ def _for_evaluation(model: Any, depth: int = 4) -> Any:
 
 
 def _held(owner: Any) -> Iterable[Any]:
-    """What is held by a container, a partial call, a method, a function's closure, or the attributes of an object."""
+    """The parts of a container, a partial call, a method, a function (its closure, its globals), or another object."""
     if isinstance(owner, Mapping):
         return owner.values()
     if isinstance(owner, list | tuple):
@@ -220,8 +223,8 @@ def _held(owner: Any) -> Iterable[Any]:
     if inspect.ismethod(owner):
         return (owner.__self__,)
     if inspect.isfunction(owner):
-        seen = inspect.getclosurevars(owner)
-        return *seen.nonlocals.values(), *seen.globals.values()
+        cells = [cell.cell_contents for cell in owner.__closure__ or () if cell != CellType()]  # but an empty one
+        return *cells, *(owner.__globals__.get(name) for name in owner.__code__.co_names)
     return () if isinstance(owner, Tensor | type | ModuleType) else getattr(owner, "__dict__", {}).values()
 
 

@@ -7,9 +7,10 @@ is neither, with another value than the library's default, is refused by name.
 
 import inspect
 import json
+import logging
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,8 @@ def check(folder: Path, kind: str, told: Any, *, learned_variance: bool) -> bool
 
 def files(folder: Path) -> list[Path]:
     """The configurations of schedulers that belong to a folder of weights, or of a pipeline."""
-    above = [folder.parent / "scheduler"] if folder.name.startswith("unet") else []
+    folder = folder.absolute()
+    above = [folder.parent / "scheduler"] if (folder / "config.json").is_file() else []
     places = (place / "scheduler_config.json" for place in (folder, folder / "scheduler", *above))
     return [place for place in places if place.is_file()]
 
@@ -105,8 +107,10 @@ def undisturbed() -> Iterator[None]:
     """Code of diffusers runs as in a fresh process, and its warnings are not the user's affair."""
     from dpmot.device import ordinary
 
-    with ordinary(), warnings.catch_warnings():
+    with ordinary(), warnings.catch_warnings(), ExitStack() as stack:
         warnings.simplefilter("ignore")
+        stack.callback(logging.disable, logging.root.manager.disable)
+        logging.disable(logging.WARNING)
         yield
 
 

@@ -183,7 +183,7 @@ def build(facts: Mapping) -> "Module":
 
 def _check_pipeline(folder: Path) -> None:
     """Refuse a pipeline whose images are not what its network sees, such as one of latents, or has no ``unet``."""
-    for place in (folder / "model_index.json", folder.parent / "model_index.json"):
+    for place in (folder / "model_index.json", folder.absolute().parent / "model_index.json"):
         index = schedulers.read_json(place) if place.is_file() else {}
         parts = {key for key, value in index.items() if isinstance(value, list) and any(value)}
         if index and (other := sorted(parts - {"unet", "scheduler"}) or {"unet"} - parts):

@@ -150,6 +150,14 @@ def test_what_the_caller_set_is_there_again_afterwards(state):
         assert seen() == before
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_a_network_answers_in_the_precision_of_the_question_and_computes_in_its_own(dtype, file):
+    for kind in ("edm", "ddpm"):
+        denoiser = network.NetworkDenoiser(network.parametrisation({**CARD, "kind": kind}), network.build(CARD))
+        found = denoiser(X.to(dtype), SIGMA.to(dtype))
+        assert torch.equal(found, denoiser(X.to(dtype).float(), SIGMA.to(dtype).float()).to(dtype))
+
+
 @pytest.mark.parametrize("mode", [torch.inference_mode, torch.no_grad, torch.enable_grad])
 def test_what_tiles_give_is_an_ordinary_tensor_without_gradient(mode, file):
     with mode():

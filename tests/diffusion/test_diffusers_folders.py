@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -379,10 +380,13 @@ def test_what_is_kept_of_a_folder_is_the_same_each_time(placed):
     assert first == second
 
 
-def test_the_scheduler_of_a_pipeline_counts_where_its_network_alone_is_named(placed):
+@pytest.mark.parametrize("name", ["unet", "model", "."])
+def test_the_scheduler_of_a_pipeline_counts_where_its_network_alone_is_named(name, placed, monkeypatch):
     folder = placed(diffusers.DDPMScheduler(prediction_type="sample"))
+    here = (folder / "unet").rename(folder / (name if name != "." else "unet"))
+    monkeypatch.chdir(here)
     with pytest.raises(ValueError, match="prediction_type is sample"):
-        weights.read_folder(folder / "unet", "ddpm", {})
+        weights.read_folder(Path(".") if name == "." else here, "ddpm", {})
 
 
 def test_what_is_decided_for_the_user_is_said(placed, capsys):
