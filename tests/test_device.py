@@ -36,7 +36,7 @@ def test_the_fingerprint_names_a_gpu_and_leaves_a_processor_as_it_was(monkeypatc
 def test_a_network_works_where_it_is_and_answers_where_the_samples_are():
     model = UNet(1, channels=8).to("meta")  # a device that every machine has, without arithmetic
     denoiser = NetworkDenoiser(edm.Parametrisation(), model)
-    assert denoiser._where(torch.zeros(2, 1, 8, 8)) == torch.device("meta")
+    assert denoiser._like(torch.zeros(2, 1, 8, 8)).device == torch.device("meta")
     with pytest.raises(NotImplementedError, match="meta"):  # the way back; all before it ran there
         denoiser(torch.zeros(2, 1, 8, 8), torch.tensor(1.0))
 

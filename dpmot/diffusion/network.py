@@ -203,7 +203,7 @@ def load(
         raise ValueError(f"{path} is not a network written by this project, or is damaged: {error}") from None
 
 
-def _for_evaluation(model: Any, depth: int = 4) -> Any:
+def _for_evaluation(model: Any, depth: int = 3) -> Any:
     """The model itself, in evaluation mode; so are the modules that an object, a method or a function holds."""
     if isinstance(model, Module):
         model.eval()
