@@ -174,8 +174,8 @@ def build(facts: Mapping) -> "Module":
             channels, classes = self.unet.config.in_channels, self.unet.config.num_class_embeds or 0
             check_inputs(x, labels, channels=channels, classes=classes)
             time = self.scale * condition + self.offset
-            if self.scale > 1:  # a level of theirs is an integer, which a condition of float32 misses by a rounding
-                time = torch.where((time - time.round()).abs() < 2e-7 * self.scale, time.round(), time)
+            if self.scale > 1:  # a level of theirs is an integer, which a condition of float32 misses by 1e-4 at most
+                time = torch.where((time - time.round()).abs() < 2e-4, time.round(), time)
             return self.unet(x, time, labels).sample[:, :channels]  # what follows is of a learned variance
 
     return Adapter()
