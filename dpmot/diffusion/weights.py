@@ -147,7 +147,7 @@ def read_folder(folder: Path, kind: str, options: Mapping) -> tuple[dict, dict[s
         print(f"{folder} has no scheduler_config.json: what the options of kind {kind} say is not compared", flush=True)
     model = _pretrained(place, file)
     config = json.loads(model.to_json_string())
-    del config["_name_or_path"]  # of a folder that is no more
+    config.pop("_name_or_path", None)  # of a folder that is no more
     diffusers = {"config": config, "timestep": [scale, -1 if kind == "ddpm" else 0]}
     tensors = {f"unet.{key}": tensor for key, tensor in model.state_dict().items()}
     return {"shape": shape, "diffusers": diffusers}, tensors
@@ -182,11 +182,11 @@ def build(facts: Mapping) -> "Module":
 
 
 def _check_pipeline(folder: Path) -> None:
-    """Refuse a pipeline whose images are not what its network sees, such as one of latents, or has no ``unet``."""
+    """Refuse a pipeline whose images are not what its network sees, such as one of latents."""
     for place in (folder / "model_index.json", folder.absolute().parent / "model_index.json"):
         index = schedulers.read_json(place) if place.is_file() else {}
         parts = {key for key, value in index.items() if isinstance(value, list) and any(value)}
-        if index and (other := sorted(parts - {"unet", "scheduler"}) or {"unet"} - parts):
+        if other := sorted(parts - {"unet", "scheduler"}):
             raise ValueError(
                 f"{place} describes a {index.get('_class_name')} with {', '.join(other)}; only pipelines of a "
                 "UNet2DModel, its scheduler and nothing else are read"
