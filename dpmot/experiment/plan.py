@@ -4,6 +4,7 @@
 reads YAML. Importing this module imports no torch.
 """
 
+import re
 from collections.abc import Mapping
 from functools import partial
 from typing import Annotated, Any, Literal
@@ -57,6 +58,7 @@ def _told_apart(levels: tuple) -> tuple:
 
 
 def _one_line(text: str) -> str:
+    text = re.sub(r"\s*[\t\n\v\f\r\x85\u2028\u2029]\s*", " ", text)  # YAML breaks long texts into lines
     if not text.strip() or any(category(letter) in ("Cc", "Zl", "Zp") for letter in text):
         raise _wrong(f"{text!r} should be one line of visible text")
     return text
