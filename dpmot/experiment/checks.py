@@ -73,6 +73,8 @@ def _sentence(error: ErrorDetails) -> str:
         return f"{where}: {error['input']!r} is not one of these; allowed: {allowed}"
     if error["type"] in ("tuple_type", "dict_type", "model_type"):
         return f"{where}: {error['input']!r} is no {'list' if error['type'] == 'tuple_type' else 'mapping'}"
+    if error["type"] == "bool_type":
+        return f"{where}: {error['input']!r} should be true or false"
     if error["type"] == "too_short":
         return f"{where}: {error['input']!r} has too few entries; give {error['ctx']['min_length']} or more"
     what, _, told = error["msg"].partition(" should ")  # "Input should be ...", "String should match ..."

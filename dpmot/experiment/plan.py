@@ -59,7 +59,8 @@ def _told_apart(levels: tuple) -> tuple:
 
 def _one_line(text: str) -> str:
     text = re.sub(r"\s*[\t\n\v\f\r\x85\u2028\u2029]\s*", " ", text)  # YAML breaks long texts into lines
-    if not text.strip() or any(category(letter) in ("Cc", "Zl", "Zp") for letter in text):
+    kinds = {category(letter) for letter in text}
+    if not {kind for kind in kinds if kind[0] not in "CMZ"} or kinds & {"Cc", "Zl", "Zp"}:
         raise _wrong(f"{text!r} should be one line of visible text")
     return text
 

@@ -50,6 +50,10 @@ def read(text: str | bytes, where: str) -> Any:
     """
     try:
         return yaml.load(text, Loader=_Loader)
+    except yaml.MarkedYAMLError as error:
+        told, at = ", ".join(filter(None, (error.context, error.problem))), error.problem_mark
+        place = f" (line {at.line + 1}, column {at.column + 1})" if at else ""
+        raise ValueError(f"{where}: {told}{place}") from None
     except (yaml.YAMLError, ValueError, TypeError, AttributeError, RecursionError) as error:
         told = " ".join(str(error).split()) if not isinstance(error, RecursionError) else "it is nested too deep"
         raise ValueError(f"{where}: {told}") from None

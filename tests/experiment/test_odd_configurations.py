@@ -114,7 +114,7 @@ NAMES = {
     "a hidden file as data set": ({"dataset": "_idx"}, r'No data set "_idx"'),
     **{
         f"a label {label!r}": (of({"label": label}), r"m.label: .* should be one line of visible text")
-        for label in ("a\x00b", "\n", " ", "")
+        for label in ("a\x00b", "\n", " ", "", "\u200b", "\ufeff \u202e")
     },
     "a label that is a number": (of({"label": 5}), r"m.label: 5 should be a valid string"),
 }
@@ -193,7 +193,8 @@ TEXT = yaml.safe_dump(TOY, allow_unicode=True)
         (TEXT.replace("num_samples: 200", "num_samples: 0200"), r"num_samples: '0200' should be a valid integer"),
         (TEXT.replace("num_samples: 200", "num_samples: 3:20"), r"num_samples: '3:20' should be a valid integer"),
         (TEXT.replace("num_samples: 200", "num_samples: 2e2"), r"num_samples: 200.0 should be a valid integer"),
-        (TEXT + "download: yes\n", r"download: 'yes' should be a valid boolean"),
+        ("a: [1\n", r"mine.yaml is not valid YAML: [^\"^]*\(line 2, column 1\)$"),
+        (TEXT + "download: yes\n", r"download: 'yes' should be true or false"),
         (TEXT.replace("experiment: toy", "experiment: 2024-01-01"), r"experiment: '2024-01-01' should match"),
         (TEXT + "transport: {chi2: 1e999}\n", r"transport.chi2: inf should be a finite number"),
         (TEXT.encode("utf-16-le"), r"mine.yaml is not valid YAML: .*special characters"),
