@@ -18,6 +18,9 @@ class CannotCompare(ValueError):
     """Two runs that no test can compare; the message says what differs."""
 
 
+OF_A_CELL = ("dataset", "network", "start", "sampler", "training_seed", "nfe_counted")  # one entry for all seeds
+
+
 @dataclass(frozen=True)
 class Run:
     """A results folder.
@@ -50,7 +53,20 @@ class Run:
             raise CannotCompare(str(error)) from None
         if table.empty:
             raise CannotCompare(f"{file} is no metrics.csv: no rows")
-        return cls(file, table)
+        run = cls(file, table)
+        run._check_seeds()
+        return run
+
+    def _check_seeds(self) -> None:
+        """Refuse a row of one seed that has no row over all seeds, and one that says something else of its cell."""
+        rows = results.records(self.metrics)
+        pooled = {_key(row): row for row in rows if row["sample_seed"] == POOLED}
+        for row in rows:
+            told = f"{self.path}: {row['metric']} of {cell_name(row)}, sample_seed {row['sample_seed']}"
+            if (over_all := pooled.get(_key(row))) is None:
+                raise CannotCompare(f"{told}, has no row over all seeds: rows are cut or of another run; measure again")
+            if other := next((name for name in OF_A_CELL if row[name] != over_all[name]), None):
+                raise CannotCompare(f"{told}, has {other} {row[other]}, the row over all seeds {over_all[other]}")
 
     @property
     def fingerprint(self) -> str:

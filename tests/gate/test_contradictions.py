@@ -81,6 +81,23 @@ def test_an_entry_of_one_seed_that_says_nothing_is_refused(write_run, capsys, co
     refused(capsys, candidate, reference, f'metrics.csv, row 3, column {column}: found "{entry}"; ')
 
 
+@pytest.mark.parametrize(
+    ("column", "entry", "words"),
+    [
+        *((column, "7", "has no row over all seeds") for column in ("nfe_budget", "metric", "sigma_start")),
+        ("reference", "train", "has no row over all seeds"),
+        ("network", "other", "has network other, the row over all seeds "),
+        ("nfe_counted", "4", "has nfe_counted 4, the row over all seeds 5"),
+    ],
+)
+def test_a_row_of_one_seed_that_the_row_over_all_seeds_contradicts_is_refused(write_run, capsys, column, entry, words):
+    reference, candidate = write_run("reference"), write_run("candidate", fingerprint="b")
+    table = pd.read_csv(candidate / "metrics.csv", dtype=str, keep_default_na=False)
+    table.loc[1, column] = entry
+    table.to_csv(candidate / "metrics.csv", index=False)
+    refused(capsys, candidate, reference, words)
+
+
 def test_rows_of_a_method_that_the_plan_does_not_know_are_refused(write_run, capsys):
     reference, candidate = write_run("reference"), write_run("candidate", fingerprint="b")
     (candidate / "experiment.json").write_text('{"methods": {"ddim": {}, "heun": {}}}')
