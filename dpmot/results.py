@@ -228,8 +228,6 @@ def text(path: Path, schema: Schema, *, methods: Collection[str] | None = None) 
         _refuse(path, table[column], table[column] != first, f"row 2 has {first}: rows of two runs stand in one file")
     if set(INTERVAL) <= set(schema.numbers):
         _refuse(path, table["low"], _numbers(table["low"]) > _numbers(table["high"]), "low may not exceed high")
-    if "metric" in schema.columns:
-        _by_weights(table, path.parent)
     return table.reset_index(drop=True)
 
 
@@ -256,8 +254,13 @@ def _numbers(entries: pd.Series) -> pd.Series:
     return pd.to_numeric(entries.mask(entries == ""), errors="coerce").astype(float)
 
 
-def read(path: Path, schema: Schema, *, methods: Collection[str] | None = None) -> pd.DataFrame:
+def read(
+    path: Path, schema: Schema, *, methods: Collection[str] | None = None, as_written: bool = False
+) -> pd.DataFrame:
     """The same with numbers as float64 (NaN where empty) and flags as bool.
+
+    Features with names of the field are of "unknown" weights where fingerprint.json beside the file does not prove
+    them, unless ``as_written``.
 
     Raises:
         ValueError: as :func:`text`.
@@ -268,6 +271,8 @@ def read(path: Path, schema: Schema, *, methods: Collection[str] | None = None) 
         table[column] = _numbers(table[column])
     for column in schema.flags:
         table[column] = table[column] == "True"
+    if "metric" in schema.columns and not as_written:
+        _by_weights(table, path.parent)
     return table
 
 
@@ -281,7 +286,7 @@ def by_key(table: pd.DataFrame, *columns: str) -> dict[tuple[Any, ...], dict[str
     return {tuple(row[column] for column in columns): row for row in records(table)}
 
 
-def replicates(path: Path) -> dict[tuple[str, str, str], tuple[float, np.ndarray]]:
+def replicates(path: Path, *, as_written: bool = False) -> dict[tuple[str, str, str], tuple[float, np.ndarray]]:
     """(cell, metric, reference) -> plain value of all samples, and without each jackknife group (G,), of a file.
 
     Raises:
@@ -289,7 +294,7 @@ def replicates(path: Path) -> dict[tuple[str, str, str], tuple[float, np.ndarray
         OSError: the file cannot be opened.
     """
     values: dict[tuple[str, str, str], dict[str, float]] = {}
-    for row in records(read(path, REPLICATES)):
+    for row in records(read(path, REPLICATES, as_written=as_written)):
         values.setdefault((row["cell"], row["metric"], row["reference"]), {})[row["group"]] = row["value"]
     for (cell, metric, _), groups in values.items():
         if "all" not in groups:

@@ -89,7 +89,7 @@ class Run:
         """(cell, metric, reference) -> plain value of all samples, and without each group (G,)."""
         file = self.path.with_name("replicates.csv")
         try:
-            return results.replicates(file) if file.is_file() else {}
+            return results.replicates(file, as_written=True) if file.is_file() else {}
         except ValueError as error:
             raise CannotCompare(f"{file} is no replicates.csv of a whole run: {error}") from None
 

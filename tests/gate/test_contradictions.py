@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 
 from dpmot.cli import main
+from dpmot.features import inception
 
 LAST = 38  # row of the last one in a spreadsheet: 37 rows and the header
 
@@ -127,3 +128,11 @@ def test_byte_order_marks_line_ends_and_empty_lines_are_no_contradiction(write_r
     reference, candidate = write_run("reference"), write_run("candidate")
     rewritten(candidate, lambda text: b"\xef\xbb\xbf" + text.replace(b"\n", b"\r\n") + b"\r\n")
     assert main(["gate", str(candidate), str(reference)]) == 0
+
+
+def test_runs_in_inception_features_compare_whichever_fingerprint_proves_the_weights(write_run):
+    folders = [write_run("reference"), write_run("candidate", fingerprint="b")]
+    for file in (folder / f"{name}.csv" for folder in folders for name in ("metrics", "replicates")):
+        file.write_text(file.read_text().replace("classifier", "inception"))
+    (folders[0] / "fingerprint.json").write_text(f'{{"weights": {{"inception: file": "{inception.SHA256[:16]}"}}}}')
+    assert main(["gate", *map(str, folders)]) == main(["gate", *map(str, folders[::-1])]) == 0
