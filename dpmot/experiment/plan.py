@@ -167,8 +167,9 @@ class Unet(Model):
     @validated(mode="after")
     def _attended(self) -> "Unet":
         levels = self.attention if isinstance(self.attention, tuple) else ()
-        if self.multipliers and (beyond := [level for level in levels if level >= len(self.multipliers)]):
-            raise _wrong(f"attention: there is no level {beyond[0]}; allowed: 0 to {len(self.multipliers) - 1}")
+        number = len(self.multipliers or (1, 2))  # the U-Net's own default
+        if beyond := [level for level in levels if level >= number]:
+            raise _wrong(f"attention: there is no level {beyond[0]}; allowed: 0 to {number - 1}")
         return self
 
 

@@ -127,6 +127,10 @@ SHAPES = {
         {**IMAGES, "dataset": "digits", "networks": {"e": {**EDM, "unet": {"multipliers": [1, 2], "attention": [2]}}}},
         r"networks.e.unet: attention: there is no level 2; allowed: 0 to 1",
     ),
+    "attention at a level that the default U-Net lacks": (
+        {**IMAGES, "networks": {"e": {**EDM, "unet": {"attention": [2]}}}},
+        r"networks.e.unet: attention: there is no level 2; allowed: 0 to 1",
+    ),
     "more samples than noises": (
         {"coupling": {"methods": ["m"], "nfe": 5, "num_noises": 200, "num_samples": 300}},
         r"coupling: num_samples: 300 are more than num_noises = 200",
