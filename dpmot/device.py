@@ -4,6 +4,7 @@ import ctypes
 import platform
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,8 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 NAMES = ("cpu", "cuda", "auto")
 BACKENDS: Any = torch.backends  # whose annotations lack some of these
 PRODUCTS = (BACKENDS.mkldnn.matmul, BACKENDS.mkldnn.conv, BACKENDS.cuda.matmul)
+FOUND: list[list[tuple[torch.dtype, str | None, list[str]]]] = []  # by those who are in `ordinary`, the first first
+LOCK = Lock()
 
 
 @contextmanager
@@ -38,11 +41,27 @@ def ordinary(*, grad: bool | None = None) -> Iterator[None]:
             if torch.is_autocast_enabled(kind):
                 stack.enter_context(torch.autocast(kind, enabled=False))
         stack.enter_context(torch.set_grad_enabled(grad))
-        stack.callback(torch.set_default_dtype, torch.get_default_dtype())
-        torch.set_default_dtype(torch.float32)
-        stack.callback(_set_precision, *_precision())
-        _set_precision("highest", ["ieee"] * len(PRODUCTS))
+        stack.enter_context(_of_all_threads())
         yield
+
+
+@contextmanager
+def _of_all_threads() -> Iterator[None]:
+    """What torch keeps for all threads: one that leaves before a later one does hands on what it found."""
+    with LOCK:
+        found = [(torch.get_default_dtype(), *_precision())]
+        FOUND.append(found)
+        _set(torch.float32, "highest", ["ieee"] * len(PRODUCTS))
+    try:
+        yield
+    finally:
+        with LOCK:
+            place = next(k for k, other in enumerate(FOUND) if other is found)
+            del FOUND[place]
+            if place < len(FOUND):
+                FOUND[place][:] = found
+            else:
+                _set(*found[0])
 
 
 def _precision() -> tuple[str | None, list[str]]:
@@ -54,7 +73,8 @@ def _precision() -> tuple[str | None, list[str]]:
     return name, [product.fp32_precision for product in PRODUCTS]
 
 
-def _set_precision(name: str | None, newer: list[str]) -> None:
+def _set(dtype: torch.dtype, name: str | None, newer: list[str]) -> None:
+    torch.set_default_dtype(dtype)
     if name:
         torch.set_float32_matmul_precision(name)  # or its getter complains of a mixture
     for product, value in zip(PRODUCTS, newer, strict=True):

@@ -41,6 +41,23 @@ def test_a_network_works_where_it_is_and_answers_where_the_samples_are():
         denoiser(torch.zeros(2, 1, 8, 8), torch.tensor(1.0))
 
 
+def test_threads_that_leave_in_any_order_give_the_caller_its_own_state_back():
+    torch.set_default_dtype(torch.float64)
+    try:
+        first, second = device.ordinary(), device.ordinary()
+        first.__enter__(), second.__enter__()
+        first.__exit__(None, None, None)
+        assert torch.get_default_dtype() == torch.float32  # the second is at work
+        torch.set_default_dtype(torch.float16)
+        with device.ordinary():
+            assert torch.get_default_dtype() == torch.float32
+        assert torch.get_default_dtype() == torch.float16
+        second.__exit__(None, None, None)
+        assert torch.get_default_dtype() == torch.float64
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
 KEPT = """
 import psutil, sys, torch
 from dpmot.device import keep_freed_memory

@@ -323,15 +323,21 @@ def remembered(function: Callable[[Features, *Others], Result]) -> Callable[[Fea
 
 
 class loaded_once(Generic[Arguments, Result]):
-    """A function that remembers its last result; threads that ask for it at once wait for the one that loads."""
+    """A function that remembers its last result, until a file or folder that it was given changes.
+
+    Threads that ask for it at once wait for the one that loads.
+    """
 
     def __init__(self, load: Callable[Arguments, Result]) -> None:
-        self._load: Any = lru_cache(maxsize=1)(load)
+        self._load: Any = lru_cache(maxsize=1)(lambda _, *args, **kwargs: load(*args, **kwargs))
         self._lock, self.cache_clear = Lock(), self._load.cache_clear
 
     def __call__(self, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+        paths = [path for path in (*args, *kwargs.values()) if isinstance(path, Path)]
+        files = [file for path in paths for file in (sorted(path.iterdir()) if path.is_dir() else [path])]
+        states = [file.stat() for file in files if file.is_file()]
         with self._lock:
-            return self._load(*args, **kwargs)
+            return self._load(tuple((state.st_mtime_ns, state.st_size) for state in states), *args, **kwargs)
 
 
 def _matrix(array: np.ndarray, name: str) -> np.ndarray:

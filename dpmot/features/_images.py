@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from functools import lru_cache
 from hashlib import file_digest
 from pathlib import Path
+from re import sub
 from threading import local
 
 import numpy as np
@@ -57,11 +58,11 @@ def seen(name: str, network: Callable[[Tensor], tuple[Tensor, ...]], images: Ten
 def evaluating() -> Iterator[None]:
     """Inside, a network that this thread calls is in evaluation mode, whoever made it: dropout would be noise."""
     _watch_networks()
-    THREAD.evaluates = True
+    outside, THREAD.evaluates = getattr(THREAD, "evaluates", False), True
     try:
         yield
     finally:
-        THREAD.evaluates = False
+        THREAD.evaluates = outside
 
 
 @loaded_once
@@ -83,14 +84,15 @@ def tensors_of(path: Path) -> dict[str, Tensor]:
     """
     try:
         stored = torch.load(path, weights_only=True, map_location="cpu")
-        found = {name: tensor for name, tensor in stored.get("state_dict", stored).items()}
+        stored = stored.get("state_dict", stored)
+        found = {sub(r"^((module|_orig_mod)\.)+", "", name): tensor for name, tensor in stored.items()}
         wrong = [name for name, t in found.items() if not t.is_floating_point() and "num_batches" not in name]
     except Exception as error:  # of whatever kind unpickling has
         told = " ".join(str(error).split())[:100]
         raise ValueError(f"{path} is no file of weights ({type(error).__name__}: {told})") from None
     if wrong:
         raise ValueError(f"{path}: {wrong[0]} is {found[wrong[0]].dtype}, floats are allowed")
-    return {name.removeprefix("module.").removeprefix("_orig_mod."): tensor for name, tensor in found.items()}
+    return found
 
 
 def hub_file(name: str, url: str, *, sha256: str, download: bool, advice: str) -> Path:

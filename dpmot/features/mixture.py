@@ -28,10 +28,12 @@ def extract(images: np.ndarray, *, means: np.ndarray, std: float) -> Features:
     if not 0 < std < np.inf or not np.isfinite(means).all() or not len(means):
         told = f"{std} and {len(means)} means" + ("" if np.isfinite(means).all() else ", some of them not finite")
         raise ValueError(f"The standard deviation of a mixture must be positive, means and it finite, got {told}")
+    offset = means.mean(axis=0).round()  # would cost digits; 0 where means lie around it
+    x, means = points - offset, means - offset
     # |x|^2 is the same for every class, so it cancels: <x, mu> - |mu|^2/2.
-    logits = (points @ means.T - 0.5 * (means**2).sum(axis=1)) / std**2
+    logits = (x @ means.T - 0.5 * (means**2).sum(axis=1)) / std**2
     weights = np.exp(logits - logits.max(axis=1, keepdims=True))
     probabilities = weights / weights.sum(axis=1, keepdims=True)
-    nearest = np.min([((points - mean) ** 2).sum(axis=1) for mean in means], axis=0)
+    nearest = np.min([((x - mean) ** 2).sum(axis=1) for mean in means], axis=0)
     off_mode = nearest > (MODE * std) ** 2
     return Features(values=points, extractor="mixture", probabilities=probabilities, off_mode=off_mode)

@@ -120,6 +120,15 @@ def test_what_is_loaded_once_is_not_loaded_by_each_thread_that_asks_at_once():
     assert calls == ["a", "b", "b"]
 
 
+def test_what_is_loaded_once_is_loaded_anew_when_its_file_has_changed(tmp_path):
+    load, file = loaded_once(lambda path: object()), tmp_path / "weights"
+    file.write_text("one")
+    first, folder = load(file), load(tmp_path)
+    assert load(tmp_path) is folder
+    file.write_text("another")
+    assert load(tmp_path) is not folder and load(file) is not first
+
+
 def test_importing_the_record_and_the_statistics_imports_no_torch():
     code = (
         "import sys, dpmot.features, dpmot.metrics.frechet, dpmot.metrics.ct, dpmot.statistics.paired, "

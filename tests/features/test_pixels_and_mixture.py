@@ -88,3 +88,11 @@ def test_points_beyond_three_deviations_of_every_mean_are_off_mode():
     assert mixture.extract(points, means=means, std=0.1).off_mode.tolist() == [False, True, False, True]
     draw = np.random.default_rng(0).standard_normal((20_000, 2))
     assert mixture.extract(draw, means=means[:1], std=1.0).off_mode.mean() == pytest.approx(np.exp(-4.5), abs=0.003)
+
+
+def test_a_mixture_far_from_zero_has_the_same_posteriors():
+    points, means = np.random.default_rng(0).standard_normal((99, 2)), np.array([[-1.0, 0.0], [1.0, 0.5]])
+    near, far = (mixture.extract(points + k, means=means + k, std=0.5) for k in (0, 1e8))
+    # 1e8 leaves 1e-8 of a point; logits change by some 1e-8 |mu| / std^2
+    np.testing.assert_allclose(far.probabilities, near.probabilities, atol=1e-6)
+    np.testing.assert_array_equal(far.off_mode, near.off_mode)

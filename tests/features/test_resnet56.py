@@ -93,11 +93,12 @@ def test_weights_are_read_in_any_usual_wrapping_or_said_to_be_none(tmp_path, wei
         resnet56.load.cache_clear()
         return resnet56.extract(images, weights=path).values
 
-    for stored in (tensors, {"state_dict": tensors}, {f"_orig_mod.{name}": t for name, t in tensors.items()}):
+    wrapped = [{f"{prefix}{k}": t for k, t in tensors.items()} for prefix in ("_orig_mod.", "_orig_mod.module.")]
+    for stored in (tensors, {"state_dict": tensors}, *wrapped):
         np.testing.assert_array_equal(extracted(stored), plain)
     np.testing.assert_array_equal(extracted(tensors, _use_new_zipfile_serialization=False), plain)
     wrong = {
-        "no file of weights": (torch.zeros(2), [1, 2], resnet56.ResNet56(), "text", {"state_dict": None}),
+        "no file of weights": (torch.zeros(2), [1, 2], {0: torch.zeros(2)}, resnet56.ResNet56(), {"state_dict": None}),
         "linear.weight is torch.int8, floats": ({**tensors, "linear.weight": tensors["linear.weight"].to(torch.int8)},),
         "linear.bias is torch.complex64, floats": ({**tensors, "linear.bias": tensors["linear.bias"] * 1j},),
         "does not hold the weights of a CIFAR-10": ({**tensors, "more": torch.zeros(1)}, {}),
