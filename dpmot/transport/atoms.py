@@ -152,6 +152,12 @@ def as_atoms(atoms: Atoms | Tensor | np.ndarray) -> Atoms:
     return atoms
 
 
+def spacing(atoms: Atoms) -> float:
+    """Relative spacing of the numbers as they were given, or as a block of them comes."""
+    dtype = atoms.block(0, 1).dtype
+    return getattr(atoms, "eps", torch.finfo(dtype if dtype.is_floating_point else torch.float32).eps)
+
+
 def blocks(atoms: Atoms, size: int = BLOCK) -> Iterator[tuple[int, int, Tensor]]:
     """Yield (i, j, rows i..j-1) over all atoms, at most `size`, and at most BYTES unless they are in a GPU's memory."""
     if not (isinstance(atoms, TensorAtoms) and atoms.values.is_cuda):

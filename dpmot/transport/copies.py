@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dpmot.transport.atoms import BLOCK, Atoms, rows
+from dpmot.transport.atoms import BLOCK, Atoms, rows, spacing
 
 TOLD_APART = 2.0**-22  # sums of two rows that are the same in float32 differ by less, over the spread of the atoms
 
@@ -28,7 +28,7 @@ class ChosenAtoms:
 
     @property
     def eps(self) -> float:
-        return getattr(self.atoms, "eps", torch.finfo(torch.float32).eps)
+        return spacing(self.atoms)
 
     def __len__(self) -> int:
         return len(self.index)

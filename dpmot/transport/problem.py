@@ -18,7 +18,7 @@ from torch import Tensor
 from dpmot import device
 from dpmot.device import ordinary
 from dpmot.seeds import generator
-from dpmot.transport.atoms import Atoms, Centred, TensorAtoms, as_atoms, blocks, by_rows, moments, unit_of
+from dpmot.transport.atoms import Atoms, Centred, TensorAtoms, as_atoms, blocks, by_rows, moments, spacing, unit_of
 from dpmot.transport.copies import ChosenAtoms, Copies, copies
 from dpmot.transport.given import between, real
 from dpmot.transport.measures import NORMAL, measure_named
@@ -115,7 +115,7 @@ class SemiDiscreteProblem:
         Raises:
             ValueError: a common offset cost too many of their digits.
         """
-        offset, eps = float(self.mean.norm()), getattr(self.atoms, "eps", torch.finfo(torch.float32).eps)
+        offset, eps = float(self.mean.norm()), spacing(self.atoms)
         if eps / 4 * offset > max(LOST, 2 * eps) * self.spread > 0:  # eps / 4: the root mean square of rounding
             raise ValueError(
                 f"Atoms lie {offset:.3g} from 0 with a spread of {self.spread:.3g}, and were rounded by about "

@@ -121,16 +121,20 @@ def test_masses_may_be_of_any_real_type_and_extreme():
 class Block:
     """Atoms that hand out anything."""
 
-    dim = 3
-
     def __init__(self, block):
-        self.handed_out = block
+        self.handed_out, self.dim = block, block.shape[1]
 
     def __len__(self):
-        return 2
+        return len(self.handed_out)
 
     def block(self, i, j):
-        return self.handed_out
+        return self.handed_out[i:j]
+
+
+def test_atoms_that_are_handed_out_in_float64_keep_its_digits():
+    assert torch.equal(solve(Block(ATOMS + 1e6)).potential.cell(X), solve(ATOMS + 1e6).potential.cell(X))
+    with pytest.raises(ValueError, match="give them in float64"):
+        solve(Block((ATOMS + 1e6).float()))
 
 
 @pytest.mark.parametrize(
