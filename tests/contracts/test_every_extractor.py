@@ -175,8 +175,9 @@ def alone(extractor, image):
     """One image, by a network that is loaded anew; in a tile of its own where that can be chosen."""
     module = plugins.find("features", extractor.name)
     getattr(getattr(module, "load", None), "cache_clear", bool)()
-    small = {"tile": 1} if "tile" in inspect.signature(module.extract).parameters else {}
-    return module.extract(image, **extractor.options(), **small)
+    if "tile" in inspect.signature(module.extract).parameters:
+        return module.extract(image, **extractor.options(), tile=1)
+    return extractor.extract(image)
 
 
 def test_nothing_depends_on_what_the_caller_set_for_all_code(extractor, altered):
