@@ -71,10 +71,16 @@ def gaussians_2d(size: int = 2000) -> SemiDiscreteProblem:
     return SemiDiscreteProblem(grid[torch.arange(size) % 25] + 0.05 * _normal("grid", size, 2))
 
 
-def uneven_masses(size: int = 1000, dim: int = 64) -> SemiDiscreteProblem:
+def few_dimensions(dim: int, *, uneven: bool = False, size: int = 1000) -> SemiDiscreteProblem:
+    """Gaussian atoms on a line or in the plane, with equal masses or those of `uneven_masses`."""
+    atoms = _normal("few", size, dim)
+    return uneven_masses(size, atoms=atoms) if uneven else SemiDiscreteProblem(atoms)
+
+
+def uneven_masses(size: int = 1000, dim: int = 64, atoms: Tensor | None = None) -> SemiDiscreteProblem:
     """Masses over three decades."""
     masses = torch.logspace(0, -3, size, dtype=torch.float64)
-    return SemiDiscreteProblem(_normal("uneven", size, dim), masses=masses / masses.sum())
+    return SemiDiscreteProblem(_normal("uneven", size, dim) if atoms is None else atoms, masses=masses / masses.sum())
 
 
 def one_heavy(size: int = 1000, dim: int = 64) -> SemiDiscreteProblem:
@@ -92,6 +98,10 @@ PROBLEMS: dict[str, Callable[[], SemiDiscreteProblem]] = {
     "duplicates_.03": lambda: duplicates(0.03),
     "duplicates_256d": lambda: duplicates(0.003, dim=256),
     "gaussians_2d": gaussians_2d,
+    "line": lambda: few_dimensions(1),
+    "line_uneven": lambda: few_dimensions(1, uneven=True),
+    "plane": lambda: few_dimensions(2),
+    "plane_uneven": lambda: few_dimensions(2, uneven=True),
     "uneven_masses": uneven_masses,
     "one_heavy": one_heavy,
 }
@@ -138,7 +148,7 @@ def main() -> None:
     """Write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--problems", nargs="+", default=list(PROBLEMS), choices=list(PROBLEMS), metavar="PROBLEM")
-    parser.add_argument("--seeds", type=int, default=25, help="runs of each problem (default 25: 225 in all)")
+    parser.add_argument("--seeds", type=int, default=25, help="runs of each problem (default 25: 325 in all)")
     parser.add_argument("--max-noises", type=int, help="budget of a fit, per atom (default: the solver's)")
     parser.add_argument("--out", type=Path, default=Path("results/transport/hard.csv"))
     options = parser.parse_args()

@@ -109,7 +109,7 @@ class Centred:
         return self._minus(rows(self.atoms, index))
 
     def _minus(self, y: Tensor) -> Tensor:
-        out = torch.empty_like(y, dtype=torch.float32)
+        out = torch.empty_like(y, dtype=torch.promote_types(self.dtype, torch.float32))
         step = max(1, CACHED // self.dim)
         for part, to in zip(y.split(step), out.split(step), strict=True):
             difference = part.double() - self.mean

@@ -72,9 +72,15 @@ class Certificate:
 
 def chi2_estimate(seen: Tally, masses: Tensor) -> tuple[float, float]:
     """Unbiased chi2 and its standard error, for targets w (N,) that sum to 1."""
+    chi2, linear, constant = _moments(seen, masses)
+    return chi2, math.sqrt(linear + constant)
+
+
+def _moments(seen: Tally, masses: Tensor) -> tuple[float, float, float]:
+    """Unbiased chi2, and the two parts of its variance: that which grows with chi2, and that which does not."""
     c, w, total, pairs = seen.counts.double(), masses.double(), float(seen.draws), seen.pairs
     if seen.bundles is not None:
-        return seen.chi2(w), _error_between(seen.bundles, w)
+        return seen.chi2(w), *_between(seen.bundles, w)
     apart = c * (c - 1) - seen.together
     second = float((apart / w).sum()) / pairs  # E 1[same cell] / w = 1 + chi2
     within, inflation = total * (total - 1) - pairs, max(seen.inflation(w), LEAST_INFLATION)
@@ -83,11 +89,11 @@ def chi2_estimate(seen: Tally, masses: Tensor) -> tuple[float, float]:
     third -= 3 * within / (total * (total - 1)) * (together - second) * second  # triples with a dependent pair
     first_order = max(third - second**2, second - 1, 0.0)  # Var p/w under p: chi2 unless few cells make it
     full = max(float((apart / w**2).sum()) / pairs - second**2, 0.0)  # Var of the kernel: about N - 1
-    return second - 1, math.sqrt(4 * inflation * first_order / total + 2 * inflation**2 * full / pairs)
+    return second - 1, 4 * inflation * first_order / total, 2 * inflation**2 * full / pairs
 
 
-def _error_between(bundles: Tensor, masses: Tensor) -> float:
-    """Standard error of the mean product <p_g, p_h>_w over pairs of G bundles, p_g from their counts (G, N).
+def _between(bundles: Tensor, masses: Tensor) -> tuple[float, float]:
+    """Variance, in two parts, of the mean product <p_g, p_h>_w over pairs of G bundles, p_g from their counts (G, N).
 
     Var = (4 (G - 2) zeta_1 + 2 zeta_2) / (G (G - 1)); zeta_2 is the variance of a product, zeta_1 the covariance of two
     that have a block in common (Hoeffding 1948).
@@ -102,14 +108,22 @@ def _error_between(bundles: Tensor, masses: Tensor) -> float:
     mean = float(rows.mean())
     second = max(float(products.square().sum()) / pairs - mean**2, 0.0)
     first = max(float(rows.var()) - second / (count - 1), 0.0)
-    return math.sqrt((4 * (count - 2) * first + 2 * second) / pairs)
+    return 4 * (count - 2) * first / pairs, 2 * second / pairs
 
 
 def interval(seen: Tally, masses: Tensor) -> tuple[float, float, float]:
-    """chi2, low and high; from few bundles by Student's law."""
-    chi2, error = chi2_estimate(seen, masses)
-    half = error * (Z95 if seen.bundles is None else float(stdtrit(len(seen.bundles) - 1, LEVEL)))
-    return chi2, max(chi2 - half, 0.0), max(chi2 + half, 0.0)
+    """chi2, low and high; from few bundles by Student's law.
+
+    The ends are the values of chi2 that a test would just not refuse, with the variance that a look has there (Wilson
+    1927): the variance at the estimate is small where the estimate is, and the upper end was missed too often.
+    """
+    chi2, linear, constant = _moments(seen, masses)
+    z = Z95 if seen.bundles is None else float(stdtrit(len(seen.bundles) - 1, LEVEL))
+    slope = max(linear / max(chi2, math.sqrt(linear + constant), 1e-300), 4 / seen.draws)
+    # |u - chi2| = z sqrt(slope u + constant), solved for u
+    middle = chi2 + z**2 * slope / 2
+    half = z * math.sqrt(max((z * slope / 2) ** 2 + slope * chi2 + constant, 0.0))
+    return chi2, max(middle - half, 0.0), max(middle + half, 0.0)
 
 
 def look_size(number: int, target: float) -> int:
@@ -123,7 +137,13 @@ def look_size(number: int, target: float) -> int:
 
 @ordinary()
 def certify(
-    problem: SemiDiscreteProblem, heights: Tensor, *, seed: int, target: float = 0.01, groups: Tensor | None = None
+    problem: SemiDiscreteProblem,
+    heights: Tensor,
+    *,
+    seed: int,
+    target: float = 0.01,
+    groups: Tensor | None = None,
+    name: str = "",
 ) -> Certificate:
     """Measure chi2 of heights on `look_size` draws from a stream that no fit uses.
 
@@ -133,6 +153,7 @@ def certify(
         heights: (N,), any gauge.
         target: sets the number of draws.
         groups: int64 (N,), any labels: also report chi2 of their masses; None takes k-means clusters.
+        name: of the problem. Looks at several problems with one seed are independent where their names differ.
 
     Raises:
         ValueError: heights or groups of the wrong shape, a target that is not positive.
@@ -149,7 +170,7 @@ def certify(
     number, heights = len(problem.atoms), problem.centred_heights(heights)
     if number == 1:  # the only cell is everything
         return Certificate(0.0, 0.0, 0.0, 0.0, 0, 0, time.perf_counter() - started)
-    stream = generator(seed, "transport", "certificate")
+    stream = generator(seed, "transport", "certificate", *([name] if name else []))
     noise = kind_for("auto", problem.measure, problem.atoms.dim) if number >= MANY else "plain"
     labels = problem.clusters(GROUPS) if groups is None else torch.unique(groups, return_inverse=True)[1]
     labels = labels.to(heights.device)

@@ -17,7 +17,6 @@ from torch import Tensor
 
 from dpmot.transport.measures import Measure
 
-MAX_DIM = 3
 MAX_ATOMS = 2000  # the Hessian is dense
 
 
@@ -65,7 +64,7 @@ def cut(atoms: Tensor, heights: Tensor, measure: Measure, *, lines: int) -> Slic
     for axis in range(dim):
         slopes = atoms[:, axis]
         offsets = heights + across @ torch.cat([atoms[:, :axis], atoms[:, axis + 1 :]], 1).T
-        for line, cell, after, start, end in _walk(offsets, slopes, measure):
+        for line, cell, after, start, end in walk(offsets, slopes, measure):
             rows += len(cell)
             mass = measure.cdf(end) - measure.cdf(start)
             masses.index_add_(0, cell, share * mass)
@@ -80,7 +79,7 @@ def cut(atoms: Tensor, heights: Tensor, measure: Measure, *, lines: int) -> Slic
     return Slice(masses, walls + walls.T, energy, rows)
 
 
-def _walk(offsets: Tensor, slopes: Tensor, measure: Measure) -> Iterator[tuple[Tensor, ...]]:
+def walk(offsets: Tensor, slopes: Tensor, measure: Measure) -> Iterator[tuple[Tensor, ...]]:
     """Follow the upper envelopes of all lines from -bound to bound, one interval of each at a time.
 
     Yields:

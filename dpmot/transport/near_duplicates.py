@@ -101,10 +101,10 @@ def near_duplicates(problem: SemiDiscreteProblem) -> Clumps:
     share = problem.masses[index] / weights[labels[index]]
     middle = members.new_zeros(int(several.sum()), members.shape[1]).index_add(0, clump, share[:, None] * members)
     inside = members - middle[clump]
-    centres = torch.empty(len(several), problem.atoms.dim, device=labels.device)
+    centres = torch.empty(len(several), problem.atoms.dim, dtype=problem.dtype, device=labels.device)
     for i, j, y in blocks(problem.points):
         centres[labels[i:j]] = y  # an atom alone is its own centre
-    centres[several] = middle.float()
+    centres[several] = middle.to(centres.dtype)
     merged = SemiDiscreteProblem(centres, weights, problem.source_measure, problem.memory)
     quantile = torch.special.ndtri(share.clamp(max=0.999))
     spread = problem.measure.scale * inside.norm(dim=1)

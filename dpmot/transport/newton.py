@@ -1,4 +1,7 @@
-"""Heights in at most three dimensions: damped Newton on the cell masses that lines see.
+"""Heights in at most three dimensions: a closed form on a line, damped Newton on cell masses above.
+
+In the plane the masses are exact (`plane`). In space, and for atoms of the plane that lie on one line, they are those
+that lines see (`lines`), which miss cells of very small mass.
 
 The start comes from the entropic dual on a lattice cloud of source points x_b, with the temperature eps annealed:
 
@@ -13,12 +16,14 @@ import math
 import torch
 from torch import Tensor
 
-from dpmot.transport.closed_form import quadratic_start
+from dpmot.transport import plane
+from dpmot.transport.closed_form import quadratic_start, quantile_heights
 from dpmot.transport.ledger import Ledger
-from dpmot.transport.lines import Slice, cut, lattice
+from dpmot.transport.lines import MAX_ATOMS, Slice, cut, lattice
 from dpmot.transport.problem import SemiDiscreteProblem
 
 COOLING, COLDEST = 0.8, 0.003  # eps falls by COOLING a pass, from the spread of the scores to COLDEST times that
+SPACE = 3  # dimensions
 POINTS = 4  # cloud points per atom
 LINES = 16  # lines of one axis across one cell, roughly
 KEEP = 0.1  # a step may take at most 1 - KEEP of a cell's mass
@@ -33,9 +38,21 @@ def fit(
 
     Args:
         problem: d <= 3, N >= 2, not all atoms equal.
-        start: centred heights to try beside the annealed ones.
+        start: centred heights to try beside the solver's own.
     """
-    atoms = problem.centred.block(0, len(problem.atoms)).double().cpu()
+    if problem.atoms.dim == 1:
+        return quantile_heights(problem), None
+    exact = plane.fit(problem, target=target, ledger=ledger, start=start) if problem.atoms.dim == 2 else None
+    if exact is None and len(problem.atoms) > MAX_ATOMS:
+        heights = quadratic_start(problem)
+        return heights - heights.mean(), f"atoms of the plane on one line are solved for N <= {MAX_ATOMS} only"
+    return exact or _on_lines(problem, target=target, ledger=ledger, start=start)
+
+
+def _on_lines(
+    problem: SemiDiscreteProblem, *, target: float, ledger: Ledger, start: Tensor | None
+) -> tuple[Tensor, str | None]:
+    atoms = problem.points.block(0, len(problem.atoms)).double().cpu()
     masses, measure = problem.masses.cpu(), problem.measure
     number, dim = atoms.shape
     lines = max(256, math.ceil(LINES * number ** (1 - 1 / dim)))
@@ -69,8 +86,10 @@ def fit(
     return heights, None
 
 
-def least_noises(number: int) -> int:
-    """Rows of the annealed start."""
+def least_noises(number: int, dim: int) -> int:
+    """Rows of the shortest fit: none on a line, one look at all cells in the plane, the annealed start in space."""
+    if dim < SPACE:
+        return (dim - 1) * number
     return math.ceil(math.log(COLDEST) / math.log(COOLING)) * _points(number)
 
 

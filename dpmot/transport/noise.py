@@ -57,6 +57,9 @@ class Plain:
 
     def scores(self, y: Tensor, h: Tensor, scratch: Scratch) -> Iterator[Tensor]:
         number, wide = len(self.z), y.shape[1] + 1
+        if y.dtype == torch.float64:
+            yield torch.addmm(h, self.z.double(), y.T)
+            return
         if 2 * wide > number:  # to copy the atoms would take longer than to add the heights
             yield self.factors(y, scratch)[1].add_(h)
             return

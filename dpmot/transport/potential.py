@@ -6,6 +6,7 @@ batch. Ties go to the lowest index; only atoms that are one point and have one h
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -51,12 +52,12 @@ class BrenierPotential:
         self.atoms, self.memory, self.copies = self.problem.atoms, memory, self.problem.copies
         self.heights = self.problem.checked(heights)
         highest = self.heights if self.copies is None else self.copies.highest(self.heights)
-        self._centred_heights = self.problem.different.centred_heights(highest).float()
+        self._centred_heights = self.problem.different.centred_heights(highest).to(self.problem.dtype)
 
     @cached_property
     def points(self) -> Atoms:
-        """The centred points that differ, float32, in memory if they fit."""
-        return self.problem.different.centred.in_memory(self.memory)
+        """The centred points that differ, in memory if they fit."""
+        return replace(self.problem.different.centred, dtype=self.problem.dtype).in_memory(self.memory)
 
     def _atoms(self, points: Tensor, x: Tensor) -> Tensor:
         """Numbers of atoms for those of points (B, ...) to which x is sent."""
@@ -118,7 +119,7 @@ class BrenierPotential:
             yield i, j, y, self._scored(z, i, j, y)
 
     def _scored(self, z: Tensor, i: int, j: int, y: Tensor) -> Tensor:
-        return product(z, y.T) + self._centred_heights[i:j]
+        return product(z.to(y.dtype), y.T) + self._centred_heights[i:j]
 
     def tiled(self, x: Tensor, evaluate: Callable[[Tensor], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
         """``evaluate`` of z = x - centre, float32 (tile, d), in fixed tiles: tensors (tile, ...) -> (B, ...).

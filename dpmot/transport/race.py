@@ -28,12 +28,15 @@ class Race:
         runners_up: whether the second best are kept.
         cell: index of the best score so far, the lowest on ties, int64 (R,).
         second: index of the second best, int64 (R,), or (0,) without runners-up.
-        lead: best minus second-best score, float32 (R,), with runners-up.
+        lead: best minus second-best score, (R,), with runners-up.
     """
 
-    def __init__(self, rows: int, device: torch.device, *, runners_up: bool = False) -> None:
+    def __init__(
+        self, rows: int, device: torch.device, *, runners_up: bool = False, dtype: torch.dtype = torch.float32
+    ) -> None:
         seconds, self.runners_up = rows if runners_up else 0, runners_up
-        self._best, self._next = torch.empty(rows, device=device), torch.empty(seconds, device=device)
+        like = partial(torch.empty, dtype=dtype, device=device)
+        self._best, self._next = like(rows), like(seconds)
         self.cell = torch.empty(rows, dtype=torch.int64, device=device)
         self.second = torch.empty(seconds, dtype=torch.int64, device=device)
 
@@ -103,7 +106,7 @@ def winners(
 
     Args:
         pieces: centred noise; every block of atoms is computed once for all of it.
-        heights: each float32 (N,).
+        heights: each (N,), of the type of the atoms' floats: float32, or float64.
         mirror: also return the cells of -z.
         runners_up: also find who comes second, and by how much.
         scratch: buffers to use again.
@@ -116,8 +119,13 @@ def winners(
     device = heights[0].device
     scratch, sides = scratch or Scratch(device), 1 + mirror
     fused = _fusing(device) if fused is None else fused
+    fused = fused and heights[0].dtype == torch.float32
     races = [
-        [[Race(len(rows), device, runners_up=runners_up) for _ in range(sides)] for _ in heights] for rows in pieces
+        [
+            [Race(len(rows), device, runners_up=runners_up, dtype=heights[0].dtype) for _ in range(sides)]
+            for _ in heights
+        ]
+        for rows in pieces
     ]
     for i, j, y in blocks(atoms, SHAPES[device.type == "cuda"][1]):
         meet, part = _meet_fused if fused and not runners_up else _meet, [h[i:j] for h in heights]
@@ -134,7 +142,7 @@ def _meet(rows: Rows, run: list[list[Race]], *, y: Tensor, i: int, heights: list
         front.meet(scores, i, first)
         for k, (race, (side, shift)) in enumerate(zip(others, shifts, strict=True), 1):
             last = k == len(others)  # in place takes half the time
-            out = scores if last else scratch("shifted", *scores.shape)
+            out = scores if last else scratch("shifted", *scores.shape, dtype=scores.dtype)
             race.meet(torch.add(shift, scores, alpha=side, out=out), i, first)
         first += len(scores)
 

@@ -118,13 +118,13 @@ class SmoothedPotential:
         total, mean = torch.zeros_like(best), torch.zeros_like(best)[:, None]
         unit = self.potential.problem.different.unit
         for i, j, y, scores in self.potential.scores(z):
-            rows = y if values is None else values[i:j]
+            rows = y if values is None else values[i:j].to(y.dtype)
             scores = scores.double() * unit
             ahead = torch.maximum(best, scores.amax(1))
             shrink = torch.exp((best - ahead) / self.tau)  # 0 in the first block
             weights = torch.exp((scores - ahead[:, None]) / self.tau)
             total = total * shrink + weights.sum(1)
-            mean = mean * shrink[:, None] + product(weights.float(), rows).double()
+            mean = mean * shrink[:, None] + product(weights.to(y.dtype), rows).double()
             best = ahead
         return mean / total[:, None] * (unit if values is None else 1), total
 

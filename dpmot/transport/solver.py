@@ -1,6 +1,7 @@
 """Solve a semi-discrete transport problem to a certified error.
 
-problem -> fit (Newton on lines for d <= 3, averaged Newton steps on noise above) -> one certificate on fresh noise.
+problem -> fit (closed form for d = 1; Newton on exact masses for d = 2, on those that lines see for d = 3; averaged
+Newton steps on noise above) -> one certificate on fresh noise.
 """
 
 import math
@@ -18,11 +19,11 @@ from dpmot.transport.certificate import Certificate, certify
 from dpmot.transport.copies import Copies
 from dpmot.transport.given import between, whole
 from dpmot.transport.ledger import Ledger, Report, State
-from dpmot.transport.lines import MAX_ATOMS, MAX_DIM
+from dpmot.transport.lines import MAX_ATOMS
 from dpmot.transport.measures import NORMAL
 from dpmot.transport.noise import kind_for
 from dpmot.transport.potential import IN_MEMORY, BrenierPotential
-from dpmot.transport.problem import SemiDiscreteProblem
+from dpmot.transport.problem import FEW_DIMENSIONS, SemiDiscreteProblem
 from dpmot.transport.workers import side_by_side
 
 METHODS = ("auto", "newton", "averaging", "authors")
@@ -63,7 +64,7 @@ class SemiDiscreteSolver:
         chi2: target: sum (p_i - w_i)^2 / w_i, positive.
         max_noises: budget of the fit in argmaxed rows; None is 2048 max(N, 128), or 4 of the shortest fits if that is
             more. Checked between looks.
-        method: "newton" (exact masses along lines, d <= 3), "averaging" (any d), "authors" (their Adam, for the
+        method: "newton" (without noise, d <= 3), "averaging" (any d), "authors" (their Adam, for the
             reproduction), or "auto": the first where it fits, else the second.
         schedule: of "authors": learning rate, noises, stop rule; None is theirs for CIFAR-10 and CelebA.
         noise: of "averaging": see `dpmot.transport.noise`; "auto" is the fastest unbiased kind.
@@ -98,6 +99,7 @@ class SemiDiscreteSolver:
         heights: Tensor | None = None,
         callback: Callable[[Report], None] | None = None,
         resume: State | None = None,
+        name: str = "",
     ) -> TransportSolution:
         """Fit and certify.
 
@@ -106,6 +108,8 @@ class SemiDiscreteSolver:
                 same bits.
             heights: warm start (N,), tried beside the solver's own.
             callback: called with a `Report` after every look of the fit. numpy multiplies on one core meanwhile.
+            name: of the problem: the certificates of several problems with one seed are independent where their names
+                differ. Their fits share noise, so that heights do not depend on names.
             resume: state of an interrupted fit with the same problem, seed and options; it ends in the same bits.
 
         Raises:
@@ -117,14 +121,14 @@ class SemiDiscreteSolver:
         problem.check_digits()
         seed = whole(seed, "seed")
         if problem.copies is not None:
-            return self._merged(problem, problem.copies, heights, callback, seed=seed, resume=resume)
+            return self._merged(problem, problem.copies, heights, callback, seed=seed, resume=resume, name=name)
         started, narrow = time.perf_counter(), problem.in_span()
         start = None if heights is None else problem.centred_heights(heights)
         ledger = Ledger(self._budget(narrow), callback, started)
         with side_by_side(problem.mean.device):
             centred, reason = self._fit(narrow, seed, start, ledger, resume)
             solved = problem.original_heights(centred)
-            certificate = certify(narrow, solved, seed=seed, target=self.chi2)
+            certificate = certify(narrow, solved, seed=seed, target=self.chi2, name=name)
         converged = certificate.high < self.chi2
         return TransportSolution(
             potential=BrenierPotential(problem.atoms, solved, problem.source_measure, min(problem.memory, IN_MEMORY)),
@@ -172,8 +176,8 @@ class SemiDiscreteSolver:
             return torch.zeros(1, dtype=torch.float64), None
         if self.method == "newton" and not exact:
             raise ValueError(
-                f'Method "newton" takes d <= {MAX_DIM} and N <= {MAX_ATOMS}, given d = {problem.atoms.dim} and '
-                f'N = {number}; choose "averaging"'
+                f'Method "newton" takes d <= {FEW_DIMENSIONS}, and N <= {MAX_ATOMS} for d = 3; given '
+                f'd = {problem.atoms.dim} and N = {number}; choose "averaging"'
             )
         if resume is not None and (exact or self.method == "authors"):
             raise ValueError('A fit by "newton" or "authors" cannot be resumed; call again without resume')
@@ -186,11 +190,17 @@ class SemiDiscreteSolver:
         )
 
     def _exact(self, problem: SemiDiscreteProblem) -> bool:
-        return self.method in ("auto", "newton") and problem.atoms.dim <= MAX_DIM and len(problem.atoms) <= MAX_ATOMS
+        dim, number = problem.atoms.dim, len(problem.atoms)
+        few = dim < newton.SPACE or (dim == newton.SPACE and number <= MAX_ATOMS)
+        return self.method in ("auto", "newton") and few
 
     def _budget(self, problem: SemiDiscreteProblem) -> int:
         number = len(problem.atoms)
-        least = newton.least_noises(number) if self._exact(problem) else averaging.least_noises(number, self.chi2)
+        least = (
+            newton.least_noises(number, problem.atoms.dim)
+            if self._exact(problem)
+            else averaging.least_noises(number, self.chi2)
+        )
         if self.max_noises is None:
             return max(NOISES_PER_ATOM * max(number, FEW_ATOMS), MANY_FITS * least)
         if self.max_noises < least and self.method != "authors" and number > 1:

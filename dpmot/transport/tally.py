@@ -153,7 +153,7 @@ def tally(
     size, mirror = bundle_size(noise, dim, number, most), noise != "plain"
     atoms = problem.rough if rough and noise == "recycled" else problem.points
     rows = max(rows, 2 * size)  # chi2 needs independent pairs
-    heights = [h.float() for h in heights]
+    heights = [h.to(problem.dtype) for h in heights]
     counters = [_Counter(number, size) for _ in heights]
     if labels is not None:
         counters.append(_Counter(int(labels.max()) + 1, size, labels))

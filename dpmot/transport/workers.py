@@ -27,13 +27,13 @@ class Scratch:
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        self._buffers: dict[tuple[int, str], Tensor] = {}
+        self._buffers: dict[tuple[int, str, torch.dtype], Tensor] = {}
 
-    def __call__(self, name: str, *shape: int) -> Tensor:
-        """An uninitialised float32 tensor of that shape."""
-        size, key = math.prod(shape), (get_ident(), name)
+    def __call__(self, name: str, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+        """An uninitialised tensor of that shape."""
+        size, key = math.prod(shape), (get_ident(), name, dtype)
         if key not in self._buffers or self._buffers[key].numel() < size:
-            self._buffers[key] = torch.empty(size, dtype=torch.float32, device=self.device)
+            self._buffers[key] = torch.empty(size, dtype=dtype, device=self.device)
         return self._buffers[key][:size].view(shape)
 
 
