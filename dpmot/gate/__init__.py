@@ -6,6 +6,7 @@
   alarm below ``alpha``.
 - A change for the better is flagged as well: an honest one is accepted with ``--update``, and a sampler that suddenly
   copies looks like one.
-- What must hold in any run, whatever the reference: evaluations within the budget, equal masses, no mode-mixture ratio
-  of samples from the prior below that of real images, no order of samplers upside down.
+- What must hold in any run: evaluations within the budget (one more with ``nfe: as_code``), equal masses, and, where
+  they held in the reference, no mode-mixture ratio of samples from the prior below that of real images, no order of
+  samplers upside down, every row ranked or marked by the audit as it was.
 """

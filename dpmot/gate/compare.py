@@ -59,6 +59,12 @@ def _check_comparable(candidate: Run, reference: Run) -> None:
             values = [float(row[name] or "nan") for name in INTERVAL]
             if not np.isfinite(values).all():
                 raise CannotCompare(f"{row['metric']} of {cell_name(row)} in {run.path} is not finite: {values}")
+    unjudged = sorted((reference.audit or {}).keys() - (candidate.audit or {}).keys())
+    if unjudged:
+        raise CannotCompare(
+            f"{candidate.path.with_name('audit.csv')} lacks {len(unjudged)} of {len(reference.audit or {})} rows of "
+            f"{reference.path.with_name('audit.csv')}, first {' at NFE '.join(unjudged[0][:2])}: measure again"
+        )
     for key, was in reference.cells.items():
         now = candidate.cells[key]
         if float(now["num_samples"]) != float(was["num_samples"]):

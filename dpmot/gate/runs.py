@@ -1,15 +1,17 @@
-"""A run as the gate sees it: the pooled cells of a metrics.csv, and the replicates beside it."""
+"""A run as the gate sees it: the pooled cells of a metrics.csv, and the replicates and the audit beside it."""
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from dpmot import results
-from dpmot.results import KEY, METRICS, PLAIN, POOLED, cell_key, sigma_key
+from dpmot.results import AUDIT, CELL, KEY, METRICS, PLAIN, POOLED, cell_key, sigma_key
 
 Row = Mapping[str, str]
 
@@ -28,10 +30,12 @@ class Run:
     Attributes:
         path: its metrics.csv.
         metrics: all rows, as text.
+        methods: its methods as experiment.json beside it describes them, by name; none where there is no such file.
     """
 
     path: Path
     metrics: pd.DataFrame
+    methods: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def read(cls, path: Path) -> "Run":
@@ -53,7 +57,7 @@ class Run:
             raise CannotCompare(str(error)) from None
         if table.empty:
             raise CannotCompare(f"{file} is no metrics.csv: no rows")
-        run = cls(file, table)
+        run = cls(file, table, methods or {})
         run._check_seeds()
         return run
 
@@ -83,6 +87,23 @@ class Run:
         """KEY -> its pooled row, where a value was measured."""
         rows = self.metrics[(self.metrics["sample_seed"] == POOLED) & (self.metrics["value"] != "")]
         return {_key(row): row for row in results.records(rows)}
+
+    @cached_property
+    def audit(self) -> dict[tuple[str, ...], Row] | None:
+        """CELL -> its row of audit.csv beside the file; None where there is none."""
+        file = self.path.with_name("audit.csv")
+        try:
+            return (
+                {_key(row, CELL): row for row in results.records(results.text(file, AUDIT))} if file.is_file() else None
+            )
+        except ValueError as error:
+            raise CannotCompare(str(error)) from None
+
+    def budget(self, row: Row) -> float:
+        """Evaluations that a row may spend: its budget, and one more for a method with ``nfe: as_code``."""
+        method = self.methods.get(row["method"])
+        more = isinstance(method, Mapping) and method.get("nfe") == "as_code"
+        return int(row["nfe_budget"]) + more if row["nfe_budget"].isdigit() else math.inf
 
     @cached_property
     def replicates(self) -> dict[tuple[str, str, str], tuple[float, np.ndarray]]:
@@ -118,9 +139,9 @@ class Run:
         return self.cells.get(_key({**row, "metric": f"{PLAIN}{row['metric']}"}), row)
 
 
-def _key(row: Row) -> tuple[str, ...]:
+def _key(row: Row, columns: tuple[str, ...] = KEY) -> tuple[str, ...]:
     # the last digits of a level may differ from machine to machine
-    return tuple(sigma_key(row[name]) if name == "sigma_start" else row[name] for name in KEY)
+    return tuple(sigma_key(row[name]) if name == "sigma_start" else row[name] for name in columns)
 
 
 def cell_name(row: Row) -> str:

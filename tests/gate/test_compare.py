@@ -1,5 +1,7 @@
 """What closes the gate, what does not, and what it refuses to compare."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,6 +9,9 @@ import pytest
 from dpmot.gate.compare import compare
 from dpmot.gate.findings import PASSED, REGRESSED
 from dpmot.gate.runs import CannotCompare, Run
+from dpmot.plugins import ROOT
+
+REFERENCES = ROOT / "results" / "reference"
 
 
 def verdicts(candidate, reference, **options):
@@ -202,3 +207,70 @@ def test_what_cannot_be_compared_is_refused_in_one_line(write_run, edit_rows, tm
     (tmp_path / "binary.csv").write_bytes(np.random.default_rng(0).bytes(300))
     with pytest.raises(CannotCompare, match=r"binary\.csv"):
         Run.read(tmp_path / "binary.csv")
+
+
+@pytest.mark.parametrize("folder", sorted(path.parent.name for path in REFERENCES.glob("*/metrics.csv")))
+def test_every_committed_reference_passes_against_itself(folder):
+    run = Run.read(REFERENCES / folder)
+    report = compare(run, run)
+    assert report.status == PASSED, [(one.cell, one.metric, one.text) for one in report.failed[:5]]
+
+
+def test_a_method_may_spend_one_more_only_where_the_plan_says_as_code(write_run, edit_rows):
+    folders = [write_run(name) for name in ("reference", "candidate")]
+    plans = ({"heun": {"nfe": "as_code"}}, PASSED), ({"heun": {}}, REGRESSED), (None, REGRESSED)
+    for folder in folders:
+        edit_rows(folder, {"method": "heun"}, nfe_counted=6)
+    for methods, status in plans:
+        for folder in folders:
+            plan = folder / "experiment.json"
+            plan.unlink(missing_ok=True)
+            if methods is not None:
+                plan.write_text(json.dumps({"methods": {"ddim": {}, "dpm_ot": {}, **methods}}))
+        assert verdicts(*folders)[0].status == status
+    edit_rows(folders[1], {"method": "heun"}, nfe_counted=7)
+    assert verdicts(*folders)[0].status == REGRESSED
+
+
+def test_a_sampler_may_mix_fewer_modes_than_real_images_do_where_the_reference_did(write_run, edit_rows):
+    folders = [write_run(name) for name in ("reference", "candidate")]
+    for folder in folders:
+        (folder / "replicates.csv").unlink()
+        edit_rows(folder, {"method": "ddim", "metric": "mmr_0.1"}, value=0.02, low=0.01, high=0.03)
+    assert verdicts(*folders)[0].status == PASSED
+
+
+AUDIT = ("method", "nfe_budget", "sigma_start", "ranked", "reasons")
+VERDICT = {True: "ranked", False: "copies"}
+
+
+def audited(folder, ranked, reasons="", columns=AUDIT):
+    cell = {"method": "ddim", "nfe_budget": 5, "sigma_start": 80.0}
+    row = {**cell, "verdict": VERDICT[ranked], "ranked": ranked, "reasons": reasons}
+    pd.DataFrame([row])[list(columns)].to_csv(folder / "audit.csv", index=False)
+
+
+@pytest.mark.parametrize("fingerprint", ["a", "b"])
+@pytest.mark.parametrize("now", [True, False])
+def test_a_row_that_the_audit_ranks_anew_or_no_longer_closes_the_gate(write_run, now, fingerprint):
+    reference, candidate = write_run("reference"), write_run("candidate", fingerprint=fingerprint)
+    audited(reference, not now, "" if not now else "copies: .4 [.3, .5]")
+    audited(candidate, now, "" if now else "copies: .4 [.3, .5]")
+    report, _ = verdicts(candidate, reference)
+    (one,) = report.failed
+    assert (one.cell, one.was, one.now) == ("ddim at NFE 5, sigma 80", str(not now), str(now))
+    assert ("no longer" in one.text) == now and "copies: .4" in one.text
+
+
+def test_audits_of_older_runs_without_a_verdict_compare(write_run):
+    reference, candidate = write_run("reference"), write_run("candidate")
+    audited(reference, True)
+    audited(candidate, True, columns=(*AUDIT[:3], "verdict", *AUDIT[3:]))
+    assert verdicts(candidate, reference)[0].status == PASSED
+
+
+def test_a_run_without_the_audit_of_its_reference_is_refused(write_run):
+    reference, candidate = write_run("reference"), write_run("candidate")
+    audited(reference, True)
+    with pytest.raises(CannotCompare, match=r"audit.csv lacks 1 of 1 rows .* first ddim at NFE 5: measure again"):
+        verdicts(candidate, reference)
