@@ -25,27 +25,35 @@ FILES = (
     "t10k-images-idx3-ubyte.gz",
     "t10k-labels-idx1-ubyte.gz",
 )
+LARGEST = 2**26  # bytes of an array: the 60,000 images of the published sets are 47 million
 
 
 def read_idx(path: Path, *, ndim: int, md5sum: str) -> np.ndarray:
     """One gzipped idx file of uint8, of 3 axes (n, H, W) or 1 (n,); ``md5sum`` is of its unpacked bytes."""
     try:
-        content = gzip.decompress(path.read_bytes())
+        with gzip.open(path) as file:
+            header, sizes = _header(file, path.name, ndim)
+            content = file.read(prod(sizes) + 1)  # one more shows whether it goes on
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise ValueError(f"{path.name}: damaged or cut-off gzip file ({error}); download it again") from error
-    header = 4 + 4 * ndim
-    magic = bytes([0, 0, 8, ndim])
-    if content[:4] != magic or len(content) < header:
-        begins = content[:4].hex() or "an empty file"
-        raise ValueError(
-            f"{path.name}: not an idx file of uint8 with {ndim} axes (magic {magic.hex()}), found {begins}"
-        )
-    sizes = struct.unpack(f">{ndim}I", content[4:header])
-    if (length := len(content) - header) != prod(sizes):
-        raise ValueError(f"{path.name}: its header announces {prod(sizes)} bytes, found {length}; download it again")
-    digest = md5(content, usedforsecurity=False).hexdigest()
+    if len(content) != prod(sizes):
+        found = f"found {len(content)}" if len(content) < prod(sizes) else "it goes on after them"
+        raise ValueError(f"{path.name}: its header announces {prod(sizes)} bytes, {found}; download it again")
+    digest = md5(header + content, usedforsecurity=False).hexdigest()
     verify(f"{path.name}: MD5 of the unpacked file", digest, md5sum, "; download it again")
-    return np.frombuffer(content, np.uint8, offset=header).reshape(sizes)
+    return np.frombuffer(content, np.uint8).reshape(sizes)
+
+
+def _header(file: gzip.GzipFile, name: str, ndim: int) -> tuple[bytes, tuple[int, ...]]:
+    """The header and the sizes it announces: read first, so that no forged file fills the memory."""
+    header, magic = file.read(4 + 4 * ndim), bytes([0, 0, 8, ndim])
+    if header[:4] != magic or len(header) < 4 + 4 * ndim:
+        begins = header[:4].hex() or "an empty file"
+        raise ValueError(f"{name}: not an idx file of uint8 with {ndim} axes (magic {magic.hex()}), found {begins}")
+    sizes = struct.unpack(f">{ndim}I", header[4:])
+    if prod(sizes) > LARGEST:
+        raise ValueError(f"{name}: its header announces {prod(sizes)} bytes, more than {LARGEST}; download it again")
+    return header, sizes
 
 
 @dataclass(frozen=True)

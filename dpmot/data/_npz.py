@@ -1,6 +1,7 @@
 """The images of an npz file, and their labels, whatever stands beside them; no object is unpickled."""
 
 import io
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import numpy as np
 from dpmot.data._pictures import DAMAGED, opened, printable
 from dpmot.data._viewer import CUT, Picture, shown
 
+LABEL, HEADER = 2**14, 2**16  # most bytes of an image's label, and beside all labels
 CHANNELS = (1, 3, 4)
 IMAGES = ("images", "image", "imgs", "x", "data", "arr_0")  # names, where several arrays could be images
 LABELS = ("labels", "label", "y", "targets", "target", "classes", "class", "arr_1")
@@ -109,9 +111,11 @@ class Npz:
             raise ValueError(f"{self.path.name}: {', '.join(fitting)} could all be labels; keep one of them")
         return fitting[0] if fitting else None
 
-    def _array(self, name: str) -> np.ndarray:
+    def _array(self, name: str, most: float = math.inf) -> np.ndarray:
         try:
             with opened(self.path) as archive:  # whole: numpy alone need not compare the checksum
+                if (size := archive.getinfo(name).file_size) > most:
+                    raise ValueError(f"it announces {size} bytes, more than labels have")
                 return np.load(io.BytesIO(archive.read(name)), allow_pickle=False)
         except DAMAGED as error:
             raise ValueError(f"{self.path.name}: {name} is damaged or no plain array ({error})") from None
@@ -125,7 +129,7 @@ class Npz:
         name, n = self._named_labels(), len(self)
         if name is None:
             return np.zeros(n, np.int64)
-        stored = self._array(name)
+        stored = self._array(name, most=HEADER + n * LABEL)
         labels = stored[:, 0] if stored.shape == (n, 1) else stored
         if labels.ndim == 2 and ((labels == 1).sum(axis=1) == 1).all() and np.count_nonzero(labels) == n:
             labels = labels.argmax(axis=1)

@@ -44,6 +44,7 @@ KINDS, HALVES = ("x", "y", "exact"), ("train", "test")
 NPZ_ARRAYS = tuple(f"{kind}_{half}" for kind in KINDS for half in HALVES)
 BATCHES = (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch")
 RECORDS = 10_000  # in each of the six batches
+LARGEST = 5 * RECORDS * PIXELS + 1000  # bytes of an array of the npz version, with its header
 PAGE = "https://www.cs.toronto.edu/~kriz/cifar.html"
 REMOTE = Remote(
     "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
@@ -200,6 +201,8 @@ def read_npz(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Images, labels and flags of exactness of the npz version; object arrays are refused, so nothing is executed."""
     try:
         with zipfile.ZipFile(path) as archive:  # numpy alone stops reading before a member's checksum is compared
+            if large := [info.filename for info in archive.infolist() if info.file_size > LARGEST]:
+                raise ValueError(f"{large[0]} announces more bytes than the images have")
             if damaged := archive.testzip():
                 raise ValueError(f"the checksum of {damaged} differs")
         with np.load(path, allow_pickle=False) as arrays:

@@ -19,10 +19,12 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from torch.nn import Module
+from torch.overrides import TorchFunctionMode
 
 from dpmot import plugins
 from dpmot.device import ordinary
 from dpmot.diffusion import weights
+from dpmot.diffusion.audit import evaluated
 from dpmot.diffusion.networks import Parametrisation, Trainable
 from dpmot.diffusion.protocols import Denoiser, OfBatch, RawNetwork
 from dpmot.diffusion.sigmas import Chain
@@ -30,6 +32,8 @@ from dpmot.diffusion.tensors import unwrapped
 from dpmot.diffusion.training import Batch, Losses
 from dpmot.diffusion.unet import UNet
 from dpmot.runtime import seals
+
+FEW = 100  # blocks that are built in no time
 
 
 class NetworkDenoiser:
@@ -45,6 +49,7 @@ class NetworkDenoiser:
 
         It is computed in the dtype and on the device of the network's parameters.
         """
+        evaluated(self, len(x))
         like = self._like(x)
         labels = None if labels is None else labels.to(like.device)
         levels = torch.as_tensor(sigma).to(like).expand(len(x))
@@ -119,16 +124,53 @@ def build(card: Mapping, tensors: Mapping[str, Tensor] | None = None) -> Any:
     exact = getattr(parametrisation(card), "model", None)
     if exact is not None:
         return _for_evaluation(exact(tensors))
-    model = weights.build(card["diffusers"]) if "diffusers" in card else UNet(card["shape"][0], **card["unet"])
-    if tensors is not None:
-        tensors = unwrapped(tensors, model.state_dict(), "The weights")
-        try:
-            model.load_state_dict(tensors)
-        except RuntimeError as error:
-            reason = str(error).strip().splitlines()[-1].strip()
-            made = "of diffusers" if "diffusers" in card else dict(card["unet"])
-            raise ValueError(f"The weights do not fit the architecture {made}: {reason}") from None
+    if tensors is None:
+        return _architecture(card).eval()
+    tensors = _fitting(card, tensors)
+    model = _architecture(card)
+    model.load_state_dict(tensors)
     return model.eval()
+
+
+def _architecture(card: Mapping) -> Module:
+    return weights.build(card["diffusers"]) if "diffusers" in card else UNet(card["shape"][0], **card["unet"])
+
+
+def _fitting(card: Mapping, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors by the names of the card's architecture, whose shapes are compared before it takes any memory.
+
+    Raises:
+        ValueError: they are not those of the architecture, or there is no such architecture.
+    """
+    made = "of diffusers" if "diffusers" in card else dict(card["unet"])
+    stated = card["diffusers"]["config"] if "diffusers" in card else card["unet"]
+    try:
+        if (layers := _layers(stated)) > max(len(tensors), FEW):  # to write down their layers alone takes long
+            raise ValueError(f"it has {layers} blocks, the file {len(tensors)} tensors")
+        with torch.device("meta"), _Undrawn():
+            model = _architecture(card)
+        tensors = unwrapped(tensors, model.state_dict(), "The weights")
+        model.load_state_dict(tensors, assign=True)
+    except Exception as error:  # a card may state anything
+        reason = (str(error).strip() or type(error).__name__).splitlines()[-1].strip()
+        raise ValueError(f"The weights do not fit the architecture {made}: {reason}") from None
+    return tensors
+
+
+class _Undrawn(TorchFunctionMode):
+    """Inside, no initial weights are drawn: only shapes matter, and to draw on "meta" loads torch's compiler."""
+
+    def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        drawn = getattr(func, "__module__", "") == "torch.nn.init"
+        return kwargs.get("tensor", args[0] if args else None) if drawn else func(*args, **kwargs)
+
+
+def _layers(stated: Mapping) -> int:
+    """Blocks on the way down that options of a network state, ours or those of diffusers."""
+    levels = stated.get("multipliers", stated.get("block_out_channels")) or ()
+    each = stated.get("blocks", stated.get("layers_per_block")) or 1
+    return max(len(levels), 1) * each if isinstance(each, int) else max(len(levels), sum(each))
 
 
 @ordinary(grad=False)

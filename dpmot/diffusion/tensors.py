@@ -37,6 +37,7 @@ OTHERS = {  # how a file begins -> what it is, and what to do
     b"\xfd7zXZ": "compressed (xz): unpack it",
     b"\x93NUMPY": "an array of numpy: save named tensors",
 }
+EXPANDS = 4  # times its size that an archive may hold
 INDEX = ".index.json"
 AVERAGE = re.compile(r"(?<![a-z])(ema|averaged?)(?![a-z])")  # not that of "semantic"
 
@@ -136,6 +137,7 @@ def _torch(path: Path, begins: bytes) -> Any:
             raise ValueError(f"{path} is a tar archive, of torch before 0.2 or of files: save its tensors again")
         fault = f"is no file of torch.save and no safetensors file (it begins with {begins[:2]!r})"
         raise ValueError(f"{path} {fault}: download it again, or save its tensors as one of these")
+    _refuse_bomb(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of formats, of which the errors below say more
@@ -159,6 +161,17 @@ def _torch(path: Path, begins: bytes) -> Any:
         else:
             told = f"is damaged ({reason}): download it again"
         raise ValueError(f"{path} {told}") from None
+
+
+def _refuse_bomb(path: Path) -> None:
+    """torch.save compresses nothing: an archive that holds far more than its size would fill the memory."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            size = sum(info.file_size for info in archive.infolist())
+    except Exception:  # no archive, or a damaged one: torch says so
+        return
+    if size > EXPANDS * path.stat().st_size + 2**20:
+        raise ValueError(f"{path} is a compressed archive of {size} bytes: save its tensors again with torch.save")
 
 
 def _members(path: Path) -> dict[str, bytes]:

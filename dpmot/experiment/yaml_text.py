@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+LARGEST = 10**6  # letters and entries of a document, what an alias names counted wherever it stands
 WHOLE = "(?:0|[1-9][0-9]*)"
 SCALARS = {  # tag -> pattern, and the letters it begins with; what fits none is text
     "bool": ("true|True|TRUE|false|False|FALSE", "tTfF"),
@@ -27,6 +28,14 @@ SCALARS = {  # tag -> pattern, and the letters it begins with; what fits none is
 class _Loader(yaml.SafeLoader):
     yaml_implicit_resolvers: dict[Any, Any] = {}  # noqa: RUF012 - PyYAML's name for those of YAML 1.1: none
 
+    def get_single_node(self) -> yaml.Node | None:
+        node = super().get_single_node()
+        if node is not None and _size(node, {}) > LARGEST:
+            raise yaml.YAMLError(
+                f"its aliases stand for more than {LARGEST} letters and entries; write out what they name"
+            )
+        return node
+
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node, lines = super().compose_mapping_node(anchor), dict[tuple[str, str], int]()  # before << adds more
         for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
@@ -36,6 +45,19 @@ class _Loader(yaml.SafeLoader):
                 raise yaml.YAMLError(f'the key "{key.value}" stands twice, in {told}; give it once')
             lines[key.tag, key.value] = line
         return node
+
+
+def _size(node: yaml.Node, sizes: dict[int, int]) -> int:
+    """Letters and entries of a node, each alias as large as what it names."""
+    if id(node) not in sizes:
+        sizes[id(node)] = 0  # until it is known
+        pairs = node.value if isinstance(node, yaml.MappingNode) else ()
+        parts = node.value if isinstance(node, yaml.SequenceNode) else [part for pair in pairs for part in pair]
+        own = len(node.value) if isinstance(node, yaml.ScalarNode) else 0
+        sizes[id(node)] = 1 + own + sum(_size(part, sizes) for part in parts)
+    elif not sizes[id(node)]:
+        raise yaml.YAMLError("a part of it holds itself")
+    return sizes[id(node)]
 
 
 for _tag, (_pattern, _letters) in SCALARS.items():

@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from hashlib import file_digest
+from hashlib import sha256 as new_sha256
+from io import BytesIO
 from pathlib import Path
 from re import sub
 from threading import local
@@ -76,14 +78,16 @@ def _watch_networks() -> None:
     register_module_forward_pre_hook(evaluate)
 
 
-def tensors_of(path: Path) -> dict[str, Tensor]:
+def tensors_of(path: Path, content: bytes | None = None) -> dict[str, Tensor]:
     """The floating-point tensors and counts of a file of weights, by name without the prefixes of wrapped networks.
+
+    ``content`` is what was read of it already.
 
     Raises:
         ValueError: no file of tensors, or tensors of other types.
     """
     try:
-        stored = torch.load(path, weights_only=True, map_location="cpu")
+        stored = torch.load(path if content is None else BytesIO(content), weights_only=True, map_location="cpu")
         stored = stored.get("state_dict", stored)
         found = {sub(r"^((module|_orig_mod)\.)+", "", name): tensor for name, tensor in stored.items()}
         wrong = [name for name, t in found.items() if not t.is_floating_point() and "num_batches" not in name]
@@ -112,12 +116,20 @@ def hub_file(name: str, url: str, *, sha256: str, download: bool, advice: str) -
     return path
 
 
-def named(extractor: str, weights: Path, sha256: str) -> str:
+def read_once(weights: Path) -> tuple[bytes, str]:
+    """Bytes of a file of weights and their hash, 64 hex digits: what is loaded is what was checked and named."""
+    content = Path(weights).read_bytes()
+    return content, new_sha256(content).hexdigest()
+
+
+def named(extractor: str, weights: Path | str, sha256: str) -> str:
     """The extractor's name where the weights have its known ``sha256``, else with the first digits of their own.
+
+    ``weights`` are a file, or the hash of what was loaded of it.
 
     The name is part of every metric's: numbers of a stand-in never bear the name of the network that it stands for.
     """
-    own = sha256_of(weights)
+    own = sha256_of(weights) if isinstance(weights, Path) else weights
     return extractor if own == sha256 else f"{extractor}-{own[:8]}"
 
 

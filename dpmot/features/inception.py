@@ -7,6 +7,7 @@ name (its first digits); every other file is a stand-in, and its numbers bear th
 """
 
 import os
+from io import BytesIO
 from pathlib import Path
 
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor
 from dpmot._torchvision import make_importable
 from dpmot.device import ordinary
 from dpmot.features import Features, Offer, loaded_once
-from dpmot.features._images import hub_file, named, rgb, seen
+from dpmot.features._images import hub_file, named, read_once, rgb, seen
 
 CANONICAL = {"fd": "FID", "is": "IS"}  # the field's names of metrics in these features
 SLOW = True
@@ -62,10 +63,13 @@ def load(weights: Path) -> torch.nn.Module:
     make_importable()
     from torch_fidelity import FeatureExtractorInceptionV3 as build
 
+    content, sha256 = read_once(weights)
     try:
-        # torch-fidelity unpickles without restriction, so the file must first pass as tensors only.
-        torch.load(weights, weights_only=True)
-        return build("inception-v3-compat", LAYERS, feature_extractor_weights_path=str(weights)).eval()
+        # torch-fidelity unpickles without restriction, so the same bytes must first pass as tensors only
+        torch.load(BytesIO(content), weights_only=True)
+        network = build("inception-v3-compat", LAYERS, feature_extractor_weights_path=BytesIO(content)).eval()
+        network.sha256 = sha256
+        return network
     except Exception as error:  # of whatever kind unpickling has
         raise ValueError(f"{weights} does not hold the weights of torch-fidelity's Inception-v3") from error
 
@@ -74,5 +78,5 @@ def load(weights: Path) -> torch.nn.Module:
 def extract(images: Tensor, *, weights: Path | None = None, tile: int = 64) -> Features:
     """Pooled features (n, 2048) and softmax (n, 1008) of images that the network resizes to 299x299."""
     images = rgb(images, "inception")
-    path = resolve_weights(weights)
-    return seen(named("inception", path, SHA256), load(path).to(images.device), images, tile)
+    network = load(resolve_weights(weights))
+    return seen(named("inception", str(network.sha256), SHA256), network.to(images.device), images, tile)

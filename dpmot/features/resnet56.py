@@ -15,13 +15,13 @@ from torch.nn import functional as F
 from dpmot.data import data_root
 from dpmot.device import ordinary
 from dpmot.features import Features, Offer, loaded_once
-from dpmot.features._images import as_images, named, seen, sha256_of, tensors_of
+from dpmot.features._images import as_images, named, read_once, seen, sha256_of, tensors_of
 
 SLOW = True
 DISTINCT = True  # 4 ms an image, 74 numbers
 CHANNELS = (3,)
 SIDES = (32, 32)
-EXPECTED = ("cifar10-resnet56/resnet56-4bfd9763.th",)  # its name holds the first digits of its sha256
+EXPECTED = ("cifar10-resnet56/resnet56-4bfd9763.th",)  # with the first digits of SHA256
 SHA256 = "4bfd97631478d6b638d2764fd2baff3edb1d7d82252d54439343b6596b9b5367"
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
@@ -47,6 +47,8 @@ class Block(nn.Module):
 
 class ResNet56(nn.Module):
     """Normalised images (B, 3, 32, 32) -> pooled features (B, 64) and logits (B, 10)."""
+
+    sha256 = ""  # of the file of its weights
 
     def __init__(self) -> None:
         super().__init__()
@@ -75,9 +77,8 @@ def published(root: Path | str | None = None) -> Path:
     path = data_root(root, files=EXPECTED) / EXPECTED[0]
     if not path.is_file():
         raise FileNotFoundError(f"No ResNet-56 weights at {path}: download them, or leave resnet56 out of `features:`")
-    found, digits = sha256_of(path), path.stem.rpartition("-")[2]
-    if not found.startswith(digits):
-        raise ValueError(f"{path}: sha256 is {found[:8]}..., its name says {digits}: damaged; download it again")
+    if (found := sha256_of(path)) != SHA256:
+        raise ValueError(f"{path}: sha256 is {found}, the published one {SHA256}: damaged; download it again")
     return path
 
 
@@ -98,13 +99,15 @@ def load(weights: Path) -> ResNet56:
     """
     if not Path(weights).is_file():
         raise FileNotFoundError(f"No ResNet-56 weights at {weights}: download them or correct the path")
-    network, tensors = ResNet56(), tensors_of(Path(weights))
+    content, sha256 = read_once(weights)
+    network, tensors = ResNet56(), tensors_of(Path(weights), content)
     try:
         network.load_state_dict(tensors)
     except RuntimeError as error:
         raise ValueError(
             f"{weights} does not hold the weights of a CIFAR-10 ResNet-56 with option-A shortcuts"
         ) from error
+    network.sha256 = sha256
     return network.eval()
 
 
@@ -114,4 +117,4 @@ def extract(images: Tensor, *, weights: Path) -> Features:
     images = as_images(images, "resnet56")
     mean, std = (torch.tensor(v, device=images.device)[:, None, None] for v in (MEAN, STD))
     network = load(Path(weights)).to(images.device)
-    return seen(named("resnet56", weights, SHA256), lambda part: network((part / 255 - mean) / std), images)
+    return seen(named("resnet56", network.sha256, SHA256), lambda part: network((part / 255 - mean) / std), images)

@@ -3,6 +3,7 @@
 import gzip
 import os
 import struct
+import tracemalloc
 from functools import partial
 from hashlib import md5
 
@@ -82,7 +83,8 @@ def test_another_element_type_is_found_by_the_magic(tmp_path, images):
 def test_a_header_that_announces_another_size_is_refused(tmp_path, images, extra):
     content = idx(images) + b"x" if extra > 0 else idx(images)[:-1]
     digest = write(tmp_path / "a.gz", content)
-    with pytest.raises(ValueError, match=f"announces 60 bytes, found {60 + extra}"):
+    told = "it goes on after them" if extra > 0 else "found 59"
+    with pytest.raises(ValueError, match=f"announces 60 bytes, {told}"):
         read_idx(tmp_path / "a.gz", ndim=3, md5sum=digest)
 
 
@@ -173,3 +175,22 @@ def test_the_real_fashion_mnist_is_complete_and_balanced():
         images, labels = dataset.part(part)
         assert images.shape == (each * 10, 1, 28, 28)
         assert np.bincount(labels).tolist() == [each] * 10
+
+
+@pytest.mark.parametrize(
+    ("sizes", "zeros", "told"),
+    [
+        ((2**31, 28, 28), 0, "announces 1683627180032 bytes, more than"),
+        ((2, 3, 4), 2**28, "announces 24 bytes, it goes on after them"),
+        ((2, 3, 4), 20, "announces 24 bytes, found 20"),
+    ],
+)
+def test_no_more_is_unpacked_than_the_header_announces(tmp_path, sizes, zeros, told):
+    with gzip.open(tmp_path / "a.gz", "wb", compresslevel=1) as file:  # 256 MB become 1 MB
+        file.write(bytes([0, 0, 8, 3]) + struct.pack(">3I", *sizes) + bytes(zeros))
+    tracemalloc.start()
+    with pytest.raises(ValueError, match=rf"^a\.gz: its header {told}"):
+        read_idx(tmp_path / "a.gz", ndim=3, md5sum="0" * 32)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**21  # buffers

@@ -106,6 +106,11 @@ def test_a_safetensors_file_without_a_card_of_ours_is_refused(tmp_path, metadata
     ("change", "word"),
     [
         ({"unet": {"channels": 16}}, "size mismatch"),
+        ({"unet": {"channels": 100_000}}, "size mismatch"),  # 10^12 bytes, were it built
+        ({"unet": {"blocks": 10**9}}, "it has 1000000000 blocks, the file "),
+        ({"unet": {"channels": -8}}, "negative"),
+        ({"unet": {"channels": 8, "classes": 10**12}}, "label.weight"),
+        ({"unet": {"embedding": "wide"}}, "str"),
         ({"unet": {"width": 8}}, "width"),
         ({"kind": "dit"}, 'No parametrisation "dit"'),
         ({"options": {"sigma": 1}}, "sigma"),

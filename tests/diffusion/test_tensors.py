@@ -3,6 +3,7 @@
 import io
 import pickle
 import tarfile
+import zipfile
 from argparse import Namespace
 from functools import partial
 
@@ -299,3 +300,13 @@ def test_a_network_that_cannot_sample_is_refused_before_it_does(case):
     model, said = BAD[case]
     with pytest.raises(ValueError, match=rf"w.pt: .*{said}"):
         network.try_out(CARD, model, "w.pt")
+
+
+def test_an_archive_that_holds_far_more_than_its_size_is_refused(tmp_path):
+    path = tmp_path / "weights.pt"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:  # torch.save compresses nothing
+        archive.writestr("archive/data.pkl", bytes(2**23))
+    with pytest.raises(
+        ValueError, match=r"weights.pt is a compressed archive of 8388608 bytes: save its tensors again"
+    ):
+        read_tensors(path)

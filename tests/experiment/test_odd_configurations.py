@@ -209,7 +209,7 @@ TEXT = yaml.safe_dump(TOY, allow_unicode=True)
         ("a: 1\n---\nb: 2\n", r"mine.yaml is not valid YAML: expected a single document"),
         ("a:\n\tb: 1\n", r"mine.yaml is not valid YAML: .*cannot start any token"),
         ("a: " + 1000 * "[", r"mine.yaml is not valid YAML: it is nested too deep"),
-        (TEXT + "dataset_options: &a {std: *a}\n", r"config: a part of it holds itself"),
+        (TEXT + "dataset_options: &a {std: *a}\n", r"a part of it holds itself"),
         (TEXT + "data_root: !!timestamp now\n", r"mine.yaml is not valid YAML"),
         (f"a: {5000 * '9'}\n", r"mine.yaml is not valid YAML: .*4300 digits"),
     ],
@@ -302,3 +302,30 @@ def test_options_of_a_plug_in_are_checked_as_far_as_its_signature_goes():
     check(plain="anything", text=2, foreign=3, array=[1])
     with pytest.raises(ConfigError, match=r"options.text: '2' is no"):
         check(text="2")
+
+
+def bomb(first, one):
+    levels = (f"a{k}: &a{k} {one.format(', '.join([f'*a{k - 1}'] * 10))}\n" for k in range(1, 9))
+    return f"a0: &a0 {first}\n" + "".join(levels)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        bomb("[x, x]", "[{}]"),
+        bomb("{x: 1}", "{{<<: [{}]}}"),
+        f"a: &a {'x' * 10_000}\nb: [{', '.join(['*a'] * 200)}]\n",
+    ],
+    ids=["lists", "merge keys", "texts"],
+)
+def test_aliases_that_stand_for_very_much_are_refused_at_once(tmp_path, text):
+    with pytest.raises(ConfigError, match="its aliases stand for more than 1000000 letters and entries") as caught:
+        load([written(tmp_path, text)])
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("key", ["experiment", "dataset"])
+@pytest.mark.parametrize("end", ["\n", "\r", "\0", "\x85", "\u2028"])
+def test_a_name_with_a_line_end_or_control_character_is_refused(key, end):
+    with pytest.raises(ConfigError):
+        validate({**TOY, key: TOY[key] + end})
