@@ -32,8 +32,8 @@ import torch
 from tqdm import tqdm
 
 from dpmot import plugins, seeds
-from dpmot.diffusion import network
-from dpmot.diffusion.denoiser import CountingDenoiser
+from dpmot.diffusion import metering, network
+from dpmot.diffusion.protocols import Denoiser
 from dpmot.experiment import grid
 from dpmot.experiment.config import load
 from dpmot.experiment.jobs import STAGES, Job, Jobs
@@ -69,22 +69,25 @@ def grid_off_by_one() -> None:
 
 def missing_final_step() -> None:
     """The last step, from sigma_min to 0, is left out: the last call of the network hands back its input."""
-    original = sample.LoadedMethod._sample
+    original = metering.run
 
-    class Unfinished:
-        def __init__(self, denoiser, last):
-            self.denoiser, self.last = denoiser, last
-            self.sigma_min, self.sigma_max = denoiser.sigma_min, denoiser.sigma_max
+    def unfinished(sampler, denoiser, x, sigmas, **options):
+        return original(sampler, Unfinished(denoiser, float(sigmas[-2]) * (1 + 1e-9)), x, sigmas, **options)
 
-        def __call__(self, x, sigma):
-            found = self.denoiser(x, sigma)
-            return x if float(sigma.max()) <= self.last else found
+    metering.run = unfinished
 
-    def unfinished(self, denoiser, x, cell, rows):
-        last = float(grid.sigmas(self.network.chain, cell)[-2]) * (1 + 1e-9)
-        return original(self, Unfinished(denoiser, last), x, cell, rows)
 
-    sample.LoadedMethod._sample = unfinished
+class Unfinished:
+    """A denoiser that hands back its input from level ``last`` on."""
+
+    def __init__(self, denoiser: Denoiser, last: float) -> None:
+        self.denoiser, self.last = denoiser, last
+        self.sigma_min, self.sigma_max = denoiser.sigma_min, denoiser.sigma_max
+
+    def __call__(self, x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+        """D(x, sigma), or x."""
+        found = self.denoiser(x, sigma)
+        return x if float(torch.as_tensor(sigma).max()) <= self.last else found
 
 
 def _encoded(function: Callable) -> None:
@@ -151,20 +154,26 @@ def uniform_source() -> None:
 
 def ddim_noise() -> None:
     """DDIM adds noise, eta = .2."""
-    ddim = plugins.find("baselines", "ddim")
-    original = ddim.sample
-    ddim.sample = lambda *args, eta=0.0, **options: original(*args, eta=0.2, **options)
+    original = metering.fresh
+
+    def noisy(sampler):
+        module = original(sampler)
+        if sampler == "ddim":
+            module.sample = partial(module.sample, eta=0.2)
+        return module
+
+    metering.fresh = noisy
 
 
 def nfe_miscounted() -> None:
     """The first evaluation is not counted."""
-    original = CountingDenoiser.__init__
+    original = metering.run
 
-    def fresh(self, denoiser):
-        original(self, denoiser)
-        self.nfe = -1
+    def less(*args, **options):
+        x, spent = original(*args, **options)
+        return x, spent - 1
 
-    CountingDenoiser.__init__ = fresh
+    metering.run = less
 
 
 def other_labels() -> None:

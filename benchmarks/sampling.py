@@ -13,16 +13,17 @@ example: python -m benchmarks.sampling --rounds 5
 import argparse
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from tqdm import tqdm
 
 from dpmot import images, plugins, seeds
-from dpmot.diffusion import network
-from dpmot.diffusion.denoiser import CountingDenoiser, TiledDenoiser
+from dpmot.diffusion import metering, network
+from dpmot.diffusion.denoiser import TiledDenoiser
 from dpmot.diffusion.sigmas import UnattainableBudget
 from dpmot.experiment.grid import Budgeted
+from dpmot.experiment.plan import Method
 from dpmot.tiles import TILE, in_tiles
 
 STOCHASTIC = {"ddim": {"eta": 1.0}, "edm": {"churn": 30.0}, "dpm_solver_pp": {"sde": True}}
@@ -30,7 +31,8 @@ STOCHASTIC = {"ddim": {"eta": 1.0}, "edm": {"churn": 30.0}, "dpm_solver_pp": {"s
 
 def harness(denoiser: network.NetworkDenoiser, sampler: str, options: dict, count: int, nfe: int):
     """A run of one cell, and the evaluations of one; the smallest budget of at least ``nfe`` that the sampler meets."""
-    method, module = Budgeted.of({"sampler": sampler, "options": options}), plugins.find("baselines", sampler)
+    planned = Method(network="ddpm", sampler=sampler, options=options)
+    method, module = Budgeted.of(planned), plugins.find("baselines", sampler)
     steps = 0
     while not steps:
         try:
@@ -41,13 +43,15 @@ def harness(denoiser: network.NetworkDenoiser, sampler: str, options: dict, coun
     sigmas = torch.from_numpy(chain.grid(steps, chain.sigma_max, family=module.GRID).copy())
     rows = seeds.sample_seeds(0, count)
 
+    def noise(some: Sequence[int]) -> Callable[[int], torch.Tensor]:
+        drawn = seeds.trajectory([rows[k] for k in some], shape, expected=nfe)
+        return lambda step: drawn(step).double()
+
     def run() -> int:
-        counting = CountingDenoiser(TiledDenoiser(denoiser))
         x = chain.prior_std * seeds.normal(rows, shape, "prior").double()
-        noise = seeds.trajectory(rows, shape, expected=nfe)
-        x = module.sample(counting, x, sigmas, noise=lambda step: noise(step).double(), **options)
+        x, spent = metering.run(sampler, TiledDenoiser(denoiser), x, sigmas, noise=noise, options=options)
         images.to_uint8(x)
-        return counting.nfe
+        return spent
 
     return run
 

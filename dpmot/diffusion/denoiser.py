@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from dpmot.device import ordinary
+from dpmot.diffusion.audit import evaluated
 from dpmot.diffusion.protocols import Callback, Denoiser, Noise  # noqa: F401 - the contract, imported from here too
 from dpmot.tiles import in_tiles
 
@@ -38,11 +39,12 @@ class TiledDenoiser:
     """Evaluates a denoiser in fixed tiles (:mod:`dpmot.tiles`) and in float32.
 
     Args:
-        labels: (B,) of every batch it will be given, for a denoiser that takes them.
+        labels: (B,) of every batch it will be given, for a denoiser that takes them; a batch of k B rows holds the
+            B samples k times.
     """
 
     def __init__(self, denoiser: Denoiser, *, labels: Tensor | None = None) -> None:
-        self.denoiser, self.labels = denoiser, () if labels is None else (labels,)
+        self.denoiser, self.labels = denoiser, labels
         self.sigma_min, self.sigma_max = denoiser.sigma_min, denoiser.sigma_max
 
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
@@ -52,26 +54,14 @@ class TiledDenoiser:
             NonFiniteOutput: the network returned NaN or infinity.
         """
         levels = per_sample(sigma, x).float()
-        output = in_tiles(self.denoiser, x.float(), levels, *self.labels)
+        labels = () if self.labels is None else (self.labels.repeat(len(x) // len(self.labels)),)
+        output = in_tiles(self.denoiser, x.float(), levels, *labels)
         if not torch.isfinite(output.sum()):  # NaN and infinity reach the sum; a quarter of the time of asking each
             row = (~torch.isfinite(output)).flatten(1).any(1).nonzero()[:, 0]
             if len(row):  # and not merely a sum beyond the largest number
                 batch = {"row": row, "x": x[row], "sigma": levels[row], "output": output[row]}
                 raise NonFiniteOutput(float(levels[0]), batch)
         return output.to(x.dtype)
-
-
-class CountingDenoiser:
-    """Counts network evaluations per sample: each call evaluates every row once. ``nfe`` is the count so far."""
-
-    def __init__(self, denoiser: Denoiser) -> None:
-        self.denoiser, self.nfe = denoiser, 0
-        self.sigma_min, self.sigma_max = denoiser.sigma_min, denoiser.sigma_max
-
-    def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
-        """D(x, sigma), (B, *S); adds one to ``nfe``."""
-        self.nfe += 1
-        return self.denoiser(x, sigma)
 
 
 class IdealDenoiser:
@@ -97,6 +87,7 @@ class IdealDenoiser:
     @ordinary()
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
         """x (B, *S), sigma () or (B,) -> (B, *S)."""
+        evaluated(self, len(x))
         exact, variance = x.flatten(1).double(), per_sample(sigma, x).double().square()
         rows, index = self._candidates(exact - self._mean, variance)
         count = torch.bincount(rows, minlength=len(x))
@@ -162,6 +153,7 @@ class MixtureDenoiser:
     @ordinary()
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
         """x (B, d), sigma () or (B,) -> (B, d)."""
+        evaluated(self, len(x))
         means, variance = self.means.to(x), per_sample(sigma, x).square()[:, None]
         total = self.std**2 + variance
         squared = (x[:, None, :] - means).square().sum(-1)

@@ -12,6 +12,7 @@ from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from dpmot import plugins
+from dpmot.diffusion import permitted
 from dpmot.diffusion.sigmas import Chain, Grid, UnattainableBudget
 from dpmot.experiment.cells import Cell, Problem
 
@@ -77,6 +78,7 @@ class Budgeted:
         """The sampler of a configured method; None where the start itself is the sample."""
         if method.sampler == "none":
             return None
+        permitted.check(method.sampler)
         sampler = plugins.find("baselines", method.sampler)
         counted = inspect.signature(sampler.num_steps).parameters
         options = {key: value for key, value in method.options.items() if key in counted}

@@ -15,6 +15,9 @@ import numpy as np
 TILE = 1024  # rows of each side: 4 MiB of bounds at a time
 PIECE = 1024  # numbers of a row that are multiplied at a time
 PENDING = 1 << 21  # candidates held before they are decided
+LOW = 5  # dimensions in which a tree of at least so MANY rows finds the nearest sooner than products
+MANY = 2048
+EXTRA = 2  # neighbours beyond k that a tree is asked for first
 CHUNK = 1 << 20  # numbers of each side held while distances are taken in float64, 8 MiB
 
 
@@ -123,6 +126,12 @@ def nearest(x: Rows, y: Rows, k: int) -> tuple[np.ndarray, np.ndarray]:
     available = len(y) - (x is y)
     if not 1 <= k <= available:
         raise ValueError(f"{k} nearest of {available} rows are asked for: give 1 <= k <= {available}")
+    if x.values.shape[1] <= LOW and len(y) >= MANY and 4 * k <= len(y):
+        return _nearest_in_tree(x, y, k)
+    return _nearest_of_all(x, y, k)
+
+
+def _nearest_of_all(x: Rows, y: Rows, k: int) -> tuple[np.ndarray, np.ndarray]:
     search = _Search(x, y, k)
     for tile in tiles(x, y):
         if x is y and tile.first == tile.second:
@@ -132,6 +141,50 @@ def nearest(x: Rows, y: Rows, k: int) -> tuple[np.ndarray, np.ndarray]:
             search.add(tile, axis=1)
     search.decide()
     return search.index, search.squared
+
+
+def _nearest_in_tree(x: Rows, y: Rows, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The same by a tree, N log N in few dimensions; rows with more equals than it was asked for look at all."""
+    from scipy.spatial import cKDTree  # what draws pages imports this file
+
+    own = x is y
+    kept = _first_copies(y.values, k + own)  # of equal rows no more can be among the nearest
+    tree, asked = cKDTree(y.values[kept].astype(np.float64)), k + own + EXTRA
+    index, squared = np.empty((len(x), k), dtype=np.int64), np.empty((len(x), k))
+    open_ = np.arange(len(x))
+    for _ in range(3):
+        asked = min(asked, len(kept))
+        still = []
+        for part in np.array_split(open_, len(open_) * asked // PENDING + 1):
+            reach, near = tree.query(x.values[part].astype(np.float64), asked)
+            j = kept[near].reshape(len(part), asked)
+            exact = squared_distances(x.values, y.values, np.repeat(part, asked), j.ravel()).reshape(j.shape)
+            if own:
+                exact[j == part[:, None]] = np.inf
+            order = np.lexsort((j, exact))[:, :k]  # of equals the first
+            index[part], squared[part] = np.take_along_axis(j, order, 1), np.take_along_axis(exact, order, 1)
+            beyond = np.square(reach.reshape(j.shape)[:, -1]) * (
+                1 - 2**-40
+            )  # what was not asked for is as far at least
+            still.append(part[squared[part, -1] >= beyond] if asked < len(kept) else part[:0])
+        open_, asked = np.concatenate(still), 4 * asked
+        if not len(open_):
+            return index, squared
+    few = prepare(y.values, x.values[open_])
+    found = _nearest_of_all(few[1], few[0], k + own)
+    for row, j, exact in zip(open_, *found, strict=True):
+        others = np.flatnonzero(j != row)[:k] if own else np.arange(k)
+        index[row], squared[row] = j[others], exact[others]
+    return index, squared
+
+
+def _first_copies(values: np.ndarray, number: int) -> np.ndarray:
+    """Numbers of the rows without those that have so many equal ones before them."""
+    order = np.lexsort((*values.T, np.zeros(len(values))))
+    rows = values[order]
+    new = np.concatenate([[True], (rows[1:] != rows[:-1]).any(axis=1)])
+    first = np.maximum.accumulate(np.where(new, np.arange(len(rows)), 0))
+    return np.sort(order[np.arange(len(rows)) - first < number])
 
 
 class _Search:

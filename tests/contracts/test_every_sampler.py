@@ -10,7 +10,8 @@ import torch
 
 from baselines import edm as edm_sampler
 from dpmot import plugins, seeds
-from dpmot.diffusion.denoiser import CountingDenoiser, IdealDenoiser, MixtureDenoiser, TiledDenoiser
+from dpmot.diffusion import metering, permitted
+from dpmot.diffusion.denoiser import IdealDenoiser, MixtureDenoiser, TiledDenoiser
 from dpmot.diffusion.network import NetworkDenoiser
 from dpmot.diffusion.networks import edm
 from dpmot.diffusion.sigmas import FAMILIES, BadGrid, UnattainableBudget, karras
@@ -45,6 +46,15 @@ ROWS = seeds.sample_seeds(0, 200)
 @pytest.fixture(params=SAMPLERS)
 def sampler(request):
     return plugins.find("baselines", request.param)
+
+
+def small_network():
+    """A network with weights that hide no rounding, for images of 1 x 4 x 4."""
+    torch.manual_seed(0)
+    model = UNet(1, channels=8, multipliers=(1,), attention=False).eval().requires_grad_(False)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    return NetworkDenoiser(edm.Parametrisation(), model)
 
 
 def noise_of(rows, shape=(3,)):
@@ -145,10 +155,16 @@ def test_no_budget_is_refused_with_the_smallest_that_would_do(sampler, nfe):
     ],
 )
 def test_a_grid_that_cannot_be_followed_is_refused_before_any_evaluation(sampler, sigmas, said):
-    counting = CountingDenoiser(DENOISER)
+    asked = []
+
+    def denoiser(x, sigma):
+        asked.append(sigma)
+        return DENOISER(x, sigma)
+
+    denoiser.sigma_min = DENOISER.sigma_min
     with pytest.raises((BadGrid, ValueError), match=said):
-        draw(sampler, denoiser=counting, sigmas=torch.tensor(sigmas, dtype=torch.float64))
-    assert counting.nfe == 0
+        draw(sampler, denoiser=denoiser, sigmas=torch.tensor(sigmas, dtype=torch.float64))
+    assert not asked
 
 
 def test_the_denoiser_is_asked_between_the_start_and_the_finest_level_only(sampler):
@@ -213,11 +229,7 @@ def test_sixty_steps_leave_the_samples_as_far_from_the_modes_as_the_data_are(sam
 
 
 def test_sample_k_is_the_same_bits_in_every_batch_and_order(sampler):
-    torch.manual_seed(0)
-    model = UNet(1, channels=8).eval().requires_grad_(False)
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, std=0.1)
-    denoiser = TiledDenoiser(NetworkDenoiser(edm.Parametrisation(), model))
+    denoiser = TiledDenoiser(small_network())
     x = 20 * seeds.normal(ROWS, (1, 4, 4), "prior").double()
     sigmas = torch.from_numpy(karras(4, 20.0, 0.02))
 
@@ -229,3 +241,40 @@ def test_sample_k_is_the_same_bits_in_every_batch_and_order(sampler):
     assert torch.equal(sample(order), whole[order])
     for size in (1, 64, 100):
         assert torch.equal(sample(list(range(size))), whole[:size])
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_the_file_of_a_sampler_is_arithmetic_on_what_it_is_given(name):
+    permitted.check(name)
+
+
+@pytest.mark.parametrize(("name", "options"), WITH_OPTIONS, ids=str)
+def test_a_run_costs_what_was_predicted_and_changes_no_bit(name, options):
+    """As an experiment runs it: evaluations are paid for, samples drawn alone are the same (diffusion/metering.py)."""
+    rows, budgeted = ROWS[:10], grid.Budgeted.of(Method(network="n", sampler="ddim").but(sampler=name, options=options))
+    steps = budgeted.num_steps(20)
+    x, sigmas = 20 * seeds.normal(rows, (1, 4, 4), "prior").double(), torch.from_numpy(karras(steps, 20.0, 0.02))
+
+    def noise(some):
+        return noise_of([rows[k] for k in some], (1, 4, 4))
+
+    denoiser = small_network()
+    end, nfe = metering.run(name, denoiser, x, sigmas, noise=noise, options=options)
+    assert nfe == budgeted.evaluations(steps)
+    direct = plugins.find("baselines", name).sample(denoiser, x, sigmas, noise=noise(range(10)), **options)
+    assert torch.equal(end, direct)
+
+
+def test_what_was_drawn_before_leaves_no_trace(sampler):
+    """Samples of more steps and of other data, from the same starts."""
+    point = torch.tensor([[0.3, -0.2, 0.9]], dtype=torch.float64)
+    few, x = torch.from_numpy(karras(4, 20.0, 0.02)), X + 1
+    draw(sampler, denoiser=IdealDenoiser(point), x=x)
+    after = draw(sampler, x=x, sigmas=few)
+    assert torch.equal(after, metered(sampler, x, few))
+
+
+def metered(sampler, x, sigmas):
+    """The same by a copy of the plug-in that has drawn nothing."""
+    name = sampler.__name__.rpartition(".")[2]
+    return draw(metering.fresh(name), x=x, sigmas=sigmas)

@@ -1,11 +1,10 @@
-"""Exact denoisers against direct formulas, quadrature and Tweedie's formula; tiles and the count of evaluations."""
+"""Exact denoisers against direct formulas, quadrature and Tweedie's formula; tiles."""
 
 import numpy as np
 import pytest
 import torch
 
 from dpmot.diffusion.denoiser import (
-    CountingDenoiser,
     IdealDenoiser,
     MixtureDenoiser,
     NonFiniteOutput,
@@ -117,13 +116,6 @@ def test_per_sample_takes_the_type_of_x():
     x = torch.zeros(3, 2, dtype=torch.float64)
     assert torch.equal(per_sample(0.5, x), torch.full((3,), 0.5, dtype=torch.float64))
     assert per_sample(torch.tensor([1.0, 2.0, 3.0]), x).dtype == torch.float64
-
-
-def test_the_count_is_one_per_call_whatever_the_batch():
-    counting = CountingDenoiser(IdealDenoiser(torch.zeros(1, 2)))
-    for size in (1, 5, 200):
-        counting(torch.zeros(size, 2), torch.tensor(1.0))
-    assert counting.nfe == 3 and (counting.sigma_min, counting.sigma_max) == (0.002, 80)
 
 
 def test_a_network_in_tiles_gives_a_sample_the_same_bits_in_every_batch_and_order():

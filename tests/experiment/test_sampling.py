@@ -1,12 +1,15 @@
 """Drawing the cells of a method: labels go along, and what goes wrong names file, step and sigma."""
 
 import re
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 from dpmot import plugins, seeds
+from dpmot.diffusion import metering
 from dpmot.diffusion.network import Network
 from dpmot.diffusion.sigmas import edm_chain
 from dpmot.experiment import grid
@@ -37,6 +40,13 @@ class Denoiser:
         return 0 * x + (float("nan") if len(self.sigmas) - 1 == self.broken else 0.0)
 
 
+class Pulling(Denoiser):
+    """D(x, sigma) = x / (1 + sigma)."""
+
+    def __call__(self, x, sigma, labels=None):
+        return x / (1 + sigma.reshape(-1, 1, 1, 1))
+
+
 def method(denoiser, *, sampler="ddim", start="prior", classes=0, num_samples=30, **options):
     card = {"shape": [1, 4, 4], "unet": {"classes": classes} if classes else {}}
     planned = Method(network="edm", sampler=sampler, start=start, **options)
@@ -49,6 +59,16 @@ def cell(*, sampler="ddim", budget=5, **options):
     experiment |= {"networks": {"edm": {"kind": "edm"}}, "nfe_budgets": [budget]}
     experiment |= {"methods": {"x": {"network": "edm", "sampler": sampler, **options}}}
     return next(grid.cells(Experiment.model_validate(experiment).completed(), "x"))
+
+
+@pytest.fixture
+def replaced(monkeypatch):
+    """A function that puts another ``sample`` in the place of every sampler's."""
+
+    def by(sample):
+        monkeypatch.setattr(metering, "fresh", lambda _: SimpleNamespace(sample=sample))
+
+    return by
 
 
 @pytest.mark.parametrize("evaluation", [0, 1, 2, 5, 6, 7, 10])
@@ -83,19 +103,18 @@ def test_the_batch_of_a_network_that_returns_nan_goes_with_the_error():
 
 
 @pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError(), RuntimeError("can't allocate memory")])
-def test_where_memory_is_short_half_the_samples_go_at_a_time_with_the_same_bits(monkeypatch, error, capsys):
-    ddpm = plugins.find("baselines", "ddpm")
-    original, asked = ddpm.sample, []
+def test_where_memory_is_short_half_the_samples_go_at_a_time_with_the_same_bits(replaced, error, capsys):
+    original, asked = plugins.find("baselines", "ddpm").sample, []
 
     def hungry(denoiser, x, sigmas, **options):
-        asked.append(len(x))
+        asked.extend([len(x)] * (len(x) > metering.AGAIN))
         if len(x) > 200:
             raise error
         return original(denoiser, x, sigmas, **options)
 
     one = method(Denoiser(), sampler="ddpm", start="copy", num_samples=700)
     whole, counted = one.draw(cell(sampler="ddpm", start="copy"))
-    monkeypatch.setattr(ddpm, "sample", hungry)
+    replaced(hungry)
     parts, again = one.draw(cell(sampler="ddpm", start="copy"))
     assert asked == [700, 384, 256, 128, 128, 128, 316, 256, 128, 128, 60] and counted == again
     assert set(whole) == set(parts) and all(torch.equal(whole[name], parts[name]) for name in whole)
@@ -114,14 +133,14 @@ def test_large_images_are_drawn_in_blocks_with_the_same_bits(monkeypatch, start)
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
 
 
-def test_errors_that_are_not_of_memory_and_single_tiles_are_not_halved(monkeypatch):
+def test_errors_that_are_not_of_memory_and_single_tiles_are_not_halved(replaced):
     asked = []
 
     def failing(denoiser, x, sigmas, **options):
         asked.append(len(x))
         raise (MemoryError if len(x) <= 128 else RuntimeError("shapes do not fit"))
 
-    monkeypatch.setattr(plugins.find("baselines", "ddim"), "sample", failing)
+    replaced(failing)
     with pytest.raises(RuntimeError, match="shapes do not fit"):
         method(Denoiser(), num_samples=300).draw(cell())
     with pytest.raises(MemoryError, match="not even 100 samples at a time fit into memory"):
@@ -150,15 +169,13 @@ def test_a_start_that_names_no_class_is_told_to(monkeypatch):
         method(Denoiser(), classes=3).draw(cell())
 
 
-def test_a_sampler_that_overspends_is_named(monkeypatch):
-    from baselines import ddim
-
+def test_a_sampler_that_overspends_is_named(replaced):
     def greedy(denoiser, x, sigmas, **options):
         for sigma in sigmas[:-1]:
             denoiser(x, sigma)
         return denoiser(x, sigmas[0])
 
-    monkeypatch.setattr(ddim, "sample", greedy)
+    replaced(greedy)
     with pytest.raises(
         OverBudget, match=r"6 evaluations were spent, 5 are allowed at NFE 5; correct num_steps in basel"
     ):
@@ -177,3 +194,52 @@ def test_a_grid_that_does_not_descend_names_the_sampler(monkeypatch):
     monkeypatch.setattr(grid, "sigmas", lambda *_: np.array([1.0, 2.0, 0.0]))
     with pytest.raises(ValueError, match=r"baselines/ddim.py: At step 0 of 2 sigma goes from 1 to 2"):
         method(Denoiser()).draw(cell())
+
+
+def evaluated(monkeypatch):
+    """Numbers of samples that samplers are run on, in the order of their runs."""
+    asked, run = [], metering.run
+    monkeypatch.setattr(
+        metering, "run", lambda name, d, x, *rest, **more: asked.append(len(x)) or run(name, d, x, *rest, **more)
+    )
+    return asked
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "edm", "unipc", "deis", "ipndm", "dpm_solver", "dpm_solver_pp"])
+def test_starts_that_several_samples_share_are_evaluated_once_for_all_seeds_with_the_same_bits(sampler, monkeypatch):
+    asked, one = evaluated(monkeypatch), method(Pulling(), sampler=sampler, start="copy", num_samples=200)
+    for seed in (0, 1):
+        planned = replace(cell(sampler=sampler, start="copy"), sample_seed=seed)
+        rows = seeds.sample_seeds(seed, 200)
+        points = one.start(planned.sigma_atoms)(rows)
+        found, counted = one.finish(points, planned, rows)
+        before, again = one._sampled(points.x, {}, planned, rows)
+        assert torch.equal(found, before) and counted == again
+    assert asked == [20, 200, 200]  # 20 images: none is left for the second seed
+
+
+@pytest.mark.parametrize(("sampler", "options"), [("ddpm", {}), ("ddim", {"eta": 0.5}), ("edm", {"churn": 9.0})])
+def test_samples_with_noise_of_their_own_share_nothing(sampler, options, monkeypatch):
+    asked, one = evaluated(monkeypatch), method(Pulling(), sampler=sampler, start="copy", options=options)
+    planned, rows = cell(sampler=sampler, start="copy", options=options, level=5.0), seeds.sample_seeds(0, 30)
+    end, _ = one.finish(one.start(5.0)(rows), planned, rows)
+    assert asked == [30] and len(end.flatten(1).unique(dim=0)) == 30
+
+
+def test_a_sampler_that_draws_noise_for_some_networks_alone_is_run_again_with_noise(replaced, monkeypatch):
+    def sometimes(denoiser, x, sigmas, *, noise, **options):
+        denoised = denoiser(x, sigmas[0])
+        return denoised + noise(0) if denoised.abs().sum() > 0 else denoised
+
+    replaced(sometimes)
+    asked, one = evaluated(monkeypatch), method(Pulling(), start="copy")
+    drawn, _ = one.draw(cell(start="copy"))
+    one.draw(cell(start="copy"))
+    assert len(drawn["images"].flatten(1).unique(dim=0)) == 30 and asked[1:] == [30, 30] and asked[0] < 30
+
+
+def test_samples_of_one_start_and_of_two_classes_are_two(monkeypatch):
+    asked, one = evaluated(monkeypatch), method(Denoiser(), classes=3, start="copy", num_samples=4)
+    points = Points(torch.zeros(4, 1, 4, 4), torch.zeros(4, dtype=torch.int64), labels=torch.tensor([0, 1, 1, 0]))
+    one.finish(points, cell(start="copy"), seeds.sample_seeds(0, 4), labels=points.labels)
+    assert asked == [2]

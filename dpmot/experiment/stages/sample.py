@@ -2,8 +2,10 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
+from hashlib import blake2b
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,8 +14,9 @@ from tqdm import tqdm
 
 from dpmot import plugins, seeds
 from dpmot.device import chosen
-from dpmot.diffusion import network
-from dpmot.diffusion.denoiser import CountingDenoiser, NonFiniteOutput, TiledDenoiser
+from dpmot.diffusion import metering, network
+from dpmot.diffusion.denoiser import NonFiniteOutput, TiledDenoiser
+from dpmot.diffusion.protocols import Noise
 from dpmot.diffusion.sigmas import BadGrid, Chain, current_step
 from dpmot.experiment import grid
 from dpmot.experiment.cells import Cell, Problem
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
     from dpmot.experiment.layout import Layout
 
 AT_ONCE = 2**30  # bytes of points in float64 on which a sampler works
+KEPT = 2**28  # bytes of samples in float64 that are kept for other seeds of their starts
 SHOWN = 16  # start points and prior noises kept for the figures
 
 
@@ -76,6 +80,7 @@ class LoadedMethod:
     part: Part
     heights: Mapping[str, Tensor]
     solved: Mapping[str, Mapping]
+    _noisy: list[int] = field(default_factory=list)  # step counts at which noise was drawn, though not for D = 0
 
     @classmethod
     def load(cls, job: "Job", layout: "Layout", task: "Sample | None" = None) -> "LoadedMethod":
@@ -155,30 +160,84 @@ class LoadedMethod:
     def finish(
         self, points: Points, cell: Cell, rows: Sequence[int], *, labels: Tensor | None = None
     ) -> tuple[Tensor, int]:
-        """The sampler's way from the points of these seeds to the samples, (B, *S), and the evaluations it spent."""
-        counting = CountingDenoiser(TiledDenoiser(self.network.denoiser(cell.steps), labels=labels))
-        return self._sample(counting, points.x.double(), cell, rows), counting.nfe
+        """The sampler's way from the points of these seeds to the samples, (B, *S), and the evaluations of each.
 
-    def _sample(self, denoiser: CountingDenoiser, x: Tensor, cell: Cell, rows: Sequence[int]) -> Tensor:
-        planned = self.task.method
-        if planned.sampler == "none":
-            return x
-        sigmas = torch.from_numpy(grid.sigmas(self.network.chain, cell).copy())
-        noise = seeds.trajectory(rows, x.shape[1:], expected=cell.nfe)  # no sampler draws more than it evaluates
-        sampler = plugins.path("baselines", planned.sampler)
+        Where no noise is drawn on the way, samples of one start are one sample. Such starts are evaluated once, for all
+        seeds of a method; tiles give them the bits that they would have beside others.
+        """
+        if self.task.method.sampler == "none":
+            return points.x.double(), 0
+        given = {} if labels is None else {"labels": labels}
+        if points.source is not None and not self._draws_noise(cell):
+            try:
+                return self._each_once(points.x, given, cell, rows)
+            except metering.NoiseDrawn:  # it depends on the answers of the network
+                self._noisy.append(cell.steps)
+        return self._sampled(points.x, given, cell, rows)
+
+    def _each_once(self, x: Tensor, given: Mapping[str, Tensor], cell: Cell, rows: Sequence[int]) -> tuple[Tensor, int]:
+        known = self._known(replace(cell, key="", sample_seed=0))
+        keys = [_key(*parts) for parts in zip(x, *given.values(), strict=True)]
+        first: dict[bytes, int] = {}
+        for k, key in enumerate(keys):
+            first.setdefault(key, k)
+        new = [k for key, k in first.items() if key not in known]
+        fresh: dict[bytes, tuple[Tensor, int]] = {}
+        if new:
+            some = {name: labels[new] for name, labels in given.items()}
+            end, counted = self._sampled(x[new], some, cell, [rows[k] for k in new], noisy=False)
+            fresh = {keys[k]: (one, counted) for k, one in zip(new, end, strict=True)}
+        found = known | fresh
+        room = max(0, KEPT // (8 * x[0].numel()) - len(known))
+        known.update(islice(fresh.items(), room))
+        ends = [found[key] for key in keys]
+        return torch.stack([end for end, _ in ends]), ends[0][1]
+
+    @lru_cache(maxsize=1)  # noqa: B019 - one method per process; the seeds of a budget follow each other
+    def _known(self, cell: Cell) -> dict[bytes, tuple[Tensor, int]]:
+        """Samples by their start, of the cells that differ in nothing but the seed; filled as they are drawn."""
+        return {}
+
+    def _draws_noise(self, cell: Cell) -> bool:
+        if cell.steps in self._noisy:
+            return True
+        x = torch.zeros(1, *self.part.raw.shape[1:], dtype=torch.float64)
+        method = self.task.method
+        return metering.draws_noise(str(method.sampler), x, self._sigmas(cell), method.options)
+
+    def _sigmas(self, cell: Cell) -> Tensor:
+        return torch.from_numpy(grid.sigmas(self.network.chain, cell).copy())
+
+    def _sampled(
+        self, x: Tensor, given: Mapping[str, Tensor], cell: Cell, rows: Sequence[int], *, noisy: bool = True
+    ) -> tuple[Tensor, int]:
+        planned, x = self.task.method, x.double()
+        denoiser = TiledDenoiser(self.network.denoiser(cell.steps), **given)
+        sampler = f"baselines/{planned.sampler}.py"
+
+        def noise(some: Sequence[int]) -> Noise:
+            chosen = [rows[k] for k in some]
+            drawn = seeds.trajectory(chosen, x.shape[1:], expected=cell.nfe)  # no more than it evaluates
+            return lambda step: drawn(step).to(x)
+
+        final = self.network.chain.sigma_min if planned.nfe == "as_code" else None
         try:
-            drawing = plugins.find("baselines", planned.sampler).sample
-            x = drawing(denoiser, x, sigmas, noise=lambda step: noise(step).to(x), **planned.options)
-            if planned.nfe == "as_code":
-                x = denoiser(x, x.new_tensor(self.network.chain.sigma_min))
+            return metering.run(
+                str(planned.sampler),
+                denoiser,
+                x,
+                self._sigmas(cell),
+                noise=noise if noisy else None,
+                options=planned.options,
+                final=final,
+            )
         except NonFiniteOutput as error:
             step = f"step {current_step()} of {cell.steps}"
-            where = f"{sampler.relative_to(plugins.ROOT)}, {step}, network {planned.network}"
+            where = f"{sampler}, {step}, network {planned.network}"
             told = f"{where}: {error}; look at networks/{planned.network}.safetensors"
             raise Fault(told, {**error.batch, "seed": torch.tensor(rows)[error.batch["row"]]}) from None
         except BadGrid as error:
-            raise ValueError(f"{sampler.relative_to(plugins.ROOT)}: {error}") from None
-        return x
+            raise ValueError(f"{sampler}: {error}") from None
 
     def labels(self, points: Points) -> Tensor | None:
         """The class each sample is drawn for, (B,): the one that its start names, or its source image's.
@@ -192,3 +251,8 @@ class LoadedMethod:
             network = f"network {self.task.method.network} has {self.network.classes} classes"
             raise ValueError(f"start {self.task.method.start}: {network}; give Points their labels (dpmot/starts)")
         return self.part.labels[points.source]
+
+
+def _key(*parts: Tensor) -> bytes:
+    """Of what a sample without noise depends on."""
+    return blake2b(b"".join(part.numpy().tobytes() for part in parts), digest_size=16).digest()

@@ -1,0 +1,287 @@
+"""Running a sampler so that every network evaluation is paid for: NFE is the rows it asked for over its samples.
+
+A sampler is handed a function D(x, sigma) and nothing else that knows the network. Each of four walls stands alone:
+
+1. its file is read first (:mod:`dpmot.diffusion.permitted`);
+2. the function takes batches of the sampler's own samples, at their own shape, in the calling thread, while it runs;
+   it has ``sigma_min`` and ``sigma_max``, and no attribute that leads to the network or to the count;
+3. the network itself counts (:mod:`dpmot.diffusion.audit`), and both counts must agree;
+4. a few samples are drawn again, alone, by a fresh copy of the plug-in, from the answers that they were given. They
+   must ask the same questions and come out the same, but for rounding: what was kept from other runs, or read from the
+   samples beside them, is not there.
+
+What was refused once fails the run, whether the sampler caught the error or not. Python offers no sandbox within one
+process: whoever walks the interpreter's own frames or memory, multiplies by weights without calling the network and
+hides that from a reader of the file is not stopped by this, but by review.
+
+A parallel method, whose cost is rows and not calls, says ``PARALLEL = True``: a batch may then hold k B rows, row
+j B + b for sample b, and counts as k evaluations.
+"""
+
+import importlib.util
+import math
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from dpmot import plugins
+from dpmot.diffusion import permitted
+from dpmot.diffusion.audit import Audit, Uncounted
+from dpmot.diffusion.protocols import Denoiser, Noise
+from dpmot.seeds import generator
+from dpmot.tiles import rows_of
+
+AGAIN = 4  # samples that are drawn again, alone
+KEPT = 2**28  # bytes of answers kept for them, as far as one sample does not need more
+
+
+class NoiseDrawn(Exception):
+    """A sampler that was run without noise asked for some."""
+
+
+class _NoNoise:
+    """The noise of a run that is to be without; remembers that it was asked for."""
+
+    asked = False
+
+    def __call__(self, step: int) -> Tensor:
+        self.asked = True
+        raise NoiseDrawn
+
+
+class Question(NamedTuple):
+    """What a sampler asked of a few samples, and the answer."""
+
+    x: Tensor
+    sigma: Tensor
+    answer: Tensor
+
+
+class Meter:
+    """Sells evaluations of a denoiser to one run of a sampler.
+
+    Args:
+        denoiser: D.
+        x: the starts, (B, *S).
+        parallel: whether a batch may hold several rows of a sample.
+        again: rows of x whose questions and answers are kept.
+    """
+
+    def __init__(self, denoiser: Denoiser, x: Tensor, *, parallel: bool = False, again: Sequence[int] = ()) -> None:
+        self.denoiser, self.shape, self.parallel = denoiser, x.shape, parallel
+        self.again = torch.tensor(list(again), dtype=torch.int64, device=x.device)
+        self.nfe, self.rows, self.padded, self.fault = 0, 0, 0, ""
+        self.questions: list[Question] = []
+        self.audit, self.open, self.inside = Audit(), False, (threading.get_ident(), _modes())
+
+    def handed(self) -> Any:
+        """D(x, sigma) for a sampler, with ``sigma_min`` and ``sigma_max``."""
+        return _opaque(self._sell, self.denoiser)
+
+    def _sell(self, x: Tensor, sigma: Tensor | float) -> Tensor:
+        k = self._evaluations(x, sigma)
+        with self.audit.paid():
+            answer = self.denoiser(x, sigma)  # type: ignore[arg-type]  # a number will do
+        tile = rows_of(x[0].numel())
+        self.nfe, self.rows, self.padded = self.nfe + k, self.rows + len(x), self.padded + -(-len(x) // tile) * tile
+        if len(self.again):
+            self.questions.append(Question(*(_of(self.again, part, self.shape[0]) for part in (x, sigma, answer))))
+        return answer
+
+    def _evaluations(self, x: Tensor, sigma: Tensor | float) -> int:
+        """Evaluations a sample that a batch costs; refuses what the contract does not offer."""
+        if not self.open:
+            self.refuse("D(x, sigma) was called outside the run that it was handed to")
+        if type(x) is not Tensor or not (type(sigma) is Tensor or isinstance(sigma, int | float)):
+            self.refuse(f"D(x, sigma) takes plain tensors, got {type(x).__name__} and {type(sigma).__name__}")
+        if (threading.get_ident(), _modes()) != self.inside:
+            self.refuse("D(x, sigma) was called in another thread, or inside a torch mode, which sees into the network")
+        number, *image = self.shape
+        if list(x.shape[1:]) != image or not x.is_floating_point():
+            self.refuse(f"D(x, sigma) got {x.dtype} rows of shape {list(x.shape[1:])}; they are floats of {image}")
+        k, rest = divmod(len(x), number)
+        if rest or k < 1 or (k > 1 and not self.parallel):
+            told = "give all of them, or a multiple" if self.parallel else "give each of them once"
+            more = (
+                "" if self.parallel or k <= 1 else "; a parallel method says PARALLEL = True, and its rows are counted"
+            )
+            self.refuse(f"D(x, sigma) got {len(x)} rows of {number} samples: {told}{more}")
+        if type(sigma) is Tensor and tuple(sigma.shape) not in ((), (1,), (len(x),)):
+            self.refuse(f"D(x, sigma) got sigma of shape {list(sigma.shape)}; it is one number, or one a row")
+        return k
+
+    def refuse(self, fault: str) -> None:
+        """Raise, and remember."""
+        self.fault = self.fault or fault
+        raise Uncounted(fault)
+
+    def settle(self) -> None:
+        """Compare the counts; raise what was refused before, if the sampler went on."""
+        fault = self.fault or self.audit.fault
+        for what, rows in self.audit.rows.items():
+            if not fault and rows not in (self.rows, self.padded):
+                fault = f"{what} counted {rows} rows where D(x, sigma) was asked for {self.rows}"
+        if fault:
+            raise Uncounted(fault)
+
+
+class _Replayed:
+    """Answers the questions that were answered before, in their order, and no others."""
+
+    def __init__(self, questions: Sequence[Question]) -> None:
+        self.questions, self.next, self.fault = questions, 0, ""
+
+    def answer(self, x: Tensor, sigma: Tensor | float) -> Tensor:
+        told = self.questions[self.next] if self.next < len(self.questions) else None
+        self.next += 1
+        if told is None or not (alike(x, told.x) and alike(torch.as_tensor(sigma), told.sigma)):
+            self.fault = f"evaluation {self.next}"
+            raise Uncounted(self.fault)
+        return told.answer.clone()
+
+
+def run(
+    sampler: str,
+    denoiser: Denoiser,
+    x: Tensor,
+    sigmas: Tensor,
+    *,
+    noise: Callable[[Sequence[int]], Noise] | None,
+    options: Mapping[str, Any] | None = None,
+    final: float | None = None,
+) -> tuple[Tensor, int]:
+    """The samples, (B, *S), and the network evaluations that each cost.
+
+    Args:
+        sampler: its name in baselines/.
+        denoiser: D; only this function sees it.
+        x: starts, (B, *S), at sigmas[0].
+        sigmas: grid, (n + 1,).
+        noise: numbers of samples -> their noise, a function of the step; None where none may be drawn.
+        options: the sampler's.
+        final: level of one more evaluation after its end, None for none.
+
+    Raises:
+        Uncounted: the sampler did what its contract does not offer; see the module.
+        NotPermitted: its file says so.
+        NoiseDrawn: it asked for noise where there is none.
+    """
+    parallel = plugins.constant("baselines", sampler, "PARALLEL") is True
+    most = KEPT // (8 * x[0].numel() * 2 * len(sigmas))
+    few = generator(len(x), "again").permutation(len(x))[: max(1, min(AGAIN, most))].tolist()
+    meter, none = Meter(denoiser, x, parallel=parallel, again=few), _NoNoise()
+
+    def drawn(ask: Any, rows: Sequence[int]) -> Tensor:
+        chosen = x[list(rows)]
+        given = none if noise is None else noise(rows)
+        end = fresh(sampler).sample(ask, chosen.clone(), sigmas.clone(), noise=given, **(options or {}))
+        if none.asked:  # and went on
+            raise NoiseDrawn
+        if type(end) is not Tensor or end.shape != chosen.shape or end.dtype != x.dtype:
+            raise Uncounted(f"sample gives {_described(end)}; it must give {_described(chosen)}, as its start is")
+        return end if final is None else ask(end, x.new_tensor(final))
+
+    try:
+        with meter.audit.running():
+            meter.open = True
+            end = drawn(meter.handed(), range(len(x)))
+            meter.open = False
+            meter.settle()
+            _alone(drawn, end, meter, few)
+            meter.settle()
+    except Uncounted as fault:
+        raise Uncounted(f"baselines/{sampler}.py: {fault}") from None
+    finally:
+        meter.open = False
+    return end, meter.nfe
+
+
+def _alone(drawn: Callable[[Any, Sequence[int]], Tensor], end: Tensor, meter: Meter, few: Sequence[int]) -> None:
+    """Draw a few samples again from the answers that they were given.
+
+    Raises:
+        Uncounted: they come out otherwise.
+    """
+    replayed = _Replayed(meter.questions)
+    told = "keeps something between runs, or looks at the samples beside"
+    try:
+        again = drawn(_opaque(replayed.answer, meter.denoiser), few)
+    except NoiseDrawn:
+        raise
+    except Exception as error:  # whatever it is, the first run did not raise it
+        fault = replayed.fault or f"{type(error).__name__} {error}"
+        raise Uncounted(f"samples {few} drawn alone go another way ({fault}): the sampler {told}") from None
+    if replayed.fault or replayed.next != len(meter.questions) or not alike(again, end[few]):
+        raise Uncounted(f"samples {few} drawn alone are others than drawn together: the sampler {told}")
+
+
+def draws_noise(sampler: str, x: Tensor, sigmas: Tensor, options: Mapping[str, Any]) -> bool:
+    """Whether a sampler asks for noise on this grid, tried on one sample with D = 0; True also where that fails."""
+
+    none = _NoNoise()
+
+    def zero(x: Tensor, sigma: Tensor) -> Tensor:
+        return torch.zeros_like(x)
+
+    zero.sigma_min, zero.sigma_max = float(sigmas[sigmas > 0].min()), float(sigmas[0])  # type: ignore[attr-defined]
+    try:
+        with Audit().running():
+            fresh(sampler).sample(zero, x[:1].clone(), sigmas.clone(), noise=none, **options)
+    except Exception:  # the run itself will say what is wrong
+        return True
+    return none.asked
+
+
+def fresh(sampler: str) -> ModuleType:
+    """The plug-in, read and then executed anew: it remembers nothing.
+
+    Raises:
+        NotPermitted: its file says what its contract does not offer.
+    """
+    permitted.check(sampler)
+    known = plugins.find("baselines", sampler)
+    spec = importlib.util.spec_from_file_location(known.__name__, known.__file__)
+    if spec is None or spec.loader is None:
+        raise ValueError(f"{known.__file__} cannot be imported")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def alike(a: Tensor, b: Tensor) -> bool:
+    """Whether two tensors hold the same numbers, but for rounding: the end of a batch misses vector instructions."""
+    if a.shape != b.shape:
+        return False
+    off = 1e4 * torch.finfo(b.dtype).eps if b.is_floating_point() else 0.0
+    size = float(b.nan_to_num(0, 0, 0).abs().max()) if b.numel() else 0.0
+    return torch.allclose(a.to(b.dtype), b, rtol=0, atol=off * size, equal_nan=True)
+
+
+def _opaque(function: Callable[..., Tensor], like: Denoiser) -> Any:
+    """A callable without an attribute that leads to the function: lru_cache keeps it in C (size 0 caches nothing)."""
+    handed: Any = lru_cache(maxsize=0)(function)
+    vars(handed).clear()
+    handed.sigma_min, handed.sigma_max = float(like.sigma_min), float(getattr(like, "sigma_max", math.inf))
+    return handed
+
+
+def _of(rows: Tensor, part: Tensor | float, number: int) -> Tensor:
+    """The rows of a few samples in a batch of (k B, ...), as a run of these alone would have them."""
+    part = torch.as_tensor(part)
+    if part.dim() == 0 or len(part) == 1 < number:
+        return part.clone()
+    return part.unflatten(0, (-1, number))[:, rows].flatten(0, 1).clone()
+
+
+def _modes() -> tuple[int, int]:
+    """How many torch modes look into every operation."""
+    return torch._C._len_torch_function_stack(), torch._C._len_torch_dispatch_stack()
+
+
+def _described(value: object) -> str:
+    return f"{value.dtype} {list(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
