@@ -26,9 +26,11 @@ from dpmot.data import DataSet
 from dpmot.experiment.config import load
 from dpmot.experiment.jobs import Jobs
 from dpmot.experiment.layout import Layout
+from dpmot.experiment.plan import Experiment
 from dpmot.experiment.stages import prepare, sample
-from dpmot.metrics import _copies
-from dpmot.statistics.copies import Ratios, Share, share
+from dpmot.metrics import _registered
+from dpmot.metrics.copies import ROLES, Copies
+from dpmot.statistics.copies import Ratios, Share
 
 SAMPLE_SEED = 1000  # no table reports it
 NETWORK = {  # honest family -> (method of config/<data set>.yaml, NFE)
@@ -43,7 +45,7 @@ STARTS = {  # methods that start at noised training images, copies by constructi
     "copy start, edm, NFE 5": ("copy_edm_ddim", 5),
     "copy start, edm, NFE 10": ("copy_edm_ddim", 10),
 }
-REAL = ("held-out", "calibration", "held-out, shrunk", "held-out, blurred")
+REAL = ("held-out", "held-out, shrunk", "held-out, blurred")
 DRAWN = {**NETWORK, **STARTS}
 NOISY = ("noisy .1", "noisy .2", "noisy .4")
 CHANGED = ("moved", "mirrored", "inverted", "contrast", "brightness", "blurred", "mirrored, moved, contrast, noisy .1")
@@ -53,7 +55,6 @@ SAMPLES = {"digits": 1500, "fashion_mnist": 2000}  # of a row
 TOLERANCE = 0.01  # a row whose lower end lies above it is marked
 SHARES = (0.1, 0.3, 1.0)
 BASES = ("held-out", "ddim, NFE 50", "ddpm, NFE 5")  # honest samples that copies hide among
-ROLES = {"train": ("A", "BC"), "test": ("C", "B")}  # target and decoys
 OF_TEST = ("exact", "noisy .2", "moved")  # kinds of which there are copies of C too
 
 
@@ -72,6 +73,11 @@ class Real:
         parts = {name: data.part(name) for name in "ABC"}
         images, labels = (np.concatenate([parts[name][i] for name in "ABC"]) for i in (0, 1))
         return cls(data.name, images, labels, np.repeat(list("ABC"), [len(parts[name][0]) for name in "ABC"]))
+
+    @property
+    def splits(self) -> dict[str, np.ndarray]:
+        """Split -> its images."""
+        return {name: self.images[self.part == name] for name in "ABC"}
 
     def rows(self, parts: str, count: int, *purpose: str) -> np.ndarray:
         """So many rows of some parts, each at most once."""
@@ -95,7 +101,7 @@ def changed(kind: str, images: np.ndarray, draw: np.random.Generator) -> np.ndar
         most = 1 if side < 16 else 2
         steps = [(i, j) for i in range(-most, most + 1) for j in range(-most, most + 1) if (i, j) != (0, 0)]
         chosen = draw.integers(len(steps), size=n)
-        x = np.concatenate([_copies.moved(x[i : i + 1], *steps[chosen[i]], mode="constant") for i in range(n)])
+        x = np.concatenate([_registered.moved(x[i : i + 1], *steps[chosen[i]], mode="constant") for i in range(n)])
     elif kind == "contrast":
         x = 127.5 + draw.uniform(0.4, 0.8, each) * (x - 127.5)
     elif kind == "brightness":
@@ -115,16 +121,23 @@ def changed(kind: str, images: np.ndarray, draw: np.random.Generator) -> np.ndar
     return x.clip(0, 255).round().astype(np.uint8)
 
 
-def sampled(folder: Path, dataset: str, method: str, nfe: int, count: int) -> np.ndarray:
-    """Samples of a method of the data set's experiment, from its committed networks."""
-    experiment, layout = load([str(plugins.ROOT / "config" / f"{dataset}.yaml")]), Layout(folder / "run")
+def prepared(folder: Path, experiment: Experiment, network: str) -> Layout:
+    """A folder with an experiment's prepared data and one of its committed networks."""
+    layout = Layout(folder / "run")
     if not layout.data.exists():
         prepare.run(Jobs(experiment, layout).prepare(), layout)
+    weights = layout.network(network)
+    if not weights.exists():
+        weights.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(plugins.ROOT / "results" / "reference" / experiment.dataset / "weights" / weights.name, weights)
+    return layout
+
+
+def sampled(folder: Path, dataset: str, method: str, nfe: int, count: int) -> np.ndarray:
+    """Samples of a method of the data set's experiment, from its committed networks."""
+    experiment = load([str(plugins.ROOT / "config" / f"{dataset}.yaml")])
     planned = experiment.methods[method].but(sample_seeds=(SAMPLE_SEED,), nfe_budgets=(nfe,))
-    network = layout.network(planned.network)
-    if not network.exists():
-        network.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(plugins.ROOT / "results" / "reference" / dataset / "weights" / network.name, network)
+    layout = prepared(folder, experiment, planned.network)
     job = Jobs(experiment.but(methods={method: planned}, num_samples=count), layout).sample(method)
     drawn, _ = sample.LoadedMethod.load(job, layout).draw(job.task.cells[0])
     return drawn["images"].numpy()
@@ -144,7 +157,7 @@ def family(name: str, real: Real, folder: Path, options: argparse.Namespace) -> 
         images = np.load(file)[: options.honest]
         return images, np.full(len(images), -1)
     if name in REAL:
-        rows = real.rows("BC" if name == "calibration" else "A", options.honest, "real")
+        rows = real.rows("A", options.honest, "real")
         x = real.images[rows]
         if name == "held-out, shrunk":
             means = np.stack([real.images[real.labels == k].mean(axis=0) for k in range(real.labels.max() + 1)])
@@ -165,17 +178,17 @@ def families(dataset: str) -> list[str]:
     return [*REAL, *copies, *drawn]
 
 
-def pools(real: Real, folder: Path, options: argparse.Namespace) -> Mapping[str, tuple[_copies.Found, ...]]:
+def pools(real: Real, folder: Path, options: argparse.Namespace) -> Mapping[str, tuple[_registered.Found, ...]]:
     """The nearest images of every family, made where they are not there yet."""
-    found: dict[str, tuple[_copies.Found, ...]] = {}
+    found: dict[str, tuple[_registered.Found, ...]] = {}
     prepared = None
     for name in tqdm(families(real.name), mininterval=5):
         file = folder / "found" / f"{name}.npz"
         if not file.exists():
-            prepared = prepared or _copies.gallery(real.images)
+            prepared = prepared or Copies(real.splits)
             images, rows = family(name, real, folder, options)
             start = time.perf_counter()
-            spaces = _copies.nearest(images, prepared, rows if name in REAL else None)
+            spaces = prepared.nearest(images, rows if name in REAL else None)  # real ones are changed, or not
             seconds = time.perf_counter() - start
             print(f"{real.name}, {name}: {len(images)} searched in {seconds:.0f} s", flush=True)
             columns = {f"{i}/{f.name}": getattr(one, f.name) for i, one in enumerate(spaces) for f in fields(one)}
@@ -183,15 +196,10 @@ def pools(real: Real, folder: Path, options: argparse.Namespace) -> Mapping[str,
             np.savez(file, rows=rows, seconds=seconds, **columns)
         with np.load(file) as stored:
             found[name] = tuple(
-                _copies.Found(*(stored[f"{i}/{f.name}"] for f in fields(_copies.Found)))
-                for i in range(len(_copies.SPACES))
+                _registered.Found(*(stored[f"{i}/{f.name}"] for f in fields(_registered.Found)))
+                for i in range(len(_registered.SPACES))
             )
     return found
-
-
-def ratios(found: tuple[_copies.Found, ...], real: Real) -> tuple[Ratios, ...]:
-    """What the share of copies is estimated from."""
-    return tuple(Ratios(one.ratio, one.index[:, 0], real.part[one.index[:, 0]]) for one in found)
 
 
 def taken(spaces: tuple[Ratios, ...], rows: np.ndarray) -> tuple[Ratios, ...]:
@@ -204,13 +212,11 @@ def mixed(parts: list[tuple[tuple[Ratios, ...], int]], draw: np.random.Generator
     drawn = [taken(spaces, draw.integers(len(spaces[0].ratio), size=count)) for spaces, count in parts if count]
     return [
         Ratios(*(np.concatenate([getattr(one[i], f.name) for one in drawn]) for f in fields(Ratios)))
-        for i in range(len(_copies.SPACES))
+        for i in range(len(_registered.SPACES))
     ]
 
 
-def row(
-    parts: list, held_out: tuple[Ratios, ...], sizes: dict[str, int], draws: int, truth: dict[str, float], *key: str
-) -> dict:
+def row(parts: list, copies: Copies, draws: int, truth: dict[str, float], *key: str) -> dict:
     """Draws of one row: how many are marked, and the means of value and ends of the interval, towards train and test.
 
     ``covered`` is how many of both intervals hold the ``truth``.
@@ -219,8 +225,8 @@ def row(
     start = time.perf_counter()
     for k in range(draws):
         drawn = mixed(parts, seeds.generator(0, "audit power", *key, k))
-        for role, (target, decoys) in ROLES.items():
-            shares[role].append(share(drawn, held_out, sizes, target=target, decoys=decoys))
+        for role, found in copies.shares_of(drawn).items():
+            shares[role].append(found)
     lows = {role: np.array([one.low for one in found]) for role, found in shares.items()}
     told: dict[str, float] = {f"marked {role}": int((low > TOLERANCE).sum()) for role, low in lows.items()}
     told["marked"] = int((np.maximum(*lows.values()) > TOLERANCE).sum())
@@ -232,19 +238,19 @@ def row(
     return {**told, "draws": draws, "seconds a draw": round((time.perf_counter() - start) / draws, 4)}
 
 
-def table(real: Real, found: Mapping[str, tuple[_copies.Found, ...]], options: argparse.Namespace) -> pd.DataFrame:
+def table(real: Real, found: Mapping[str, tuple[_registered.Found, ...]], options: argparse.Namespace) -> pd.DataFrame:
     """False marks of honest families, then the power for each kind and share of copies among honest samples."""
-    pool = {name: ratios(spaces, real) for name, spaces in found.items()}
-    sizes = {name: int((real.part == name).sum()) for name in "ABC"}
-    held_out, n, rows = pool["calibration"], options.samples, []
+    gallery = Copies(real.splits)
+    pool = {name: gallery.ratios(spaces) for name, spaces in found.items()}
+    n, rows = options.samples, []
     copies = [name for name in pool if name.startswith("copy, ")]
 
     def add(honest: str, name: str, part: float, parts: list, draws: int, truth: dict[str, float]) -> None:
-        told = row(parts, held_out, sizes, draws, truth, real.name, honest, name, str(part))
+        told = row(parts, gallery, draws, truth, real.name, honest, name, str(part))
         what = {"dataset": real.name, "n": n, "honest": honest, "copies": name, "share": part}
         rows.append({**what, "pool": len(parts[0][0][0].ratio), **told})
 
-    for name in (name for name in pool if name not in (*copies, *STARTS, "calibration")):
+    for name in (name for name in pool if name not in (*copies, *STARTS)):
         add(name, "none", 0.0, [(pool[name], n)], options.false_draws, {})
     for base in (name for name in BASES if name in pool):
         for name in copies:

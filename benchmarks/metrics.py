@@ -1,9 +1,10 @@
-"""Precision, recall, density and coverage: ours, torch-fidelity and prdc on the same features.
+"""Precision, recall, density and coverage: ours, torch-fidelity and prdc on the same features; and FD, KD and FLD.
 
 Every candidate runs in a process of its own, in turn, on the same random features (n + n rows, d numbers; correlated
 Gaussians). Printed: seconds (median of the rounds), peak memory above the features, and the counts behind each share,
 which must agree to the last sample. Ours gives all four (k = 3 and k = 5) in one go, torch-fidelity precision and
-recall (k = 3), prdc all four (k = 5).
+recall (k = 3), prdc all four (k = 5). FD, KD and FLD are ours alone, in one round: the value of all samples and without
+each of 20 groups, and the reference's part of the variance.
 
 example: python -m benchmarks.metrics
          python -m benchmarks.metrics --n 2000 --d 64 --rounds 3
@@ -14,6 +15,8 @@ import multiprocessing
 import statistics
 import threading
 import time
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import psutil
@@ -70,13 +73,36 @@ def prdc(generated: np.ndarray, real: np.ndarray, threads: int) -> dict[str, int
     }
 
 
-CANDIDATES = {"ours": ours, "torch-fidelity": torch_fidelity, "prdc": prdc}
+def distance(module: str, generated: np.ndarray, real: np.ndarray, threads: int) -> dict[str, int]:
+    """A distance's value, without each of 20 groups too, and the derivatives by which its reference counts."""
+    from threadpoolctl import threadpool_limits
+
+    from dpmot import plugins
+    from dpmot.features import Features
+
+    metric = plugins.find("metrics", module)
+    names = ("train", "test") if module == "likelihood" else ("test",)
+    references = {name: Features(values=sign * real, extractor="x") for name, sign in zip(names, (-1, 1), strict=False)}
+    made = Features(values=generated, extractor="x")
+    with threadpool_limits(threads):
+        metric.leave_out(made, references, np.arange(len(made)) % 20 + 1)  # without group 0, which is empty: all
+        metric.reference_rows(made, references)
+    return {}
+
+
+Measured = Callable[[np.ndarray, np.ndarray, int], dict[str, int]]
+CANDIDATES: dict[str, Measured] = {"ours": ours, "torch-fidelity": torch_fidelity, "prdc": prdc}
+DISTANCES: dict[str, Measured] = {
+    name: partial(distance, module)
+    for name, module in {"FD": "frechet", "KD": "kernel_distance", "FLD": "likelihood"}.items()
+}
+FUNCTIONS: dict[str, Measured] = {**CANDIDATES, **DISTANCES}
 
 
 def measured(name: str, n: int, d: int, threads: int, queue) -> None:
     """Run one candidate once to load its code, once for real; put (seconds, extra bytes, counts)."""
     generated, real = features(n, d)
-    CANDIDATES[name](generated[:50], real[:50], threads)
+    FUNCTIONS[name](generated[:50], real[:50], threads)
     process, peak, done = psutil.Process(), [0], threading.Event()
     before = process.memory_info().rss
 
@@ -87,7 +113,7 @@ def measured(name: str, n: int, d: int, threads: int, queue) -> None:
     watcher = threading.Thread(target=watch)
     watcher.start()
     begin = time.perf_counter()
-    counts = CANDIDATES[name](generated, real, threads)
+    counts = FUNCTIONS[name](generated, real, threads)
     seconds = time.perf_counter() - begin
     done.set()
     watcher.join()
@@ -101,12 +127,14 @@ def main() -> None:
     parser.add_argument("--d", type=int, default=2048)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--candidates", nargs="+", choices=CANDIDATES, default=list(CANDIDATES))
+    parser.add_argument("--candidates", nargs="+", choices=FUNCTIONS, default=list(FUNCTIONS))
     options = parser.parse_args()
     context = multiprocessing.get_context("spawn")
     found: dict[str, list] = {name: [] for name in options.candidates}
-    for _ in range(options.rounds):
+    for number in range(options.rounds):
         for name, results in found.items():
+            if number and name in DISTANCES:
+                continue
             queue = context.Queue()
             child = context.Process(target=measured, args=(name, options.n, options.d, options.threads, queue))
             child.start()
@@ -117,9 +145,10 @@ def main() -> None:
     for name, results in found.items():
         seconds = statistics.median(one[0] for one in results)
         extra = max(one[1] for one in results)
-        ratio = f"{seconds / base:5.2f} times ours" if base else ""
+        ratio = f"{seconds / base:5.2f} times ours" if base and name in CANDIDATES else ""
         print(f"{name:15s} {seconds:7.2f} s  {ratio:18s} {extra / 2**20:7.0f} MiB above the features")
-        print(f"{'':15s} {', '.join(f'{key}: {value}' for key, value in results[0][2].items())}")
+        if results[0][2]:
+            print(f"{'':15s} {', '.join(f'{key}: {value}' for key, value in results[0][2].items())}")
 
 
 if __name__ == "__main__":

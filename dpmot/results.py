@@ -16,13 +16,16 @@ import numpy as np
 import pandas as pd
 
 from dpmot import plugins
-from dpmot.metrics import AUDITED, REAL_TEST, REAL_TRAIN, Fact
+from dpmot.metrics import REAL_TEST, REAL_TRAIN, Fact
+from dpmot.statistics.audit import VERDICTS
 
 POOLED = "pooled"  # sample seed of the rows over all seeds
 SKIPPED = "all"  # metric of the one row of a cell that was not sampled; its reason says why
 PLAIN = "plain_"  # before the name of a metric: its value with the bias, as published numbers have it
 COPY = "copy_"  # before the name of a metric: what an exact copier of the training images tends to
-RECOVERY, AUTHENTICITY, CT = (AUDITED[name] for name in ("recovery", "authenticity", "ct"))
+FRESH = "fresh_"  # before the name of a metric: its value of real images that no method has seen, as many as are stored
+COPIES, FLAGGED, RECOVERY = "copies_pixels", "flagged_pixels", "recovery_pixels"  # what the audit asks
+AUTHENTICITY, CT = "authenticity_pixels", "ct_pixels"
 FLOORS = {REAL_TRAIN: "real, split A (train)", REAL_TEST: "real, split C (test)"}  # real images as if they were samples
 
 
@@ -93,13 +96,33 @@ REPLICATES = Schema(
     words={"group": ("[0-9]+|all", 'an integer or "all" is')},
 )
 AUDIT = Schema(
-    columns=(*CELL, "ranked", "reasons"),
+    columns=(*CELL, "verdict", "ranked", "reasons"),
     key=CELL,
     numbers=("sigma_start",),
     optional=("sigma_start",),
     flags=("ranked",),
     integers=("nfe_budget",),
-    words={"nfe_budget": BUDGET, "sigma_start": LEVEL},
+    words={"nfe_budget": BUDGET, "sigma_start": LEVEL, "verdict": ("|".join(VERDICTS), f"{', '.join(VERDICTS)} are")},
+    unread=("verdict",),  # an earlier audit, which knew marks only
+)
+FLAGS = Schema(
+    columns=(
+        *(*CELL, "sample_seed", "sample", "split", "nearest", "space", "distance", "ratio", "chance"),
+        *("down", "right", "mirrored", "inverted"),
+    ),
+    key=(*CELL, "sample_seed", "sample"),
+    numbers=("sigma_start", "distance", "ratio", "chance"),
+    optional=("sigma_start",),
+    flags=("mirrored", "inverted"),
+    integers=("nfe_budget", "sample_seed", "sample", "nearest"),
+    words={
+        "nfe_budget": BUDGET,
+        "sigma_start": LEVEL,
+        "split": ("[ABC]", "A, B or C is"),
+        "sample": ("[0-9]+", "an integer is"),
+        "nearest": ("[0-9]+", "an integer is"),
+        **dict.fromkeys(("down", "right"), ("-?[0-9]+", "an integer is")),
+    },
 )
 _TESTED = ("mean_difference", "low", "high", "margin", "p_value", "p_difference")
 IDENTITY = Schema(
@@ -214,7 +237,8 @@ def text(path: Path, schema: Schema, *, methods: Collection[str] | None = None) 
         _refuse(path, entries, wrong, f"finite numbers {'or nothing ' if optional else ''}are allowed")
         if column in key:
             key[column] = numbers.map(sigma_key)
-    for column, (allowed, told) in schema.entries.items():
+    there = {column: words for column, words in schema.entries.items() if column in table}  # one may be unread
+    for column, (allowed, told) in there.items():
         _refuse(path, table[column], ~table[column].str.fullmatch(allowed), f"{told} allowed")
     if methods is not None and "method" in schema.columns:
         known = [*methods, *FLOORS]

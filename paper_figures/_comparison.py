@@ -1,8 +1,9 @@
 """Cells compared at equal n: what a table prints, what is best, what is marked.
 
-A missing number prints "not run", a skipped one "–" with its reason. Rows outside the held-out intervals of
-the copying audit are printed, marked † and never best. Frechet distances depend on n (bias ~ 1/n), so a cell
-whose n differs from the table's is marked ‡ and never best either.
+A missing number prints "not run", a skipped one "–" with its reason. Rows that are copies, not audited, not converged,
+noise or collapsed are printed, marked † and never best. Frechet distances depend on n (bias ~ 1/n), so a cell whose n
+differs from the table's is marked ‡ and never best either. Bold are the methods that may be the best of their column
+(:mod:`paper_figures._paired`).
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -20,8 +21,7 @@ from dpmot.results import (
     AUTHENTICITY,
     CT,
     FLOORS,
-    REAL_TEST,
-    REAL_TRAIN,
+    FRESH,
     RECOVERY,
     by_key,
     fact,
@@ -29,21 +29,20 @@ from dpmot.results import (
     records,
     stem,
 )
-from paper_figures._results import GROUPS, OUTSIDE, Results, fingerprints, published
+from paper_figures._paired import ALPHA, against_best
+from paper_figures._results import EARLIER, GROUPS, NEAR, OUTSIDE, REAL, UNRANKED, Results, Row, fingerprints, published
 from paper_figures._tables import Cell, Document, Panel, not_run
 
-Row = Mapping[str, Any]  # one row of a long form
 OF_STORED = (RECOVERY, AUTHENTICITY, CT, "distinct_neighbours_pixels")  # of the images that a method stores
 LIKELIHOOD = "fld"
 OTHER = {"train": "test", "test": "train"}
-REAL = {"test": REAL_TRAIN, "train": REAL_TEST, "none": REAL_TEST}  # reference -> real images that are none of it
 BEYOND = "better than real images"
 NO_BOUND = ("recall", "coverage", "exact_duplicates", "near_duplicates")  # grow with n, or count copies
 NO_SOURCE = "this start has no source image"
 COLUMNS = [
     "dataset", "method", "label", "group", "network", "start", "sampler", "nfe_budget", "nfe_counted",
     "sigma_start", "sigma_atoms", "num_samples", "features", "metric", "reference", "value", "low", "high",
-    "status", "ranked", "audit", "best", "reason", "fingerprint",
+    "status", "ranked", "verdict", "audit", "best", "reason", "fingerprint",
 ]  # fmt: skip
 PUBLISHED = [
     "method", "sampler", "network", "nfe", "metric", "value", "num_samples", "conditional", "grade", "source", "note",
@@ -63,8 +62,7 @@ def long_form(
     """One row per (cell, metric, reference), for every pooled cell outside the identity test, with COLUMNS.
 
     A ``wanted`` (metric, reference) that metrics.csv lacks becomes a row "not run" or "skipped"; ``also`` are taken
-    where they exist. ``best`` marks the best ranked value of its (metric, reference, NFE budget) and those whose 95 %
-    interval overlaps the best one's.
+    where they exist. ``best`` marks the ranked methods that may be the best of their (metric, reference, NFE budget).
     """
     wanted = list(dict.fromkeys(wanted))
     place = {pair: index for index, pair in enumerate(dict.fromkeys([*wanted, *also]))}
@@ -82,7 +80,7 @@ def long_form(
     table["_pair"] = [place[pair] for pair in zip(table["metric"], table["reference"], strict=True)]
     table = table.sort_values(["_order", "_nfe", "sigma_start", "_pair"], kind="stable", ignore_index=True)
     _beyond_real(table)
-    table["best"] = _best(table, results)
+    table["best"] = _may_be_best(table, results)
     return table[COLUMNS]
 
 
@@ -97,7 +95,7 @@ def _beyond_real(table: pd.DataFrame) -> None:
         better = {"lower": row["high"] < floor["low"], "higher": row["low"] > floor["high"]}
         if better.get(known.direction):
             told = f"{BEYOND} {interval(floor)}"
-            table.at[index, "ranked"], table.at[index, "audit"] = False, told
+            table.loc[index, ["ranked", "verdict", "audit"]] = False, BEYOND, told
 
 
 def _absent(results: Results, rows: pd.DataFrame, wanted: list[tuple[str, str]]) -> list[dict[str, Any]]:
@@ -138,22 +136,17 @@ def ranked_cells(table: pd.DataFrame, results: Results) -> pd.DataFrame:
     ]
 
 
-def _best(table: pd.DataFrame, results: Results) -> list[bool]:
+def _may_be_best(table: pd.DataFrame, results: Results) -> list[bool]:
     eligible = ranked_cells(table, results)
-    judged = [name for name in eligible["metric"].unique() if fact(name).quality and fact(name).direction != "none"]
     best: set[object] = set()
-    for _, column in eligible[eligible["metric"].isin(judged)].groupby(["metric", "reference", "nfe_budget"]):
-        top = leader(column)
-        # NaN bounds compare false: without both intervals only an equal value shares first place
-        overlap = (column["low"] <= top["high"]) & (column["high"] >= top["low"])
-        best |= set(column.index[overlap | (column["value"] == top["value"])])
+    for _, panel in eligible[eligible["metric"].map(_has_best).astype(bool)].groupby(["metric", "reference"]):
+        compared = against_best(panel, results)
+        best |= set(compared.index[compared["may_be_best"]])
     return [index in best for index in table.index]
 
 
-def leader(column: pd.DataFrame) -> Row:
-    """The row of the best value of one metric; the lowest where it has no direction."""
-    higher = fact(column["metric"].iloc[0]).direction == "higher"
-    return (max if higher else min)(records(column), key=lambda row: row["value"])
+def _has_best(metric: str) -> bool:
+    return fact(metric).quality and fact(metric).direction != "none"
 
 
 def number(value: float, metric: str, *, like: float | None = None) -> str:
@@ -169,6 +162,19 @@ def interval(row: Row, of: str = "value") -> str:
     value, metric, bounds = row[of], row["metric"], (row["low"], row["high"])
     text = "n/a" if any(map(isnan, bounds)) else ", ".join(number(bound, metric, like=value) for bound in bounds)
     return f"{number(value, metric)} [{text}]"
+
+
+def fresh(results: Results, stem: str, family: str) -> tuple[str, ...]:
+    """What real images get that no method stores, in a metric against test; nothing where it was not measured."""
+    rows, metric = results.pooled(), f"{stem}_{family}"
+    rows = rows[(rows["metric"] == f"{FRESH}{metric}") & (rows["reference"] == "test") & rows["value"].notna()]
+    notes = []
+    for row in records(rows):
+        found = number(row["value"], metric) if row["low"] == row["high"] else interval({**row, "metric": metric})
+        but = f" ({row['reason']})" if isinstance(row["reason"], str) and row["reason"] else ""
+        images = f"{row['num_samples']} fresh real images of split B, which nothing stores,"
+        notes.append(f"{images} have {printed_name(metric)} {found} against test{but}.")
+    return tuple(notes)
 
 
 def plain(row: Row | None, *, absent: str = "not run") -> str:
@@ -249,7 +255,7 @@ class Comparison:
         if row["status"] == "skipped":
             return Cell("–", marks=(self.footnotes.setdefault(row["reason"], f"({len(self.footnotes) + 1})"),))
         audited = row["method"] not in FLOORS
-        unranked = "¶" if row["audit"].startswith(BEYOND) else "†"
+        unranked = "¶" if row["verdict"] == BEYOND else "†"
         marks = (unranked,) * (audited and not row["ranked"]) + ("‡",) * bool(n and row["num_samples"] != n)
         return Cell(interval(row), bold=bool(row["best"]), marks=marks)
 
@@ -276,12 +282,13 @@ class Comparison:
 
         def entry(method: str, nfe: str) -> Cell:
             reference = self.stored(method, nfe, audit) if audit else "train"
-            rows = [self.rows.get((method, nfe, metric, reference)) for metric in metrics]
+            cell = method, nfe
+            rows = [self.rows.get((*cell, one, reference), self.rows.get((*cell, one, "none"))) for one in metrics]
             texts = [plain(row, absent="–") for row in rows]
             measured = [row for row in rows if row is not None and row["status"] == "measured"]
             text = texts[0] if len(set(texts)) == 1 else " / ".join(texts)
-            copies = any(not row["ranked"] and not row["audit"].startswith(BEYOND) for row in measured)
-            return Cell(text, marks=("†",) * copies)
+            unranked = any(not row["ranked"] and row["verdict"] != BEYOND for row in measured)
+            return Cell(text, marks=("†",) * unranked)
 
         return by_method(self.results, title, entry, (note,))
 
@@ -313,27 +320,15 @@ class Comparison:
 
     def _notes(self) -> tuple[str, ...]:
         """What the marks mean, as far as they occur."""
-        lines = [
-            "Bold: the best ranked value of its column, and ranked values whose interval overlaps the best one's. This "
-            "is no test: Table 5 has paired differences, which can tell more.",
-            "† unranked: outside the held-out intervals of the copying audit, or not audited; never bold.",
-        ]
         main = self._main[self._main["nfe_budget"].isin(self.results.budgets)]
+        lines = [self._bold_note(), *verdict_notes(main, self.results)]
         if (main["num_samples"] != table_n(self.table, self.results)).any():
             lines.append("‡ another n than the table's; distances at unequal n do not compare; never bold.")
-        beyond = main["audit"].str.startswith(BEYOND)
-        if beyond.any():
+        if (main["verdict"] == BEYOND).any():
             lines.append(
                 "¶ better than real images of another split, beyond both intervals; never bold: no sample is more real "
                 "than they are, so what such a value measures is something else, as collapse, copies or noise."
             )
-        if main["audit"].str.startswith("noise").any():
-            lines.append(
-                "† noise (Details): its precision is certainly under a tenth of real images', in all features; few of "
-                "its samples lie among real ones, so no other number of it means anything."
-            )
-        if self.results.audit is None:
-            lines.append("No audit.csv: no row was audited, so none is ranked.")
         lines += [f"{mark} skipped: {reason}" for reason, mark in self.footnotes.items()]
         lines += [f"Mind: {remark}." for remark in dict.fromkeys(main["reason"]) if remark]
         cells = main[["method", "nfe_counted", "nfe_budget"]].drop_duplicates(["method", "nfe_budget"])
@@ -342,17 +337,57 @@ class Comparison:
         told = "; ".join(f"{self.results.title(str(method))} {count}" for method, count in counts.items())
         return tuple(lines + ([f"Counted NFE other than the budget: {told}."] if told else []))
 
+    def _bold_note(self) -> str:
+        """What bold means."""
+        ranked = ranked_cells(self.table, self.results)
+        known = {key[1:] for key in self.results.replicates}
+        compared = dict.fromkeys(zip(ranked["metric"], ranked["reference"], strict=True))
+        pairs = [pair for pair in compared if _has_best(pair[0])]
+        untested = [printed_name(pair[0]) for pair in pairs if pair not in known]
+        told = (
+            "Bold: ranked methods that may be the best of their column, as no other is shown to be better (multiple "
+            f"comparisons with the best, paired by samples; the chance that a panel loses one is at most {ALPHA:g})."
+        )
+        names, which = ", ".join(dict.fromkeys(untested)), "ranked values whose interval overlaps the best one's"
+        if untested and len(untested) == len(pairs):
+            return f"Bold: {which}. This is no test: there are no replicates, which would allow one."
+        return f"{told} Bold of {names}: {which}, which is no test." if untested else told
+
     def _audit_details(self) -> tuple[str, ...]:
-        """Why each cell is unranked, one entry a method; equal reasons of several budgets share one mention."""
+        """Why each cell is unranked, or smooth; one entry a method, and equal reasons of several budgets once."""
         details = []
-        unranked = self._main[~self._main["ranked"].astype(bool) & ~self._main["audit"].str.startswith(BEYOND)]
-        unranked = unranked.drop_duplicates(["method", "nfe_budget"])
-        for method, cells in unranked.groupby("method", sort=False):
-            reasons = cells["audit"].replace("", "no reason given")
-            budgets = cells.groupby(reasons, sort=False)["nfe_budget"].agg(", ".join)
-            told = (f"NFE {nfe}: {reason}" for reason, nfe in budgets.items())
-            details.append("\n  - ".join([f"† {self.results.title(str(method))}", *told]))
+        told = self._main[(self._main["audit"] != "") & (self._main["verdict"] != BEYOND)]
+        told = told.drop_duplicates(["method", "nfe_budget"])
+        for (method, ranked), cells in told.groupby(["method", "ranked"], sort=False):
+            budgets = cells.groupby("audit", sort=False)["nfe_budget"].agg(", ".join)
+            reasons = (f"NFE {nfe}: {reason}" for reason, nfe in budgets.items())
+            details.append("\n  - ".join([f"{'' if ranked else '† '}{self.results.title(str(method))}", *reasons]))
         return tuple(details)
+
+
+WORDS = {
+    "noise": "precision is certainly under a tenth of real images', in all features, so no other number means anything",
+    "copies": "the share of copies, or of stored images that come back, is certainly above the audit's tolerance",
+    "collapsed": "distinct samples, or recall in all features, are certainly under a tenth of real images'",
+    "not converged": "the transport behind it did not converge",
+    "not audited": "not measured, or too uncertain to say",
+}
+SMOOTH = (
+    "Smooth (Details) is a remark on ranked rows: their density is above real images', or they lie nearer to the "
+    f"images of both splits than {NEAR:g} of real images' distance, as blurred images do; no copies were found."
+)
+
+
+def verdict_notes(rows: pd.DataFrame, results: Results) -> list[str]:
+    """What † means, by the words of ``verdict`` that occur among rows."""
+    words = WORDS | ({"copies": "outside held-out images' intervals"} if results.judged_earlier else {})
+    there = [f"{word}: {words[word]}" for word in UNRANKED if (rows["verdict"] == word).any()]
+    lines = [f"† unranked, never bold (Details){': ' if there else ''}{'; '.join(there)}."]
+    if results.audit is None:
+        lines.append("No audit.csv: no row was audited, so none is ranked.")
+    if results.judged_earlier:
+        lines.append(f"Copies: {EARLIER}.")
+    return lines + [SMOOTH] * bool((rows["verdict"] == "smooth").any())
 
 
 def caption(table: pd.DataFrame, results: Results, *, references: str) -> str:

@@ -4,7 +4,7 @@ Tables use pooled rows of metrics.csv only: those of a cell over all its sample 
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +17,7 @@ from pydantic import BaseModel, Field, FiniteFloat, ValidationError
 from dpmot import results as files
 from dpmot.experiment.checks import ConfigError, parsed
 from dpmot.experiment.plan import Experiment
-from dpmot.results import CELL, FLOORS, POOLED, REAL_TRAIN, SKIPPED, Schema, sigma_key, stem
+from dpmot.results import FLOORS, POOLED, REAL_TEST, REAL_TRAIN, SKIPPED, Schema, sigma_key, stem
 
 REPORTED = Schema(
     columns=(
@@ -35,22 +35,29 @@ GROUPS = {
     "controls": "Controls",
     "as_code": "DPM-OT, options of the authors' code",
 }
-PRECISION, NOISE = "precision", 0.1  # samples of which so few lie among real images, over real ones, are noise
+REAL = {"test": REAL_TRAIN, "train": REAL_TEST, "none": REAL_TEST}  # reference -> real images that are none of it
+UNRANKED = ("noise", "copies", "collapsed", "not converged", "not audited")  # words for it, the gravest first
+FEW, NEAR = 0.1, 0.95  # of real images' value: what is certainly below fails; what is nearer is smooth
+# word -> kinds of metrics (stem, reference), of which one must be certainly few, in all features
+FAILS = {"noise": [("precision", "test")], "collapsed": [("distinct_samples", "none"), ("recall", "test")]}
+EARLIER = "judged by the earlier audit: recovery, authenticity and C_T against held-out images"
 OUTSIDE = ("sweep", "identity", "reference")  # groups with figures or tables of their own
 
 
 Record = TypeVar("Record", bound=BaseModel)
+Row = Mapping[str, Any]  # one row of a table, by the names of its columns
 
 
 Audit = FiniteFloat | Annotated[list[FiniteFloat], Field(min_length=1)] | None
 
 
 class Trial(BaseModel):
-    """A candidate of the selection; an audit has a value, or [value, low, high], or none if it could not be sampled."""
+    """A candidate of the selection; an audit has a value, or [value, low, high], or none if it was not measured."""
 
     sigma: FiniteFloat
     recovery: Audit = None
-    authenticity: Audit = None
+    copies: Audit = None
+    authenticity: Audit = None  # of earlier audits, as C_T
     ct: Audit = None
 
 
@@ -81,6 +88,39 @@ class Fingerprint(BaseModel):
     data: Noted = Noted()
 
 
+BESIDE = {"real": "value", "real_low": "low", "real_high": "high"}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a page says of a cell: whether it competes, a word for why not (or "smooth"), and the reasons."""
+
+    ranked: bool
+    verdict: str = ""
+    audit: str = ""
+
+    def beside(self, word: str, reason: str) -> "Verdict":
+        """The same with one more word for not ranking it, and its reason: the gravest comes first."""
+        found = [(word, f"{word}: {reason}")]
+        if self.verdict in UNRANKED and self != UNKNOWN:
+            found.append((self.verdict, self.audit))
+        found.sort(key=lambda one: UNRANKED.index(one[0]))
+        return Verdict(False, found[0][0], "; ".join(told for _, told in found))
+
+
+UNKNOWN = Verdict(False, "not audited", "not audited")
+
+
+def _audited(row: dict[str, Any]) -> Verdict:
+    """The verdict of a row of audit.csv; the earlier audit had no words, but marks for copies and for the transport."""
+    if row["ranked"]:
+        return Verdict(True)
+    reasons = row["reasons"] or "no reason given"
+    earlier = "not converged" if reasons.startswith("transport not converged") else "copies"
+    word = row.get("verdict") or ("not audited" if reasons == UNKNOWN.audit else earlier)
+    return Verdict(False, word, reasons if word in reasons else f"{word}: {reasons}")
+
+
 @dataclass(frozen=True)
 class Results:
     """What was read from one results folder; whatever else a page asks for is read when it asks.
@@ -99,6 +139,7 @@ class Results:
     audit = cached_property(lambda self: self._table("audit", files.AUDIT))
     identity = cached_property(lambda self: self._table("identity", files.IDENTITY))
     coupling = cached_property(lambda self: self._table("coupling", files.COUPLING))
+    copies = cached_property(lambda self: self._table("copies", files.FLAGS))
 
     @cached_property
     def star(self) -> Star | None:
@@ -214,32 +255,77 @@ class Results:
         stored = self.metrics.loc[self.metrics["metric"] == metric, "reference"]
         return str(stored.iloc[0]) if len(stored) else "none"
 
+    @property
+    def judged_earlier(self) -> bool:
+        """Whether audit.csv is of the earlier audit, which knew no shares of copies."""
+        return self.audit is not None and "verdict" not in self.audit
+
     def pooled(self) -> pd.DataFrame:
-        """Pooled rows, with ``ranked`` (bool) and ``audit`` (why not): audit.csv's verdict, and none for noise."""
+        """Pooled rows, with ``ranked`` (bool), ``verdict`` (of UNRANKED, "smooth" or "") and ``audit`` (the reasons).
+
+        The verdict is audit.csv's, and that of the cell's own metrics: noise, collapsed, or smooth, which is ranked.
+        """
         rows = self.metrics[(self.metrics["sample_seed"] == POOLED) & (self.metrics["metric"] != SKIPPED)].copy()
-        audit = pd.DataFrame(columns=files.AUDIT.columns) if self.audit is None else self.audit
-        known = files.by_key(audit.assign(sigma_start=audit["sigma_start"].map(sigma_key)), *CELL)
         keys = zip(rows["method"], rows["nfe_budget"], rows["sigma_start"].map(sigma_key), strict=True)
-        unknown = {"ranked": False, "reasons": "not audited"}
-        verdicts = [self._noise.get(key) or known.get(key, unknown) for key in keys]
-        for column, of_audit in (("ranked", "ranked"), ("audit", "reasons")):
-            rows[column] = [verdict[of_audit] for verdict in verdicts]
-        return rows
+        found = [self._verdicts.get(key, UNKNOWN) for key in keys]
+        return rows.assign(**{name: [getattr(one, name) for one in found] for name in ("ranked", "verdict", "audit")})
 
     @cached_property
-    def _noise(self) -> dict[Any, dict[str, Any]]:
-        """The verdict of cells whose precision is certainly a small share of real images', in all features."""
-        rows = self.metrics[(self.metrics["sample_seed"] == POOLED) & (self.metrics["reference"] == "test")]
-        rows = rows[(rows["metric"].map(stem) == PRECISION) & rows["value"].notna()]
-        real = rows["metric"].map(rows[rows["method"] == REAL_TRAIN].set_index("metric")["value"])
-        few = rows["high"].fillna(rows["value"]) < NOISE * real
-        shares = [f"{files.printed_name(row['metric'])} {row['value']:.3f}" for row in files.records(rows)]
-        cells = pd.DataFrame({"few": few, "shares": shares}).groupby(
-            [rows["method"], rows["nfe_budget"], rows["sigma_start"].map(sigma_key)]
-        )
-        noise = cells.agg({"few": "all", "shares": ", ".join}).query("few")["shares"]
-        told = f"under {NOISE:g} of real images'"
-        return {key: {"ranked": False, "reasons": f"noise: {share}, {told}"} for key, share in noise.to_dict().items()}
+    def _verdicts(self) -> dict[Any, Verdict]:
+        """Cell -> its verdict, from audit.csv and from metrics.csv."""
+        audited = [] if self.audit is None else files.records(self.audit)
+        found = {(row["method"], row["nfe_budget"], sigma_key(row["sigma_start"])): _audited(row) for row in audited}
+        own = {word: self._few(kinds) for word, kinds in FAILS.items()}
+        for key in dict.fromkeys([*found, *own["noise"], *own["collapsed"]]):
+            if (collapse := own["collapsed"].get(key)) is not None:
+                found[key] = found.get(key, UNKNOWN).beside("collapsed", collapse)
+            if (noise := own["noise"].get(key)) is not None:  # nothing else of it means anything
+                found[key] = Verdict(False, "noise", f"noise: {noise}")
+        for key, told in self._smooth().items():
+            if found.get(key, UNKNOWN).ranked:
+                found[key] = Verdict(True, "smooth", told)
+        return found
+
+    def flags_of(self, method: str, nfe: str, sigma: float | None, seed: int) -> pd.DataFrame:
+        """The rows of copies.csv of one cell and sample seed; none where there is no such file."""
+        table = pd.DataFrame(columns=files.FLAGS.columns) if self.copies is None else self.copies
+        own = (table["method"] == method) & (table["nfe_budget"] == nfe) & (table["sample_seed"] == str(seed))
+        return table[own & (table["sigma_start"].map(sigma_key) == sigma_key(sigma))]
+
+    def _few(self, kinds: Iterable[tuple[str, str]]) -> dict[Any, str]:
+        """Cells of which a kind of metric is certainly under FEW of real images', in all features -> what was found."""
+        told: dict[Any, list[str]] = {}
+        for kind, reference in kinds:
+            rows = self._beside_real(kind, reference)
+            rows["few"] = rows["high"].fillna(rows["value"]) < FEW * rows["real"]
+            for key, cells in rows.groupby(["method", "nfe_budget", "level"]):
+                if cells["few"].all():
+                    told.setdefault(key, []).extend(cells["told"])
+        return {key: f"{', '.join(parts)}, under {FEW:g} of real images'" for key, parts in told.items()}
+
+    def _smooth(self) -> dict[Any, str]:
+        """Cells whose samples crowd where real images are dense, or lie nearer to all images than real ones do."""
+        dense = self._beside_real("density", "test")
+        dense["so"] = dense["low"] > dense["real_high"]
+        near = pd.concat([self._beside_real("nn_distance", reference) for reference in ("test", "train")])
+        near["told"] += " to " + near["reference"]
+        near["so"] = near["high"] < NEAR * near["real_low"]
+        told: dict[Any, list[str]] = {}
+        for rows, words in ((dense, "above real images'"), (near, f"under {NEAR:g} of real images'")):
+            for key, cells in rows.groupby(["method", "nfe_budget", "level"]):
+                if cells["so"].all() and (rows is dense or len(cells) == 2):
+                    told.setdefault(key, []).append(f"{', '.join(cells['told'])}, {words}")
+        return {key: f"smooth: {'; '.join(parts)}" for key, parts in told.items()}
+
+    def _beside_real(self, kind: str, reference: str) -> pd.DataFrame:
+        """Pooled rows of a kind of metric, with real images' value and ends, the level as a key, and both as text."""
+        rows = self.metrics[(self.metrics["sample_seed"] == POOLED) & (self.metrics["reference"] == reference)]
+        rows = rows[(rows["metric"].map(stem) == kind) & rows["value"].notna()]
+        real = rows[rows["method"] == REAL[reference]].set_index("metric")
+        rows = rows[~rows["method"].isin(FLOORS) & rows["metric"].isin(real.index)]
+        ends = {name: rows["metric"].map(real[end]) for name, end in BESIDE.items()}
+        told = [f"{files.printed_name(row['metric'])} {row['value']:.3f}" for row in files.records(rows)]
+        return rows.assign(**ends, level=rows["sigma_start"].map(sigma_key), told=told)
 
     def skipped(self) -> dict[tuple[str, str], str]:
         """(method, NFE budget) -> reason, for cells that were skipped as a whole."""

@@ -84,7 +84,7 @@ def make(results: Results) -> Figure:
     for axes in grid[-1]:
         axes.set_xlabel("level $\\sigma$ of the latents")
     explained = (
-        "Dotted: levels of the published path at its budgets. Hollow: unranked by the copying audit. Grey: real "
+        "Dotted: levels of the published path at its budgets. Hollow: unranked (Table 9). Grey: real "
         "images. Posterior of C: of the held-out images, the latents' own; of A: of the training images."
     )
     style.note(figure, f"{explained}\n{style.measured_note(results, cells)}")

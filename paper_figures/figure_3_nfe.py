@@ -1,8 +1,8 @@
 """Figure 3: quality against the number of function evaluations.
 
 Frechet distance against the held-out split C and against the training split A, and Inception Score, over the
-*counted* NFE of each cell. One column a network. Hollow markers are cells that are not ranked: copies or noise;
-grey bands are real images, the floors; a tick at the right border is a full chain.
+*counted* NFE of each cell. One column a network. Hollow markers are cells that are not ranked; grey bands are real
+images, the floors; a tick at the right border is a full chain.
 """
 
 import pandas as pd
@@ -81,9 +81,7 @@ def make(results: Results) -> Figure:
     for top, bottom, chain in zip(grid[0], grid[-1], chains, strict=False):
         top.set_title(f"network: {chain}", fontweight="bold")
         bottom.set_xlabel("counted NFE")
-    explained = (
-        "Hollow markers: not ranked (copies or noise; Table 1). Grey band: real images. Floors and full chains: own n."
-    )
+    explained = "Hollow markers: not ranked (Table 1 says why). Grey band: real images. Floors and full chains: own n."
     if (cells["nfe_counted"] == "0").any():
         explained += " Atoms alone (0 NFE) stand at the budget whose level they have."
     style.note(figure, f"{explained}\n{style.measured_note(results, _lines(results, rows))}")

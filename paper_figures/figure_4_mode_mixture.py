@@ -2,7 +2,7 @@
 
 MMR(t) = share of images with at least two classes of probability >= t, at the two smallest NFE budgets, one row
 of panels a network. The bands are real images: split A (train), which networks and atoms were made from, and
-the held-out split C (test). Hollow markers are cells that are not ranked: copies or noise.
+the held-out split C (test). Hollow markers are cells that are not ranked.
 """
 
 import numpy as np
@@ -79,7 +79,7 @@ def make(results: Results) -> Figure:
                 axes.set_xlabel("threshold t on the class probability")
     explained = (
         "Square-root heights. Bands: real images of splits A (train, dark) and C (test, light). "
-        "Hollow markers: not ranked (copies or noise; Table 1)."
+        "Hollow markers: not ranked (Table 1 says why)."
     )
     style.note(figure, f"{explained}\n{style.measured_note(results, cells)}")
     return figure

@@ -1,7 +1,10 @@
-"""Figure 7: samples beside their nearest training images.
+"""Figure 7: samples beside their nearest real images.
 
-Nearest in L2 over pixels in [-1, 1], for DPM-OT as in the paper, DPM-OT at sigma_M*, the copy control and the
-prior start, at one NFE budget. A framed neighbour is the sample's own source: the start's image came back.
+For DPM-OT as in the paper, DPM-OT at sigma_M*, the copy control and the prior start, at one NFE budget. Where the audit
+flagged samples (copies.csv), these are shown, the rarest first: beside the image that is nearest after registration,
+with the ratio of the distance to that to the second nearest, and what was done to the sample. Elsewhere the first
+samples beside the nearest training image in L2 over pixels in [-1, 1]. A framed neighbour is the sample's own source:
+the start's image came back.
 """
 
 from collections.abc import Sequence
@@ -13,12 +16,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from dpmot.results import records
 from paper_figures import _samples as samples
 from paper_figures import _style as style
-from paper_figures._results import Results
+from paper_figures._results import Results, Row
 from paper_figures._samples import SampleCell
 
-READS = ("samples", "data", "star")
+READS = ("samples", "data", "star", "copies")
 COLUMNS = 12
 
 
@@ -91,17 +95,67 @@ def _blocks(results: Results) -> list[Block]:
     ]
 
 
-def _draw_images(axes: Axes, cell: SampleCell, train: np.ndarray) -> None:
+@dataclass(frozen=True)
+class Pairs:
+    """Samples and the real images beside them, (n, C, H, W) each, with a text below and whether it is their source."""
+
+    samples: np.ndarray
+    nearest: np.ndarray
+    texts: Sequence[str]
+    own: Sequence[bool]
+
+
+def _sources(results: Results, cell: SampleCell) -> list[tuple[str, int]]:
+    """The split and row of the image that each sample was made from; empty where the start has none."""
+    source, split = cell.get("source"), results.experiment.methods[cell.method].split
+    return [] if source is None else [(split, int(row)) for row in source]
+
+
+def _first(results: Results, cell: SampleCell, train: np.ndarray) -> Pairs:
+    """The first samples and their nearest training images."""
     drawn = cell["images"][:COLUMNS]
     index, distance = samples.nearest(drawn, train)
-    samples.draw_rows(axes, [("sample", drawn), ("nearest", train[index])])
-    height, width = drawn.shape[2] + 1, drawn.shape[3] + 1
-    source = cell.get("source")
-    for column, (neighbour, gap) in enumerate(zip(index, distance, strict=True)):
-        own = source is not None and source[column] == neighbour
+    sources = _sources(results, cell) or [("", -1)] * len(drawn)
+    own = [source == ("A", row) for source, row in zip(sources, index, strict=False)]
+    return Pairs(drawn, train[index], [f"{gap:.2f}" for gap in distance], own)
+
+
+def _flagged(results: Results, cell: SampleCell) -> Pairs | None:
+    """The samples of a cell that copies.csv flags, the rarest first, and the images that they lie near; None: none."""
+    rows = results.flags_of(cell.method, cell.nfe_budget, cell.sigma_start, cell.sample_seed)
+    shown = records(rows.sort_values(["chance", "distance"], kind="stable")[:COLUMNS])
+    images, sources = cell["images"], _sources(results, cell)
+    parts = {name: samples.split(results, name) for name in {row["split"] for row in shown}}
+    pairs = []
+    for row in shown:
+        sample, nearest, part = int(row["sample"]), int(row["nearest"]), parts[row["split"]]
+        if part is None or sample >= len(images) or nearest >= len(part):
+            told = f"sample {sample} or image {nearest} of split {row['split']}"
+            raise ValueError(f"{results.folder / 'copies.csv'} is of another run: {cell.file} has no {told}")
+        own = bool(sources) and sources[sample] == (row["split"], nearest)
+        pairs.append((images[sample], part[nearest], f"{row['ratio']:.2f}{_undone(row)}", own))
+    if not pairs:
+        return None
+    drawn, beside, texts, framed = zip(*pairs, strict=True)
+    return Pairs(np.stack(drawn), np.stack(beside), texts, framed)
+
+
+def _undone(row: Row) -> str:
+    """What a sample has to undergo to fit its image, as signs."""
+    moved = [(row["down"], "↓", "↑"), (row["right"], "→", "←")]
+    signs = [f"{forth if int(by) > 0 else back}{abs(int(by))}" for by, forth, back in moved if int(by)]
+    done = "".join([*signs, *(["m"] if row["mirrored"] else []), *(["i"] if row["inverted"] else [])])
+    return f"\n{done}" if done else ""
+
+
+def _draw_images(axes: Axes, results: Results, cell: SampleCell, train: np.ndarray) -> None:
+    pairs = _flagged(results, cell) or _first(results, cell, train)
+    samples.draw_rows(axes, [("sample", pairs.samples), ("nearest", pairs.nearest)])
+    height, width = pairs.samples.shape[2] + 1, pairs.samples.shape[3] + 1
+    for column, (text, own) in enumerate(zip(pairs.texts, pairs.own, strict=True)):
         colour = style.VERMILLION if own else "#444444"
         middle, below = column * width + (width - 2) / 2, 2 * height - 1 + 0.04 * height
-        axes.text(middle, below, f"{gap:.2f}", ha="center", va="top", fontsize=6.5, color=colour)
+        axes.text(middle, below, text, ha="center", va="top", fontsize=6.5, color=colour, linespacing=0.95)
         if own:
             corner = (column * width - 0.5, height - 0.5)
             axes.add_patch(Rectangle(corner, width - 1, height - 1, fill=False, edgecolor=colour, linewidth=1.6))
@@ -118,34 +172,48 @@ def _draw_points(axes: Axes, cell: SampleCell, train: np.ndarray) -> None:
     axes.set_aspect("equal", adjustable="datalim")
 
 
+def _title(results: Results, block: Block, *, points: bool) -> str:
+    if points:
+        return block.title.replace(": ", ":\n", 1)
+    return f"{block.title}, flagged" if block.cell and _flagged(results, block.cell) else block.title
+
+
 def make(results: Results) -> Figure:
     """The figure."""
     blocks, train = _blocks(results), samples.split(results, "A")
     if train is None:
         blocks = [Block(block.title, None, "not run: the results hold no data.safetensors") for block in blocks]
     points = train is not None and samples.is_points(train)
-    rows, columns, height = (2, 2, 6.6) if points else (4, 1, 6.9)
-    top, bottom, apart = (0.4, 0.7, 0.35) if points else (0.25, 0.5, 0.3)  # inches, inches, share of a panel
+    rows, columns, height = (2, 2, 6.6) if points else (4, 1, 7.2)
+    top, bottom, apart = (0.4, 0.7, 0.35) if points else (0.25, 0.8, 0.3)  # inches, inches, share of a panel
     places = {"left": 0.08, "right": 0.99, "top": 1 - top / height, "bottom": bottom / height}
     figure, grid = style.panels(rows, columns, height, wspace=0.15, hspace=apart, **places)
     for axes, block in zip(grid.flat, blocks, strict=True):
-        axes.set_title(block.title.replace(": ", ":\n", 1) if points else block.title, fontweight="bold")
+        axes.set_title(_title(results, block, points=points), fontweight="bold")
         if block.cell is None or train is None:
             style.blank(axes, fill(block.reason, 50 if points else 110))
         else:
-            (_draw_points if points else _draw_images)(axes, block.cell, train)
+            if points:
+                _draw_points(axes, block.cell, train)
+            else:
+                _draw_images(axes, results, block.cell, train)
     style.note(figure, _note(results, blocks, points=points))
     return figure
 
 
 def _note(results: Results, blocks: Sequence[Block], *, points: bool) -> str:
     seed = next((block.cell.sample_seed for block in blocks if block.cell), "none")
-    shown = (
-        "Blue: samples; grey: training points; lines join each sample to its nearest"
-        if points
-        else "Numbers: L2 distance, pixels in [-1, 1]; framed: the neighbour is the sample's own source"
-    )
-    return f"{shown}.\n{style.plain(results.source)}; first samples of sample seed {seed}, not selected"
+    if points:
+        shown, flagged = "Blue: samples; grey: training points; lines join each sample to its nearest", False
+    else:
+        shown = "Numbers: L2 distance, pixels in [-1, 1]; framed: the neighbour is the sample's own source"
+        flagged = any(block.cell and _flagged(results, block.cell) for block in blocks)
+    if flagged:
+        shown += (
+            ".\nFlagged: by the audit, the rarest first. Numbers: distance to the nearest image after registration, "
+            "over that to the second nearest; arrows: pixels that the sample is moved by; m: mirrored; i: inverted"
+        )
+    return f"{shown}.\n{style.plain(results.source)}; samples of sample seed {seed}; the first ones, unless flagged"
 
 
 PAGE = style.page(__file__, __doc__, make)

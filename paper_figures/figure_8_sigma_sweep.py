@@ -1,9 +1,9 @@
 """Figure 8: from copying to generating, the sweep of sigma_M.
 
-Frechet distance, source recovery, authenticity and C_T against the level sigma_M at which DPM-OT starts. Small
-sigma_M copies its source, large sigma_M forgets it. The grey bands are held-out real images; sigma_M* is the
-smallest level at which, with a converged solve, all three audits lie inside (star.json), if there is one; it
-is selected on seeds and images of its own.
+Frechet distance, source recovery, share of copies and authenticity against the level sigma_M at which DPM-OT starts.
+Small sigma_M copies its source, large sigma_M forgets it. The grey bands are held-out real images; sigma_M* is the
+smallest level that, with a converged solve, is shown not to copy (star.json), if there is one; it is selected on seeds
+and images of its own. Results of the earlier audit, which knew no shares of copies, have C_T in their place.
 """
 
 from itertools import cycle
@@ -14,10 +14,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dpmot.results import AUTHENTICITY, CT, REAL_TEST, RECOVERY, stem
+from dpmot.results import AUTHENTICITY, COPIES, CT, REAL_TEST, RECOVERY
 from paper_figures import _samples as samples
 from paper_figures import _style as style
-from paper_figures._results import Results
+from paper_figures._results import EARLIER, Results
 from paper_figures._style import Quantity, Style
 
 READS = ("data", "star")
@@ -25,9 +25,18 @@ COLOURS = (style.VERMILLION, style.BLUE, style.GREEN, style.ORANGE, style.SKY)
 LOOKS = tuple(map(Style, COLOURS, "soD^v"))
 
 
+TRIED = {RECOVERY: "recovery", COPIES: "copies", AUTHENTICITY: "authenticity", CT: "ct"}  # as star.json names them
+
+
 def _quantities(results: Results) -> list[Quantity]:
-    labels = {RECOVERY: "source recovery", AUTHENTICITY: "authenticity", CT: "$C_T$"}
-    audits = [Quantity(metric, ("train",), label, REAL_TEST) for metric, label in labels.items()]
+    labels = {
+        RECOVERY: "source recovery",
+        COPIES: "share of copies of train",
+        AUTHENTICITY: "authenticity",
+        CT: "$C_T$",
+    }
+    left_out = COPIES if results.judged_earlier else CT
+    audits = [Quantity(one, ("train",), label, REAL_TEST) for one, label in labels.items() if one != left_out]
     return [style.distances(results)[0], *audits]
 
 
@@ -38,7 +47,7 @@ def _sweep(results: Results) -> pd.DataFrame:
 
 
 def _selection(results: Results, audit: str) -> pd.DataFrame:
-    """star.json's value of one audit (``recovery``, ``authenticity``, ``ct``) at each candidate it holds one for."""
+    """star.json's value of one audit, of TRIED, at each candidate it holds one for."""
     audits = [(trial.sigma, getattr(trial, audit, None)) for trial in (results.star.rows if results.star else [])]
     points = [(sigma, float(np.atleast_1d(found)[0])) for sigma, found in audits if found is not None]
     return pd.DataFrame(sorted(points), columns=["sigma", "value"])
@@ -62,7 +71,7 @@ def _draw(axes: Axes, results: Results, rows: pd.DataFrame, quantity: Quantity) 
     budgets = [nfe for nfe in results.budgets if nfe in set(cells["nfe_budget"])]
     lines = [(cells[cells["nfe_budget"] == nfe], look, f"NFE {nfe}") for nfe, look in zip(budgets, cycle(LOOKS))]
     ends = style.draw_lines(axes, "sigma_start", lines)
-    solved = _selection(results, stem(quantity.metric))
+    solved = _selection(results, TRIED.get(quantity.metric, ""))
     if len(solved):
         axes.plot(solved["sigma"], solved["value"], "--", color=style.BLACK, linewidth=1.0, zorder=3)
         ends.append((*solved.iloc[-1], "selection", style.BLACK))
@@ -93,7 +102,7 @@ def make(results: Results) -> Figure:
 
 
 def _star_note(results: Results) -> str:
-    explained = "Hollow: unranked by the copying audit. Grey: real images. "
+    explained = f"Hollow: unranked{f' ({EARLIER})' if results.judged_earlier else ''}. Grey: real images. "
     if results.star is None:
         return f"{explained}$\\sigma_M^*$: not run."
     dashed = "Dashed: the selection, on seeds and images of its own."

@@ -10,16 +10,36 @@ from math import isnan, nan
 
 import pandas as pd
 
-from dpmot.results import AUTHENTICITY, COPY, FLOORS, PLAIN, POOLED, REAL_TEST, RECOVERY, fact, printed_name
+from dpmot.results import (
+    AUTHENTICITY,
+    COPIES,
+    COPY,
+    FLOORS,
+    FRESH,
+    PLAIN,
+    POOLED,
+    REAL_TEST,
+    RECOVERY,
+    by_key,
+    fact,
+    printed_name,
+    records,
+)
 from paper_figures import _comparison as comparison
 from paper_figures import _tables as tables
-from paper_figures._comparison import Comparison, Row
-from paper_figures._results import Results
+from paper_figures._comparison import Comparison
+from paper_figures._results import EARLIER, REAL, Results, Row
 from paper_figures._tables import Cell, Document, Panel, not_run
 
-READS = ("reported",)
+READS = ("replicates", "reported")
 NEAREST, RATIO = "nn_distance_pixels", "nn_ratio_pixels"
-AUDIT = (RECOVERY, AUTHENTICITY, RATIO)
+AUDIT = {  # metric -> heading; copies of test images are asked about in every row
+    (RECOVERY, "stored"): "source recovery",
+    (COPIES, "train"): "copies of train",
+    (COPIES, "test"): "of test",
+    (AUTHENTICITY, "stored"): "authenticity",
+    (RATIO, "stored"): "nn ratio",
+}
 
 
 def _scores(results: Results, family: str) -> dict[tuple[str, str], str]:
@@ -38,6 +58,7 @@ def make(results: Results) -> pd.DataFrame:
     wanted += [(metric, "train") for metric in (*comparison.OF_STORED, NEAREST)]
     # a method whose atoms come from the held-out split is audited against that split
     also = [(metric, "test") for metric in (*comparison.OF_STORED, NEAREST)]
+    also += [(COPIES, "train"), (COPIES, "test")]
     table = comparison.long_form(results, wanted, also=also)
     return pd.concat([table, _ratios(table)], ignore_index=True)
 
@@ -46,7 +67,7 @@ def _ratios(table: pd.DataFrame) -> pd.DataFrame:
     """Distance to the nearest reference image over the same of other real images (1: as new as a real one)."""
     rows = table[table["metric"] == NEAREST].assign(metric=RATIO, low=nan, high=nan, best=False)
     measured = rows["status"] == "measured"
-    of_floor = measured & (rows["method"] == rows["reference"].map(comparison.REAL))
+    of_floor = measured & (rows["method"] == rows["reference"].map(REAL))
     floors = rows[of_floor].drop_duplicates("reference").set_index("reference")["value"]
     rows["value"] /= rows["reference"].map(floors)
     rows.loc[rows["value"].isna() & measured, "status"] = "not run"
@@ -61,30 +82,50 @@ def _plain(row: Row | None, *, absent: str = "not run") -> str:
 
 
 def _audit(cells: Comparison, method: str, nfe: str) -> list[Row | None]:
-    """Rows of recovery, authenticity and nn ratio, against the split that the method could copy."""
-    reference = cells.stored(method, nfe, AUTHENTICITY)
-    return [cells.rows.get((method, nfe, metric, reference)) for metric in AUDIT]
+    """Rows of AUDIT; "stored" is the split that the method could copy."""
+    stored = cells.stored(method, nfe, AUTHENTICITY)
+    splits = ((metric, stored if split == "stored" else split) for metric, split in AUDIT)
+    return [cells.rows.get((method, nfe, *one)) for one in splits]
 
 
 def _copying_panel(cells: Comparison) -> Panel:
     def entry(method: str, nfe: str) -> Cell:
         rows = _audit(cells, method, nfe)
-        shares = [_plain(row) for row in rows]
-        sigmas = [row["sigma_start"] for row in rows if row and not isnan(row["sigma_start"])]
-        if not sigmas and len(set(shares)) == 1:
-            return Cell(shares[0])
-        return Cell(" / ".join([f"{sigmas[0]:.3g}" if sigmas else "–", *shares]))
+        measured = [row for row in rows if row is not None]
+        shares = [_plain(row, absent="–") for row in rows]
+        sigmas = [row["sigma_start"] for row in measured if not isnan(row["sigma_start"])]
+        if not sigmas and len({_plain(row) for row in measured}) == 1:
+            return Cell(_plain(measured[0]))
+        word = next((row["verdict"] for row in measured if row["verdict"]), "")
+        return Cell(" / ".join([f"{sigmas[0]:.3g}" if sigmas else "–", *shares]) + (word and f", {word}"))
 
     held = cells.rows.get((REAL_TEST, "0", AUTHENTICITY, "train"))
     held_out = comparison.interval(held) if held is not None and held["status"] == "measured" else "not measured"
-    title = "Start and copying audit: start level / source recovery / authenticity / nn ratio"
+    title = f"Start and copying audit: start level / {' / '.join(AUDIT.values())}, verdict"
     note = (
         "Source recovery: share of samples whose nearest stored image is their own source (a start without a "
-        f"source has none: –). Authenticity: of held-out images {held_out}. nn ratio: distance to the nearest "
+        "source has none: –). Copies: share of samples that are copies of images of that split, moved, mirrored or "
+        f"recoloured ones too{'' if COPIES in set(cells.results.metrics['metric']) else ' (not measured: –)'}. "
+        f"Authenticity: of held-out images {held_out}. nn ratio: distance to the nearest "
         "stored image over that of other real images, so 1 is new and 0 is a copy. Stored images are the training "
-        "split A, or C for methods whose atoms are held-out images."
+        "split A, or C for methods whose atoms are held-out images. Verdict: why a row is unranked; ranked ones have "
+        "none, or are smooth (Notes)."
     )
     return comparison.by_method(cells.results, title, entry, (note,))
+
+
+def _share_panel(cells: Comparison) -> Panel:
+    """The shares of copies with their intervals."""
+    title = "Share of copies of training images / of test images"
+
+    def entry(method: str, nfe: str) -> Cell:
+        rows = [cells.rows.get((method, nfe, COPIES, split)) for split in ("train", "test")]
+        shown = [cells.cell(row, absent="–") for row in rows]
+        return Cell(" / ".join(dict.fromkeys(one.text for one in shown)), marks=shown[0].marks or shown[1].marks)
+
+    if not (cells.table["metric"] == COPIES).any():
+        return not_run(title, f"metrics.csv holds no shares of copies; {EARLIER}.")
+    return comparison.by_method(cells.results, title, entry)
 
 
 def _reference_panel(cells: Comparison, family: str) -> Panel:
@@ -95,33 +136,52 @@ def _reference_panel(cells: Comparison, family: str) -> Panel:
         scores, audit = [cells.rows.get((method, nfe, *one)) for one in columns], _audit(cells, method, nfe)
         measured = [row for row in [*scores, *audit] if row is not None and row["status"] == "measured"]
         if not measured:
-            rows.append(tuple(map(Cell, (cells.results.title(method), nfe, "–", "–", *["not run"] * 6))))
+            empty = ["not run"] * (len(columns) + len(AUDIT))
+            rows.append(tuple(map(Cell, (cells.results.title(method), nfe, "–", "–", *empty))))
             continue
         head = (cells.results.title(method), nfe, measured[0]["nfe_counted"] or "–", measured[0]["num_samples"])
         own = "–" if method in FLOORS else "not run"  # a split has no distance to itself
         shown = (cells.cell(row, absent=own) for row in scores)
         rows.append((*map(Cell, head), *shown, *(Cell(_plain(row, absent="–")) for row in audit)))
     named = (title.replace(" against ", " ") for title in columns.values())
-    header = ("row", "NFE", "counted", "n", *named, "recovery", "authenticity", "nn ratio")
+    header = ("row", "NFE", "counted", "n", *named, *AUDIT.values())
     beside = "These rows compete with none above; mind their n. –: a split against itself, or a start without a source."
-    return Panel("Floors and references", header, tuple(rows), (beside, *_copier(cells.results, family)))
+    return Panel(
+        "Floors and references",
+        header,
+        tuple(rows),
+        (beside, *_copier(cells.results, family)),
+    )
 
 
 def _copier(results: Results, family: str) -> tuple[str, ...]:
-    """What an exact copier of the training split gets: its distance tends to the plain one, with no bias to remove."""
+    """What handing back images exactly gets: its distance tends to the plain one of these, with no bias to remove."""
     rows = results.pooled()
-    rows = rows[(rows["metric"] == f"{COPY}fd_{family}") & (rows["reference"] == "test") & rows["value"].notna()]
+    rows = rows[(rows["reference"] == "test") & rows["value"].notna()]
+    fresh = by_key(rows[rows["metric"] == f"{FRESH}fd_{family}"], "num_samples")
     name, atoms = printed_name(f"fd_{family}"), results.experiment.num_atoms
     notes = []
-    for n, value in zip(rows["num_samples"], rows["value"], strict=True):
-        read = "read rows that copy beside this number, the others beside the floor of split A."
+    for row in records(rows[rows["metric"] == f"{COPY}fd_{family}"]):
+        n, value = row["num_samples"], row["value"]
         of = f"first {n} images of split A, which the starts store," if atoms else f"{n} images of split A"
-        told = f"A method that hands back the {of} exactly tends to {name} {value:.2f} against test: {read}"
         if atoms and int(n) != atoms:
             told = f"The starts store the first {atoms} images of split A. What a method that hands these back exactly "
             told += f"tends to was not measured: measure again (handing back all {n} tends to {name} {value:.2f})."
+        else:
+            beside = f"{n} fresh real images, handed back so, tend to {_fresh(fresh.get((n,)), f'fd_{family}')}: "
+            told = f"A method that hands back the {of} exactly tends to {name} {value:.2f} against test; {beside}"
+            told += "read rows that hand back stored images beside these numbers, the others beside the floor of "
+            told += "split A."
         notes.append(told)
     return tuple(notes)
+
+
+def _fresh(row: Row | None, metric: str) -> str:
+    """The value of fresh real images, with its interval where it has one."""
+    if row is None:
+        return "– (not measured)"
+    known = not isnan(row["low"]) and row["low"] < row["high"]
+    return comparison.interval({**row, "metric": metric}) if known else comparison.number(row["value"], metric)
 
 
 def _published_panel(cells: Comparison, family: str) -> Panel:
@@ -158,7 +218,7 @@ def layout(table: pd.DataFrame, results: Results) -> Document:
         for (metric, reference), name in _scores(results, family).items()
     ]
     panels += [_published_panel(cells, family) for family in results.families]
-    panels.append(_copying_panel(cells))
+    panels += [_copying_panel(cells), _share_panel(cells)]
     panels += [_reference_panel(cells, family) for family in results.families]
     panels.append(comparison.reported_panel(results))
     title = "Table 1. Sample quality by method and NFE budget"

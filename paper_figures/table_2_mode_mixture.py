@@ -17,7 +17,7 @@ from paper_figures._comparison import Comparison
 from paper_figures._results import Results
 from paper_figures._tables import Cell, Document, Panel
 
-READS = ("reported",)
+READS = ("replicates", "reported")
 THRESHOLDS = ("0.1", "0.11", "0.115", "0.13", "0.16", "0.2", "0.3", "0.4")
 MAIN = ("0.1", "0.2")
 JUDGED = ("accuracy", "ece")  # of the classifier itself

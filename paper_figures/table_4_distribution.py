@@ -2,24 +2,25 @@
 
 Fidelity (precision, density), diversity (recall, coverage), kernel distance KD and feature likelihood divergence FLD in
 the features named in the table, against the held-out split C; label entropy of the nearest real images in pixels, which
-needs no classifier. One panel has the values against the training split A. Then what is copied: C_T (far below 0:
-nearer to the stored images than held-out images are), exact and near duplicates (held-out images: none, and one in a
-hundred), distinct neighbours and distinct starts, over n, and source recovery in features.
+needs no classifier. One panel has the values against the training split A. Then what is copied: the share of copies,
+C_T (far below 0: nearer to the stored images than held-out images are), exact and near duplicates (held-out images:
+none, and one in a hundred), distinct neighbours, starts and samples, over n, and source recovery in features.
 """
 
 import pandas as pd
 
-from dpmot.results import CT, FLOORS, REAL_TEST, REAL_TRAIN, fact, facts, printed_name
+from dpmot.results import COPIES, CT, FLOORS, REAL_TEST, REAL_TRAIN, fact, facts, printed_name
 from paper_figures import _comparison as comparison
 from paper_figures import _tables as tables
 from paper_figures._comparison import Comparison
 from paper_figures._results import Results
 from paper_figures._tables import Cell, Document, Panel
 
-READS = ("reported",)
+READS = ("replicates", "reported")
 SHOWN = ("kd", "fld", "precision", "density", "recall", "coverage")
 ENTROPY, OFF_MODE = "label_entropy_pixels", "off_mode_mixture"
 COPIED = ("ct", "exact_duplicates", "near_duplicates", "distinct_neighbours", "distinct_sources")
+DISTINCT, SPLITS = "distinct_samples_pixels", ("train", "test")
 BOTH = ("kd", "precision", "density", "recall", "coverage")  # against the training split too
 
 
@@ -27,15 +28,18 @@ def make(results: Results) -> pd.DataFrame:
     """Table 4 in long form: one row per (cell, metric, reference), columns ``comparison.COLUMNS``."""
     wanted = [(f"{stem}_{family}", "test") for family in results.families for stem in SHOWN]
     wanted += [(f"{stem}_{family}", "train") for family in results.families for stem in BOTH]
-    wanted += [(ENTROPY, "test"), (ENTROPY, "train"), *((metric, "train") for metric in _copying(results))]
+    copying = [metric for metric in _copying(results) if metric != COPIES]  # which older folders lack
+    wanted += [(ENTROPY, "test"), (ENTROPY, "train"), *((metric, "train") for metric in copying)]
     # a method whose atoms come from the held-out split is audited against that split
-    also = [(OFF_MODE, "none"), *((metric, "test") for metric in _copying(results))]
+    also = [(OFF_MODE, "none"), *((metric, "test") for metric in copying), *((COPIES, split) for split in SPLITS)]
+    also += [(DISTINCT, "none")]
     also += [(f"fld_{family}", "train") for family in results.families]
     return comparison.long_form(results, wanted, also=also)
 
 
 def _copying(results: Results) -> list[str]:
-    return [f"{stem}_pixels" for stem in COPIED] + [f"recovery_{family}" for family in results.families]
+    pixels = (f"{stem}_pixels" for stem in COPIED)
+    return [COPIES, *pixels, *(f"recovery_{family}" for family in results.families)]
 
 
 def _labels(stems: tuple[str, ...]) -> list[str]:
@@ -52,10 +56,11 @@ def _floor_panel(cells: Comparison) -> Panel:
         shown = (cells.cell(one, absent="–") for one in held)
         rows.append((Cell(f"{FLOORS[method]}, against {reference}"), Cell(n), *shown))
     note = (
-        "Recall and coverage grow with n; precision, density, label entropy and KD do not. The floor of FLD is "
-        "0 by definition, for as many samples as half of split A at most; more samples than that lower it."
+        "Recall and coverage grow with n; precision, density, label entropy and KD do not. The zero of FLD is "
+        "half of split A, fitted to the other half; its floor is the value of fresh images, at the same n."
     )
-    return Panel("Floors: real images", ("row", "n", *map(printed_name, metrics)), tuple(rows), (note,))
+    fresh = [line for family in cells.results.families for line in comparison.fresh(cells.results, "fld", family)]
+    return Panel("Floors: real images", ("row", "n", *map(printed_name, metrics)), tuple(rows), (note, *fresh))
 
 
 def layout(table: pd.DataFrame, results: Results) -> Document:
@@ -70,9 +75,10 @@ def layout(table: pd.DataFrame, results: Results) -> Document:
     for family in families:
         title = f"Against the training split A ({family}): {' / '.join(_labels(BOTH))}"
         panels.append(cells.joined(title, (f"{stem}_{family}" for stem in BOTH), note))
-    names = [*_labels(COPIED), *(printed_name(f"recovery_{family}") for family in families)]
-    note = "Against the images that the method stores (–: skipped, or a start without stored images)."
-    panels.append(cells.joined(f"Copying: {' / '.join(names)}", _copying(results), note, audit=CT))
+    recovered = [printed_name(f"recovery_{family}") for family in families]
+    names = ["share of copies", *_labels(COPIED), *recovered, "distinct samples"]
+    note = "Against the images that the method stores (–: skipped, not measured, or a start without stored images)."
+    panels.append(cells.joined(f"Copying: {' / '.join(names)}", (*_copying(results), DISTINCT), note, audit=CT))
     panels.append(_floor_panel(cells))
     title = "Table 4. Fidelity, diversity and copying by method and NFE budget"
     return cells.document(title, "reference: held-out split C (test) except where said", panels)

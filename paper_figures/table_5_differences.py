@@ -1,35 +1,41 @@
-"""Table 5: how far each ranked method is behind the best one, by NFE budget, as a paired difference.
+"""Table 5: how far each ranked method is behind the best of the others, by NFE budget.
 
-FD against the held-out split C. Group k of the jackknife holds the same samples' numbers of every method, and methods
-with one start share their noise, so the difference of leave-out replicates cancels what they have in common:
-d = G (f - f') - (G - 1) mean (f_(g) - f'_(g)), its interval from the same replicates. p-values are Holm-corrected over
-all cells of the table. The best method is chosen on the same samples, which favours it.
+FD against the held-out split C, and the mode-mixture ratio. Group k of the jackknife holds the same samples' numbers of
+every method, and methods with one start share their noise, so the difference of leave-out replicates cancels what they
+have in common. Every method is compared with every other one (multiple comparisons with the best: Hsu 1984), so none
+gains by looking best on these samples; intervals hold for a panel at once, and the p-values of "it is one of the best"
+are Holm-corrected over the panel (``dpmot/statistics/best.py``).
 """
 
 import pandas as pd
-from pandas.core.groupby import DataFrameGroupBy
 
-from dpmot.results import by_key, printed_name, records
+from dpmot.results import by_key, printed_name
 from paper_figures import _comparison as comparison
 from paper_figures import _tables as tables
-from paper_figures._paired import ALPHA, differences
+from paper_figures._paired import ALPHA, against_best
 from paper_figures._results import Results
 from paper_figures._tables import Cell, Document, Panel, not_run
 
 READS = ("replicates",)
 COLUMNS = [
-    "metric", "reference", "nfe_budget", "method", "best", "difference", "low", "high", "p", "p_holm", "fingerprint",
+    "metric", "reference", "nfe_budget", "method", "value", "behind", "low", "high", "p_holm", "may_be_best",
+    "fingerprint",
 ]  # fmt: skip
-BOUNDS = {"low": "difference_low", "high": "difference_high"}
+BOUNDS = {"low": "behind_low", "high": "behind_high"}
 MIXTURE = "mmr_0.1"
 
 
 def make(results: Results) -> pd.DataFrame:
-    """One row per (metric, NFE budget, ranked method that is not the best), COLUMNS."""
-    tops = [(column, comparison.leader(column)) for _, column in _columns(results)]
-    pairs = [({**row, "best": top["method"]}, top) for column, top in tops for row in records(column)]
-    table = differences(results, pairs, [BOUNDS.get(name, name) for name in COLUMNS])
-    return table.dropna(subset="p").set_axis(COLUMNS, axis="columns")
+    """One row per (metric, NFE budget, ranked method), COLUMNS; those without others to compare with come first."""
+    table = comparison.long_form(results, [(metric, reference) for metric, reference, _ in _compared(results)])
+    cells = comparison.ranked_cells(table, results)
+    panels = [against_best(panel, results) for _, panel in cells.groupby(["metric", "reference"], sort=False)]
+    if not panels:
+        return pd.DataFrame(columns=COLUMNS)
+    found = pd.concat(panels, ignore_index=True)
+    alone = found.groupby(["metric", "nfe_budget"])["method"].transform("size") == 1
+    found = found[found["behind"].notna() | alone]  # of a budget without replicates this table says nothing
+    return found[[BOUNDS.get(name, name) for name in COLUMNS]].set_axis(COLUMNS, axis="columns")
 
 
 def _compared(results: Results) -> list[tuple[str, str, str]]:
@@ -39,24 +45,19 @@ def _compared(results: Results) -> list[tuple[str, str, str]]:
     return [*distances, *([mixture] if MIXTURE in set(results.metrics["metric"]) else [])]
 
 
-def _columns(results: Results) -> DataFrameGroupBy:
-    """The ranked cells of each (metric, reference, NFE budget)."""
-    table = comparison.long_form(results, [(metric, reference) for metric, reference, _ in _compared(results)])
-    return comparison.ranked_cells(table, results).groupby(["metric", "reference", "nfe_budget"], sort=False)
-
-
-def _panel(table: pd.DataFrame, results: Results, best: dict[str, str], title: str) -> Panel:
-    """The differences of one metric; ``best`` has the best method of each budget."""
-    title = f"{title} behind the best ranked method, paired"
-    if table.empty:
+def _panel(table: pd.DataFrame, results: Results, title: str) -> Panel:
+    """The distances of one metric."""
+    title = f"{title} behind the best of the others"
+    if not table["behind"].notna().any():
         return not_run(title, "no two ranked methods with replicates.")
-    found, listed = by_key(table, "method", "nfe_budget"), {*table["method"], *best.values()}
+    found, listed = by_key(table, "method", "nfe_budget"), set(table["method"])
 
     def entry(method: str, nfe: str) -> Cell:
         row = found.get((method, nfe))
         if row is None:
-            return Cell("best", bold=True) if method == best.get(nfe) else Cell("–")
-        return Cell(comparison.interval(row, "difference"), marks=() if row["p_holm"] <= ALPHA else ("≈",))
+            return Cell("–")
+        text = "the only one" if pd.isna(row["behind"]) else comparison.interval(row, "behind")
+        return Cell(text, bold=row["may_be_best"])
 
     methods = [method for method in comparison.main_methods(results) if method in listed]
     return comparison.by_method(results, title, entry, methods=methods)
@@ -64,20 +65,18 @@ def _panel(table: pd.DataFrame, results: Results, best: dict[str, str], title: s
 
 def layout(table: pd.DataFrame, results: Results) -> Document:
     """The printed table."""
-    best: dict[str, dict[str, str]] = {}
-    for (metric, _, nfe), column in _columns(results):
-        best.setdefault(metric, {})[nfe] = comparison.leader(column)["method"]
-    panels = (
-        _panel(table[table["metric"] == metric], results, best.get(metric, {}), title)
-        for metric, _, title in _compared(results)
-    )
+    panels = (_panel(table[table["metric"] == metric], results, title) for metric, _, title in _compared(results))
+    told = f"intervals in brackets, which hold for all entries of a panel at once at {1 - ALPHA:.0%}"
     return Document(
-        title="Table 5. Paired differences to the best ranked method",
-        caption=results.caption("95 % intervals of the difference in brackets", table["fingerprint"]),
+        title="Table 5. Behind the best of the others: ranked methods, paired by samples",
+        caption=results.caption(told.replace("%", " %"), table["fingerprint"]),
         panels=tuple(panels),
         notes=(
-            f"≈ not different from the best at {ALPHA}, Holm-corrected over the {len(table)} cells of the table.",
-            "The best method of a column is chosen on these samples, which favours it. Unranked methods are left out.",
+            "Bold: may be the best of its column, as no other is shown to be better. At most "
+            f"{ALPHA:g} is the chance that a panel loses a best method, however many are equally good (multiple "
+            "comparisons with the best, Holm-corrected over the panel). Holm's steps can exclude a method whose "
+            "interval still reaches below 0.",
+            "Below 0: the method leads by that much. The only one: no other is ranked at that budget.",
             "– skipped, unranked, or without replicates.",
         ),
     )

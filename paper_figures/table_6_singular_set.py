@@ -19,7 +19,7 @@ from paper_figures._tables import Cell, Document, Panel, not_run
 
 READS = ("replicates", "coupling")
 COLUMNS = [
-    "nfe_budget", "method", "metric", "reference", "value", "low", "high", "status", "ranked", "audit", "num_samples",
+    "nfe_budget", "method", "metric", "reference", "value", "low", "high", "status", "ranked", "verdict", "num_samples",
     "difference", "difference_low", "difference_high", "p", "p_holm", "fingerprint",
 ]  # fmt: skip
 DRAWS = {
@@ -118,7 +118,7 @@ def layout(table: pd.DataFrame, results: Results) -> Document:
         notes=(
             f"≈ not different from the plain map at {ALPHA}, paired by samples, Holm-corrected over the "
             f"{int(np.sum(table['p'].notna()))} comparisons of the table.",
-            "† unranked: outside the held-out intervals of the copying audit, or not audited.",
+            *comparison.verdict_notes(table[table["status"] == "measured"], results),
             "Mass error: about standard normal where all stored images are used equally often. Discarding takes mass "
             "from cells with sharp creases: the certificate of the fit is that of the plain map.",
             "Chi2 of the cells: N sum p^2 - 1 on fresh noise, unbiased; 0 for equal masses. Noise level: standard "

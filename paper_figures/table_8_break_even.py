@@ -17,11 +17,10 @@ from dpmot.experiment import grid
 from dpmot.results import CELL, POOLED, SKIPPED, by_key, printed_name, records
 from paper_figures import _comparison as comparison
 from paper_figures import _tables as tables
-from paper_figures._comparison import Row
-from paper_figures._results import Results
+from paper_figures._results import Results, Row
 from paper_figures._tables import Cell, Document, Panel, not_run
 
-READS = ("timings",)
+READS = ("replicates", "timings")
 COLUMNS = [
     "method", "nfe_budget", "fd", "fd_low", "fd_high", "ranked", "rival", "rival_nfe", "rival_fd", "fit_s",
     "method_s_per_1000", "rival_s_per_1000", "saved_s_per_1000", "break_even_samples", "outcome", "fingerprint",

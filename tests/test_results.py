@@ -72,7 +72,7 @@ def test_an_empty_replicate_is_refused_and_so_is_a_cell_without_all_its_samples(
 
 def test_a_flag_is_true_or_false(tmp_path):
     path = tmp_path / "audit.csv"
-    path.write_text(",".join(AUDIT.columns) + "\nddim,5,80,yes,\n")
+    path.write_text(",".join(AUDIT.columns) + "\nddim,5,80,copies,yes,\n")
     with pytest.raises(ValueError, match=r'row 2, column ranked: found "yes"; True and False are allowed'):
         results.read(path, AUDIT)
 

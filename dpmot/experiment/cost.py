@@ -70,7 +70,7 @@ def _drawn(experiment: Experiment) -> dict[str, int]:
     """Evaluations of each network for samples, sigma_M* and the coupling, strips left out."""
     spent, jobs = dict.fromkeys(experiment.networks, 0), Jobs(experiment, Layout(Path()))
     tasks = [jobs.sample(name).task for name in experiment.methods]
-    tasks += [jobs.select().task] if experiment.selection else []
+    tasks += [jobs.select().task.drawn] if experiment.selection else []
     for task in tasks:
         spent[task.method.network] += task.num_samples * sum(cell.nfe for cell in task.cells if not cell.reason)
     if experiment.coupling:

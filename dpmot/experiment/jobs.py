@@ -87,6 +87,14 @@ class Sample:
 
 
 @dataclass(frozen=True)
+class Select:
+    """Find sigma_M* among the levels of ``drawn``, at most ``tolerance`` of copies allowed."""
+
+    drawn: Sample
+    tolerance: float
+
+
+@dataclass(frozen=True)
 class Couple:
     """Measure the map from noise to sample of some methods."""
 
@@ -161,15 +169,16 @@ class Jobs:
         task = Solve(tuple(grid.problems(e)), e.transport, e.atom_seed, e.num_atoms, e.fit_seed)
         return self._job("solve", task, [layout.data], [layout.heights])
 
-    def select(self) -> Job[Sample]:
-        """The job that finds sigma_M*, on seeds and held-out images that no table reports."""
+    def select(self) -> Job[Select]:
+        """The job that finds sigma_M*, on seeds, latents and held-out images that no table reports."""
         e, selection = self.experiment, self.experiment.selection
         if selection is None:
             raise ConfigError("selection: this experiment has no such block; config/digits.yaml has one")
         count = selection.num_samples or e.num_samples * len(e.sample_seeds)  # the audit of the tables has this power
-        task = self._drawing("selection", selection.trial(), count)
-        plugged = *self._plugged(task), *(("metrics", name) for name in AUDITED_BY)
-        return self._job("select", task, self._read_by(task), [self.layout.star], *plugged)
+        drawn = self._drawing("selection", selection.trial(), count)
+        plugged = *self._plugged(drawn), *(("metrics", name) for name in AUDITED_BY)
+        inputs = (*self._read_by(drawn), self.layout.heights)
+        return self._job("select", Select(drawn, e.copying_tolerance), inputs, [self.layout.star], *plugged)
 
     def sample(self, name: str) -> Job[Sample]:
         """The job that draws all samples of one method."""
@@ -204,10 +213,11 @@ class Jobs:
     def page(self, name: str) -> Job[Mapping[str, Any]]:
         """The job that draws one table or figure; its text depends on everything that the configuration says."""
         layout, e, root = self.layout, self.experiment, self.layout.root
-        metrics, replicates, audit, identity, fingerprint = layout.measured
+        metrics, replicates, audit, identity, copies, fingerprint = layout.measured
         reads = {
             "identity": [identity],
             "replicates": [replicates],
+            "copies": [copies],
             "coupling": [layout.coupling] if e.coupling else [],
             "star": [layout.star] if e.selection else [],
             "data": [layout.data],

@@ -36,8 +36,8 @@ class Layout:
 
     @property
     def measured(self) -> tuple[Path, ...]:
-        """What measuring writes: metrics, replicates, audit, identity test, fingerprint."""
-        tables = (self.root / f"{name}.csv" for name in ("metrics", "replicates", "audit", "identity"))
+        """What measuring writes: metrics, replicates, audit, identity test, copies, fingerprint."""
+        tables = (self.root / f"{name}.csv" for name in ("metrics", "replicates", "audit", "identity", "copies"))
         return (*tables, self.root / "fingerprint.json")
 
     def network(self, name: str) -> Path:

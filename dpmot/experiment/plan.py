@@ -340,11 +340,14 @@ class Selection(Model):
     """Default: as many as a method of the tables has over all seeds, so that the audit has the same power."""
 
     def trial(self) -> Method:
-        """What the search draws: DPM-OT at each candidate."""
+        """What the search draws at each candidate: stored images with noise of their own for every sample.
+
+        DPM-OT's start has one noise an image, that of its atom seed; this is its law over all atom seeds.
+        """
         return Method(
             network=self.network,
             sampler=self.sampler,
-            start="transport",
+            start="fresh_noise",
             level=self.sigmas,
             nfe_budgets=(self.nfe,),
             sample_seeds=(self.sample_seed,),
@@ -427,6 +430,8 @@ class Experiment(Model):
     """Files of dpmot/metrics/; default all."""
     metrics_except: Names = ()
     """These are not taken."""
+    copying_tolerance: Annotated[float, Field(gt=0, lt=1)] = 0.01
+    """Share of copies, and of stored images that come back beyond chance, up to which a row is ranked."""
     classifier: Classifier = Classifier()
     transport: Transport = Transport()
     selection: Selection | None = None

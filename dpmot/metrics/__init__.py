@@ -1,17 +1,20 @@
 """Metrics: one file each.
 
 A file has ``FACTS``, a :class:`Fact` for each stem of its metrics' names; ``SPACE``, the kind of features it wants
-("features", "probabilities", "pixels", or "any" of features and pixels); and one of
+("features", "probabilities", "pixels", or "any" of features and pixels; "gallery" is copies.py's alone, which looks at
+all real images); and one of
 
 - ``pointwise(generated, references)`` -> {(metric, reference): (n,)}: the metric is the mean of these values, so
-  leaving samples out costs nothing; booleans where that mean is a share. ``UNITS``, by stem, tells how many
-  independent observations there are where that is fewer than the samples;
+  leaving samples out costs nothing; booleans where that mean is a share;
 - ``evaluate(generated, references)`` -> {(metric, reference): value} for functionals of the whole set, with
   ``DEBIAS``, true where the bias falls like 1/n so that the jackknife may remove it (from ``FEWEST`` samples a
   dimension on, where that is given), and optionally
   ``leave_out(generated, references, groups)`` -> {(metric, reference): (G,)}, the same values without each group
   (an empty group leaves all samples); where the file says ``HELD = True``, with what was fitted to all samples held.
-  Where it takes None for groups, ``evaluate = of_all(leave_out)``.
+  Where it takes None for groups, ``evaluate = of_all(leave_out)``. Where the value is one of the reference's law,
+  ``reference_rows(generated, references)`` -> {(metric, reference): (m,)} are the derivatives of the value in the
+  weights of the reference's rows, whose mean varies with the reference as the value does. ``DISTANCE = True`` says that
+  the value has its least where samples and reference are of one law, so that its first derivatives vanish there.
 
 ``COPYING = True`` marks a metric that asks about the images a method could copy: "train" is then the split that the
 method stores. ``OF_CLASSES = True`` marks one that asks about the data set's own classes. ``RANGE`` bounds the
@@ -33,8 +36,7 @@ from dpmot.features import Features
 References = Mapping[str, Features]
 Values = dict[tuple[str, str], float]  # by metric and reference
 Arrays = dict[tuple[str, str], np.ndarray]
-AUDITED_BY = ("ct", "novelty", "recovery")  # files whose metrics the copying audit asks
-AUDITED = {"recovery": "recovery_pixels", "authenticity": "authenticity_pixels", "ct": "ct_pixels"}
+AUDITED_BY = ("copies", "recovery")  # files whose metrics the copying audit asks
 REAL_TRAIN, REAL_TEST = "real_train", "real_test"  # real images as if they were samples: names no method may have
 
 
@@ -66,6 +68,7 @@ class Fact:
             or judges the classifier does not.
         floor: whether real images have a value that samples are read against.
         copier: whether the plain value of the training images is what an exact copier of them tends to.
+        fresh: whether as many real images that no method stores have a value beside the floors.
     """
 
     direction: Literal["lower", "higher", "none"]
@@ -77,6 +80,7 @@ class Fact:
     quality: bool = True
     floor: bool = True
     copier: bool = False
+    fresh: bool = False
 
     @property
     def heading(self) -> str:

@@ -6,6 +6,8 @@ ties can tell).
 - precision (Kynkaanniemi et al. 2019, k = 3): the share of samples that lie in a ball.
 - density (Naeem et al. 2020, k = 5): the number of balls that a sample lies in, over k; 1 for real images, more where
   samples crowd in dense places.
+
+Their intervals are those of the mean over samples, against the images of this reference.
 """
 
 from dpmot.features import Features

@@ -13,9 +13,6 @@ from dpmot.metrics._neighbours import nearest, required
 FACTS = {"recovery": Fact("lower", "source recovery", digits=3, least=0.01, quality=False)}
 SPACE = "any"
 COPYING = True
-# Samples of one stored latent are one draw of its noise: recovery asks whether *latents* come back, and there are no
-# more of these than distinct sources, however many samples are drawn from them.
-UNITS = {"recovery": lambda generated: len(np.unique(generated.source))}
 
 
 def pointwise(generated: Features, references: References) -> Arrays:

@@ -1,55 +1,92 @@
-"""The copying audit: which rows of a table lie outside what independent, held-out images give.
+"""The copying audit: may a row of a table be ranked, and if not, why?
 
-Three statistics, each against its held-out value; a row fails where its *whole interval* lies on the copying side:
+Two questions, the same for every row, each answered by an interval and one stated tolerance:
 
-- recovery above 1/N, what a sample independent of its source gets;
-- authenticity below the interval of held-out images of the same data set;
-- C_T below -1.96: it is a z-score with mean 0 and standard deviation at most 1 for held-out images, so at most
-  2.5 % of these fall below.
+- *Are samples copies?* The share of copies of the training images, and of the test images
+  (:mod:`dpmot.statistics.copies`). A row is marked where a lower end lies above the tolerance.
+- *Do stored images come back?* Where each sample is known to start from one stored image, the share whose nearest image
+  is that one exceeds by at most the tolerance what chance gives, 1/N: the upper end decides (non-inferiority). So a
+  start is cleared by data, not by the lack of them, and more samples help it.
 
-One-sided, because being far from the training data is bad quality, which the quality metrics see, and not copying.
+A row that is not marked is "not audited" where it was not measured, or its intervals are too wide to say.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from dpmot.statistics.copies import FEWEST
 from dpmot.statistics.jackknife import Estimate
 
-CT_BOUND = -1.96
+RANKED, COPIES, UNSOLVED, UNKNOWN = VERDICTS = ("ranked", "copies", "not converged", "not audited")
+WIDE = 0.5  # upper end of a share of copies at which nobody can call a row new
+NEEDED = "more samples, less alike, or real images without near duplicates are needed"
+SETS = {"train": "training", "test": "test"}
 
 
 @dataclass(frozen=True)
-class HeldOut:
-    """What held-out images give: the number N >= 1 of training images, and their authenticity."""
+class Verdict:
+    """One of ``VERDICTS``, the gravest, and the reasons for it and for others."""
 
-    num_train: int
-    authenticity: Estimate
+    word: str
+    reasons: tuple[str, ...] = ()
 
-    def __post_init__(self) -> None:
-        if self.num_train < 1:
-            raise ValueError(f"The audit needs at least one training image, got {self.num_train}")
+    @property
+    def ranked(self) -> bool:
+        """Whether the row competes."""
+        return self.word == RANKED
 
 
-def audit(
-    *, held_out: HeldOut, recovery: Estimate | None, authenticity: Estimate | None, ct: Estimate | None
-) -> list[str]:
-    """Reasons why a row is marked as copying; empty where it lies inside.
+def judge(
+    copies: Mapping[str, Estimate],
+    *,
+    num_samples: int,
+    tolerance: float,
+    recovery: Estimate | None = None,
+    num_sources: int = 0,
+    unsolved: str | None = None,
+    sets: Sequence[str] = tuple(SETS),
+) -> Verdict:
+    """The verdict on one row.
 
     Args:
-        held_out: the floor.
-        recovery: None where the samples have no source among the training images.
-        authenticity, ct: None where not measured, which is no reason.
+        copies: "train" and "test" -> share of copies of these images; what is missing was not measured.
+        num_samples: of the row, n >= 1.
+        tolerance: the share of copies that is allowed, in (0, 1).
+        recovery: source recovery; None where the samples have no source.
+        num_sources: images that a sample could have started from, N >= 1 where there is a recovery.
+        sets: which of ``SETS`` are asked about.
+        unsolved: why the row's transport problem did not converge; None where it did, or where there is none.
+
+    Raises:
+        ValueError: recovery without an image that a sample could have started from.
     """
-    reasons = []
-    independent = 1 / held_out.num_train
-    if recovery is not None and recovery.low > independent:
-        reasons.append(f"recovery {_shown(recovery)} above {independent:.3g}, that of independent samples")
-    floor = held_out.authenticity
-    if authenticity is not None and authenticity.high < floor.low:
-        reasons.append(f"authenticity {_shown(authenticity)} below {_shown(floor)}, that of held-out images")
-    if ct is not None and ct.high < CT_BOUND:
-        reasons.append(f"C_T {_shown(ct)} below {CT_BOUND}, the bound of held-out images")
-    return reasons
+    if recovery is not None and num_sources < 1:
+        raise ValueError(f"Recovery needs at least one stored image, got {num_sources}")
+    found: list[tuple[str, str]] = []
+    for name, share in copies.items():
+        told = f"share of copies of {SETS[name]} images {shown(share)}"
+        if share.low > tolerance:
+            found.append((COPIES, f"{told} above {tolerance:g}"))
+        elif share.high > WIDE:
+            found.append((UNKNOWN, f"{told} may be more than {WIDE:g}: {NEEDED}"))
+    if recovery is not None:
+        chance = 1 / num_sources
+        told = f"source recovery {shown(recovery)}"
+        if recovery.low > chance + tolerance:
+            found.append((COPIES, f"{told} more than {tolerance:g} above {chance:.3g}, that of chance"))
+        elif recovery.high > chance + tolerance:
+            found.append((UNKNOWN, f"{told} may be more than {tolerance:g} above {chance:.3g}, that of chance"))
+    found += [(UNSOLVED, f"transport not converged: {unsolved}")] if unsolved else []
+    missing = [SETS[name] for name in sets if name not in copies]
+    if missing:
+        found.append((UNKNOWN, f"share of copies of {' and '.join(missing)} images not measured"))
+    if num_samples < FEWEST:
+        found.append((UNKNOWN, f"{num_samples} samples cannot show a tenth of copies: {FEWEST} are needed"))
+    words = {word for word, _ in found}
+    word = next((word for word in VERDICTS[1:] if word in words), RANKED)
+    return Verdict(word, tuple(reason for _, reason in sorted(found, key=lambda one: VERDICTS.index(one[0]))))
 
 
-def _shown(estimate: Estimate) -> str:
+def shown(estimate: Estimate) -> str:
+    """Value and interval in three digits."""
     return f"{estimate.value:.3g} [{estimate.low:.3g}, {estimate.high:.3g}]"

@@ -18,11 +18,12 @@ is of any set with a chance in proportion to its size. Two estimates tell what p
 
 At the smallest threshold, which hardly a held-out image reaches, these alone are asked, so that copies of two sets do
 not hide each other; then decoys; at the largest one both, as a network may lie somewhat nearer to all images that it
-has seen. Shares have exact intervals (Clopper & Pearson 1934), differences those that follow from them (Newcombe 1998,
-method 10), for all spaces and thresholds at once (Bonferroni), so that the largest lower end is one for the share of
-all copies. The upper end is that by decoys without a threshold: samples may be copies that are too noisy to tell, and
-training images that a network remembers in part count there too. Samples that share a nearest image are one
-observation: an honest method that draws one image over and over has that image's luck.
+has seen. Shares have exact intervals (Clopper & Pearson 1934), differences those that follow from them and from their
+correlation, as a sample is near to one set only (Newcombe 1998), for all spaces and thresholds at once (Bonferroni), so
+that the largest lower end is one for the share of all copies. The upper end is that by decoys without a threshold:
+samples may be copies that are too noisy to tell, and training images that a network remembers in part count there too.
+Samples that share a nearest image are one observation: an honest method that draws one image over and over has that
+image's luck. Where fewer than ``FEWEST`` observations are left, anything may hide in them and the upper end is 1.
 """
 
 from collections.abc import Sequence
@@ -32,6 +33,7 @@ import numpy as np
 
 from dpmot.statistics.jackknife import Estimate, share_interval
 
+FEWEST = 40  # independent samples: among fewer, a tenth of copies would not be marked
 DECOYS, HELD_OUT = "decoys", "held-out images"
 LOOKS = {  # threshold, as a quantile of held-out ratios -> what tells chance; of both the smaller lower end
     0.002: (HELD_OUT,),
@@ -105,27 +107,28 @@ def share(
     portion = sizes[target] / sum(sizes.values())
     each = 1 - (1 - level) / (len(samples) * len(LOOKS))
     names = (target, tuple(decoys))
-    found, highs = [], []
+    found, highs, fewest = [], [], len(samples[0].ratio)
     for space, (own, real) in enumerate(zip(samples, held_out, strict=True)):
         for quantile, judges in LOOKS.items():
             threshold = float(np.quantile(real.ratio, quantile))
             p, q = _near(own, threshold, *names, level=each)
+            fewest = min(fewest, _units(own, threshold))
             by_held_out = _excess(p, portion * float((real.ratio <= threshold).mean()))
             estimates = {DECOYS: _difference(p, q, odds), HELD_OUT: by_held_out}
             least = min((estimates[judge] for judge in judges), key=lambda one: (one.low, one.value))
             found.append(Share(least.value, least.low, 1.0, space, threshold))
         highs.append(_difference(*_near(own, np.inf, *names, level=level), odds).high)
+        fewest = min(fewest, _units(own, np.inf))
     best = max(found, key=lambda one: (one.low, one.value))
     value, low = (min(max(end, 0.0), 1.0) for end in (best.value, best.low))
-    return replace(best, value=value, low=low, high=min(max(value, *highs), 1.0))
+    return replace(best, value=value, low=low, high=min(max(value, *highs), 1.0) if fewest >= FEWEST else 1.0)
 
 
 def _near(
     own: Ratios, threshold: float, target: str, decoys: Sequence[str], *, level: float
 ) -> tuple[Estimate, Estimate]:
     """p(t) and q(t), with intervals."""
-    near = own.ratio <= threshold
-    units = max(1, int(len(near) / _repeats(own.nearest[near])))
+    near, units = own.ratio <= threshold, _units(own, threshold)
     counts = (units * float((near & np.isin(own.part, names)).mean()) for names in ([target], decoys))
     p, q = (share_interval(count, units, level=level) for count in counts)
     return p, q
@@ -134,9 +137,15 @@ def _near(
 def _difference(p: Estimate, q: Estimate, odds: float) -> Estimate:
     """p - odds q, with the interval that follows from both."""
     value = p.value - odds * q.value
-    down = np.hypot(p.value - p.low, odds * (q.high - q.value))
-    up = np.hypot(p.high - p.value, odds * (q.value - q.low))
-    return Estimate(value, float(value - down), float(value + up))
+    near, far = p.value * q.value, (1 - p.value) * (1 - q.value)
+    against = np.sqrt(near / far) if far > near else float(near > 0)  # minus the correlation: near to one set only
+
+    def joint(a: float, b: float) -> float:
+        return float(np.sqrt(a**2 + b**2 + 2 * against * a * b))
+
+    down = joint(p.value - p.low, odds * (q.high - q.value))
+    up = joint(p.high - p.value, odds * (q.value - q.low))
+    return Estimate(value, value - down, value + up)
 
 
 def _excess(p: Estimate, chance: float) -> Estimate:
@@ -144,7 +153,8 @@ def _excess(p: Estimate, chance: float) -> Estimate:
     return Estimate(*((end - chance) / (1 - chance) for end in (p.value, p.low, p.high)))
 
 
-def _repeats(nearest: np.ndarray) -> float:
-    """How many samples share a nearest image, on average over samples."""
-    _, counts = np.unique(nearest, return_counts=True)
-    return float((counts**2).sum() / counts.sum()) if len(nearest) else 1.0
+def _units(own: Ratios, threshold: float) -> int:
+    """Independent observations: samples, over how many of the near ones share a nearest image on average."""
+    _, counts = np.unique(own.nearest[own.ratio <= threshold], return_counts=True)
+    repeats = (counts**2).sum() / counts.sum() if len(counts) else 1
+    return max(1, int(len(own.nearest) / repeats))

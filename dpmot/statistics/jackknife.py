@@ -7,6 +7,11 @@ Samples fall into G groups, theta_(g) is the statistic without group g. Then
     low, high = value -+ t_{G-1} se.
 
 For Frechet distances the bias is many times the noise: there a percentile bootstrap covers nothing.
+
+A distance to a reference sample varies with the reference too. To first order the two variances add, and the
+reference's is that of the mean of its rows' derivatives (:func:`variance_of_mean`), where rows of a stratified sample
+vary within their classes only. Between two samples of one law the distance has no first order; what varies is of second
+order, which each of the two variances holds twice: there the variance is half their sum.
 """
 
 from dataclasses import dataclass
@@ -35,13 +40,56 @@ def groups(n: int, num_groups: int = 20) -> np.ndarray:
     return np.arange(n) % num_groups
 
 
+def stratified_groups(strata: np.ndarray, draw: np.random.Generator, num_groups: int = 20) -> np.ndarray:
+    """Groups 0..G-1 drawn at random within each stratum, as even as can be: int64 (n,).
+
+    Each holds its share of every class, as the whole of a stratified sample does. In stored order, groups k mod G of
+    images whose labels repeat would hold some classes only.
+
+    Args:
+        strata: class of each sample, integers (n,); equal ones where there are none.
+        draw: what shuffles them.
+        num_groups: G.
+
+    Raises:
+        ValueError: as :func:`groups`.
+    """
+    places = groups(len(strata), num_groups)
+    shuffled = draw.permutation(len(strata))
+    result = np.empty_like(places)
+    result[shuffled[np.argsort(np.asarray(strata)[shuffled], kind="stable")]] = places
+    return result
+
+
+def variance_of_mean(values: np.ndarray, strata: np.ndarray | None = None) -> float:
+    """Variance of the mean of values (n,), of independent samples or of a sample stratified by ``strata`` (n,).
+
+    Of the latter, whose strata have their shares of the law, it is the pooled variance within strata over n. A stratum
+    of one sample says nothing of it; where all are such, the samples count as independent.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    if strata is None or len(np.unique(strata)) == len(values):
+        strata = np.zeros(len(values), dtype=np.int64)
+    _, own, count = np.unique(strata, return_inverse=True, return_counts=True)
+    within = values - (np.bincount(own, weights=values) / count)[own]
+    return float((within**2).sum() / max(1, len(values) - len(count)) / len(values))
+
+
 def leave_out_of_means(values: np.ndarray, groups: np.ndarray) -> np.ndarray:
     """The mean of values (n,) without each group: (G,) for groups (n,) in 0..G-1."""
     values, remaining = np.asarray(values, dtype=np.float64), len(groups) - np.bincount(groups)
     return (values.sum() - np.bincount(groups, weights=values)) / remaining
 
 
-def interval(full: float, leave_out: np.ndarray, *, level: float = 0.95, debias: bool = True) -> Estimate:
+def interval(
+    full: float,
+    leave_out: np.ndarray,
+    *,
+    level: float = 0.95,
+    debias: bool = True,
+    reference: float = 0.0,
+    same_law: bool = False,
+) -> Estimate:
     """Jackknife value and interval.
 
     Args:
@@ -50,6 +98,8 @@ def interval(full: float, leave_out: np.ndarray, *, level: float = 0.95, debias:
         level: coverage, in (0, 1).
         debias: extrapolate the value to n -> infinity. Right only where the bias falls like 1/n; not for means,
             which have none, nor for statistics that grow with n.
+        reference: variance that the reference adds.
+        same_law: whether the statistic is a distance between two samples of one law.
 
     Raises:
         ValueError: fewer than two groups, or values that are not finite.
@@ -63,8 +113,10 @@ def interval(full: float, leave_out: np.ndarray, *, level: float = 0.95, debias:
         )
     mean = leave_out.mean()
     value = num_groups * full - (num_groups - 1) * mean if debias else full
-    error = np.sqrt((num_groups - 1) / num_groups * ((leave_out - mean) ** 2).sum())
-    half = stdtrit(num_groups - 1, 0.5 + level / 2) * error
+    own = (num_groups - 1) / num_groups * ((leave_out - mean) ** 2).sum()
+    both = own + reference
+    degrees = (num_groups - 1) * (both / own) ** 2 if own > 1e-3 * both else 1e6 * (num_groups - 1)
+    half = stdtrit(degrees, 0.5 + level / 2) * np.sqrt(both / 2 if same_law else both)
     return Estimate(value=float(value), low=float(value - half), high=float(value + half))
 
 

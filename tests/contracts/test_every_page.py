@@ -17,6 +17,7 @@ FILES = {  # what READS may name -> files and folders of it
     "replicates": ["replicates.csv"],
     "coupling": ["coupling.csv"],
     "star": ["star.json"],
+    "copies": ["copies.csv"],
     "data": ["data.safetensors"],
     "strips": ["strips.safetensors"],
     "samples": ["samples"],

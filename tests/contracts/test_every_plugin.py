@@ -10,7 +10,7 @@ from dpmot import plugins
 from dpmot.features import Features
 
 EVERY = [(kind, name) for kind in sorted(plugins.FOLDERS) for name in plugins.names(kind)]
-METRICS = plugins.names("metrics")
+METRICS = [name for name in plugins.names("metrics") if plugins.constant("metrics", name, "SPACE") != "gallery"]
 
 
 @pytest.mark.parametrize(("kind", "name"), EVERY)

@@ -67,7 +67,7 @@ def test_weights_of_features_that_are_not_there_are_named_like_missing_images(tm
 
 
 def test_a_metric_that_does_not_exist_is_refused():
-    with pytest.raises(ConfigError, match=r'No metric "fid" in dpmot/metrics/: found calibration, ct,'):
+    with pytest.raises(ConfigError, match=r'No metric "fid" in dpmot/metrics/: found calibration, copies, ct,'):
         configured(metrics=["fid"])
 
 

@@ -11,8 +11,11 @@ import pytest
 import torch
 
 from dpmot import plugins
+from dpmot.experiment.stages import _audit
 from dpmot.experiment.stages import measure as stage
-from dpmot.experiment.stages._estimates import measure
+from dpmot.experiment.stages._estimates import measure, real_groups
+from dpmot.experiment.stages._fresh import fresh
+from dpmot.experiment.stages._prepared import Part
 from dpmot.features import Features
 from dpmot.runtime.stopwatch import Stopwatch
 
@@ -63,7 +66,10 @@ def test_every_metric_of_the_fewest_samples_a_plan_allows_has_a_value_or_a_reaso
         generated = {e: drawn(e, n, **known) for e in names}
         found += measure(generated, references, np.arange(n) % 20, stored=stored)
     stems = {one.metric.removeprefix("plain_").rpartition("_")[0] for one in found}
-    assert stems == {stem for name in plugins.names("metrics") for stem in plugins.find("metrics", name).FACTS}
+    assert stems == {stem for name in plugins.names("metrics") for stem in plugins.find("metrics", name).FACTS} - {
+        "copies",
+        "flagged",
+    }  # of all real images
     rows = stage._rows({"sample_seed": "pooled"}, found)
     absent = [row for row in rows if row["value"] is None]
     assert {(row["metric"], row["reference"], row["features"]) for row in absent} == {("ct_pixels", stored, "pixels")}
@@ -75,8 +81,9 @@ def test_every_metric_of_the_fewest_samples_a_plan_allows_has_a_value_or_a_reaso
         )
     assert all(np.isfinite([row["value"], row["low"], row["high"]]).all() for row in rows if row not in absent)
     assert not any(metric == "ct_pixels" for _, metric, *_ in stage._replicates("cell", found))
-    table = pd.DataFrame(rows).set_index("metric")  # the audit takes None for what was not measured
-    assert stage._estimate(table, "ct_pixels") is None and stage._estimate(table, "recovery_pixels") is not None
+    table = pd.DataFrame(rows)  # the audit takes None for what was not measured
+    assert _audit.estimate(table, "ct_pixels", stored) is None
+    assert _audit.estimate(table, "recovery_pixels", stored) is not None
 
 
 def test_copies_of_the_test_split_are_recovered_there():
@@ -206,8 +213,8 @@ def test_where_a_method_cannot_be_measured_those_beside_it_are_finished_and_kept
 
 @pytest.mark.parametrize("num_atoms", [None, 60])
 def test_a_copier_is_measured_on_the_images_that_the_starts_store(num_atoms):
-    references = _references()
-    rows = stage._real("real_train", references, ["frechet"], num_atoms=num_atoms)["rows"]
+    references, experiment = _references(), SimpleNamespace(metrics=["frechet"], num_atoms=num_atoms)
+    rows = stage._floor("real_train", stage.Real(references), experiment)["rows"]
     (copy,) = (row for row in rows if row["metric"] == "copy_fd_classifier")
     stored = references["classifier"]["train"].subset(np.arange(num_atoms or N))
     (expected,) = (
@@ -215,3 +222,43 @@ def test_a_copier_is_measured_on_the_images_that_the_starts_store(num_atoms):
     )
     assert copy["num_samples"] == len(stored) and copy["value"] == expected  # the same arithmetic
     assert {row["num_samples"] for row in rows if row["metric"] == "fd_classifier"} == {N}  # the floor is that of all
+
+
+def test_fresh_images_are_a_law_beside_the_copier_and_a_second_sample_beside_fld():
+    references, seen = _references(), []
+    parts = {name: Part(torch.zeros(n, 1), torch.arange(n) % K) for name, n in (("A", N), ("B", 300))}
+
+    def extract(images, *, labels):
+        seen.append(len(images))
+        return {e: replace(_features(e, 7, n=len(images)), labels=labels) for e in references}
+
+    plan = SimpleNamespace(num_atoms=60, num_samples=100, sample_seeds=[0, 1], metrics=["frechet", "likelihood", "ct"])
+    unseen = fresh(plan, extract, parts)
+    assert (unseen.law, unseen.sample, seen) == (60, 200, [200])
+    rows = stage._floor("real_train", stage.Real(references, unseen), plan)["rows"]
+    found = {row["metric"]: row for row in rows if row["metric"].startswith("fresh_")}
+    assert {name: row["num_samples"] for name, row in found.items()} == {
+        "fresh_fd_classifier": 60,
+        "fresh_fld_classifier": 200,
+    }
+    images = unseen.features["classifier"]
+    law = plugins.find("metrics", "frechet").evaluate(images.subset(np.arange(60)), references["classifier"])
+    fd, fld = found["fresh_fd_classifier"], found["fresh_fld_classifier"]
+    assert fd["value"] == fd["low"] == fd["high"] == pytest.approx(law["fd_classifier", "test"], rel=1e-12)
+    assert fld["low"] < fld["value"] < fld["high"]
+    assert all(row["reference"] == "test" and "trained on these images" in row["reason"] for row in found.values())
+
+
+def test_fresh_images_of_which_there_are_fewer_than_are_stored_are_no_law():
+    parts = {name: Part(torch.zeros(n, 1), torch.arange(n) % K) for name, n in (("A", N), ("B", 50))}
+    plan = SimpleNamespace(num_atoms=None, num_samples=100, sample_seeds=[0], metrics=["frechet"])
+    assert fresh(plan, None, parts) is None  # nothing is extracted
+    plan.metrics = ["likelihood"]
+    taken = fresh(plan, lambda images, *, labels: {"classifier": _features("classifier", 7, n=len(images))}, parts)
+    assert (taken.law, taken.sample) == (0, 50)
+
+
+def test_the_floor_of_a_split_whose_labels_repeat_holds_every_class_in_every_group():
+    labels = np.arange(N) % 20
+    counts = [np.bincount(labels[real_groups(labels, N) == g], minlength=20) for g in range(20)]
+    assert np.max(counts) == 1 and np.sum(counts) == N

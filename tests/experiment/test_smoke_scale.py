@@ -188,7 +188,7 @@ def test_some_metrics_are_left_out_of_all_or_of_those_asked_for():
     assert validate(config.written()) == config
     assert load(base, ["metrics=[ct, frechet]", "metrics_except=[ct]"]).metrics == ("frechet",)
     assert load([ROOT / "config" / "fashion_mnist.yaml"], ["scale=full"]).metrics == tuple(named)
-    with pytest.raises(ConfigError, match=r"metrics_except: there is no fld; choose among calibration, ct"):
+    with pytest.raises(ConfigError, match=r"metrics_except: there is no fld; choose among calibration, copies, ct"):
         load(base, ["metrics_except=[fld]"])
     # What a configuration leaves out need not be among what another asks for.
     assert load(base, ["metrics=[ct]", "metrics_except=[likelihood]"]).metrics == ("ct",)

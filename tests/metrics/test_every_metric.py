@@ -8,9 +8,9 @@ import pytest
 from dpmot import plugins
 from dpmot.features import Features
 from dpmot.metrics import Fact
-from dpmot.statistics.jackknife import groups
+from dpmot.statistics.jackknife import groups, leave_out_of_means
 
-METRICS = plugins.names("metrics")
+METRICS = [name for name in plugins.names("metrics") if plugins.constant("metrics", name, "SPACE") != "gallery"]
 SPACES = {"features", "probabilities", "pixels", "any"}
 
 
@@ -78,6 +78,22 @@ def test_an_empty_group_leaves_all_samples(name):
     without = metric.leave_out(generated, REFERENCES, groups(100, 5) + 1)
     for key, value in metric.evaluate(generated, REFERENCES).items():
         assert without[key][0] == pytest.approx(value, rel=1e-9)  # sums in another order
+
+
+@pytest.mark.parametrize("name", [name for name in METRICS if hasattr(plugins.find("metrics", name), "reference_rows")])
+def test_the_rows_of_a_reference_move_the_value_as_leaving_them_out_does(name):
+    metric, generated, names = plugins.find("metrics", name), sample(100, 5), ("train", "test")
+    big = dict(zip(names, (sample(500, 6), sample(500, 7)), strict=True))
+    rows, member = metric.reference_rows(generated, big), np.arange(500) % 10
+    assert set(rows) <= set(metric.evaluate(generated, big)) and all(len(one) == 500 for one in rows.values())
+    for (key, reference), one in rows.items():
+        without = [
+            metric.evaluate(generated, {**big, reference: big[reference].subset(member != g)})[key, reference]
+            for g in range(10)
+        ]
+        # without a tenth of the rows; what is not linear in them is of the order of their number's inverse
+        assert np.corrcoef(without, leave_out_of_means(one, member))[0, 1] > 0.9
+        assert np.std(leave_out_of_means(one, member)) == pytest.approx(np.std(without), rel=0.25)
 
 
 def test_no_stem_belongs_to_two_files():

@@ -1,5 +1,7 @@
 """FLD: its variances maximise the likelihood, copying and distance raise it, the held-out half is at zero."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from scipy.optimize import minimize
@@ -86,3 +88,21 @@ def test_rows_beyond_the_most_are_chosen_by_content_whatever_their_order(monkeyp
 def test_too_few_training_images_are_refused():
     with pytest.raises(ValueError, match="FLD needs 4 images of the reference train, got 3"):
         likelihood.evaluate(features(draw(5, 7)), {**REFERENCES, "train": features(draw(3, 8))})
+
+
+def test_distances_that_are_not_kept_are_computed_again_to_the_same_bits(monkeypatch):
+    kept = fld(draw(200, 12))
+    monkeypatch.setattr(likelihood, "KEPT", 0)
+    assert fld(draw(200, 12)) == kept
+
+
+def test_memory_does_not_grow_with_the_product_of_both_numbers(monkeypatch):
+    monkeypatch.setattr(likelihood, "BLOCK", 1 << 14)
+    monkeypatch.setattr(likelihood, "KEPT", 1 << 15)
+    monkeypatch.setattr(likelihood, "STEPS", 2)
+    x, y = draw(1500, 13, d=4), draw(1500, 14, d=4)
+    tracemalloc.start()
+    likelihood.variances(x, y)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8 * 1500 * 1500 / 4  # bytes of one matrix of all pairs: 18 MB; a dozen blocks are 1.5 MB

@@ -132,8 +132,3 @@ def test_missing_references_and_foreign_sources_are_refused(train):
         novelty.pointwise(pixels(draw(3, 0)), {"train": pixels(draw(1, 1))})
     with pytest.raises(ValueError, match="in 5 dimensions"):
         distinct.evaluate(pixels(draw(3, 0, d=5)), {"train": train})
-
-
-def test_latents_and_not_samples_are_the_units_of_recovery(train):
-    thrice = pixels(np.repeat(train.values[:10], 3, axis=0), np.repeat(np.arange(10), 3))
-    assert recovery.UNITS["recovery"](thrice) == 10

@@ -80,6 +80,8 @@ def _values(sigma, fd, start, stored="train"):
         ("authenticity_pixels", stored): (0.5 * (1 - copies), 0.03),
         ("nn_distance_pixels", stored): (2.1 * (1 - copies) + 0.4 * copies + 0.02 * fd, 0.03),
         ("nn_distance_pixels", other): (2.15 + 0.02 * fd, 0.03),
+        ("copies_pixels", stored): (copies, 0.02),
+        ("copies_pixels", other): (0.002, 0.002),
         ("ct_pixels", stored): (-14 * copies + 0.4, 1.0),
         ("distinct_neighbours_pixels", stored): (round(620 + 300 * copies), 20),
     }
@@ -148,9 +150,10 @@ def _audit(rows):
     for (method, nfe, sigma), start in cells.items():
         copies = 0.0 if start in ("prior", "gaussian") else _copies(float(sigma))
         ranked = copies < 0.08
-        reasons = "" if ranked else f"source recovery {copies:.2f} above 1/N; authenticity {0.5 * (1 - copies):.2f}"
+        reasons = "" if ranked else f"share of copies of training images {copies:.2f} above 0.01"
         sigma = repr(float(sigma) * (1 + 1e-9))  # another writer rounds differently
-        out.append({"method": method, "nfe_budget": nfe, "sigma_start": sigma, "ranked": ranked, "reasons": reasons})
+        cell = {"method": method, "nfe_budget": nfe, "sigma_start": sigma, "verdict": "ranked" if ranked else "copies"}
+        out.append(cell | {"ranked": ranked, "reasons": reasons})
     return out
 
 
@@ -242,15 +245,13 @@ def write_results(folder, kind="digits", images=None):
         for k, (metric, reference) in enumerate(compared)
     ]  # fmt: skip
     write_csv(folder / "identity.csv", identity)
-    audits = {
-        s: {"recovery": _copies(s), "authenticity": 0.5 * (1 - _copies(s)), "ct": 0.4 - 14 * _copies(s)} for s in SWEEP
-    }
+    audits = {s: {"recovery": _copies(s), "copies": _copies(s)} for s in SWEEP}
     scan = [
         {"sigma": s, "nfe": 50, "inside": _copies(s) < 0.1} | {k: [v, v - 0.02, v + 0.02] for k, v in found.items()}
         for s, found in audits.items()
     ]
     scan.append({"sigma": 20.0, "reasons": ["NFE 50: does not fit"], "inside": False})
-    (folder / "star.json").write_text(json.dumps({"sigma": 2.0, "reason": "smallest inside all three", "rows": scan}))
+    (folder / "star.json").write_text(json.dumps({"sigma": 2.0, "reason": "smallest level inside", "rows": scan}))
     return folder
 
 

@@ -44,7 +44,7 @@ def test_noise_is_never_the_best_of_the_committed_mode_mixtures():
     }
     text = markdown(table_2_mode_mixture, results)
     assert (
-        "† noise (Details): its precision is certainly under a tenth" in text
+        "† unranked, never bold (Details): noise: precision is certainly under a tenth" in text
         and "NFE 5: noise: precision (classifier) 0.000" in text
     )
 
@@ -62,6 +62,85 @@ def test_a_cell_is_noise_where_its_precision_is_certainly_a_tenth_of_real_images
     seen = [row | bounds[1] | {"metric": "precision_other"} for row in rows]
     results = with_rows(folder, *seen)  # another space sees that the samples are good
     assert results.pooled().query("method == 'ddim' and nfe_budget == '5'")["ranked"].all()
+
+
+def test_a_few_images_over_and_over_are_collapsed_and_not_the_best():
+    results = load(REFERENCE / "singular_toy2d")  # Zero heights: 15 distinct samples of 1,500
+    cells = results.pooled().query("method == 'zero_heights'")
+    assert set(cells["verdict"]) == {"collapsed"} and not cells["ranked"].any()
+    assert cells["audit"].str.startswith("collapsed: distinct samples (pixels) 0.010, recall (mixture) 0.000").all()
+    table = table_1_quality.make(results)
+    assert not table.loc[table["method"] == "zero_heights", "best"].any()
+    text = markdown(table_1_quality, results)
+    assert ", collapsed" in text and "collapsed: distinct samples, or recall in all features, are certainly" in text
+    assert "Copies: judged by the earlier audit" in text and "not run: metrics.csv holds no shares of copies" in text
+
+
+def test_collapse_beside_another_word_has_both_reasons_and_the_gravest_word(results_folder):
+    folder = results_folder("smoke")
+    rows = read_csv(folder / "audit.csv")
+    words = {"ddim": ("ranked", True, ""), "copy": ("copies", False, "share of copies .3"), "edm": ("not audited",) * 3}
+    for row in rows:
+        if row["method"] in words:
+            row.update(zip(("verdict", "ranked", "reasons"), words[row["method"]], strict=True))
+            row["ranked"] = row["ranked"] is True
+    write_csv(folder / "audit.csv", rows)
+    real = pooled(folder, method="real_train", metric="fd_classifier", reference="test")
+    made = [real | {"metric": "recall_classifier", "value": 0.9, "low": 0.89, "high": 0.91}]
+    for method, high in (("ddim", 0.08), ("copy", 0.08), ("edm", 0.08), ("fresh_noise", 0.1)):
+        cell = pooled(folder, method=method, nfe_budget="10", metric="fd_classifier", reference="test")
+        made.append(cell | {"metric": "recall_classifier", "value": 0.02, "low": 0, "high": high})
+    cells = with_rows(folder, *made).pooled().query("nfe_budget == '10'").drop_duplicates("method").set_index("method")
+    told = "collapsed: recall (classifier) 0.020, under 0.1 of real images'"
+    assert tuple(cells.loc["ddim", ["verdict", "audit"]]) == ("collapsed", told)
+    assert tuple(cells.loc["copy", ["verdict", "audit"]]) == ("copies", f"share of copies .3; {told}")
+    assert tuple(cells.loc["edm", ["verdict", "audit"]]) == ("collapsed", told)  # that nobody asked tells nothing more
+    assert cells.loc["fresh_noise", "ranked"]  # its upper end is above a tenth: not certain
+
+
+@pytest.mark.parametrize("metric", ["density_classifier", "nn_distance_pixels"])
+def test_smooth_samples_are_ranked_with_a_remark(results_folder, metric):
+    folder = results_folder("smoke")
+    splits = ("test",) if metric.startswith("density") else ("test", "train")
+    rows = [row for row in read_csv(folder / "metrics.csv") if row["metric"] != metric]
+    write_csv(folder / "metrics.csv", rows)
+    made = []
+    for split in splits:
+        real = pooled(folder, method="real_train", metric="fd_classifier", reference="test")
+        real |= {"method": {"test": "real_train", "train": "real_test"}[split]}
+        made.append(real | {"metric": metric, "reference": split, "value": 1, "low": 0.99, "high": 1.01})
+        for method, value in (("ddim", 1.2), ("edm", 1.0), ("copy", 1.2)):
+            value = value if metric.startswith("density") else 2 - value
+            cell = pooled(folder, method=method, nfe_budget="5", metric="fd_classifier", reference="test")
+            made.append(cell | {"metric": metric, "reference": split, "value": value, "low": value, "high": value})
+    results = with_rows(folder, *made)
+    cells = results.pooled().query("nfe_budget == '5'").drop_duplicates("method").set_index("method")
+    assert cells.loc["ddim", "ranked"] and cells.loc["ddim", "verdict"] == "smooth"
+    assert cells.loc["edm", "verdict"] == "" and cells.loc["copy", "verdict"] == "copies"  # the graver word
+    text = markdown(table_1_quality, results)
+    assert ", smooth" in text and "- DDIM\n  - NFE 5: smooth: " in text and "Smooth (Details) is a remark" in text
+
+
+def test_the_committed_smooth_rows_are_those_that_lie_nearer_to_all_images():
+    smooth = load(REFERENCE / "fashion_mnist")._smooth()
+    assert {key[:2] for key in smooth if key[0] == "ddpm"} == {("ddpm", "5"), ("ddpm", "10")}
+
+
+def test_every_word_of_the_audit_is_printed_and_told(results_folder):
+    folder = results_folder("smoke")
+    rows = read_csv(folder / "audit.csv")
+    words = {"ddim": "not audited", "edm": "not converged", "copy": "copies"}
+    for row in rows:
+        if row["nfe_budget"] == "10" and row["method"] in words:
+            row.update(verdict=words[row["method"]], ranked="False", reasons="why")
+    write_csv(folder / "audit.csv", rows)
+    text = markdown(table_1_quality, load(folder))
+    for method, word in words.items():
+        assert f", {word} " in text and f"NFE 10: {word}: why" in text, method
+    assert (
+        "not converged: the transport behind it did not converge; not audited: not measured, or too uncertain" in text
+    )
+    assert "earlier audit" not in text
 
 
 def test_what_is_better_than_real_images_beyond_both_intervals_is_marked_and_not_ranked(results_folder):
@@ -107,7 +186,13 @@ def test_the_copiers_distance_is_that_of_the_stored_images(results_folder, atoms
     value = {"metric": "copy_fd_classifier", "value": 0.34, "low": 0.34, "high": 0.34, "num_samples": n}
     results = with_rows(folder, real | value)
     results = dataclasses.replace(results, experiment=results.experiment.but(num_atoms=atoms))
-    assert words in markdown(table_1_quality, results)
+    text = markdown(table_1_quality, results)
+    assert words in text
+    told = f"{n} fresh real images, handed back so, tend to"
+    assert (f"{told} – (not measured)" in text) == (atoms in (None, n))
+    fresh = {"metric": "fresh_fd_classifier", "value": 0.21, "low": 0.15, "high": 0.27, "num_samples": n}
+    results = dataclasses.replace(with_rows(folder, real | fresh), experiment=results.experiment)
+    assert (f"{told} 0.21 [0.15, 0.27]" in markdown(table_1_quality, results)) == (atoms in (None, n))
 
 
 def test_the_authenticity_of_held_out_images_is_the_measured_one():
@@ -130,3 +215,11 @@ def test_a_page_says_that_loaded_weights_may_have_seen_the_other_splits(results_
     (folder / "experiment.json").write_text(json.dumps(plan))
     told = "loaded weights (ddpm): trained on images not known here, maybe those of splits B or C"
     assert told in markdown(table_1_quality, load(folder)) and told in load(folder).source
+
+
+def test_fresh_images_are_the_floor_of_fld(results_folder):
+    folder = results_folder("smoke")
+    real = pooled(folder, method="real_train", metric="fd_classifier", reference="test")
+    sample = real | {"metric": "fresh_fld_classifier", "value": -3.0, "low": -4.0, "high": -2.0, "num_samples": 400}
+    told = "400 fresh real images of split B, which nothing stores, have FLD (classifier) -3.00 [-4.00, -2.00] against"
+    assert told in markdown(table_4_distribution, with_rows(folder, sample))

@@ -178,6 +178,44 @@ def test_figure_7_prints_the_distance_to_the_nearest_training_image_and_frames_t
     assert len(axes.patches) == own > 0
 
 
+def flag(sample, nearest, **changes):
+    """A row of copies.csv of the smoke folder's DPM-OT at NFE 5."""
+    cell = {"method": "dpm_ot_ddim", "nfe_budget": 5, "sigma_start": 0.14, "sample_seed": 0}
+    near = {"split": "A", "space": "images", "distance": 0.1, "ratio": 0.25, "chance": 0.001}
+    undone = {"down": 0, "right": 0, "mirrored": False, "inverted": False}
+    return cell | {"sample": sample, "nearest": nearest} | near | undone | changes
+
+
+def test_figure_7_shows_flagged_samples_beside_their_registered_images(results_folder):
+    folder = results_folder("smoke")
+    source = _samples.first(_samples.cells(load(folder), "dpm_ot_ddim"), "5").get("source")
+    rows = [
+        flag(7, 3, split="C", chance=0.002, down=-1, right=2, mirrored=True),
+        flag(40, int(source[40]), ratio=0.05),
+        flag(41, 5, sample_seed=1),  # of another seed, whose samples are not shown
+        flag(1, 2, method="copy", inverted=True),
+    ]
+    write_csv(folder / "copies.csv", rows)
+    results = load(folder)
+    figure = figure_7_neighbours.make(results)
+    axes, _, control, prior = figure.axes
+    assert [text.get_text() for text in axes.texts] == ["0.05", "0.25\n↑1→2m"]
+    assert [text.get_text() for text in control.texts] == ["0.25\ni"] and len(prior.texts) == 12
+    assert axes.get_title(loc="left").endswith(", flagged") and not prior.get_title(loc="left").endswith("flagged")
+    (frame,) = axes.patches  # the first sample's source came back
+    assert frame.get_x() < 1
+    picture, images = axes.images[0].get_array(), _samples.split(results, "C")
+    shown = picture[9:17, 9:17]  # the second image of the second line, a pixel apart
+    np.testing.assert_array_equal(np.asarray(shown)[..., 0], images[3, 0])
+
+
+def test_flags_of_another_run_are_refused(results_folder):
+    folder = results_folder("smoke")
+    write_csv(folder / "copies.csv", [flag(1000, 3)])
+    with pytest.raises(ValueError, match=r"copies.csv is of another run: .* has no sample 1000 or image 3 of split A"):
+        figure_7_neighbours.make(load(folder))
+
+
 def test_figure_7_compares_methods_on_the_network_and_sampler_of_the_one_at_sigma_star(digits_folder):
     figure = figure_7_neighbours.make(load(digits_folder))
     titles = [axes.get_title(loc="left") for axes in figure.axes]
@@ -200,7 +238,7 @@ def test_figure_7_says_why_there_is_no_sigma_star(results_folder):
 def test_figure_8_draws_the_sweep_its_floor_and_sigma_star(digits_folder):
     results = load(digits_folder)
     figure = figure_8_sigma_sweep.make(results)
-    recovery, authenticity = figure.axes[1:3]
+    recovery, copies, authenticity = figure.axes[1:4]
     rows = results.pooled()
     rows = rows[(rows["method"] == "sweep") & (rows["metric"] == "recovery_pixels") & (rows["nfe_budget"] == "5")]
     expected = sorted(zip(rows["sigma_start"], rows["value"], rows["ranked"], strict=True))
@@ -210,8 +248,19 @@ def test_figure_8_draws_the_sweep_its_floor_and_sigma_star(digits_folder):
     assert "1/N" in texts(figure)
     dashed = [line for line in recovery.lines if line.get_linestyle() == "--"]
     assert [len(line.get_xdata()) for line in dashed] == [len(set(rows["sigma_start"]))]  # one candidate has no value
+    assert copies.get_ylabel() == "share of copies of train"
+    assert [line.get_linestyle() for line in authenticity.lines].count("--") == 0  # star.json has none of it any more
     band = authenticity.patches[0].get_extents().transformed(authenticity.transData.inverted())
     assert (band.y0, band.y1) == pytest.approx((0.47, 0.53), abs=1e-9)  # the real_test interval, through a transform
+
+
+def test_figure_8_of_the_earlier_audit_has_c_t_in_place_of_copies(results_folder):
+    folder = results_folder("digits")
+    rows = [{k: v for k, v in row.items() if k != "verdict"} for row in read_csv(folder / "audit.csv")]
+    write_csv(folder / "audit.csv", rows)
+    figure = figure_8_sigma_sweep.make(load(folder))
+    assert [axes.get_ylabel() for axes in figure.axes[1:]] == ["source recovery", "authenticity", "$C_T$"]
+    assert any("judged by the earlier audit" in " ".join(text.split()) for text in texts(figure))
 
 
 def test_a_distance_axis_is_linear_below_the_smallest_certain_value_and_labelled_over_many_decades():

@@ -1,11 +1,14 @@
 """Tables and figures refuse alike what contradicts itself: one line with file, row and column, no output."""
 
+import dataclasses
 import json
 from importlib import import_module
 
 import pytest
 from edits import read_csv, with_replicates, write_csv
 
+from dpmot import results
+from dpmot.results import Schema
 from paper_figures._results import load
 
 
@@ -111,6 +114,7 @@ def test_a_good_page_is_kept_where_what_it_shows_is_gone(results_folder, capsys,
 
 def test_a_page_whose_files_are_all_there_is_made_again(results_folder):
     folder, command = results_folder("smoke"), import_module("paper_figures.table_1_quality").PAGE.main
+    with_replicates(folder)
     assert command(["--results", str(folder)]) == 0
     (folder / "tables" / "table_1_quality.md").write_text("old")
     assert command(["--results", str(folder)]) == 0
@@ -152,3 +156,14 @@ def test_every_form_of_a_page_says_that_a_smoke_or_overridden_run_is_no_result(r
 def test_an_experiment_as_it_is_written_has_no_mark(results_folder):
     files = import_module("paper_figures.table_1_quality").PAGE.produce(load(results_folder("toy2d")))
     assert not any(b"RESULT" in content or b"not_a_result" in content for content in files.values())
+
+
+def test_a_column_that_readers_do_without_may_have_words_and_be_missing(tmp_path):
+    schema = Schema(columns=("method", "verdict"), key=("method",), words={"verdict": ("a|b", "a and b are")})
+    schema = dataclasses.replace(schema, unread=("verdict",))
+    file = tmp_path / "audit.csv"
+    file.write_text("method\nddim\n")
+    assert list(results.text(file, schema)["method"]) == ["ddim"]
+    file.write_text("method,verdict\nddim,c\n")
+    with pytest.raises(ValueError, match='found "c"; a and b are allowed'):
+        results.text(file, schema)

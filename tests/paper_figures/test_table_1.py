@@ -140,8 +140,10 @@ def test_a_method_with_held_out_atoms_is_audited_against_the_held_out_split(digi
     table = table_1_quality.make(results)
     recovery = table[(table["method"] == "as_code") & (table["metric"] == "recovery_pixels")]
     assert set(recovery["reference"]) == {"test"}
-    level, share, authenticity, ratio = printed(results, AUDIT)["as coded: all four", "ddpm"][0].split(" / ")
-    assert (level, share, authenticity) == ("0.14", "0.996", "0.002")
+    found, word = printed(results, AUDIT)["as coded: all four", "ddpm"][0].split(", ")
+    level, share, _, copies, authenticity, ratio = found.split(" / ")
+    assert (level, share, authenticity, word) == ("0.14", "0.996", "0.002", "copies")
+    assert float(copies) == pytest.approx(float(share), abs=0.005)  # of test, which it stores; printed
     distances = table[(table["metric"] == "nn_distance_pixels") & (table["reference"] == "test")]
     distances = distances.set_index(["method", "nfe_budget"])["value"]
     assert float(ratio) == pytest.approx(distances["as_code", "5"] / distances["real_train", "0"], abs=0.005)  # printed

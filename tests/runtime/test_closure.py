@@ -22,7 +22,7 @@ def test_training_depends_on_no_metric_sampler_or_transport():
 
 def test_measuring_depends_on_no_network_and_no_sampler():
     found = _names("dpmot.experiment.stages.measure")
-    assert "dpmot/metrics/novelty.py" in found
+    assert "dpmot/metrics/copies.py" in found
     assert not any(part in name for name in found for part in ("baselines", "transport", "unet"))
 
 

@@ -1,98 +1,108 @@
-"""The copying audit: one-sided, whole intervals, and its verdict on constructed samples."""
+"""The verdict on a row: one tolerance, decided by intervals, and never kinder where there is less evidence."""
 
 import numpy as np
 import pytest
 
-from dpmot.features import Features
-from dpmot.metrics import ct, novelty, recovery
-from dpmot.statistics.audit import HeldOut, audit
-from dpmot.statistics.jackknife import Estimate, groups, interval, mean_interval
+from dpmot.statistics.audit import NEEDED, VERDICTS, judge
+from dpmot.statistics.copies import FEWEST
+from dpmot.statistics.jackknife import Estimate, share_interval
 
-FLOOR = HeldOut(num_train=500, authenticity=Estimate(0.5, 0.46, 0.54))
-INSIDE = {
-    "recovery": Estimate(0.01, 0.0, 0.02),
-    "authenticity": Estimate(0.45, 0.41, 0.49),
-    "ct": Estimate(-2.2, -3, -1.4),
-}
+NONE = {"train": Estimate(0.0, 0.0, 0.03), "test": Estimate(0.0, 0.0, 0.03)}
+COMMON = {"num_samples": 1000, "tolerance": 0.01}
 
 
-def test_a_row_whose_intervals_meet_the_held_out_values_is_inside():
-    assert audit(held_out=FLOOR, **INSIDE) == []
+def verdict(copies=NONE, **changes):
+    return judge(copies, **{**COMMON, **changes})
+
+
+def test_a_row_without_copies_or_sources_is_ranked():
+    assert verdict().word == "ranked" and verdict().ranked and verdict().reasons == ()
+
+
+@pytest.mark.parametrize("name", ["train", "test"])
+def test_a_lower_end_above_the_tolerance_is_copies_of_either_set(name):
+    at = verdict(NONE | {name: Estimate(0.05, 0.01, 0.1)})
+    above = verdict(NONE | {name: Estimate(0.05, 0.011, 0.1)})
+    assert at.ranked and above.word == "copies" and not above.ranked
+    told = "training" if name == "train" else "test"
+    assert above.reasons == (f"share of copies of {told} images 0.05 [0.011, 0.1] above 0.01",)
+
+
+def test_the_tolerance_is_the_one_that_is_given():
+    some = NONE | {"train": Estimate(0.1, 0.05, 0.2)}
+    assert verdict(some).word == "copies" and verdict(some, tolerance=0.05).ranked
 
 
 @pytest.mark.parametrize(
-    ("metric", "estimate", "reason"),
+    ("changes", "reason"),
     [
-        ("recovery", Estimate(0.41, 0.38, 0.44), "recovery 0.41 [0.38, 0.44] above 0.002, that of independent samples"),
+        ({"copies": {}}, "share of copies of training and test images not measured"),
+        ({"copies": {"train": NONE["train"]}}, "share of copies of test images not measured"),
+        ({"copies": NONE | {"train": Estimate(0.0, 0.0, 0.51)}}, f"may be more than 0.5: {NEEDED}"),
+        ({"num_samples": FEWEST - 1}, "39 samples cannot show a tenth of copies: 40 are needed"),
         (
-            "authenticity",
-            Estimate(0.3, 0.26, 0.34),
-            "authenticity 0.3 [0.26, 0.34] below 0.5 [0.46, 0.54], that of held-out images",
+            {"recovery": Estimate(0.005, 0.001, 0.02), "num_sources": 500},
+            "source recovery 0.005 [0.001, 0.02] may be more than 0.01 above 0.002, that of chance",
         ),
-        ("ct", Estimate(-5.0, -6.0, -4.0), "C_T -5 [-6, -4] below -1.96, the bound of held-out images"),
     ],
 )
-def test_each_statistic_alone_marks_a_row_with_its_reason(metric, estimate, reason):
-    assert audit(held_out=FLOOR, **(INSIDE | {metric: estimate})) == [reason]
+def test_what_the_data_cannot_say_is_not_audited(changes, reason):
+    found = verdict(**changes)
+    assert found.word == "not audited" and not found.ranked
+    assert found.reasons[0].endswith(reason)
 
 
-def test_being_far_from_the_training_data_is_no_copying():
-    row = {"recovery": Estimate(0, 0, 0.0), "authenticity": Estimate(0.99, 0.98, 1), "ct": Estimate(30, 28, 32)}
-    assert audit(held_out=FLOOR, **row) == []
+def test_recovery_is_cleared_by_its_upper_end_and_marked_by_its_lower_one():
+    def of(low, high):
+        return verdict(recovery=Estimate((low + high) / 2, low, high), num_sources=100).word
+
+    assert of(0.0, 0.02) == "ranked"  # 1/100 of chance and the tolerance
+    assert of(0.0, 0.0201) == of(0.02, 0.5) == "not audited"
+    assert of(0.0201, 0.5) == "copies"
 
 
-def test_what_was_not_measured_is_no_reason():
-    assert audit(held_out=FLOOR, recovery=None, authenticity=None, ct=None) == []
+def test_more_samples_of_one_share_never_take_a_clear_row_back():
+    """A sampler that hands back .4 % of 1,000 stored images: below the tolerance, so data must clear it."""
+    words = []
+    for n in (250, 500, 1000, 2000, 4000, 100_000):
+        recovery = share_interval(0.004 * n, n)
+        words.append(verdict(recovery=recovery, num_sources=1000, num_samples=n).word)
+    assert words == ["not audited"] * 2 + ["ranked"] * 4
 
 
-def test_the_bounds_themselves_lie_inside():
-    row = {
-        "recovery": Estimate(0.1, 0.002, 0.2),
-        "authenticity": Estimate(0.4, 0.3, 0.46),
-        "ct": Estimate(-3, -4, -1.96),
-    }
-    assert audit(held_out=FLOOR, **row) == []
+def test_more_samples_of_a_share_above_the_tolerance_mark_it():
+    words = []
+    for n in (100, 1000, 10_000):
+        recovery = share_interval(0.02 * n, n)
+        words.append(verdict(recovery=recovery, num_sources=10_000, num_samples=n).word)
+    assert words == ["not audited", "copies", "copies"]
 
 
-def test_an_audit_without_training_images_is_refused():
-    with pytest.raises(ValueError, match="at least one training image, got 0"):
-        HeldOut(num_train=0, authenticity=FLOOR.authenticity)
+def test_a_tenth_of_exact_copies_among_the_fewest_samples_would_be_marked():
+    """The lower end of share_interval at the level of one of the estimator's eight looks."""
+    low = share_interval(FEWEST / 10, FEWEST, level=1 - 0.05 / 8).low
+    assert low > COMMON["tolerance"] > share_interval(3, 30, level=1 - 0.05 / 8).low
 
 
-@pytest.fixture(scope="module")
-def references():
-    random = np.random.default_rng(0)
-    return {name: Features(values=random.standard_normal((500, 8)), extractor="pixels") for name in ("train", "test")}
-
-
-def verdict(values, source, references):
-    """The reasons for samples measured as the harness measures them."""
-    rows = Features(values=values, extractor="pixels", source=source)
-    means = novelty.pointwise(rows, references) | recovery.pointwise(rows, references)
-    c = ct.evaluate(rows, references)["ct_pixels", "train"]
-    without = ct.leave_out(rows, references, groups(len(rows)))["ct_pixels", "train"]
-    floor = novelty.pointwise(references["test"], {"train": references["train"]})["authenticity_pixels", "train"]
-    return audit(
-        held_out=HeldOut(num_train=len(references["train"]), authenticity=mean_interval(floor)),
-        recovery=mean_interval(means["recovery_pixels", "train"]) if source is not None else None,
-        authenticity=mean_interval(means["authenticity_pixels", "train"]),
-        ct=interval(c, without, debias=False),
+def test_the_gravest_word_comes_first_and_every_reason_is_told():
+    found = verdict(
+        {"train": Estimate(0.3, 0.2, 0.4)},
+        unsolved="chi2 too large",
+        recovery=Estimate(0.0, 0.0, 0.5),
+        num_sources=100,
+        num_samples=20,
     )
+    assert found.word == "copies"
+    kinds = [next(k for k in ("above 0.01", "converged", "beyond") if k in r) for r in found.reasons[:2]]
+    assert kinds == ["above 0.01", "converged"] and len(found.reasons) == 5
+    assert verdict(unsolved="chi2 too large").word == "not converged"
 
 
-def test_copies_fail_by_all_three_statistics(references):
-    random = np.random.default_rng(1)
-    source = random.integers(500, size=500)
-    values = references["train"].values[source] + 0.1 * random.standard_normal((500, 8))
-    assert [reason.split()[0] for reason in verdict(values, source, references)] == ["recovery", "authenticity", "C_T"]
+def test_recovery_without_stored_images_is_refused():
+    with pytest.raises(ValueError, match="at least one stored image, got 0"):
+        verdict(recovery=Estimate(0.0, 0.0, 0.1))
 
 
-def test_fresh_draws_pass_with_and_without_a_source(references):
-    random = np.random.default_rng(2)
-    values = random.standard_normal((500, 8))
-    assert verdict(values, random.integers(500, size=500), references) == []
-    assert verdict(values, None, references) == []
-
-
-def test_noise_far_from_everything_passes(references):
-    assert verdict(5 * np.random.default_rng(3).standard_normal((500, 8)), None, references) == []
+def test_words_are_ordered_from_ranked_to_what_is_unknown():
+    assert VERDICTS == ("ranked", "copies", "not converged", "not audited")
+    assert np.unique(VERDICTS).size == 4

@@ -4,10 +4,20 @@ from math import comb
 
 import numpy as np
 import pytest
+from scipy.special import ndtri, stdtrit
 
 from dpmot.features import Features
 from dpmot.metrics import frechet
-from dpmot.statistics.jackknife import Estimate, groups, interval, leave_out_of_means, mean_interval, share_interval
+from dpmot.statistics.jackknife import (
+    Estimate,
+    groups,
+    interval,
+    leave_out_of_means,
+    mean_interval,
+    share_interval,
+    stratified_groups,
+    variance_of_mean,
+)
 
 
 def test_samples_are_dealt_to_groups_in_turn():
@@ -94,8 +104,7 @@ def test_jackknife_intervals_of_the_frechet_distance_cover_the_truth():
     draws, reference, truth = simulated_frechet(repeats=300, seed=5)
     member, covered, values = groups(400), 0, []
     for x in draws:
-        full = frechet.frechet_distance(frechet.moments(x), reference)
-        leave_out = [frechet.frechet_distance(own, reference) for own in frechet._moments_without(x, member)]
+        full, *leave_out = frechet._distances(x, reference, member + 1)
         found = interval(full, np.array(leave_out))
         covered += found.low <= truth <= found.high
         values.append((found.value, full))
@@ -139,3 +148,36 @@ def test_bad_arguments_are_refused_in_one_line():
         interval(1.0, np.array([1.0, 2.0]), level=95)
     with pytest.raises(ValueError, match="got 3 of 2"):
         share_interval(3, 2)
+
+
+def test_groups_of_a_stratified_sample_hold_every_class_in_its_share():
+    labels = np.arange(500) % 20  # in stored order, group k mod 20 would be class k
+    member = stratified_groups(labels, np.random.default_rng(0))
+    counts = np.array([np.bincount(labels[member == g], minlength=20) for g in range(20)])
+    assert counts.min() >= 1 and counts.max() <= 2 and (counts.sum(axis=1) == 25).all()  # 25 / 20 of each
+    assert not np.array_equal(member, stratified_groups(labels, np.random.default_rng(1)))
+    with pytest.raises(ValueError, match="2 <= groups <= samples"):
+        stratified_groups(labels[:10], np.random.default_rng(0))
+
+
+def test_the_mean_of_a_stratified_sample_varies_within_its_strata_only():
+    draw, strata = np.random.default_rng(1), np.arange(60) % 3
+    values = [10 * strata + draw.standard_normal(60) for _ in range(2000)]
+    told = np.mean([variance_of_mean(one, strata) for one in values])
+    assert told == pytest.approx(1 / 60, rel=0.02)  # 2,000 of 57 degrees of freedom: .5 %
+    assert told == pytest.approx(np.var([one.mean() for one in values]), rel=0.1)  # 2,000 of one: 3 %
+    assert variance_of_mean(values[0]) > 50 * told
+    assert variance_of_mean(values[0], np.arange(60)) == variance_of_mean(values[0])
+
+
+def test_an_interval_adds_the_variance_of_the_reference_and_halves_both_between_samples_of_one_law():
+    leave_out = np.random.default_rng(2).standard_normal(20)
+    own = interval(0.0, leave_out, debias=False)
+    variance = (own.high / stdtrit(19, 0.975)) ** 2
+    both = interval(0.0, leave_out, debias=False, reference=3 * variance)
+    assert both.high == pytest.approx(2 * variance**0.5 * stdtrit(19 * 16, 0.975))
+    same = interval(0.0, leave_out, debias=False, reference=3 * variance, same_law=True)
+    assert same.high == pytest.approx(both.high / 2**0.5)
+    known = interval(0.0, np.zeros(20), debias=False, reference=1.0)
+    assert known.high == pytest.approx(ndtri(0.975), rel=1e-6)  # no replicate varies: a normal error
+    assert interval(1.0, np.ones(20)) == Estimate(1.0, 1.0, 1.0)

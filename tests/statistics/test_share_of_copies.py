@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from dpmot.statistics.copies import Ratios, share
+from dpmot.statistics.copies import Ratios, _difference, share
+from dpmot.statistics.jackknife import share_interval
 
 SIZES = {"A": 5000, "B": 1000, "C": 1000}
 TRAIN = {"target": "A", "decoys": "BC"}
@@ -72,6 +73,22 @@ def test_more_samples_give_a_higher_lower_end():
 def test_one_image_drawn_over_and_over_is_one_observation():
     near = Ratios(np.full(2000, 0.7), np.zeros(2000, dtype=int), np.full(2000, "A"))
     assert share([near, near], HELD_OUT, SIZES, **TRAIN).low < 0.01
+
+
+def test_an_interval_of_a_difference_covers_where_every_sample_is_near_to_one_of_both_sets():
+    draw, covered = np.random.default_rng(0), 0
+    for count in draw.binomial(1500, 1 / 3, size=1000):  # A a third of the gallery, B and C the rest: share 0
+        found = _difference(share_interval(count, 1500), share_interval(1500 - count, 1500), 0.5)
+        covered += found.low <= 0 <= found.high
+    assert covered > 930  # nominal 950 with a deviation of 7; as independent shares 871
+
+
+def test_one_image_as_a_tenth_of_a_row_is_not_cleared():
+    again = Ratios(np.zeros(200), np.zeros(200, dtype=int), np.full(200, "A"))
+    mixed = together(again, real(1800, 8))
+    assert share([mixed, mixed], HELD_OUT, SIZES, **TRAIN).high == 1
+    honest = real(2000, 8)
+    assert share([honest, honest], HELD_OUT, SIZES, **TRAIN).high < 0.3
 
 
 def test_near_copies_of_five_images_are_copies_and_those_of_two_sets_do_not_hide_each_other():

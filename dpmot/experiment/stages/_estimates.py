@@ -1,21 +1,28 @@
 """From features to estimates: every metric of one set of samples, with jackknife replicates and intervals.
 
-Group k mod 20 holds sample k of every seed, so methods that share seeds have paired replicates.
+Group k mod 20 holds sample k of every seed, so methods that share seeds have paired replicates. Real images have no
+seeds, and their splits hold each class in its share: their groups are drawn at random within the classes
+(:func:`real_groups`).
+
+Replicates leave samples out and answer what the same references would say of other samples, which is what two methods
+are compared by. Intervals answer, where the metric's file has ``reference_rows``, what other references of this size
+would say too: those of FD and KD, which are distances to a law, and of FLD, a mean over held-out images. The others ask
+about these very images: which of them are reached, or near.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from types import ModuleType
 
 import numpy as np
 
-from dpmot import plugins
+from dpmot import plugins, seeds
 from dpmot.experiment.cells import AUDITED_SPACE
 from dpmot.features import Extractor, Features
-from dpmot.metrics import NotMeasurable, novelty
+from dpmot.metrics import NotMeasurable
 from dpmot.results import PLAIN
 from dpmot.statistics import jackknife
-from dpmot.statistics.audit import HeldOut
 from dpmot.statistics.jackknife import Estimate
 
 NUM_GROUPS = 20
@@ -50,6 +57,7 @@ def measure(
     *,
     stored: str = "train",
     names: Sequence[str] | None = None,
+    real: bool = False,
 ) -> Iterator[Measurement]:
     """All metrics of one set of samples.
 
@@ -60,6 +68,7 @@ def measure(
         stored: the reference whose images the method could copy: "train", or "test" where its atoms come from the
             test split. The copying audit asks about these images; its rows say so in their reference.
         names: the metrics to take, files of ``dpmot/metrics/``; None for all.
+        real: whether the samples are real images, of the law of the references.
     """
     for name in plugins.names("metrics") if names is None else names:
         module = plugins.find("metrics", name)
@@ -68,7 +77,7 @@ def measure(
                 swap = getattr(module, "COPYING", False) and stored == "test"
                 seen = as_seen(references[extractor], stored) if swap else references[extractor]
                 try:
-                    measured = list(_one(module, features, seen, group))
+                    measured = list(_one(module, features, seen, group, real=real))
                 except NotMeasurable as absent:
                     key = absent.metric, absent.reference
                     measured = [Measurement(*key, extractor, np.nan, np.empty(0), None, str(absent))]
@@ -86,8 +95,8 @@ def as_seen(references: Mapping[str, Features], stored: str) -> Mapping[str, Fea
 
 def wanted(module: ModuleType, extractor: str, features: Features) -> bool:
     """Whether a metric applies: pixel metrics to pixels, those of classes to the data set's own classifier."""
-    if module.SPACE == "any":
-        return True
+    if module.SPACE in ("any", "gallery"):
+        return module.SPACE == "any"
     if AUDITED_SPACE in (module.SPACE, extractor):
         return extractor == module.SPACE
     if module.SPACE == "probabilities":
@@ -96,28 +105,39 @@ def wanted(module: ModuleType, extractor: str, features: Features) -> bool:
     return True
 
 
-def _one(module: ModuleType, features: Features, references: Mapping[str, Features], group: np.ndarray):
+def real_groups(labels: np.ndarray | None, n: int) -> np.ndarray:
+    """The jackknife group of each of n real images, of the classes ``labels`` where they are known: int64 (n,)."""
+    strata = np.zeros(n, dtype=np.int64) if labels is None else labels
+    return jackknife.stratified_groups(strata, seeds.generator(0, "real groups"), NUM_GROUPS)
+
+
+def _one(
+    module: ModuleType, features: Features, references: Mapping[str, Features], group: np.ndarray, *, real: bool
+) -> Iterator[Measurement]:
     if hasattr(module, "pointwise"):
         for (metric, reference), values in module.pointwise(features, references).items():
             leave_out, mean = jackknife.leave_out_of_means(values, group), float(values.mean())
             estimate = jackknife.interval(mean, leave_out, debias=False)
             if values.dtype == bool:
-                # independent observations behind it; None where every sample is one
-                units = getattr(module, "UNITS", {}).get(metric.rpartition("_")[0])
-                estimate = jackknife.mean_interval(values, units=units and units(features))
+                estimate = jackknife.mean_interval(values)
             yield Measurement(metric, reference, features.extractor, mean, leave_out, estimate)
         return
     whole, parts = _evaluated(module, features, references, group)
     remark = module.remark(features, references) if hasattr(module, "remark") else ""
     bound_low, bound_high = getattr(module, "RANGE", (-np.inf, np.inf))
+    theirs = module.reference_rows(features, references) if hasattr(module, "reference_rows") else {}
+    of_reference = {key: jackknife.variance_of_mean(rows, references[key[1]].labels) for key, rows in theirs.items()}
+    same_law = real and getattr(module, "DISTANCE", False)
     debias = module.DEBIAS and len(features) >= getattr(module, "FEWEST", 0) * features.values.shape[1]
     for (metric, reference), full in whole.items():
         left = parts[metric, reference]
-        wide = jackknife.interval(full, left, debias=debias)
+        interval = partial(jackknife.interval, full, left, same_law=same_law)
+        interval = partial(interval, reference=of_reference.get((metric, reference), 0.0))
+        wide = interval(debias=debias)
         estimate = replace(wide, low=max(bound_low, wide.low), high=min(bound_high, wide.high))
         yield Measurement(metric, reference, features.extractor, full, left, estimate, remark)
         if module.DEBIAS:
-            plain = jackknife.interval(full, left, debias=False)
+            plain = interval(debias=False)
             yield Measurement(f"{PLAIN}{metric}", reference, features.extractor, full, left, plain)
 
 
@@ -129,9 +149,3 @@ def _evaluated(module: ModuleType, features: Features, references: Mapping[str, 
     each = [module.evaluate(features.subset(group != g), references) for g in range(NUM_GROUPS)]
     whole = module.evaluate(features, references)
     return whole, {key: np.array([values[key] for values in each]) for key in whole}
-
-
-def held_out(references: Mapping[str, Features]) -> HeldOut:
-    """The floor of the audit: authenticity of the held-out images ("test") against "train"."""
-    values = novelty.pointwise(references["test"], references)["authenticity_pixels", "train"]
-    return HeldOut(len(references["train"]), jackknife.mean_interval(values))

@@ -1,8 +1,8 @@
-"""Measure every cell: metrics.csv with intervals, replicates.csv for paired tests, the audit and the identity test."""
+"""Measure every cell: metrics.csv with intervals, replicates.csv for paired tests, the audit, copies, identity test."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import groupby
 from multiprocessing.pool import ThreadPool
@@ -17,29 +17,44 @@ from tqdm import tqdm
 
 from dpmot import plugins, results
 from dpmot.device import chosen
-from dpmot.experiment.cells import AUDITED_SPACE, Cell
-from dpmot.experiment.stages._estimates import NUM_GROUPS, Measurement, as_seen, held_out, measure
+from dpmot.experiment.cells import Cell
+from dpmot.experiment.stages._audit import STORED, searched, shares, verdicts
+from dpmot.experiment.stages._estimates import NUM_GROUPS, Measurement, measure, real_groups
 from dpmot.experiment.stages._feature_cache import Extractors
+from dpmot.experiment.stages._fresh import Fresh, as_law, fresh, of_fresh
 from dpmot.experiment.stages._prepared import read_data
 from dpmot.features import Extractor, Features, Offer, joined
-from dpmot.metrics import AUDITED
+from dpmot.metrics.copies import SEARCHED, Copies
 from dpmot.results import POOLED, SKIPPED
 from dpmot.runtime import seals
 from dpmot.runtime.closure import code_digest
 from dpmot.runtime.files import atomic, write_json
 from dpmot.runtime.fingerprint import digest, environment, file_digest
 from dpmot.runtime.session import Session, session
-from dpmot.statistics.audit import audit
-from dpmot.statistics.jackknife import Estimate
 from dpmot.statistics.paired import equivalence, holm
 
 if TYPE_CHECKING:
     from dpmot.experiment.jobs import Job, Measure
     from dpmot.experiment.layout import Layout
-    from dpmot.experiment.plan import Identity
+    from dpmot.experiment.plan import Experiment, Identity
 
 ALPHA = 0.05
-STORED = {"A": "train", "C": "test"}
+KEPT = ("rows", "replicates", "flags")  # what a method is measured to
+
+
+@dataclass(frozen=True, eq=False)
+class Real:
+    """What samples are compared with.
+
+    Attributes:
+        references: extractor -> "train" (split A) and "test" (split C) features.
+        fresh: images of split B, as many as are stored or drawn; None where no metric asks for them.
+        copies: all real images, ready to be searched; None where nobody asks for copies.
+    """
+
+    references: Mapping[str, Mapping[str, Features]]
+    fresh: Fresh | None = None
+    copies: Copies | None = None
 
 
 def run(job: "Job[Measure]", layout: "Layout", *, cores: int = 1) -> None:
@@ -60,17 +75,18 @@ def run(job: "Job[Measure]", layout: "Layout", *, cores: int = 1) -> None:
         weights |= {f"{one.name}: {path.name}": path for one in extractors for path in one.files()}
         mark["weights"] = {name: file_digest(path) for name, path in weights.items()}
         with stage.watch.arithmetic():
-            references = _references(extract, parts)
-        measured = _measured(job, layout, stage, extract, references, cores=cores)
-        rows, replicates = ([row for each in measured for row in each[key]] for key in ("rows", "replicates"))
+            real = _compared_with(task, extract, parts)
+        measured = _measured(job, layout, stage, extract, real, cores=cores)
+        rows, replicates, flags = ([row for one in measured for row in one[key]] for key in KEPT)
         unsolved = {name: cells for each in measured for name, cells in each.get("unsolved", {}).items()}
         with stage.watch.io():
             common = {key: getattr(task.experiment, key) for key in ("experiment", "dataset", "training_seed")}
             metrics = pd.DataFrame(rows).assign(**common, fingerprint=digest(mark))
             tables = {"metrics": metrics.reindex(columns=results.METRICS.columns)}
             tables["replicates"] = pd.DataFrame(replicates, columns=results.REPLICATES.columns)
-            tables["audit"] = _audit(task, tables["metrics"], references[AUDITED_SPACE], unsolved)
+            tables["audit"] = verdicts(task.experiment, tables["metrics"], parts, unsolved)
             tables["identity"] = _identity(task.experiment.identity, tables["metrics"])
+            tables["copies"] = pd.DataFrame(flags, columns=results.FLAGS.columns)
             for name, table in tables.items():
                 with atomic(layout.root / f"{name}.csv") as temporary:
                     table.to_csv(temporary, index=False)
@@ -78,9 +94,9 @@ def run(job: "Job[Measure]", layout: "Layout", *, cores: int = 1) -> None:
 
 
 def _measured(
-    job: "Job[Measure]", layout: "Layout", stage: Session, extract: Extractors, references: Mapping, *, cores: int
+    job: "Job[Measure]", layout: "Layout", stage: Session, extract: Extractors, real: Real, *, cores: int
 ) -> list[dict]:
-    """Rows and replicates of the floors and of every method, in order; those that were kept are not measured again.
+    """Rows, replicates and flags of the floors and of every method, in order; what was kept is not measured again.
 
     Where one fails, those under way are finished and kept, the others not begun.
     """
@@ -90,9 +106,9 @@ def _measured(
     def one(name: str) -> tuple[str, dict | None]:
         try:
             if not failed and name in results.FLOORS:
-                return name, _real(name, references, task.experiment.metrics, num_atoms=task.experiment.num_atoms)
+                return name, _floor(name, real, task.experiment)
             if not failed:
-                return name, _method(task, layout, name, extract, references)
+                return name, _method(task, layout, name, extract, real)
         except Exception as error:  # raised below
             failed.append(error)
         return name, None
@@ -124,18 +140,26 @@ def _extractors(task: "Measure", layout: "Layout", mixture: Mapping[str, torch.T
     return [Extractor(name, replace(offer, given=options)) for name, options in task.extractors.items()]
 
 
-def _references(extract: Extractors, parts: Mapping) -> dict[str, dict[str, Features]]:
+def _compared_with(task: "Measure", extract: Extractors, parts: Mapping) -> Real:
     train, test = (extract(parts[name].raw, labels=parts[name].labels.numpy()) for name in "AC")
-    return {name: {"train": train[name], "test": test[name]} for name in train}
+    copies = None
+    if "copies" in task.experiment.metrics:
+        copies = Copies({name: part.raw.numpy() for name, part in parts.items()})
+        copies.ratios(copies.held_out)  # now, before methods ask side by side
+    references = {name: {"train": train[name], "test": test[name]} for name in train}
+    return Real(references, fresh(task.experiment, extract, parts), copies)
 
 
-def _real(name: str, references: Mapping, names: Sequence[str], *, num_atoms: int | None) -> dict:
-    """The floors: real images as if they were samples (split A is "train", split C is "test")."""
+def _floor(name: str, real: Real, experiment: "Experiment") -> dict:
+    """Real images as if they were samples (split A is "train", split C is "test"), and fresh ones."""
+    names, num_atoms, references, copies = experiment.metrics, experiment.num_atoms, real.references, real.copies
     generated = {extractor: by_name[name.removeprefix("real_")] for extractor, by_name in references.items()}
-    group = np.arange(len(next(iter(generated.values())))) % NUM_GROUPS
+    first = next(iter(generated.values()))
+    group = real_groups(first.labels, len(first))
     cell: dict[str, Any] = {"method": name, "start": "data", "sampler": "none", "nfe_budget": 0, "nfe_counted": 0}
-    found = (one for one in measure(generated, references, group, names=names) if results.fact(one.metric).floor)
-    other = [one for one in found if one.reference != name.removeprefix("real_")]
+    found = measure(generated, references, group, names=names, real=True)
+    floors = (one for one in found if results.fact(one.metric).floor)
+    other = [one for one in floors if one.reference != name.removeprefix("real_")]
     rows = _rows({**cell, "sample_seed": POOLED, "num_samples": len(group)}, other)
     if name == results.REAL_TRAIN:
         stored, seen = num_atoms or len(group), other
@@ -144,28 +168,33 @@ def _real(name: str, references: Mapping, names: Sequence[str], *, num_atoms: in
             facts = {metric: plugins.find("metrics", metric).FACTS.values() for metric in names}
             few = [metric for metric, known in facts.items() if any(one.copier for one in known)]
             seen = list(measure(kept, references, group[:stored], names=few)) if stored >= NUM_GROUPS else []
-        copied = [_copied(one) for one in seen if results.fact(one.metric).copier and one.reference == "test"]
+        copied = [one for one in seen if results.fact(one.metric).copier and one.reference == "test"]
+        copied = [replace(as_law(one), metric=f"{results.COPY}{one.metric}") for one in copied]
         rows += _rows({**cell, "sample_seed": POOLED, "num_samples": stored}, copied)
         other += copied
-    return {"rows": rows, "replicates": _replicates(results.cell_key(name, 0, None), other)}
+        for number, fresh_ones in of_fresh(real.fresh, references, names) if real.fresh else ():
+            rows += _rows({**cell, "sample_seed": POOLED, "num_samples": number}, fresh_ones)
+            other += fresh_ones
+    if copies:
+        own = copies.rows("A" if name == results.REAL_TRAIN else "C")[:SEARCHED]
+        nearest = copies.of_real(own)
+        told = shares(copies, nearest, copies.flags(nearest))
+        told = [one for one in told if one.reference != name.removeprefix("real_")]
+        rows += _rows({**cell, "sample_seed": POOLED, "num_samples": len(own)}, told)
+    return {"rows": rows, "replicates": _replicates(results.cell_key(name, 0, None), other), "flags": []}
 
 
-def _copied(one: Measurement) -> Measurement:
-    """FD of the training images as a finite law, which is what an exact copier of them tends to.
-
-    Resampling one finite set any number of times leaves its plain distance: there is no bias to remove.
-    """
-    return replace(one, metric=f"{results.COPY}{one.metric}", estimate=Estimate(one.full, one.full, one.full))
-
-
-def _method(task: "Measure", layout: "Layout", name: str, extract: Extractors, references: Mapping) -> dict:
+def _method(task: "Measure", layout: "Layout", name: str, extract: Extractors, real: Real) -> dict:
     path, method = layout.samples(name), task.experiment.methods[name]
     drawn, texts = seals.load(path, name=path.name)
     cells = [Cell(**cell) for cell in json.loads(texts["cells"])]
     described = {"method": name, "start": method.start, "network": method.network, "sampler": method.sampler}
     rows: list[dict] = []
     replicates: list[list] = []
-    measured_of = partial(measure, references=references, stored=STORED[method.split], names=task.experiment.metrics)
+    flags: list[list] = []
+    measured_of = partial(
+        measure, references=real.references, stored=STORED[method.split], names=task.experiment.metrics
+    )
     for setting, group_of_cells in groupby(cells, key=lambda cell: (str(cell.nfe_budget), cell.sigma_start or 0.0)):
         members = list(group_of_cells)
         first = members[0]
@@ -188,9 +217,14 @@ def _method(task: "Measure", layout: "Layout", name: str, extract: Extractors, r
             pooled = {extractor: joined([one[extractor] for one in features]) for extractor in features[0]}
             measured = list(measured_of(pooled, group=np.tile(group, len(features))))
         rows += _rows({**cell, "sample_seed": POOLED, "num_samples": len(group) * len(features)}, measured)
+        if real.copies:
+            samples = {one.sample_seed: drawn[f"{one.key}/images"] for one in members}
+            number, found, told = searched(real.copies, samples)
+            rows += _rows({**cell, "sample_seed": POOLED, "num_samples": number}, found)
+            flags += [[name, first.nfe_budget, first.sigma_start, *one] for one in told]
         replicates += _replicates(results.cell_key(name, *setting), measured)
     unsolved = {f"{cell.nfe_budget}/{cell.sigma_start:.6g}": cell.unsolved for cell in cells if cell.unsolved}
-    return {"rows": rows, "replicates": replicates, "unsolved": {name: unsolved}}
+    return {"rows": rows, "replicates": replicates, "flags": flags, "unsolved": {name: unsolved}}
 
 
 def _rows(cell: Mapping, measured: Iterable[Measurement]) -> list[dict]:
@@ -215,27 +249,6 @@ def _replicates(cell: str, measured: Sequence[Measurement]) -> list[list]:
         and not one.metric.startswith(results.PLAIN)  # the replicates are plain values anyway
         for group, value in [("all", one.full), *enumerate(one.leave_out)]
     ]
-
-
-def _audit(task: "Measure", metrics: pd.DataFrame, references: Mapping, unsolved: Mapping) -> pd.DataFrame:
-    """One row per pooled cell: ranked, or the reasons why not."""
-    rows, floors = [], {stored: held_out(as_seen(references, stored)) for stored in references}
-    pooled = metrics[(metrics.sample_seed == POOLED) & (metrics.metric != SKIPPED) & (metrics.start != "data")]
-    for (method, budget, sigma), cell in pooled.groupby(["method", "nfe_budget", "sigma_start"], sort=False):
-        stored = STORED[task.experiment.methods[str(method)].split]
-        by_metric = cell[cell.reference == stored].set_index("metric")
-        found = {key: _estimate(by_metric, name) for key, name in AUDITED.items()}
-        reasons = audit(held_out=floors[stored], **found)
-        missed = unsolved[method].get(f"{budget}/{sigma:.6g}")
-        reasons += [f"transport not converged: {missed}"] if missed else []
-        rows.append([method, budget, sigma, not reasons, "; ".join(reasons)])
-    return pd.DataFrame(rows, columns=results.AUDIT.columns)
-
-
-def _estimate(rows: pd.DataFrame, metric: str) -> Estimate | None:
-    """None where it was not measured, or could not be."""
-    found = rows.loc[rows.index == metric, list(results.INTERVAL)].dropna()
-    return Estimate(*found.iloc[0].astype(float)) if len(found) else None
 
 
 def _identity(plan: "Identity | None", metrics: pd.DataFrame) -> pd.DataFrame:

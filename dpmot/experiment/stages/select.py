@@ -1,9 +1,11 @@
-"""Find sigma_M*: the smallest level at which DPM-OT stops copying, judged on seeds and images no table reports.
+"""Find sigma_M*: the smallest level at which DPM-OT stops copying, judged on seeds and images that no table reports.
 
-At each candidate samples (of 50 evaluations or more in the protocol; star.json records it) are audited against images
-(split A) and held-out images (split B, which the pixel audit shares with nothing that is reported); a problem that
-did not converge is not inside. sigma_M* is the smallest candidate at which recovery, authenticity and, where there are
-samples enough for it, C_T all lie inside; none may exist.
+DPM-OT's start hands out N stored latents x0 + sigma eps with the noise of one atom seed, each with the same chance (its
+certificate says so). Here every sample has a noise of its own, so what is judged is that law over all atom seeds, and
+no table's latents. The questions are those of every row (:mod:`dpmot.statistics.audit`): is the share of copies of the
+training images (against split B, of which nothing is reported) marked, and is recovery shown to exceed chance by at
+most the tolerance? More samples therefore allow smaller levels. A level whose transport did not converge is not inside;
+sigma_M* is the smallest candidate that is, and none may be.
 """
 
 from collections.abc import Mapping
@@ -12,34 +14,38 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from dpmot.experiment.stages._estimates import held_out, measure
-from dpmot.experiment.stages._prepared import Part, read_data
+from dpmot.experiment.cells import Problem
+from dpmot.experiment.stages._estimates import measure
+from dpmot.experiment.stages._prepared import read, read_data
 from dpmot.experiment.stages.sample import LoadedMethod
 from dpmot.features import Features, pixels
-from dpmot.metrics import AUDITED, AUDITED_BY
+from dpmot.metrics.copies import SEARCHED, Copies
 from dpmot.runtime.files import write_json
 from dpmot.runtime.session import session
 from dpmot.statistics import jackknife
-from dpmot.statistics.audit import audit
+from dpmot.statistics.audit import judge
+from dpmot.statistics.jackknife import Estimate
 
 if TYPE_CHECKING:
     from dpmot.experiment.cells import Cell
-    from dpmot.experiment.jobs import Job, Sample
+    from dpmot.experiment.jobs import Job, Select
     from dpmot.experiment.layout import Layout
 
 
-def run(job: "Job[Sample]", layout: "Layout") -> None:
+def run(job: "Job[Select]", layout: "Layout") -> None:
     """Write ``star.json``: sigma (or null), the reason, and one row per candidate."""
     with session(job, layout) as stage:
         parts, _, _ = read_data(layout.data)
-        method, references = LoadedMethod.load(job, layout), _references(parts)
+        drawn = job.task.drawn
+        method, solved = LoadedMethod.load(job, layout, drawn), read(layout.heights)[1]
+        train = pixels.extract(parts["A"].first(drawn.num_atoms))
+        copies = Copies({name: parts[name].raw.numpy() for name in "AB"})
         rows: list[dict] = []
-        for cell in tqdm(sorted(job.task.cells, key=_sigma), desc="selection", unit="level", mininterval=5):
+        for cell in tqdm(sorted(drawn.cells, key=_sigma), desc="selection", unit="level", mininterval=5):
             row = stage.kept_json(cell.key)
             if row is None:
                 with stage.watch.arithmetic():
-                    skipped = {"sigma": _sigma(cell), "reasons": [cell.reason], "inside": False}
-                    row = skipped if cell.reason else _row(method, cell, references)
+                    row = _row(method, cell, train, copies, solved, tolerance=job.task.tolerance)
                 stage.keep_json(cell.key, row)
             rows.append(row)
             if rows[-1]["inside"]:
@@ -47,7 +53,7 @@ def run(job: "Job[Sample]", layout: "Layout") -> None:
         found = rows[-1]["inside"]
         sigma = rows[-1]["sigma"] if found else None
         tried = ", ".join(f"{row['sigma']:g}" for row in rows)
-        reason = "smallest level inside" if found else f"no level among {tried} lies inside the held-out intervals"
+        reason = "smallest level inside" if found else f"no level among {tried} is shown not to copy"
         write_json(layout.star, {"sigma": sigma, "reason": reason, "rows": rows})
         print(f"sigma_M* = {sigma}: {reason}")
 
@@ -56,19 +62,29 @@ def _sigma(cell: "Cell") -> float:
     return cell.sigma_atoms or 0.0
 
 
-def _references(parts: Mapping[str, Part]) -> dict[str, Features]:
-    return {"train": pixels.extract(parts["A"].raw), "test": pixels.extract(parts["B"].raw)}
-
-
-def _row(method: LoadedMethod, cell: "Cell", references: Mapping[str, Features]) -> dict:
-    drawn, counted = method.draw(cell)
-    generated = replace(pixels.extract(drawn["images"]), source=drawn["source"].numpy())
-    group, space = jackknife.groups(len(generated)), generated.extractor
-    measured = measure({space: generated}, {space: references}, group, names=AUDITED_BY)
-    found = {one.metric: one.estimate for one in measured}
-    audited = {name: found[metric] for name, metric in AUDITED.items()}
-    missed = method.unsolved(cell)
-    reasons = audit(held_out=held_out(references), **audited)
-    reasons += [f"transport not converged: {missed}"] if missed else []
-    described = {name: [e.value, e.low, e.high] for name, e in audited.items() if e is not None}
-    return {"sigma": cell.sigma_atoms, "nfe": counted, **described, "reasons": reasons, "inside": not reasons}
+def _row(
+    method: LoadedMethod, cell: "Cell", train: Features, copies: Copies, solved: Mapping[str, Mapping], tolerance: float
+) -> dict:
+    """One candidate: what was measured, the reasons against it, and whether it lies inside."""
+    if cell.reason:
+        return {"sigma": _sigma(cell), "reasons": [cell.reason], "inside": False}
+    images, counted = method.draw(cell)
+    generated = replace(pixels.extract(images["images"]), source=images["source"].numpy())
+    pixel, group = generated.extractor, jackknife.groups(len(generated))
+    (measured,) = measure({pixel: generated}, {pixel: {"train": train}}, group, names=["recovery"])
+    share = copies.shares(copies.search(images["images"][:SEARCHED].numpy()))["train"]
+    problem = solved[Problem("A", "normal", _sigma(cell)).name]
+    verdict = judge(
+        {"train": Estimate(share.value, share.low, share.high)},
+        sets=("train",),
+        num_samples=len(generated),
+        tolerance=tolerance,
+        recovery=measured.estimate,
+        num_sources=len(train),
+        unsolved=None if problem["converged"] else problem["reason"],
+    )
+    estimate = measured.estimate
+    recovered = estimate and (estimate.value, estimate.low, estimate.high)
+    told = {"recovery": recovered, "copies": (share.value, share.low, share.high)}
+    found = {"reasons": verdict.reasons, "inside": verdict.ranked}
+    return {"sigma": cell.sigma_atoms, "nfe": counted, "num_samples": len(generated), **told, **found}

@@ -55,7 +55,7 @@ def _solve(
     target = SemiDiscreteProblem(atoms, source_measure=problem.law, memory=memory)
     solver = SemiDiscreteSolver(**options)
     before, watch = checkpoint.load(), _watch(progress, problem.name, checkpoint, solver.chi2)
-    solution = solver(target, seed=task.fit_seed, callback=watch, resume=before and before[0])
+    solution = solver(target, seed=task.fit_seed, callback=watch, resume=before and before[0], name=problem.name)
     floats = (2 if target.rounds else 4) * len(atoms) * atoms.dim
     if floats > memory:
         told = f"{floats} bytes of them as floats are more than transport.memory = {memory} allows"

@@ -1,12 +1,11 @@
-"""Which samples are copies of real images, and what share of them? Copies may be noisy, blurred, moved or recoloured.
+"""The nearest real images of samples, whatever was done to a copy: noise, blur, moves, mirroring, other colours.
 
 **Registered distance.** For images x, y and a transform T of a small group (moves by up to s pixels, mirrored or not)
 
-    d(x, y) = min_T sqrt(2 - 2 |corr(T x, y)|),   corr over the pixels where T x and y overlap,
+    d(x, y) = min_T sqrt(2 - 2 |corr(T x, y)|),   corr over the pixels where T x and y overlap, more than half of all,
 
 lies in [0, sqrt 2] and is 0 for every copy of another brightness, contrast or sign, moved or mirrored. It is taken in
-two spaces: the images, and the images blurred, where noise and blur weigh less. How a share of copies follows from the
-distances of many samples is told in :mod:`dpmot.statistics.copies`.
+two spaces: the images, and the images blurred, where noise and blur weigh less.
 
 **Search.** The distance is taken to ``CANDIDATES`` images: those whose means of blocks, about 8 x 8 of them and in
 principal components, correlate most with the sample's under every second move. That is one product of all samples,
@@ -85,6 +84,10 @@ class Found:
         first, second = self.distance[:, 0], self.distance[:, 1]
         return np.where(second > 0, first / np.where(second > 0, second, 1), 1.0)
 
+    def rows(self, index: np.ndarray) -> "Found":
+        """Those of some samples, (m,)."""
+        return Found(**{name: getattr(self, name)[index] for name in self.__dataclass_fields__})
+
 
 def gallery(images: np.ndarray) -> Gallery:
     """Prepare real images, uint8 (m, C, H, W), m >= 3.
@@ -106,10 +109,12 @@ def shrunk(images: np.ndarray, side: int) -> np.ndarray:
     """Means of the smallest blocks that leave at most ``side`` pixels a side, float32 in [0, 1]."""
     images = np.asarray(images)
     scale = np.float32(1 / 255 if images.dtype == np.uint8 else 1)
-    block = -(-max(images.shape[2:]) // side)
     n, c, h, w = images.shape
-    h, w = h // block, w // block
-    cut = images[:, :, : h * block, : w * block].reshape(n, c, h, block, w, block)
+    block = -(-max(h, w) // side)
+    high, wide = min(block, h), min(block, w)  # a thin image keeps a row
+    top, left = h % high // 2, w % wide // 2  # the middle, which a mirror keeps
+    h, w = h // high, w // wide
+    cut = images[:, :, top : top + h * high, left : left + w * wide].reshape(n, c, h, high, w, wide)
     return cut.mean(axis=(3, 5), dtype=np.float32) * scale
 
 
@@ -171,7 +176,7 @@ class Flag:
 
     Attributes:
         sample, nearest: rows of the samples and of the gallery.
-        space: one of ``SPACES``, in which the ratio is rarest.
+        space: in which the ratio is rarest.
         distance: registered distance.
         ratio: to the distance to the second nearest.
         chance: share of held-out images whose ratio is as small.
@@ -190,20 +195,30 @@ class Flag:
     inverted: bool
 
 
-def flags(found: Sequence[Found], held_out: Sequence[Found], moves: Moves, *, most: float = 0.002) -> list[Flag]:
-    """Samples whose ratio at most a share ``most`` of the held-out images have, the rarest and then nearest first."""
+def flags(
+    found: Sequence[Found],
+    held_out: Sequence[Found],
+    moves: Moves,
+    spaces: Sequence[str] = SPACES,
+    *,
+    most: float = 0.002,
+) -> list[Flag]:
+    """Samples whose ratio at most a share ``most`` of the held-out images have, the rarest and then nearest first.
+
+    Of fewer than 1 / ``most`` held-out images, none may have it.
+    """
     ratios = np.stack([one.ratio for one in found])
     ordered = [np.sort(one.ratio) for one in held_out]
     rarity = [np.searchsorted(real, own, side="right") + 1 for real, own in zip(ordered, ratios, strict=True)]
     chance = np.stack(rarity) / (len(ordered[0]) + 1)
     space = np.lexsort((ratios, chance), axis=0)[0]
     result = []
-    for k in np.flatnonzero(chance.min(axis=0) <= most):
+    for k in np.flatnonzero(chance.min(axis=0) <= max(most, 1 / (len(ordered[0]) + 1))):
         one = found[space[k]]
         down, right = moves.steps[one.move[k, 0]]
         near = float(one.distance[k, 0]), float(one.ratio[k]), float(chance[space[k], k])
         undone = down, right, bool(one.mirrored[k, 0]), bool(one.inverted[k, 0])
-        result.append(Flag(int(k), int(one.index[k, 0]), SPACES[space[k]], *near, *undone))
+        result.append(Flag(int(k), int(one.index[k, 0]), spaces[space[k]], *near, *undone))
     return sorted(result, key=lambda flag: (flag.chance, flag.distance))
 
 
@@ -233,7 +248,8 @@ def _compared(x: np.ndarray, real: np.ndarray, candidates: np.ndarray, moves: Mo
     y = real[candidates].reshape(n, k, -1)
     inside = [moved(np.ones_like(x[:1]), *step, mode="constant") for step in steps]
     window = np.concatenate(inside).reshape(len(steps), -1)  # where a moved image lies
-    pixels = window.sum(axis=1)[:, None]
+    large = 2 * window.sum(axis=1)[:, None] > window.shape[1]  # of a few pixels all images correlate
+    pixels = np.maximum(window.sum(axis=1), 1)[:, None]
     sums, squares = (np.swapaxes(power @ window.T, 1, 2) for power in (y, y * y))  # (n, steps, k)
     spread = squares - sums**2 / pixels
     best = np.full((n, k), -1.0, dtype=np.float32)
@@ -244,7 +260,7 @@ def _compared(x: np.ndarray, real: np.ndarray, candidates: np.ndarray, moves: Mo
         own, own_squares = variants.sum(axis=2)[..., None], np.einsum("nsd,nsd->ns", variants, variants)[..., None]
         own_spread = own_squares - own**2 / pixels
         product = variants @ np.swapaxes(y, 1, 2) - own * sums / pixels
-        usable = (own_spread > flat) & (spread > flat)
+        usable = (own_spread > flat) & (spread > flat) & large
         correlation = np.where(usable, product / np.sqrt(np.where(usable, own_spread * spread, 1)), 0)
         at = np.abs(correlation).argmax(axis=1)
         value = np.take_along_axis(correlation, at[:, None], axis=1)[:, 0]

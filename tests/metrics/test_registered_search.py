@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from dpmot.metrics import _copies
-from dpmot.metrics._copies import Moves, flags, gallery, moved, nearest
+from dpmot.metrics import _registered
+from dpmot.metrics._registered import Moves, flags, gallery, moved, nearest
 
 
 def images(n, seed, shape=(1, 16, 16)):
     """Smooth random images, uint8."""
     x = np.random.default_rng(seed).standard_normal((n, *shape)).astype(np.float32)
-    x = _copies.blurred(_copies.blurred(x))
+    x = _registered.blurred(_registered.blurred(x))
     return (127.5 + 60 * x / x.std()).clip(0, 255).astype(np.uint8)
 
 
@@ -56,7 +56,7 @@ def test_the_move_that_is_told_takes_the_sample_back(real, hung):
 
 
 def test_noisy_and_blurred_copies_find_their_image(real, hung):
-    blurred = _copies.blurred(real[:40].astype(np.float32)).astype(np.uint8)
+    blurred = _registered.blurred(real[:40].astype(np.float32)).astype(np.uint8)
     for found in (*nearest(noisy(real[:40], 0.2), hung), *nearest(blurred, hung)):
         assert (found.index[:, 0] == np.arange(40)).mean() > 0.95
 
@@ -87,7 +87,7 @@ def test_distances_are_those_of_a_plain_search(real):
     for k, row in enumerate(samples[:, 0].astype(float)):
         expected = np.sort([plain_distance(row, other[0].astype(float), 2) for other in real[:30]])
         # float32 correlations of 256 pixels: 1e-6, which is 2e-6 of a distance near 1
-        np.testing.assert_allclose(found.distance[k], expected[: _copies.KEPT], atol=1e-5)
+        np.testing.assert_allclose(found.distance[k], expected[: _registered.KEPT], atol=1e-5)
 
 
 def test_a_real_image_is_not_its_own_neighbour(real, hung):
@@ -102,11 +102,18 @@ def test_images_of_one_colour_are_near_to_none(hung):
         assert (found.ratio == 1).all()
 
 
-@pytest.mark.parametrize("shape", [(3, 32, 32), (3, 70, 90), (1, 8, 8), (1, 28, 28)])
+@pytest.mark.parametrize("shape", [(3, 32, 32), (3, 70, 90), (1, 8, 8), (1, 28, 28), (1, 1, 200), (1, 200, 4)])
 def test_images_of_any_size_and_colour_are_searched(shape):
     real = images(60, 4, shape)
     for found in nearest(255 - real[:10, :, :, ::-1], gallery(real)):
         np.testing.assert_array_equal(found.index[:, 0], np.arange(10))
+
+
+def test_windows_of_a_few_pixels_make_no_copies():
+    """Two pixels always correlate; of 2 x 3 pixels a move by one in both directions leaves two."""
+    real, samples = (np.random.default_rng(seed).integers(0, 256, (200, 1, 2, 3), dtype=np.uint8) for seed in (0, 1))
+    found, _ = nearest(samples, gallery(real))
+    assert np.median(found.distance[:, 0]) > 0.01
 
 
 def test_duplicates_in_the_gallery_are_no_reason_for_a_ratio():
