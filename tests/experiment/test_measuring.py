@@ -262,3 +262,19 @@ def test_the_floor_of_a_split_whose_labels_repeat_holds_every_class_in_every_gro
     labels = np.arange(N) % 20
     counts = [np.bincount(labels[real_groups(labels, N) == g], minlength=20) for g in range(20)]
     assert np.max(counts) == 1 and np.sum(counts) == N
+
+
+@pytest.mark.parametrize("floor", [0.0, 0.2])
+def test_where_held_out_images_would_be_marked_shares_tell_nothing(floor):
+    common = {"nfe_budget": 5, "sigma_start": 1.0, "sample_seed": "pooled", "start": "prior", "num_samples": 1000}
+    rows = [
+        {"method": method, "reference": name, "metric": "copies_pixels", "value": low, "low": low, "high": low + 0.1}
+        for method, name, low in (("a", "train", 0.1), ("a", "test", 0.0), ("real_test", "train", floor))
+    ]
+    table = pd.DataFrame([{**common, **row} for row in rows])
+    table.loc[table.method == "real_test", "start"] = "data"
+    plan = SimpleNamespace(methods={"a": SimpleNamespace(split="A")}, copying_tolerance=0.01, num_atoms=10)
+    (found,) = _audit.verdicts(plan, table, {}, {"a": {}}).to_dict("records")
+    assert (found["verdict"], found["ranked"]) == (("not audited", False) if floor else ("copies", False))
+    told = "real images of another split are copies of training ones themselves, 0.2 [0.2, 0.3]: shares tell nothing"
+    assert (told in found["reasons"]) == (floor > 0)

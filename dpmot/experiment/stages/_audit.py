@@ -13,16 +13,18 @@ from dpmot import results, seeds
 from dpmot.experiment.cells import AUDITED_SPACE
 from dpmot.experiment.stages._estimates import Measurement
 from dpmot.experiment.stages._prepared import Part
+from dpmot.metrics import REAL_TEST, REAL_TRAIN
 from dpmot.metrics._registered import Flag, Found
 from dpmot.metrics.copies import ROLES, SEARCHED, Copies
 from dpmot.results import POOLED, SKIPPED
-from dpmot.statistics.audit import judge
+from dpmot.statistics.audit import RANKED, SETS, UNKNOWN, judge, shown
 from dpmot.statistics.jackknife import Estimate, share_interval
 
 if TYPE_CHECKING:
     from dpmot.experiment.plan import Experiment
 
 STORED = {"A": "train", "C": "test"}
+OTHER = {"train": REAL_TEST, "test": REAL_TRAIN}  # reference -> real images that are none of it
 FLAGS_TOLD = 100  # of a cell
 
 
@@ -57,14 +59,23 @@ def shares(copies: Copies, found: Sequence[Found], flagged: Sequence[Flag]) -> l
 def verdicts(
     experiment: "Experiment", metrics: pd.DataFrame, parts: Mapping[str, Part], unsolved: Mapping
 ) -> pd.DataFrame:
-    """One row per pooled cell: its verdict, and the reasons for it."""
+    """One row per pooled cell: its verdict, and the reasons for it.
+
+    Where held-out images would be marked themselves, the splits are not exchangeable, and shares tell nothing.
+    """
     rows = []
+    floors = {name: estimate(metrics[metrics.method == real], results.COPIES, name) for name, real in OTHER.items()}
+    unlike = {name: floor for name, floor in floors.items() if floor and floor.low > experiment.copying_tolerance}
+    told = [
+        f"real images of another split are copies of {SETS[name]} ones themselves, {shown(floor)}: shares tell nothing"
+        for name, floor in unlike.items()
+    ]
     pooled = metrics[(metrics.sample_seed == POOLED) & (metrics.metric != SKIPPED) & (metrics.start != "data")]
     for (method, budget, sigma), cell in pooled.groupby(
         ["method", "nfe_budget", "sigma_start"], sort=False, dropna=False
     ):
         split = experiment.methods[str(method)].split
-        copies = {name: estimate(cell, results.COPIES, name) for name in STORED.values()}
+        copies = {name: estimate(cell, results.COPIES, name) for name in SETS if name not in unlike}
         verdict = judge(
             {name: share for name, share in copies.items() if share is not None},
             num_samples=int(cell.num_samples.max()),
@@ -72,8 +83,10 @@ def verdicts(
             recovery=estimate(cell, results.RECOVERY, STORED[split]),
             num_sources=experiment.num_atoms or len(parts[split].raw),
             unsolved=unsolved[method].get(f"{budget}/{sigma:.6g}"),
+            sets=[name for name in SETS if name not in unlike],
         )
-        rows.append([method, budget, sigma, verdict.word, verdict.ranked, "; ".join(verdict.reasons)])
+        word = UNKNOWN if told and verdict.ranked else verdict.word
+        rows.append([method, budget, sigma, word, word == RANKED, "; ".join([*verdict.reasons, *told])])
     return pd.DataFrame(rows, columns=results.AUDIT.columns)
 
 
