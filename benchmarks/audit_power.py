@@ -212,7 +212,7 @@ def mixed(parts: list[tuple[tuple[Ratios, ...], int]], draw: np.random.Generator
     drawn = [taken(spaces, draw.integers(len(spaces[0].ratio), size=count)) for spaces, count in parts if count]
     return [
         Ratios(*(np.concatenate([getattr(one[i], f.name) for one in drawn]) for f in fields(Ratios)))
-        for i in range(len(_registered.SPACES))
+        for i in range(len(drawn[0]))
     ]
 
 

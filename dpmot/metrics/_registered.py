@@ -84,6 +84,12 @@ class Found:
         first, second = self.distance[:, 0], self.distance[:, 1]
         return np.where(second > 0, first / np.where(second > 0, second, 1), 1.0)
 
+    @property
+    def correlation_ratio(self) -> np.ndarray:
+        """Correlation with the second nearest over that with the nearest image, (n,); 1 where that is 0."""
+        first, second = (1 - self.distance[:, k].astype(np.float64) ** 2 / 2 for k in (0, 1))
+        return np.where(first > 0, second / np.where(first > 0, first, 1), 1.0)
+
     def rows(self, index: np.ndarray) -> "Found":
         """Those of some samples, (m,)."""
         return Found(**{name: getattr(self, name)[index] for name in self.__dataclass_fields__})
@@ -197,28 +203,33 @@ class Flag:
 
 def flags(
     found: Sequence[Found],
-    held_out: Sequence[Found],
+    ratios: Sequence[np.ndarray],
+    held_out: Sequence[np.ndarray],
     moves: Moves,
-    spaces: Sequence[str] = SPACES,
+    names: Sequence[str],
     *,
     most: float = 0.002,
 ) -> list[Flag]:
-    """Samples whose ratio at most a share ``most`` of the held-out images have, the rarest and then nearest first.
+    """Samples of a ratio that at most a share ``most`` of the held-out images have, the rarest and then nearest first.
 
-    Of fewer than 1 / ``most`` held-out images, none may have it.
+    Args:
+        found: the nearest images, in each space.
+        ratios, held_out: of the samples (n,) and of held-out images (m,), one kind in each space after the other.
+        moves: what was searched.
+        names: of the ratios.
+        most: that share, as far as m images can tell it.
     """
-    ratios = np.stack([one.ratio for one in found])
-    ordered = [np.sort(one.ratio) for one in held_out]
-    rarity = [np.searchsorted(real, own, side="right") + 1 for real, own in zip(ordered, ratios, strict=True)]
-    chance = np.stack(rarity) / (len(ordered[0]) + 1)
-    space = np.lexsort((ratios, chance), axis=0)[0]
+    rarity = [np.searchsorted(np.sort(real), own, side="right") + 1 for real, own in zip(held_out, ratios, strict=True)]
+    chance = np.stack(rarity) / (len(held_out[0]) + 1)
+    most = max(most, 1 / (len(held_out[0]) + 1))  # as rare as so few can tell
+    kind = np.lexsort((np.stack(ratios), chance), axis=0)[0]
     result = []
-    for k in np.flatnonzero(chance.min(axis=0) <= max(most, 1 / (len(ordered[0]) + 1))):
-        one = found[space[k]]
+    for k in np.flatnonzero(chance.min(axis=0) <= most):
+        one = found[kind[k] % len(found)]
         down, right = moves.steps[one.move[k, 0]]
-        near = float(one.distance[k, 0]), float(one.ratio[k]), float(chance[space[k], k])
+        near = float(one.distance[k, 0]), float(ratios[kind[k]][k]), float(chance[kind[k], k])
         undone = down, right, bool(one.mirrored[k, 0]), bool(one.inverted[k, 0])
-        result.append(Flag(int(k), int(one.index[k, 0]), spaces[space[k]], *near, *undone))
+        result.append(Flag(int(k), int(one.index[k, 0]), names[kind[k]], *near, *undone))
     return sorted(result, key=lambda flag: (flag.chance, flag.distance))
 
 

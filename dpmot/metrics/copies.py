@@ -62,10 +62,11 @@ class Copies:
         self.split = np.repeat(list(splits), list(self.sizes.values()))
         self._row = np.concatenate(list(kept.values()))
         self._real = np.concatenate([images[kept[name]] for name, images in splits.items()])
-        self.spaces: tuple[str, ...] = SPACES if self._real.ndim == 4 else ("points",)
+        of_points, of_images = ("points",), (*SPACES, *(f"{space}, correlation" for space in SPACES))
+        self.kinds: tuple[str, ...] = of_images if self._real.ndim == 4 else of_points
 
     def search(self, samples: np.ndarray) -> tuple[Found, ...]:
-        """The nearest real images of samples (n, C, H, W) or (n, d), as the real ones are, in each of ``spaces``."""
+        """The nearest real images of samples (n, C, H, W) or (n, d), as the real ones are, in each space."""
         kinds: dict[bytes, int] = {}
         which = np.array([kinds.setdefault(one.tobytes(), len(kinds)) for one in samples])
         _, first = np.unique(which, return_index=True)  # each distinct sample once
@@ -108,12 +109,16 @@ class Copies:
         return share(samples, self.ratios(self.held_out), self.sizes, target=target, decoys=others)
 
     def ratios(self, found: Sequence[Found]) -> tuple[Ratios, ...]:
-        """What the share is estimated from, in each of ``spaces``."""
-        return tuple(Ratios(one.ratio, one.index[:, 0], self.split[one.index[:, 0]]) for one in found)
+        """What the share is estimated from, one for each of ``kinds``."""
+        nearest = [(one.index[:, 0], self.split[one.index[:, 0]]) for one in found]
+        ratios = [one.ratio for one in found]
+        ratios += [one.correlation_ratio for one in found] if self._real.ndim == 4 else []
+        return tuple(Ratios(ratio, *nearest[k % len(found)]) for k, ratio in enumerate(ratios))
 
     def flags(self, found: Sequence[Found]) -> list[Flag]:
         """Samples that lie nearer to a real image than nearly all held-out images do, the rarest first."""
-        return flags(found, self.held_out, self._moves, self.spaces)
+        ratios, held_out = ([one.ratio for one in self.ratios(some)] for some in (found, self.held_out))
+        return flags(found, ratios, held_out, self._moves, self.kinds)
 
     def image(self, row: int) -> tuple[str, int]:
         """Split of a row of the gallery, and its row there."""

@@ -1,14 +1,15 @@
 """What share of samples are copies of the images of one set?
 
 Real images of several sets that are exchangeable (the training images, the test images, and some that nobody used)
-hang in one gallery. Of a sample the gallery's nearest image is known, the set it is of, and
+hang in one gallery. Of a sample the gallery's nearest image is known, the set it is of, and ratios that are near 1 for
+a new image, whatever its smoothness, and smaller for a copy:
 
-    ratio = d(nearest) / d(second nearest),
+    d(nearest) / d(second nearest)   of distances,   c(second nearest) / c(nearest)   of correlations,
 
-which is near 1 for a new image, whatever its smoothness or noise, and near 0 for a copy. Let p(t) be the share of
-samples with ratio <= t whose nearest image is of the target set, and s(t) that of copies among all samples that are at
-least as near. A sample that is independent of all sets has ratio <= t with some probability, and then its nearest image
-is of any set with a chance in proportion to its size. Two estimates tell what part of p(t) is chance:
+the latter for noisy copies: noise of its own makes all correlations of a sample smaller by one factor. Let p(t) be the
+share of samples with ratio <= t whose nearest image is of the target set, and s(t) that of copies among all samples
+that are at least as near. A sample that is independent of all sets has ratio <= t with some probability, and then its
+nearest image is of any set with a chance in proportion to its size. Two estimates tell what part of p(t) is chance:
 
 - by decoys, s(t) = p(t) - odds q(t): q(t) is the share of samples with ratio <= t whose nearest image is of a set that
   was *not* copied, odds the ratio of the sizes. It is right for samples of any smoothness (competition with decoys:
@@ -17,13 +18,14 @@ is of any set with a chance in proportion to its size. Two estimates tell what p
   other ones, times the target's share of the gallery.
 
 At the smallest threshold, which hardly a held-out image reaches, these alone are asked, so that copies of two sets do
-not hide each other; then decoys; at the largest one both, as a network may lie somewhat nearer to all images that it
-has seen. Shares have exact intervals (Clopper & Pearson 1934), differences those that follow from them and from their
-correlation, as a sample is near to one set only (Newcombe 1998), for all spaces and thresholds at once (Bonferroni), so
-that the largest lower end is one for the share of all copies. The upper end is that by decoys without a threshold:
-samples may be copies that are too noisy to tell, and training images that a network remembers in part count there too.
-Samples that share a nearest image are one observation: an honest method that draws one image over and over has that
-image's luck. Where fewer than ``FEWEST`` observations are left, anything may hide in them and the upper end is 1.
+not hide each other; then decoys. Larger thresholds are not asked: a network lies somewhat nearer to all images that it
+has seen, without handing one back. Shares have exact intervals (Clopper & Pearson 1934), differences those that follow
+from them and from their correlation, as a sample is near to one set only (Newcombe 1998), for all ratios and thresholds
+at once (Bonferroni), so that the largest lower end is one for the share of all copies. The upper end is that by decoys
+without a threshold: samples may be copies that are too noisy to tell, and training images that a network remembers in
+part count there too. Samples that share a nearest image are one observation: an honest method that draws one image over
+and over has that image's luck. Where fewer than ``FEWEST`` observations are left, anything may hide in them and the
+upper end is 1.
 """
 
 from collections.abc import Sequence
@@ -35,20 +37,19 @@ from dpmot.statistics.jackknife import Estimate, share_interval
 
 FEWEST = 40  # independent samples: among fewer, a tenth of copies would not be marked
 DECOYS, HELD_OUT = "decoys", "held-out images"
-LOOKS = {  # threshold, as a quantile of held-out ratios -> what tells chance; of both the smaller lower end
-    0.002: (HELD_OUT,),
-    0.01: (DECOYS,),
-    0.025: (DECOYS,),
-    0.2: (DECOYS, HELD_OUT),
-}
+LOOKS = {
+    0.002: HELD_OUT,
+    0.01: DECOYS,
+    0.025: DECOYS,
+}  # threshold, as a quantile of held-out ratios -> what tells chance
 
 
 @dataclass(frozen=True, eq=False)
 class Ratios:
-    """What one space tells about n samples, or about held-out images.
+    """What one kind of ratio tells about n samples, or about held-out images.
 
     Attributes:
-        ratio: distance to the nearest over that to the second nearest image of the gallery, (n,) in [0, 1].
+        ratio: (n,) in [0, 1], the smaller the nearer for its surroundings.
         nearest: row of the nearest image, (n,).
         part: its set, (n,) of strings.
     """
@@ -109,14 +110,13 @@ def share(
     names = (target, tuple(decoys))
     found, highs, fewest = [], [], len(samples[0].ratio)
     for space, (own, real) in enumerate(zip(samples, held_out, strict=True)):
-        for quantile, judges in LOOKS.items():
+        for quantile, judge in LOOKS.items():
             threshold = float(np.quantile(real.ratio, quantile))
             p, q = _near(own, threshold, *names, level=each)
             fewest = min(fewest, _units(own, threshold))
-            by_held_out = _excess(p, portion * float((real.ratio <= threshold).mean()))
-            estimates = {DECOYS: _difference(p, q, odds), HELD_OUT: by_held_out}
-            least = min((estimates[judge] for judge in judges), key=lambda one: (one.low, one.value))
-            found.append(Share(least.value, least.low, 1.0, space, threshold))
+            chance = portion * float((real.ratio <= threshold).mean())
+            one = _difference(p, q, odds) if judge == DECOYS else _excess(p, chance)
+            found.append(Share(one.value, one.low, 1.0, space, threshold))
         highs.append(_difference(*_near(own, np.inf, *names, level=level), odds).high)
         fewest = min(fewest, _units(own, np.inf))
     best = max(found, key=lambda one: (one.low, one.value))

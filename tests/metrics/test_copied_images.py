@@ -44,7 +44,7 @@ def test_every_copy_is_flagged_with_its_split_and_row(kind):
     assert {(flag.sample, copies.image(flag.nearest)) for flag in flagged[:10]} == {
         (100 + k, ("C", 5 + k)) for k in range(10)
     }
-    assert {flag.space for flag in flagged} <= set(copies.spaces)
+    assert {flag.space for flag in flagged} <= set(copies.kinds)
 
 
 def test_equal_samples_are_searched_once_and_told_each(kind):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dpmot.metrics import _registered
-from dpmot.metrics._registered import Moves, flags, gallery, moved, nearest
+from dpmot.metrics._registered import SPACES, Moves, flags, gallery, moved, nearest
 
 
 def images(n, seed, shape=(1, 16, 16)):
@@ -59,6 +59,16 @@ def test_noisy_and_blurred_copies_find_their_image(real, hung):
     blurred = _registered.blurred(real[:40].astype(np.float32)).astype(np.uint8)
     for found in (*nearest(noisy(real[:40], 0.2), hung), *nearest(blurred, hung)):
         assert (found.index[:, 0] == np.arange(40)).mean() > 0.95
+
+
+def test_noise_of_its_own_leaves_a_copy_its_ratio_of_correlations(real, hung):
+    exact, _ = nearest(real[:40], hung)
+    found, _ = nearest(noisy(real[:40], 0.2), hung)
+    new, _ = nearest(images(100, 2), hung)
+    assert (np.diff([np.median(one.ratio) for one in (exact, found)]) > 0.4).all()
+    # 256 pixels: correlations err by about 1/16 of what noise takes from them, which is a sixth
+    np.testing.assert_allclose(np.median(found.correlation_ratio), np.median(exact.correlation_ratio), atol=0.03)
+    assert np.quantile(found.correlation_ratio, 0.9) < np.quantile(new.correlation_ratio, 0.1)
 
 
 def test_new_images_are_about_as_near_to_the_second_image_as_to_the_first(hung):
@@ -125,7 +135,8 @@ def test_duplicates_in_the_gallery_are_no_reason_for_a_ratio():
 def test_flags_tell_the_image_and_what_was_done(real, hung):
     held_out = nearest(images(200, 6), hung)
     samples = np.concatenate([images(10, 7), 255 - moved(real[[7]][..., ::-1], -1, 2)])
-    told = flags(nearest(samples, hung), held_out, hung.moves, most=0.005)
+    found = nearest(samples, hung)
+    told = flags(found, *([one.ratio for one in some] for some in (found, held_out)), hung.moves, SPACES, most=0.005)
     assert [(flag.sample, flag.nearest) for flag in told] == [(10, 7)]
     (flag,) = told
     assert (flag.mirrored, flag.inverted, flag.down, flag.right) == (True, True, 1, 2)
