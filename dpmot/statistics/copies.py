@@ -15,7 +15,7 @@ nearest image is of any set with a chance in proportion to its size. Two estimat
   was *not* copied, odds the ratio of the sizes. It is right for samples of any smoothness (competition with decoys:
   Elias & Gygi 2007; knock-offs: Barber & Candes 2015);
 - by held-out images, s(t) = (p(t) - p0(t)) / (1 - p0(t)): p0(t) is the share of real images with ratio <= t among the
-  other ones, times the target's share of the gallery.
+  other ones, times the target's share of the gallery. There are as few of them as of samples, so its error counts.
 
 At the smallest threshold, which hardly a held-out image reaches, these alone are asked, so that copies of two sets do
 not hide each other; then decoys. Larger thresholds are not asked: a network lies somewhat nearer to all images that it
@@ -23,9 +23,10 @@ has seen, without handing one back. Shares have exact intervals (Clopper & Pears
 from them and from their correlation, as a sample is near to one set only (Newcombe 1998), for all ratios and thresholds
 at once (Bonferroni), so that the largest lower end is one for the share of all copies. The upper end is that by decoys
 without a threshold: samples may be copies that are too noisy to tell, and training images that a network remembers in
-part count there too. Samples that share a nearest image are one observation: an honest method that draws one image over
-and over has that image's luck. Where fewer than ``FEWEST`` observations are left, anything may hide in them and the
-upper end is 1.
+part count there too; where it is below 0, decoys were copied, and it is that of all samples whose nearest image is of
+the target. Samples that share a nearest image are one observation: an honest method that draws one image over and over
+has that image's luck. Where fewer than ``FEWEST`` observations are left, anything may hide in them and the upper end
+is 1.
 """
 
 from collections.abc import Sequence
@@ -114,10 +115,12 @@ def share(
             threshold = float(np.quantile(real.ratio, quantile))
             p, q = _near(own, threshold, *names, level=each)
             fewest = min(fewest, _units(own, threshold))
-            chance = portion * float((real.ratio <= threshold).mean())
-            one = _difference(p, q, odds) if judge == DECOYS else _excess(p, chance)
+            as_near = share_interval(float((real.ratio <= threshold).sum()), len(real.ratio), level=each)
+            one = _difference(p, q, odds) if judge == DECOYS else _excess(p, as_near, portion)
             found.append(Share(one.value, one.low, 1.0, space, threshold))
-        highs.append(_difference(*_near(own, np.inf, *names, level=level), odds).high)
+        p, q = _near(own, np.inf, *names, level=level)
+        high = _difference(p, q, odds).high
+        highs.append(high if high > 0 else p.high)  # else the decoys are copied, and tell nothing of chance
         fewest = min(fewest, _units(own, np.inf))
     best = max(found, key=lambda one: (one.low, one.value))
     value, low = (min(max(end, 0.0), 1.0) for end in (best.value, best.low))
@@ -148,9 +151,12 @@ def _difference(p: Estimate, q: Estimate, odds: float) -> Estimate:
     return Estimate(value, value - down, value + up)
 
 
-def _excess(p: Estimate, chance: float) -> Estimate:
-    """(p - chance) / (1 - chance)."""
-    return Estimate(*((end - chance) / (1 - chance) for end in (p.value, p.low, p.high)))
+def _excess(p: Estimate, as_near: Estimate, portion: float) -> Estimate:
+    """(p - c) / (1 - c) for c = portion * as_near, with the interval that follows from both, which are independent."""
+    chance, above, below = (portion * one for one in (as_near.value, as_near.high, as_near.low))
+    down, up = np.hypot(p.value - p.low, above - chance), np.hypot(p.high - p.value, chance - below)
+    value = p.value - chance
+    return Estimate(*(float(end) / (1 - chance) for end in (value, value - down, value + up)))
 
 
 def _units(own: Ratios, threshold: float) -> int:

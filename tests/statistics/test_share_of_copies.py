@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dpmot.statistics.copies import Ratios, _difference, share
+from dpmot.statistics.copies import Ratios, _difference, _excess, share
 from dpmot.statistics.jackknife import share_interval
 
 SIZES = {"A": 5000, "B": 1000, "C": 1000}
@@ -108,3 +108,20 @@ def test_unknown_sets_and_no_samples_are_refused():
         share(one, one, SIZES, target="D", decoys="B")
     with pytest.raises(ValueError, match="samples and held-out images, got none"):
         share([real(0, 0)], one, SIZES, **TRAIN)
+
+
+def test_an_excess_over_few_held_out_images_covers():
+    chance, portion, copied, draw = 0.2, 1 / 3, 0.03, np.random.default_rng(0)
+    near = portion * chance + (1 - portion * chance) * copied
+    inside = []
+    for samples, real_ones in zip(draw.binomial(1500, near, 1000), draw.binomial(300, chance, 1000), strict=True):
+        found = _excess(share_interval(samples, 1500), share_interval(real_ones, 300), portion)
+        inside.append(found.low <= copied <= found.high)
+    # .85 if the share among the 300 counted as certain; of .95 one of 1,000 such means is below .929
+    assert np.mean(inside) > 0.929
+
+
+def test_copies_of_one_set_do_not_prove_that_there_are_none_of_the_other():
+    row = [copies(2000, "C", 0), copies(2000, "C", 1)]
+    found = share(row, HELD_OUT, SIZES, **TRAIN)
+    assert found.value == found.low == 0 and 0.001 < found.high  # about 3.7 / n: the decoys, C among them, are no help
