@@ -79,9 +79,9 @@ def test_more_samples_of_a_share_above_the_tolerance_mark_it():
 
 
 def test_a_tenth_of_exact_copies_among_the_fewest_samples_would_be_marked():
-    """The lower end of share_interval at the level of one of the estimator's eight looks."""
-    low = share_interval(FEWEST / 10, FEWEST, level=1 - 0.05 / 8).low
-    assert low > COMMON["tolerance"] > share_interval(3, 30, level=1 - 0.05 / 8).low
+    """The lower end of share_interval at the level of one of the twelve looks of the estimator."""
+    low = share_interval(FEWEST / 10, FEWEST, level=1 - 0.05 / 12).low
+    assert low > COMMON["tolerance"] > share_interval(3, 30, level=1 - 0.05 / 12).low
 
 
 def test_the_gravest_word_comes_first_and_every_reason_is_told():
