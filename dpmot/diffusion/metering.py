@@ -6,9 +6,9 @@ A sampler is handed a function D(x, sigma) and nothing else that knows the netwo
 2. the function takes batches of the sampler's own samples, at their own shape, in the calling thread, while it runs;
    it has ``sigma_min`` and ``sigma_max``, and no attribute that leads to the network or to the count;
 3. the network itself counts (:mod:`dpmot.diffusion.audit`), and both counts must agree;
-4. a few samples are drawn again, alone, by a fresh copy of the plug-in, from the answers that they were given. They
-   must ask the same questions and come out the same, but for rounding: what was kept from other runs, or read from the
-   samples beside them, is not there.
+4. a few samples, that no file can foresee, are drawn again, alone, by a fresh copy of the plug-in, from the answers
+   that they were given. They must ask the same questions, or stop earlier, and come out the same, but for rounding:
+   what was kept from other runs, or read from the samples beside them, is not there.
 
 What was refused once fails the run, whether the sampler caught the error or not. Python offers no sandbox within one
 process: whoever walks the interpreter's own frames or memory, multiplies by weights without calling the network and
@@ -20,9 +20,13 @@ j B + b for sample b, and counts as k evaluations.
 
 import importlib.util
 import math
+import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from functools import lru_cache
+from numbers import Real
+from random import SystemRandom
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -33,10 +37,10 @@ from dpmot import plugins
 from dpmot.diffusion import permitted
 from dpmot.diffusion.audit import Audit, Uncounted
 from dpmot.diffusion.protocols import Denoiser, Noise
-from dpmot.seeds import generator
 from dpmot.tiles import rows_of
 
 AGAIN = 4  # samples that are drawn again, alone
+CLOSE = 1e-5  # of the largest number: rounding, also in float32; the end of a batch misses vector instructions
 KEPT = 2**28  # bytes of answers kept for them, as far as one sample does not need more
 
 
@@ -97,10 +101,12 @@ class Meter:
         """Evaluations a sample that a batch costs; refuses what the contract does not offer."""
         if not self.open:
             self.refuse("D(x, sigma) was called outside the run that it was handed to")
-        if type(x) is not Tensor or not (type(sigma) is Tensor or isinstance(sigma, int | float)):
-            self.refuse(f"D(x, sigma) takes plain tensors, got {type(x).__name__} and {type(sigma).__name__}")
+        if type(x) is not Tensor or not (type(sigma) is Tensor or isinstance(sigma, Real)):
+            got = f"{type(x).__name__} and {type(sigma).__name__}"
+            self.refuse(f"D(x, sigma) takes plain tensors, or a number as sigma, got {got}")
         if (threading.get_ident(), _modes()) != self.inside:
-            self.refuse("D(x, sigma) was called in another thread, or inside a torch mode, which sees into the network")
+            told = "which sees into the network (torch.device is one too: say device= instead)"
+            self.refuse(f"D(x, sigma) was called in another thread, or inside a torch mode, {told}")
         number, *image = self.shape
         if list(x.shape[1:]) != image or not x.is_floating_point():
             self.refuse(f"D(x, sigma) got {x.dtype} rows of shape {list(x.shape[1:])}; they are floats of {image}")
@@ -173,13 +179,13 @@ def run(
     """
     parallel = plugins.constant("baselines", sampler, "PARALLEL") is True
     most = KEPT // (8 * x[0].numel() * 2 * len(sigmas))
-    few = generator(len(x), "again").permutation(len(x))[: max(1, min(AGAIN, most))].tolist()
+    few = SystemRandom().sample(range(len(x)), min(len(x), max(1, min(AGAIN, most))))
     meter, none = Meter(denoiser, x, parallel=parallel, again=few), _NoNoise()
 
     def drawn(ask: Any, rows: Sequence[int]) -> Tensor:
         chosen = x[list(rows)]
         given = none if noise is None else noise(rows)
-        end = fresh(sampler).sample(ask, chosen.clone(), sigmas.clone(), noise=given, **(options or {}))
+        end = fresh(sampler).sample(ask, chosen.clone(), sigmas.clone(), noise=given, **deepcopy(dict(options or {})))
         if none.asked:  # and went on
             raise NoiseDrawn
         if type(end) is not Tensor or end.shape != chosen.shape or end.dtype != x.dtype:
@@ -208,7 +214,10 @@ def _alone(drawn: Callable[[Any, Sequence[int]], Tensor], end: Tensor, meter: Me
         Uncounted: they come out otherwise.
     """
     replayed = _Replayed(meter.questions)
-    told = "keeps something between runs, or looks at the samples beside"
+    told = (
+        "draws noise of its own (noise(i) is that of step i), keeps something between runs, or looks at the samples "
+        "beside, as a step size of the whole batch does (choose it for each sample)"
+    )
     try:
         again = drawn(_opaque(replayed.answer, meter.denoiser), few)
     except NoiseDrawn:
@@ -216,7 +225,7 @@ def _alone(drawn: Callable[[Any, Sequence[int]], Tensor], end: Tensor, meter: Me
     except Exception as error:  # whatever it is, the first run did not raise it
         fault = replayed.fault or f"{type(error).__name__} {error}"
         raise Uncounted(f"samples {few} drawn alone go another way ({fault}): the sampler {told}") from None
-    if replayed.fault or replayed.next != len(meter.questions) or not alike(again, end[few]):
+    if replayed.fault or not alike(again, end[few]):
         raise Uncounted(f"samples {few} drawn alone are others than drawn together: the sampler {told}")
 
 
@@ -245,6 +254,10 @@ def fresh(sampler: str) -> ModuleType:
     """
     permitted.check(sampler)
     known = plugins.find("baselines", sampler)
+    package = sys.modules[known.__name__.rpartition(".")[0]]
+    for name in [name for name in sys.modules if name.startswith(f"{package.__name__}._")]:  # files beside it, too
+        del sys.modules[name]
+        vars(package).pop(name.removeprefix(f"{package.__name__}."), None)
     spec = importlib.util.spec_from_file_location(known.__name__, known.__file__)
     if spec is None or spec.loader is None:
         raise ValueError(f"{known.__file__} cannot be imported")
@@ -254,12 +267,9 @@ def fresh(sampler: str) -> ModuleType:
 
 
 def alike(a: Tensor, b: Tensor) -> bool:
-    """Whether two tensors hold the same numbers, but for rounding: the end of a batch misses vector instructions."""
-    if a.shape != b.shape:
-        return False
-    off = 1e4 * torch.finfo(b.dtype).eps if b.is_floating_point() else 0.0
+    """Whether two tensors hold the same numbers, but for rounding."""
     size = float(b.nan_to_num(0, 0, 0).abs().max()) if b.numel() else 0.0
-    return torch.allclose(a.to(b.dtype), b, rtol=0, atol=off * size, equal_nan=True)
+    return a.shape == b.shape and torch.allclose(a.double(), b.double(), rtol=0, atol=CLOSE * size, equal_nan=True)
 
 
 def _opaque(function: Callable[..., Tensor], like: Denoiser) -> Any:

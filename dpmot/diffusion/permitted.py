@@ -1,14 +1,15 @@
 """What the file of a sampler may say: it is read before it runs, and what could reach a network uncounted is refused.
 
 A sampler is arithmetic on the answers of D(x, sigma). So it may import libraries of numbers, the harness's own words
-for samplers (``dpmot.diffusion.sigmas``, ``.protocols``) and files beside it with an underscore; it opens no file,
-starts no thread or process, changes nothing that it imports, keeps nothing between calls and looks into no object's
-insides. This is a reading of names, which a determined author can get round; see :mod:`dpmot.diffusion.metering`.
+for samplers (``dpmot.diffusion.sigmas``, ``.protocols``) and files beside it with an underscore, which hold learned
+numbers too; it opens no file, starts no thread or process, changes nothing that it imports, keeps nothing between calls
+and looks into no object's insides. This is a reading of names, which a determined author can get round; see
+:mod:`dpmot.diffusion.metering`.
 """
 
 import ast
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -19,27 +20,40 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
+LARGEST = 2**17  # bytes of a sampler's files together: 5,000 learned numbers fit, a set of images does not
 STANDARD = _words(
     "__future__ abc bisect cmath collections contextlib copy dataclasses decimal enum fractions functools heapq "
-    "itertools math numbers operator statistics typing warnings"
+    "itertools math numbers operator statistics time typing warnings"
 )
+LIBRARIES = _words("einops jaxtyping mpmath numba numpy scipy torch torchdiffeq torchsde tqdm typing_extensions")
 OWN = {
     "dpmot.diffusion.protocols": None,
     "dpmot.diffusion.sigmas": None,
     "dpmot.diffusion.denoiser": {"Callback", "Denoiser", "Noise", "per_sample"},
 }
 TORCH = ("torch.fft", "torch.func", "torch.linalg", "torch.nn.functional", "torch.special")
-FOREIGN = frozenset({"cffi", "cloudpickle", "dill", "joblib", "psutil", "safetensors"})  # files, processes, insides
 NAMES = _words(
-    "__builtins__ __import__ __loader__ __spec__ breakpoint compile delattr dir eval exec globals input locals open "
+    "__builtins__ __import__ __loader__ __spec__ breakpoint compile delattr eval exec getattr globals locals open "
     "setattr vars"
 )
 ATTRIBUTES = _words(
-    "f_back f_builtins f_globals f_locals tb_frame tb_next gi_frame gi_code cr_frame ag_frame modules _getframe "
-    "load loads save frombuffer fromfile from_file tofile loadtxt savetxt genfromtxt memmap "
-    "jit hub multiprocessing distributed overrides _dynamo _C _python_dispatch utils serialization"
+    "f_back f_builtins f_globals f_locals tb_frame tb_next gi_frame gi_code cr_frame ag_frame modules "  # insides
+    "attrgetter methodcaller get_type_hints ForwardRef "  # names that are made while it runs
+    "builtins ctypes ctypeslib gc importlib inspect io os pathlib pickle shutil subprocess sys threading traceback "
+    "load loads save frombuffer fromfile from_file tofile loadtxt savetxt genfromtxt memmap open_memmap read_array "
+    "DataSource datasets jit hub multiprocessing distributed overrides utils serialization"
 )
 DUNDERS = frozenset({"__init__", "__call__", "__name__", "__doc__", "__post_init__", "__class__", "__len__"})
+NUMBERS = "learned numbers go into options, or as constants into a file beside it, baselines/_name.py"
+ADD = "if it only calculates, add it to LIBRARIES in dpmot/diffusion/permitted.py"
+INSTEAD = {  # of what is refused
+    **dict.fromkeys(("json", "open", "pathlib", "pickle", "yaml", "pandas", "safetensors", "load", "loads"), NUMBERS),
+    **dict.fromkeys(("getattr", "attrgetter"), "write the attribute's name"),
+    **dict.fromkeys(("eval", "compile", "vars"), "if it is a variable of its own, give it another name"),
+    **dict.fromkeys(("random", "secrets"), "noise(i) is the noise of step i"),
+    **dict.fromkeys(("logging", "sys"), "print or tqdm will do"),
+    "nn": "D is the only network; torch.nn.functional has the rest",
+}
 
 
 class NotPermitted(ValueError):
@@ -50,15 +64,19 @@ def check(name: str) -> None:
     """Read the file of a sampler and those beside it that it imports.
 
     Raises:
-        NotPermitted: one of them imports, names or changes what no sampler needs.
+        NotPermitted: one of them imports, names or changes what no sampler needs, or they are too large.
     """
-    waiting, seen = [plugins.path("baselines", name)], set[Path]()
+    waiting, seen, size = [plugins.path("baselines", name)], set[Path](), 0
     while waiting:
         path = waiting.pop()
         if path in seen or not path.is_file():
             continue
         seen.add(path)
-        faults, beside = _read(path, path.stat().st_mtime_ns)
+        stat = path.stat()
+        size += stat.st_size
+        faults, beside = [(1, f"{size} bytes: a sampler's files hold at most {LARGEST} together")], list[str]()
+        if size <= LARGEST:
+            faults, beside = _read(path, stat.st_mtime_ns)
         if faults:
             line, fault = faults[0]
             raise NotPermitted(
@@ -69,42 +87,63 @@ def check(name: str) -> None:
 
 @cache
 def _read(path: Path, _: int) -> tuple[list[tuple[int, str]], list[str]]:
-    tree, package = ast.parse(path.read_text(encoding="utf-8")), path.parent.name
-    reader = _Reader(package)
-    found = [(getattr(node, "lineno", 1), fault) for node in ast.walk(tree) for fault in reader.faults(node)]
-    imported = reader.imported
-    found += [(getattr(node, "lineno", 1), fault) for node in ast.walk(tree) for fault in _changes(node, imported)]
-    return sorted(found), reader.beside
+    reader = _Reader(ast.parse(path.read_text(encoding="utf-8")), path.parent.name)
+    return sorted(reader.faults()), reader.beside
 
 
 class _Reader:
-    def __init__(self, package: str) -> None:
-        self.package, self.imported, self.beside = package, set[str](), list[str]()
+    def __init__(self, tree: ast.Module, package: str) -> None:
+        self.nodes, self.package, self.beside = list(ast.walk(tree)), package, list[str]()
+        self.modules = _bound(node for node in self.nodes if isinstance(node, ast.Import))
+        self.imported = self.modules | _bound(node for node in self.nodes if isinstance(node, ast.ImportFrom))
+        for node in self.nodes:  # other names of what is imported: F = torch.nn.functional
+            if isinstance(node, ast.Assign) and self._foreign(node.value):
+                self.imported |= {target.id for target in node.targets if isinstance(target, ast.Name)}
 
-    def faults(self, node: ast.AST) -> Iterator[str]:
-        """What is wrong with one node; takes down what the file imports."""
+    def faults(self) -> Iterator[tuple[int, str]]:
+        """Line and words of each."""
+        based = {id(node.value) for node in self.nodes if isinstance(node, ast.Attribute)}
+        for node in self.nodes:
+            found = list(self._of(node))
+            if (
+                isinstance(node, ast.Name)
+                and isinstance(node.ctx, ast.Load)
+                and node.id in self.modules
+                and id(node) not in based
+            ):
+                found.append(f"{node.id} is handed on whole: write {node.id}.name where it is used")
+            yield from ((getattr(node, "lineno", 1), fault) for fault in found)
+
+    def _of(self, node: ast.AST) -> Iterator[str]:
+        """What is wrong with one node."""
         if isinstance(node, ast.Import):
             for alias in node.names:
-                self.imported.add((alias.asname or alias.name).split(".")[0])
                 yield from self._module(alias.name, None)
         elif isinstance(node, ast.ImportFrom):
-            self.imported |= {alias.asname or alias.name for alias in node.names}
+            module = ".".join(filter(None, [self.package, node.module])) if node.level == 1 else node.module
             for alias in node.names:
-                yield from self._module("." if node.level else str(node.module), alias.name)
+                yield from self._module(module or ".", alias.name)
         elif isinstance(node, ast.Name) and node.id in NAMES:
-            yield f"{node.id} is not for samplers"
-        elif isinstance(node, ast.Attribute) and _inside(node.attr):
-            yield f".{node.attr} is not for samplers"
-        elif isinstance(node, ast.Name) and node.id == "getattr":
-            yield "getattr is not for samplers: write the attribute's name"
+            yield _refused(node.id, node.id)
         elif isinstance(node, ast.Global):
             yield f"global {', '.join(node.names)}: a sampler keeps nothing between calls"
+        elif isinstance(node, ast.MatchClass):
+            yield from (_refused(f".{name}", name) for name in node.kwd_attrs if _inside(name))
+        elif _changed(node) and self._foreign(node):
+            yield f"{ast.unparse(node)} is changed: a sampler leaves what it imports as it is, and changes a copy"
+        if isinstance(node, ast.Attribute):
+            private = node.attr.startswith("_") and node.attr not in DUNDERS and self._foreign(node)
+            if private or _inside(node.attr):
+                yield _refused(f".{node.attr}", node.attr)
+
+    def _foreign(self, node: ast.AST) -> bool:
+        """Whether it is a part of what is imported."""
+        while isinstance(node, ast.Attribute | ast.Subscript):
+            node = node.value
+        return isinstance(node, ast.Name) and node.id in self.imported
 
     def _module(self, module: str, name: str | None) -> Iterator[str]:
         shown = f"import {module}" if name is None else f"from {module} import {name}"
-        if name is not None and (_inside(name) or name == "*"):
-            yield f"{shown} is not for samplers"
-            return
         top, whole = module.split(".")[0], module if name is None else f"{module}.{name}"
         if top in (self.package, "baselines"):
             other = whole.removeprefix(f"{top}.").split(".")[0]
@@ -117,29 +156,30 @@ class _Reader:
         elif top == "torch":
             plain = module == "torch" and name not in ("nn", "export", "package")
             allowed = plain or module in TORCH or whole in TORCH
-        elif top in sys.stdlib_module_names or top in (".", ""):
-            allowed = top in STANDARD
         else:
-            allowed = top not in FOREIGN
-        if not allowed:
-            yield f"{shown} is not for samplers"
+            allowed = top in (STANDARD if top in sys.stdlib_module_names else LIBRARIES)
+            allowed = allowed and not any(_inside(part) for part in module.split("."))
+        if top not in (self.package, "baselines"):
+            allowed = allowed and not (name and (name.startswith("_") or _inside(name)))
+        if not allowed or name == "*":
+            known = top in {*LIBRARIES, *sys.stdlib_module_names, "dpmot", "baselines", self.package}
+            yield _refused(shown, top if top in INSTEAD else name or whole.split(".")[-1], "" if known else ADD)
+
+
+def _bound(imports: Iterable[ast.Import | ast.ImportFrom]) -> set[str]:
+    """The names that imports give to a file."""
+    return {(alias.asname or alias.name).split(".")[0] for node in imports for alias in node.names}
+
+
+def _changed(node: ast.AST) -> bool:
+    return isinstance(node, ast.Attribute | ast.Subscript) and isinstance(node.ctx, ast.Store | ast.Del)
+
+
+def _refused(shown: str, name: str, instead: str = "") -> str:
+    instead = INSTEAD.get(name, instead)
+    return f"{shown} is not for samplers{': ' * bool(instead)}{instead}"
 
 
 def _inside(attribute: str) -> bool:
     dunder = attribute.startswith("__") and attribute.endswith("__") and attribute not in DUNDERS
     return dunder or attribute in ATTRIBUTES or (attribute.startswith("register_") and attribute.endswith("hook"))
-
-
-def _changes(node: ast.AST, imported: set[str]) -> Iterator[str]:
-    """Assignments to parts of what was imported."""
-    targets: list[ast.expr] = []
-    if isinstance(node, ast.Assign | ast.Delete):
-        targets = list(node.targets)
-    elif isinstance(node, ast.AugAssign | ast.AnnAssign):
-        targets = [node.target]
-    for target in targets:
-        root: ast.expr = target
-        while isinstance(root, ast.Attribute | ast.Subscript):
-            root = root.value
-        if root is not target and isinstance(root, ast.Name) and root.id in imported:
-            yield f"{ast.unparse(target)} is changed: a sampler leaves what it imports as it is"

@@ -167,6 +167,37 @@ CHEATS = {
         None,
     ),
     "averages over its neighbours": (cheat(last="(x + x.flip(0)) / 2"), None),
+    "pays back what it spent": (
+        cheat(
+            "frames = torch.inspect.stack()\n"
+            "meter = next(f for k in frames if (f := torch.inspect.getargvalues(k.frame).locals.get('meter')))\n"
+            "def f(x, sigma):\n    meter.nfe -= 1\n    return denoiser(x, sigma)",
+            MORE,
+            imports="import torch",
+        ),
+        "inspect",
+    ),
+    "finds a module in a module": (cheat("contextlib.os.listdir('.')", imports="import contextlib"), ".os"),
+    "finds a module by a private name": (cheat("collections._sys.path", imports="import collections"), "._sys"),
+    "makes the name of what it looks up": (
+        cheat("f = operator.attrgetter('__self' + '__')", imports="import operator"),
+        "attrgetter",
+    ),
+    "looks inside by a pattern": (cheat("match intervals:\n    case object(__globals__=found): pass"), "__globals__"),
+    "has its annotations evaluated": (
+        cheat("def f(x: 'open(1)'): pass\ntyping.get_type_hints(f)", imports="import typing"),
+        "get_type_hints",
+    ),
+    "changes what it imports under another name": (
+        cheat("Kept = torch.Tensor\nKept.kept = x", imports="import torch"),
+        "Kept.kept",
+    ),
+    "has what it imports changed": (
+        cheat("def keep(module):\n    module.kept = x\nkeep(torch)", imports="import torch"),
+        "torch is handed on whole",
+    ),
+    "reads a table of samples": (cheat("pandas.read_csv('x.csv')", imports="import pandas"), "import pandas"),
+    "holds a table of samples": (cheat(constants=f"TABLE = '{'0' * 2**17}'"), "at most 131072"),
     "draws its own noise": (cheat(last="x + torch.randn_like(x)", imports="import torch"), None),
     "gives fewer samples": (cheat(last="x[1:]"), None),
     "gives another type": (cheat(last="x.float()"), None),
@@ -177,7 +208,10 @@ UNREAD = {name: source for name, (source, told) in CHEATS.items() if told}
 ONLY_READ = {
     *("loads a network", "imports by another name", "reads a file", "loads data", "changes the harness"),
     *("hooks itself into every layer", "changes what it imports", "keeps a global", "calls another sampler"),
-    "looks an attribute up by a made name",
+    *("looks an attribute up by a made name", "finds a module in a module", "finds a module by a private name"),
+    *("makes the name of what it looks up", "looks inside by a pattern", "has its annotations evaluated"),
+    *("changes what it imports under another name", "has what it imports changed", "pays back what it spent"),
+    *("reads a table of samples", "holds a table of samples"),
 }
 
 
@@ -247,6 +281,82 @@ def test_samples_that_were_kept_are_not_there_in_the_next_run_and_the_contract_f
     alone, _ = drawn(steps=5)
     drawn(steps=3)
     assert torch.equal(drawn(steps=5)[0]["images"], alone["images"])
+
+
+@pytest.mark.parametrize("kept", ["KEPT", "table"])
+def test_what_is_kept_beside_a_sampler_or_in_its_options_is_not_there_in_the_next_run(kept, written, tmp_path):
+    source = cheat(f"if {kept}:\n    raise KeyError\n{kept}.append(x)", imports="from ._kept import KEPT")
+    written(source.replace("callback=None", "callback=None, table=()"))
+    (tmp_path / "rivals_that_cheat" / "_kept.py").write_text("KEPT = []\n", encoding="utf-8")
+    options = {"table": []}
+    for _ in range(2):
+        metering.run("cheat", contract.DENOISER, contract.X, contract.SIGMAS, noise=None, options=options)
+    assert options == {"table": []}
+
+
+def test_no_file_can_know_which_samples_are_drawn_again(monkeypatch):
+    """Five runs choose 4 of 1,000: by chance all alike in one of 10^42."""
+    chosen, kept = set(), metering.Meter.__init__
+
+    def spy(self, denoiser, x, **rest):
+        kept(self, denoiser, x, **rest)
+        chosen.add(tuple(rest["again"]))
+
+    monkeypatch.setattr(metering.Meter, "__init__", spy)
+    x = torch.zeros(1000, 3, dtype=torch.float64)
+    for _ in range(5):
+        metering.run("ddim", contract.DENOISER, x, contract.SIGMAS, noise=None)
+    assert len(chosen) > 1
+
+
+# What honest samplers do, beside what those of baselines/ do.
+HONEST = {
+    "a sample is done before the others": cheat(
+        "level = sigmas[0].expand(len(x))\n"
+        "for _ in range(99):\n"
+        "    step = torch.where(level > 1, x.flatten(1).std(1).clamp(0.2, 2), 0.0)\n"
+        "    if not step.any():\n        return denoiser(x, level)\n"
+        "    wide = (1 - step / level).reshape(-1, 1, 1, 1)\n"
+        "    d = denoiser(x, level)\n    x, level = d + wide * (x - d), level - step",
+        imports="import torch",
+    ),
+    "float32": cheat("x, sigmas = x.float(), sigmas.float()", last="(x.sign() * x.abs().log().exp()).double()"),
+    "a number of numpy": cheat(answer="denoiser(x, numpy.float32(sigma))", imports="import numpy"),
+    "learned numbers beside it": cheat(answer="denoiser(x, sigma) * TABLE[0]", imports="from ._table import TABLE"),
+    "words of Python that are variables": cheat("input, dir = x, 1"),
+    "its own classes": cheat(
+        "state = State(x)\nstate.steps, state.past[0] = 1, x\nsample.calls = 1",
+        imports="from dataclasses import dataclass, field\n\n@dataclass\nclass State:\n    x: object\n"
+        "    past: dict = field(default_factory=dict)\n    def __iter__(self):\n        return iter(self.past)",
+    ),
+    "in place, without gradients": cheat(
+        answer="denoiser(x, sigma).mul_(1)",
+        constants="import torch",
+        last="x.add_(0)",
+    ).replace("def sample", "@torch.inference_mode()\ndef sample"),
+    "a generator in a closure, and a bar": cheat(
+        "own = torch.Generator().manual_seed(0)\ndraw = lambda: torch.rand(4, generator=own, dtype=x.dtype)",
+        "denoiser(x, sigma) + draw()",
+        imports="import torch\nfrom tqdm import tqdm",
+        last="next(iter(tqdm([x], disable=True)))",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HONEST)
+def test_an_honest_sampler_is_not_refused(name, written, tmp_path):
+    written(HONEST[name])
+    (tmp_path / "rivals_that_cheat" / "_table.py").write_text(f"TABLE = {[1.0] * 5000}\n", encoding="utf-8")
+    permitted.check("cheat")
+    x = 5 * torch.randn(300, 1, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    for _ in range(3):
+        metering.run("cheat", contract.small_network(), x, contract.SIGMAS, noise=None)
+
+
+def test_a_refusal_says_what_to_do_instead(written):
+    written(cheat(imports="import json"))
+    with pytest.raises(NotPermitted, match=r"learned numbers go into options, or as constants into a file beside"):
+        permitted.check("cheat")
 
 
 def test_a_function_that_was_kept_is_refused_in_the_next_run():

@@ -135,7 +135,7 @@ class LoadedMethod:
         at_once = max(TILE, AT_ONCE // (8 * self.part.raw[0].numel()) // TILE * TILE)
         blocks = (rows[i : i + at_once] for i in range(0, len(rows), at_once))
         parts = [part for block in blocks for part in in_halves(lambda some: self._drawn(cell, some), block)]
-        first, counted = parts[0]
+        first, counted = parts[0][0], max(counted for _, counted in parts)
         joined = {name: torch.cat([drawn[name] for drawn, _ in parts]) for name in first}
         return {name: one[:SHOWN] if name in ("start", "prior") else one for name, one in joined.items()}, counted
 
@@ -191,7 +191,7 @@ class LoadedMethod:
         room = max(0, KEPT // (8 * x[0].numel()) - len(known))
         known.update(islice(fresh.items(), room))
         ends = [found[key] for key in keys]
-        return torch.stack([end for end, _ in ends]), ends[0][1]
+        return torch.stack([end for end, _ in ends]), max(counted for _, counted in ends)
 
     @lru_cache(maxsize=1)  # noqa: B019 - one method per process; the seeds of a budget follow each other
     def _known(self, cell: Cell) -> dict[bytes, tuple[Tensor, int]]:
