@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-LARGEST = 10**6  # letters and entries of a document, what an alias names counted wherever it stands
+MORE = 10**6  # letters and entries that the aliases of a document may add to those that are written
 WHOLE = "(?:0|[1-9][0-9]*)"
 SCALARS = {  # tag -> pattern, and the letters it begins with; what fits none is text
     "bool": ("true|True|TRUE|false|False|FALSE", "tTfF"),
@@ -30,9 +30,9 @@ class _Loader(yaml.SafeLoader):
 
     def get_single_node(self) -> yaml.Node | None:
         node = super().get_single_node()
-        if node is not None and _size(node, {}) > LARGEST:
+        if node is not None and _size(node, {}) > node.end_mark.index + MORE:
             raise yaml.YAMLError(
-                f"its aliases stand for more than {LARGEST} letters and entries; write out what they name"
+                f"its aliases stand for more than {MORE} letters and entries; write out what they name"
             )
         return node
 

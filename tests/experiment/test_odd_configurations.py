@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from dpmot import cli
-from dpmot.experiment import checks
+from dpmot.experiment import checks, yaml_text
 from dpmot.experiment.config import ConfigError, load, typed, validate
 from dpmot.plugins import ROOT
 
@@ -322,6 +322,11 @@ def test_aliases_that_stand_for_very_much_are_refused_at_once(tmp_path, text):
     with pytest.raises(ConfigError, match="its aliases stand for more than 1000000 letters and entries") as caught:
         load([written(tmp_path, text)])
     assert "\n" not in str(caught.value)
+
+
+def test_a_long_document_without_aliases_is_none_of_them():
+    read = yaml_text.read(f"text: {'x' * 1_200_000}\nseeds: {list(range(5000))}", "here")
+    assert len(read["text"]) == 1_200_000 and read["seeds"][-1] == 4999
 
 
 @pytest.mark.parametrize("key", ["experiment", "dataset"])

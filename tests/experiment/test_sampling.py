@@ -102,6 +102,15 @@ def test_the_batch_of_a_network_that_returns_nan_goes_with_the_error():
     assert batch["seed"].tolist() == seeds.sample_seeds(0, 30) and torch.isnan(batch["output"]).all()
 
 
+def test_rows_of_a_parallel_method_that_are_nan_name_the_samples_seed(replaced, monkeypatch):
+    one, planned, constant = method(Denoiser(broken=0)), cell(), plugins.constant
+    monkeypatch.setattr(plugins, "constant", lambda *asked: asked[-1] == "PARALLEL" or constant(*asked))
+    replaced(lambda denoiser, x, sigmas, **options: denoiser(x.repeat(3, 1, 1, 1), sigmas[0]))
+    with pytest.raises(Fault) as caught:
+        one.draw(planned)
+    assert caught.value.batch["seed"].tolist() == 3 * seeds.sample_seeds(0, 30)
+
+
 @pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError(), RuntimeError("can't allocate memory")])
 def test_where_memory_is_short_half_the_samples_go_at_a_time_with_the_same_bits(replaced, error, capsys):
     original, asked = plugins.find("baselines", "ddpm").sample, []

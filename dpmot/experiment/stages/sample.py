@@ -235,7 +235,7 @@ class LoadedMethod:
             step = f"step {current_step()} of {cell.steps}"
             where = f"{sampler}, {step}, network {planned.network}"
             told = f"{where}: {error}; look at networks/{planned.network}.safetensors"
-            raise Fault(told, {**error.batch, "seed": torch.tensor(rows)[error.batch["row"]]}) from None
+            raise Fault(told, {**error.batch, "seed": torch.tensor(rows)[error.batch["row"] % len(rows)]}) from None
         except BadGrid as error:
             raise ValueError(f"{sampler}: {error}") from None
 
