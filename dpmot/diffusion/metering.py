@@ -40,7 +40,8 @@ from dpmot.diffusion.protocols import Denoiser, Noise
 from dpmot.tiles import rows_of
 
 AGAIN = 4  # samples that are drawn again, alone
-CLOSE = 1e-5  # of the largest number: rounding, also in float32; the end of a batch misses vector instructions
+CLOSE = 1e-5  # of a sample's largest number: rounding, also in float32; the end of a batch misses vector instructions
+TINY = 1e-9  # of numbers that cancel
 KEPT = 2**28  # bytes of answers kept for them, as far as one sample does not need more
 
 
@@ -79,7 +80,7 @@ class Meter:
     def __init__(self, denoiser: Denoiser, x: Tensor, *, parallel: bool = False, again: Sequence[int] = ()) -> None:
         self.denoiser, self.shape, self.parallel = denoiser, x.shape, parallel
         self.again = torch.tensor(list(again), dtype=torch.int64, device=x.device)
-        self.nfe, self.rows, self.padded, self.fault = 0, 0, 0, ""
+        self.rows, self.padded, self.fault = 0, 0, ""
         self.questions: list[Question] = []
         self.audit, self.open, self.inside = Audit(), False, (threading.get_ident(), _modes())
 
@@ -87,18 +88,24 @@ class Meter:
         """D(x, sigma) for a sampler, with ``sigma_min`` and ``sigma_max``."""
         return _opaque(self._sell, self.denoiser)
 
+    @property
+    def nfe(self) -> int:
+        """Evaluations of each sample so far."""
+        return self.rows // self.shape[0]
+
     def _sell(self, x: Tensor, sigma: Tensor | float) -> Tensor:
-        k = self._evaluations(x, sigma)
+        self._check(x, sigma)
+        sigma = sigma if isinstance(sigma, Tensor) else float(sigma)
         with self.audit.paid():
             answer = self.denoiser(x, sigma)  # type: ignore[arg-type]  # a number will do
         tile = rows_of(x[0].numel())
-        self.nfe, self.rows, self.padded = self.nfe + k, self.rows + len(x), self.padded + -(-len(x) // tile) * tile
+        self.rows, self.padded = self.rows + len(x), self.padded + -(-len(x) // tile) * tile
         if len(self.again):
             self.questions.append(Question(*(_of(self.again, part, self.shape[0]) for part in (x, sigma, answer))))
         return answer
 
-    def _evaluations(self, x: Tensor, sigma: Tensor | float) -> int:
-        """Evaluations a sample that a batch costs; refuses what the contract does not offer."""
+    def _check(self, x: Tensor, sigma: Tensor | float) -> None:
+        """Refuse a batch that the contract does not offer."""
         if not self.open:
             self.refuse("D(x, sigma) was called outside the run that it was handed to")
         if type(x) is not Tensor or not (type(sigma) is Tensor or isinstance(sigma, Real)):
@@ -119,7 +126,6 @@ class Meter:
             self.refuse(f"D(x, sigma) got {len(x)} rows of {number} samples: {told}{more}")
         if type(sigma) is Tensor and tuple(sigma.shape) not in ((), (1,), (len(x),)):
             self.refuse(f"D(x, sigma) got sigma of shape {list(sigma.shape)}; it is one number, or one a row")
-        return k
 
     def refuse(self, fault: str) -> None:
         """Raise, and remember."""
@@ -267,9 +273,12 @@ def fresh(sampler: str) -> ModuleType:
 
 
 def alike(a: Tensor, b: Tensor) -> bool:
-    """Whether two tensors hold the same numbers, but for rounding."""
-    size = float(b.nan_to_num(0, 0, 0).abs().max()) if b.numel() else 0.0
-    return a.shape == b.shape and torch.allclose(a.double(), b.double(), rtol=0, atol=CLOSE * size, equal_nan=True)
+    """Whether each row holds the same numbers, but for rounding."""
+    if a.shape != b.shape:
+        return False
+    a, b = (part.double().reshape(len(part) if part.dim() else 1, -1) for part in (a, b))
+    close = CLOSE * b.nan_to_num(0, 0, 0).abs().amax(1, keepdim=True) + TINY
+    return bool(((a - b).abs() <= close).logical_or(a == b).logical_or(a.isnan() & b.isnan()).all())
 
 
 def _opaque(function: Callable[..., Tensor], like: Denoiser) -> Any:

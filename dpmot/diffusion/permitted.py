@@ -25,13 +25,13 @@ STANDARD = _words(
     "__future__ abc bisect cmath collections contextlib copy dataclasses decimal enum fractions functools heapq "
     "itertools math numbers operator statistics time typing warnings"
 )
-LIBRARIES = _words("einops jaxtyping mpmath numba numpy scipy torch torchdiffeq torchsde tqdm typing_extensions")
-OWN = {
-    "dpmot.diffusion.protocols": None,
-    "dpmot.diffusion.sigmas": None,
-    "dpmot.diffusion.denoiser": {"Callback", "Denoiser", "Noise", "per_sample"},
+LIBRARIES = _words("einops jaxtyping mpmath numpy scipy torch torchdiffeq torchsde tqdm typing_extensions")
+PARTS = {  # of dpmot and torch
+    *("dpmot.diffusion.protocols", "dpmot.diffusion.sigmas", "torch"),
+    *(f"dpmot.diffusion.denoiser.{name}" for name in ("Callback", "Denoiser", "Noise", "per_sample")),
+    *("torch.fft", "torch.func", "torch.linalg", "torch.nn.functional", "torch.special"),
 }
-TORCH = ("torch.fft", "torch.func", "torch.linalg", "torch.nn.functional", "torch.special")
+NETWORKS = {"torch.nn", "torch.export", "torch.package"}
 NAMES = _words(
     "__builtins__ __import__ __loader__ __spec__ breakpoint compile delattr eval exec getattr globals locals open "
     "setattr vars"
@@ -43,6 +43,7 @@ ATTRIBUTES = _words(
     "load loads save frombuffer fromfile from_file tofile loadtxt savetxt genfromtxt memmap open_memmap read_array "
     "DataSource datasets jit hub multiprocessing distributed overrides utils serialization"
 )
+ADDS = _words("append extend insert setdefault update")
 DUNDERS = frozenset({"__init__", "__call__", "__name__", "__doc__", "__post_init__", "__class__", "__len__"})
 NUMBERS = "learned numbers go into options, or as constants into a file beside it, baselines/_name.py"
 ADD = "if it only calculates, add it to LIBRARIES in dpmot/diffusion/permitted.py"
@@ -102,15 +103,10 @@ class _Reader:
 
     def faults(self) -> Iterator[tuple[int, str]]:
         """Line and words of each."""
-        based = {id(node.value) for node in self.nodes if isinstance(node, ast.Attribute)}
+        parted = {node.value for node in self.nodes if isinstance(node, ast.Attribute)}
         for node in self.nodes:
             found = list(self._of(node))
-            if (
-                isinstance(node, ast.Name)
-                and isinstance(node.ctx, ast.Load)
-                and node.id in self.modules
-                and id(node) not in based
-            ):
+            if isinstance(node, ast.Name) and node.id in self.modules and node not in parted:
                 found.append(f"{node.id} is handed on whole: write {node.id}.name where it is used")
             yield from ((getattr(node, "lineno", 1), fault) for fault in found)
 
@@ -129,8 +125,8 @@ class _Reader:
             yield f"global {', '.join(node.names)}: a sampler keeps nothing between calls"
         elif isinstance(node, ast.MatchClass):
             yield from (_refused(f".{name}", name) for name in node.kwd_attrs if _inside(name))
-        elif _changed(node) and self._foreign(node):
-            yield f"{ast.unparse(node)} is changed: a sampler leaves what it imports as it is, and changes a copy"
+        elif (part := _changed(node)) and self._foreign(part) and getattr(part, "id", "") not in self.modules:
+            yield f"{ast.unparse(part)} is changed: a sampler leaves what it imports as it is, and changes a copy"
         if isinstance(node, ast.Attribute):
             private = node.attr.startswith("_") and node.attr not in DUNDERS and self._foreign(node)
             if private or _inside(node.attr):
@@ -143,27 +139,20 @@ class _Reader:
         return isinstance(node, ast.Name) and node.id in self.imported
 
     def _module(self, module: str, name: str | None) -> Iterator[str]:
-        shown = f"import {module}" if name is None else f"from {module} import {name}"
-        top, whole = module.split(".")[0], module if name is None else f"{module}.{name}"
-        if top in (self.package, "baselines"):
-            other = whole.removeprefix(f"{top}.").split(".")[0]
-            self.beside.append(other)
-            allowed = other.startswith("_")
-        elif top == "dpmot":
-            own = whole if whole in OWN else module
-            allowed = own in OWN and (own == whole or OWN[own] is None or name in (OWN[own] or ()))
-            allowed = allowed and (OWN[own] is None or name is not None)
-        elif top == "torch":
-            plain = module == "torch" and name not in ("nn", "export", "package")
-            allowed = plain or module in TORCH or whole in TORCH
+        whole = module if name is None else f"{module}.{name}"
+        top, *rest = whole.split(".")
+        known = top in {"dpmot", "baselines", self.package, *LIBRARIES, *sys.stdlib_module_names}
+        if top in ("baselines", self.package):
+            self.beside += rest[:1]
+            allowed = bool(rest) and rest[0].startswith("_") and "*" not in rest
         else:
-            allowed = top in (STANDARD if top in sys.stdlib_module_names else LIBRARIES)
-            allowed = allowed and not any(_inside(part) for part in module.split("."))
-        if top not in (self.package, "baselines"):
-            allowed = allowed and not (name and (name.startswith("_") or _inside(name)))
-        if not allowed or name == "*":
-            known = top in {*LIBRARIES, *sys.stdlib_module_names, "dpmot", "baselines", self.package}
-            yield _refused(shown, top if top in INSTEAD else name or whole.split(".")[-1], "" if known else ADD)
+            allowed = top in (STANDARD if top in sys.stdlib_module_names else LIBRARIES | {"dpmot"})
+            if top in ("dpmot", "torch"):
+                allowed = bool(PARTS & {whole, module}) and whole not in NETWORKS
+            allowed = allowed and not any(part.startswith("_") or part == "*" or _inside(part) for part in rest)
+        if not allowed:
+            shown = f"import {module}" if name is None else f"from {module} import {name}"
+            yield _refused(shown, top if top in INSTEAD else whole.split(".")[-1], "" if known else ADD)
 
 
 def _bound(imports: Iterable[ast.Import | ast.ImportFrom]) -> set[str]:
@@ -171,8 +160,13 @@ def _bound(imports: Iterable[ast.Import | ast.ImportFrom]) -> set[str]:
     return {(alias.asname or alias.name).split(".")[0] for node in imports for alias in node.names}
 
 
-def _changed(node: ast.AST) -> bool:
-    return isinstance(node, ast.Attribute | ast.Subscript) and isinstance(node.ctx, ast.Store | ast.Del)
+def _changed(node: ast.AST) -> ast.expr | None:
+    """What a node assigns to, or adds something to; None if nothing."""
+    if isinstance(node, ast.Attribute | ast.Subscript) and isinstance(node.ctx, ast.Store | ast.Del):
+        return node
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in ADDS:
+        return node.func.value
+    return None
 
 
 def _refused(shown: str, name: str, instead: str = "") -> str:

@@ -192,6 +192,7 @@ CHEATS = {
         cheat("Kept = torch.Tensor\nKept.kept = x", imports="import torch"),
         "Kept.kept",
     ),
+    "adds to what it imports": (cheat("warnings.filters.append(x)", imports="import warnings"), "warnings.filters"),
     "has what it imports changed": (
         cheat("def keep(module):\n    module.kept = x\nkeep(torch)", imports="import torch"),
         "torch is handed on whole",
@@ -210,7 +211,7 @@ ONLY_READ = {
     *("hooks itself into every layer", "changes what it imports", "keeps a global", "calls another sampler"),
     *("looks an attribute up by a made name", "finds a module in a module", "finds a module by a private name"),
     *("makes the name of what it looks up", "looks inside by a pattern", "has its annotations evaluated"),
-    *("changes what it imports under another name", "has what it imports changed", "pays back what it spent"),
+    *("changes what it imports under another name", "has what it imports changed", "adds to what it imports"),
     *("reads a table of samples", "holds a table of samples"),
 }
 
@@ -285,9 +286,9 @@ def test_samples_that_were_kept_are_not_there_in_the_next_run_and_the_contract_f
 
 @pytest.mark.parametrize("kept", ["KEPT", "table"])
 def test_what_is_kept_beside_a_sampler_or_in_its_options_is_not_there_in_the_next_run(kept, written, tmp_path):
-    source = cheat(f"if {kept}:\n    raise KeyError\n{kept}.append(x)", imports="from ._kept import KEPT")
+    source = cheat(f"if {kept}:\n    raise KeyError\nkeep({kept}, x)", imports="from ._kept import KEPT, keep")
     written(source.replace("callback=None", "callback=None, table=()"))
-    (tmp_path / "rivals_that_cheat" / "_kept.py").write_text("KEPT = []\n", encoding="utf-8")
+    (tmp_path / "rivals_that_cheat" / "_kept.py").write_text("KEPT, keep = [], list.append\n", encoding="utf-8")
     options = {"table": []}
     for _ in range(2):
         metering.run("cheat", contract.DENOISER, contract.X, contract.SIGMAS, noise=None, options=options)

@@ -65,3 +65,15 @@ def test_a_count_that_the_network_does_not_share_is_refused():
     meter.audit.rows["MixtureDenoiser"] = 4
     with pytest.raises(Uncounted, match=r"MixtureDenoiser counted 4 rows where D.* was asked for 0"):
         meter.settle()
+
+
+def test_rounding_is_alike_and_one_large_row_hides_nothing_in_another():
+    rows = torch.randn(4, 3, dtype=torch.float64)
+    assert metering.alike(rows.float().double(), rows) and metering.alike(rows.float(), rows)
+    assert not metering.alike(rows * (1 + 1e-4), rows) and not metering.alike(rows[:3], rows)
+    rows[0] = 1e9
+    moved = rows.clone()
+    moved[1] += 1e-3
+    assert not metering.alike(moved, rows)
+    for value in (torch.tensor(2.0), torch.full((2, 3), torch.inf), torch.full((2,), torch.nan)):
+        assert metering.alike(value, value.clone()) and not metering.alike(value, torch.zeros_like(value))
