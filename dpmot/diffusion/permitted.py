@@ -29,7 +29,15 @@ LIBRARIES = _words("einops jaxtyping mpmath numpy scipy torch torchdiffeq torchs
 PARTS = {  # of dpmot and torch
     *("dpmot.diffusion.protocols", "dpmot.diffusion.sigmas", "torch"),
     *(f"dpmot.diffusion.denoiser.{name}" for name in ("Callback", "Denoiser", "Noise", "per_sample")),
-    *("torch.fft", "torch.func", "torch.linalg", "torch.nn.functional", "torch.special"),
+    *(
+        "torch.autograd",
+        "torch.autograd.functional",
+        "torch.fft",
+        "torch.func",
+        "torch.linalg",
+        "torch.nn.functional",
+        "torch.special",
+    ),
 }
 NETWORKS = {"torch.nn", "torch.export", "torch.package"}
 NAMES = _words(

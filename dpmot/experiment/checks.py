@@ -134,7 +134,7 @@ def _check_options(function: Any, options: Mapping, where: str, *, skip: Sequenc
     for key, value in options.items():
         annotation = parameters[key].annotation
         try:
-            TypeAdapter(annotation, config=ConfigDict(strict=True)).validate_python(value)
+            TypeAdapter(annotation, config=ConfigDict(strict=True)).validate_json(json.dumps(value))  # lists are tuples
         except ValidationError:
             raise ConfigError(f"{where}.{key}: {value!r} is no {_kind(annotation)}") from None
         except PydanticUserError:

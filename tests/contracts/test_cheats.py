@@ -444,6 +444,7 @@ def test_a_file_beside_a_sampler_is_read_too(written, tmp_path):
         *("import numpy as np, torch", "from torch import Tensor, cat", "import torch.nn.functional as F"),
         *("from torch.nn import functional", "from scipy.integrate import quad", "from functools import partial"),
         *("from dpmot.diffusion.denoiser import Callback, Noise", "from dpmot.diffusion import sigmas"),
+        *("from torch.autograd import grad", "from ._steps import heun", "import math; f = math.exp; f(1.0)"),
         *("import torchdiffeq", "from collections.abc import Callable", "from baselines._steps import heun"),
     ],
 )

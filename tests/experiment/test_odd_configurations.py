@@ -1,6 +1,7 @@
 """A configuration means what it says, or the plan refuses it in one line, before anything is trained."""
 
 import shutil
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -322,6 +323,16 @@ def test_aliases_that_stand_for_very_much_are_refused_at_once(tmp_path, text):
     with pytest.raises(ConfigError, match="its aliases stand for more than 1000000 letters and entries") as caught:
         load([written(tmp_path, text)])
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", [Sequence[float], list[float], tuple[float, ...]])
+def test_learned_coefficients_are_an_option_whatever_list_the_sampler_names(kind):
+    def sample(*, coefficients=()): ...
+
+    sample.__annotations__["coefficients"] = kind
+    checks._check_options(sample, {"coefficients": [1, 2.5]}, "options", skip=())
+    with pytest.raises(ConfigError, match=r"options.coefficients: \[1, 'a'\] is no list of number"):
+        checks._check_options(sample, {"coefficients": [1, "a"]}, "options", skip=())
 
 
 def test_a_long_document_without_aliases_is_none_of_them():
