@@ -119,11 +119,8 @@ class Meter:
             self.refuse(f"D(x, sigma) got {x.dtype} rows of shape {list(x.shape[1:])}; they are floats of {image}")
         k, rest = divmod(len(x), number)
         if rest or k < 1 or (k > 1 and not self.parallel):
-            told = "give all of them, or a multiple" if self.parallel else "give each of them once"
-            more = (
-                "" if self.parallel or k <= 1 else "; a parallel method says PARALLEL = True, and its rows are counted"
-            )
-            self.refuse(f"D(x, sigma) got {len(x)} rows of {number} samples: {told}{more}")
+            told = "or a multiple" if self.parallel else "each once; k times where PARALLEL = True, for k evaluations"
+            self.refuse(f"D(x, sigma) got {len(x)} rows of {number} samples: give all of them, {told}")
         if type(sigma) is Tensor and tuple(sigma.shape) not in ((), (1,), (len(x),)):
             self.refuse(f"D(x, sigma) got sigma of shape {list(sigma.shape)}; it is one number, or one a row")
 

@@ -26,19 +26,11 @@ STANDARD = _words(
     "itertools math numbers operator statistics time typing warnings"
 )
 LIBRARIES = _words("einops jaxtyping mpmath numpy scipy torch torchdiffeq torchsde tqdm typing_extensions")
-PARTS = {  # of dpmot and torch
-    *("dpmot.diffusion.protocols", "dpmot.diffusion.sigmas", "torch"),
-    *(f"dpmot.diffusion.denoiser.{name}" for name in ("Callback", "Denoiser", "Noise", "per_sample")),
-    *(
-        "torch.autograd",
-        "torch.autograd.functional",
-        "torch.fft",
-        "torch.func",
-        "torch.linalg",
-        "torch.nn.functional",
-        "torch.special",
-    ),
-}
+PARTS = _words(  # of dpmot and torch
+    "dpmot.diffusion.protocols dpmot.diffusion.sigmas dpmot.diffusion.denoiser.Callback "
+    "dpmot.diffusion.denoiser.Denoiser dpmot.diffusion.denoiser.Noise dpmot.diffusion.denoiser.per_sample torch "
+    "torch.autograd torch.autograd.functional torch.fft torch.func torch.linalg torch.nn.functional torch.special"
+)
 NETWORKS = {"torch.nn", "torch.export", "torch.package"}
 NAMES = _words(
     "__builtins__ __import__ __loader__ __spec__ breakpoint compile delattr eval exec getattr globals locals open "
@@ -46,7 +38,7 @@ NAMES = _words(
 )
 ATTRIBUTES = _words(
     "f_back f_builtins f_globals f_locals tb_frame tb_next gi_frame gi_code cr_frame ag_frame modules "  # insides
-    "attrgetter methodcaller get_type_hints ForwardRef "  # names that are made while it runs
+    "attrgetter methodcaller get_type_hints ForwardRef singledispatch singledispatchmethod testing f2py "  # run text
     "builtins ctypes ctypeslib gc importlib inspect io os pathlib pickle shutil subprocess sys threading traceback "
     "load loads save frombuffer fromfile from_file tofile loadtxt savetxt genfromtxt memmap open_memmap read_array "
     "DataSource datasets jit hub multiprocessing distributed overrides utils serialization"

@@ -188,6 +188,14 @@ CHEATS = {
         cheat("def f(x: 'open(1)'): pass\ntyping.get_type_hints(f)", imports="import typing"),
         "get_type_hints",
     ),
+    "has its annotations evaluated by a decorator": (
+        cheat(
+            "@singledispatch\ndef f(x): ...\n@f.register\ndef g(x: 'open(1)'): ...",
+            imports="from functools import singledispatch",
+        ),
+        "singledispatch",
+    ),
+    "has text run as code": (cheat("numpy.testing.runstring('1', {})", imports="import numpy"), ".testing"),
     "changes what it imports under another name": (
         cheat("Kept = torch.Tensor\nKept.kept = x", imports="import torch"),
         "Kept.kept",
@@ -212,6 +220,7 @@ ONLY_READ = {
     *("looks an attribute up by a made name", "finds a module in a module", "finds a module by a private name"),
     *("makes the name of what it looks up", "looks inside by a pattern", "has its annotations evaluated"),
     *("changes what it imports under another name", "has what it imports changed", "adds to what it imports"),
+    *("has its annotations evaluated by a decorator", "has text run as code"),
     *("reads a table of samples", "holds a table of samples"),
 }
 
