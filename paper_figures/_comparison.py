@@ -38,6 +38,7 @@ LIKELIHOOD = "fld"
 OTHER = {"train": "test", "test": "train"}
 BEYOND = "better than real images"
 NO_BOUND = ("recall", "coverage", "exact_duplicates", "near_duplicates")  # grow with n, or count copies
+OF_LAW = ("fd", "kd", "fld")  # whose intervals hold what other references would say too
 NO_SOURCE = "this start has no source image"
 COLUMNS = [
     "dataset", "method", "label", "group", "network", "start", "sampler", "nfe_budget", "nfe_counted",
@@ -330,12 +331,24 @@ class Comparison:
                 "than they are, so what such a value measures is something else, as collapse, copies or noise."
             )
         lines += [f"{mark} skipped: {reason}" for reason, mark in self.footnotes.items()]
-        lines += [f"Mind: {remark}." for remark in dict.fromkeys(main["reason"]) if remark]
+        if main["metric"].map(stem).isin(OF_LAW).any() and self.results.judged_by_shares:
+            lines.append(
+                "Intervals of FD, KD and FLD hold what other references of this size would say too. All rows of a "
+                "column share that part, so overlap does not tell whether one method is better than another: bold does."
+            )
         cells = main[["method", "nfe_counted", "nfe_budget"]].drop_duplicates(["method", "nfe_budget"])
+        for remark, of in main[main["reason"] != ""].groupby("reason", sort=False):
+            of = of.drop_duplicates(["method", "nfe_budget"])
+            lines.append(f"Mind: {remark}{'' if len(of) == len(cells) else f' ({self._named(of)})'}.")
         off = cells[(cells["nfe_counted"] != "") & (cells["nfe_counted"] != cells["nfe_budget"])]
         counts = (off["nfe_counted"] + " at " + off["nfe_budget"]).groupby(off["method"], sort=False).agg(", ".join)
         told = "; ".join(f"{self.results.title(str(method))} {count}" for method, count in counts.items())
         return tuple(lines + ([f"Counted NFE other than the budget: {told}."] if told else []))
+
+    def _named(self, cells: pd.DataFrame) -> str:
+        """Cells as "method at NFE 5, 10; ..."."""
+        budgets = cells.groupby("method", sort=False)["nfe_budget"].agg(", ".join)
+        return "; ".join(f"{self.results.title(str(method))} at NFE {of}" for method, of in budgets.items())
 
     def _bold_note(self) -> str:
         """What bold means."""

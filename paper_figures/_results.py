@@ -118,7 +118,8 @@ def _audited(row: dict[str, Any]) -> Verdict:
     reasons = row["reasons"] or "no reason given"
     earlier = "not converged" if reasons.startswith("transport not converged") else "copies"
     word = row.get("verdict") or ("not audited" if reasons == UNKNOWN.audit else earlier)
-    return Verdict(False, word, reasons if word in reasons else f"{word}: {reasons}")
+    said = reasons.partition(": ")[0].endswith(word)  # "transport not converged: ..."
+    return Verdict(False, word, reasons if said else f"{word}: {reasons}")
 
 
 @dataclass(frozen=True)
@@ -259,6 +260,11 @@ class Results:
     def judged_earlier(self) -> bool:
         """Whether audit.csv is of the earlier audit, which knew no shares of copies."""
         return self.audit is not None and "verdict" not in self.audit
+
+    @property
+    def judged_by_shares(self) -> bool:
+        """Whether audit.csv is of the present audit; metrics.csv has the intervals that came with it."""
+        return self.audit is not None and "verdict" in self.audit
 
     def pooled(self) -> pd.DataFrame:
         """Pooled rows, with ``ranked`` (bool), ``verdict`` (of UNRANKED, "smooth" or "") and ``audit`` (the reasons).

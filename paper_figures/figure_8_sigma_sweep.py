@@ -109,7 +109,8 @@ def _star_note(results: Results) -> str:
     if results.star.sigma is None:
         reason = shorten(results.star.reason or "no reason given", 150)
         return f"{explained}{dashed} $\\sigma_M^*$: none found ({reason})."
-    return f"{explained}{dashed} $\\sigma_M^*$ = {results.star.sigma:g}."
+    again = "rows there are judged again, by their own samples"
+    return f"{explained}{dashed} $\\sigma_M^*$ = {results.star.sigma:g}; {again}."
 
 
 PAGE = style.page(__file__, __doc__, make)

@@ -25,6 +25,7 @@ from dpmot.results import (
     printed_name,
     records,
 )
+from dpmot.statistics.audit import WIDE
 from paper_figures import _comparison as comparison
 from paper_figures import _tables as tables
 from paper_figures._comparison import Comparison
@@ -33,13 +34,12 @@ from paper_figures._tables import Cell, Document, Panel, not_run
 
 READS = ("replicates", "reported")
 NEAREST, RATIO = "nn_distance_pixels", "nn_ratio_pixels"
-AUDIT = {  # metric -> heading; copies of test images are asked about in every row
+AUDIT = {  # metric -> heading
     (RECOVERY, "stored"): "source recovery",
-    (COPIES, "train"): "copies of train",
-    (COPIES, "test"): "of test",
     (AUTHENTICITY, "stored"): "authenticity",
     (RATIO, "stored"): "nn ratio",
 }
+SHARES = {(COPIES, "train"): "copies of train", (COPIES, "test"): "copies of test"}  # of every row
 
 
 def _scores(results: Results, family: str) -> dict[tuple[str, str], str]:
@@ -58,7 +58,7 @@ def make(results: Results) -> pd.DataFrame:
     wanted += [(metric, "train") for metric in (*comparison.OF_STORED, NEAREST)]
     # a method whose atoms come from the held-out split is audited against that split
     also = [(metric, "test") for metric in (*comparison.OF_STORED, NEAREST)]
-    also += [(COPIES, "train"), (COPIES, "test")]
+    also += SHARES
     table = comparison.long_form(results, wanted, also=also)
     return pd.concat([table, _ratios(table)], ignore_index=True)
 
@@ -82,31 +82,32 @@ def _plain(row: Row | None, *, absent: str = "not run") -> str:
 
 
 def _audit(cells: Comparison, method: str, nfe: str) -> list[Row | None]:
-    """Rows of AUDIT; "stored" is the split that the method could copy."""
+    """Rows of AUDIT, of the split that the method could copy."""
     stored = cells.stored(method, nfe, AUTHENTICITY)
-    splits = ((metric, stored if split == "stored" else split) for metric, split in AUDIT)
-    return [cells.rows.get((method, nfe, *one)) for one in splits]
+    return [cells.rows.get((method, nfe, metric, stored)) for metric, _ in AUDIT]
+
+
+def _shares(cells: Comparison, method: str, nfe: str) -> list[Row | None]:
+    return [cells.rows.get((method, nfe, *one)) for one in SHARES]
 
 
 def _copying_panel(cells: Comparison) -> Panel:
     def entry(method: str, nfe: str) -> Cell:
         rows = _audit(cells, method, nfe)
-        measured = [row for row in rows if row is not None]
-        shares = [_plain(row, absent="–") for row in rows]
+        measured = [row for row in (*rows, *_shares(cells, method, nfe)) if row is not None]
+        texts = [_plain(row, absent="–") for row in rows]
         sigmas = [row["sigma_start"] for row in measured if not isnan(row["sigma_start"])]
         if not sigmas and len({_plain(row) for row in measured}) == 1:
             return Cell(_plain(measured[0]))
         word = next((row["verdict"] for row in measured if row["verdict"]), "")
-        return Cell(" / ".join([f"{sigmas[0]:.3g}" if sigmas else "–", *shares]) + (word and f", {word}"))
+        return Cell(" / ".join([f"{sigmas[0]:.3g}" if sigmas else "–", *texts]) + (word and f", {word}"))
 
     held = cells.rows.get((REAL_TEST, "0", AUTHENTICITY, "train"))
     held_out = comparison.interval(held) if held is not None and held["status"] == "measured" else "not measured"
     title = f"Start and copying audit: start level / {' / '.join(AUDIT.values())}, verdict"
     note = (
         "Source recovery: share of samples whose nearest stored image is their own source (a start without a "
-        "source has none: –). Copies: share of samples that are copies of images of that split, moved, mirrored or "
-        f"recoloured ones too{'' if COPIES in set(cells.results.metrics['metric']) else ' (not measured: –)'}. "
-        f"Authenticity: of held-out images {held_out}. nn ratio: distance to the nearest "
+        f"source has none: –). Authenticity: of held-out images {held_out}. nn ratio: distance to the nearest "
         "stored image over that of other real images, so 1 is new and 0 is a copy. Stored images are the training "
         "split A, or C for methods whose atoms are held-out images. Verdict: why a row is unranked; ranked ones have "
         "none, or are smooth (Notes)."
@@ -119,13 +120,20 @@ def _share_panel(cells: Comparison) -> Panel:
     title = "Share of copies of training images / of test images"
 
     def entry(method: str, nfe: str) -> Cell:
-        rows = [cells.rows.get((method, nfe, COPIES, split)) for split in ("train", "test")]
-        shown = [cells.cell(row, absent="–") for row in rows]
-        return Cell(" / ".join(dict.fromkeys(one.text for one in shown)), marks=shown[0].marks or shown[1].marks)
+        shown = [cells.cell(row, absent="–") for row in _shares(cells, method, nfe)]
+        texts = [one.text for one in shown]
+        none = set(texts) == {"–"}
+        return Cell("–" if none else " / ".join(texts), marks=shown[0].marks or shown[1].marks)
 
     if not (cells.table["metric"] == COPIES).any():
         return not_run(title, f"metrics.csv holds no shares of copies; {EARLIER}.")
-    return comparison.by_method(cells.results, title, entry)
+    note = (
+        "Samples that are copies of images of that split, moved, mirrored, blurred or recoloured ones too. A lower end "
+        f"above the tolerance, {cells.results.experiment.copying_tolerance:g}, unranks a row. An upper end is no "
+        "finding: it counts all that may be copies too noisy to tell, and one above "
+        f"{WIDE:g} leaves the row not audited."
+    )
+    return comparison.by_method(cells.results, title, entry, (note,))
 
 
 def _reference_panel(cells: Comparison, family: str) -> Panel:
@@ -133,10 +141,11 @@ def _reference_panel(cells: Comparison, family: str) -> Panel:
     columns = _scores(cells.results, family)
     rows: list[tuple[Cell, ...]] = []
     for method, nfe in cells.beyond_budgets:
-        scores, audit = [cells.rows.get((method, nfe, *one)) for one in columns], _audit(cells, method, nfe)
+        scores = [cells.rows.get((method, nfe, *one)) for one in columns]
+        audit = [*_audit(cells, method, nfe), *_shares(cells, method, nfe)]
         measured = [row for row in [*scores, *audit] if row is not None and row["status"] == "measured"]
         if not measured:
-            empty = ["not run"] * (len(columns) + len(AUDIT))
+            empty = ["not run"] * (len(columns) + len(audit))
             rows.append(tuple(map(Cell, (cells.results.title(method), nfe, "–", "–", *empty))))
             continue
         head = (cells.results.title(method), nfe, measured[0]["nfe_counted"] or "–", measured[0]["num_samples"])
@@ -144,7 +153,7 @@ def _reference_panel(cells: Comparison, family: str) -> Panel:
         shown = (cells.cell(row, absent=own) for row in scores)
         rows.append((*map(Cell, head), *shown, *(Cell(_plain(row, absent="–")) for row in audit)))
     named = (title.replace(" against ", " ") for title in columns.values())
-    header = ("row", "NFE", "counted", "n", *named, *AUDIT.values())
+    header = ("row", "NFE", "counted", "n", *named, *AUDIT.values(), *SHARES.values())
     beside = "These rows compete with none above; mind their n. –: a split against itself, or a start without a source."
     return Panel(
         "Floors and references",

@@ -57,7 +57,8 @@ def _floor_panel(cells: Comparison) -> Panel:
         rows.append((Cell(f"{FLOORS[method]}, against {reference}"), Cell(n), *shown))
     note = (
         "Recall and coverage grow with n; precision, density, label entropy and KD do not. The zero of FLD is "
-        "half of split A, fitted to the other half; its floor is the value of fresh images, at the same n."
+        "half of split A, fitted to the other half. FLD falls with n: the value of fresh images is the floor of rows "
+        "of its own n."
     )
     fresh = [line for family in cells.results.families for line in comparison.fresh(cells.results, "fld", family)]
     return Panel("Floors: real images", ("row", "n", *map(printed_name, metrics)), tuple(rows), (note, *fresh))

@@ -4,7 +4,7 @@ import dataclasses
 import json
 
 import pytest
-from edits import read_csv, write_csv
+from edits import read_csv, section, write_csv
 
 from dpmot import plugins
 from paper_figures import (
@@ -26,6 +26,15 @@ def markdown(page, results):
 
 def with_rows(folder, *made):
     write_csv(folder / "metrics.csv", [*read_csv(folder / "metrics.csv"), *made])
+    return load(folder)
+
+
+def with_change(folder, change, **wanted):
+    rows = read_csv(folder / "metrics.csv")
+    for row in rows:
+        if row["sample_seed"] == "pooled" and all(row[name] == entry for name, entry in wanted.items()):
+            row.update(change)
+    write_csv(folder / "metrics.csv", rows)
     return load(folder)
 
 
@@ -93,7 +102,7 @@ def test_collapse_beside_another_word_has_both_reasons_and_the_gravest_word(resu
     cells = with_rows(folder, *made).pooled().query("nfe_budget == '10'").drop_duplicates("method").set_index("method")
     told = "collapsed: recall (classifier) 0.020, under 0.1 of real images'"
     assert tuple(cells.loc["ddim", ["verdict", "audit"]]) == ("collapsed", told)
-    assert tuple(cells.loc["copy", ["verdict", "audit"]]) == ("copies", f"share of copies .3; {told}")
+    assert tuple(cells.loc["copy", ["verdict", "audit"]]) == ("copies", f"copies: share of copies .3; {told}")
     assert tuple(cells.loc["edm", ["verdict", "audit"]]) == ("collapsed", told)  # that nobody asked tells nothing more
     assert cells.loc["fresh_noise", "ranked"]  # its upper end is above a tenth: not certain
 
@@ -223,3 +232,28 @@ def test_fresh_images_are_the_floor_of_fld(results_folder):
     sample = real | {"metric": "fresh_fld_classifier", "value": -3.0, "low": -4.0, "high": -2.0, "num_samples": 400}
     told = "400 fresh real images of split B, which nothing stores, have FLD (classifier) -3.00 [-4.00, -2.00] against"
     assert told in markdown(table_4_distribution, with_rows(folder, sample))
+
+
+def test_a_remark_names_the_cells_that_it_is_about(results_folder):
+    heavy = {"reason": "heavy tails"}
+    results = with_change(results_folder("smoke"), heavy, method="ddim", nfe_budget="10", metric="fd_classifier")
+    assert "- Mind: heavy tails (DDIM at NFE 10)." in markdown(table_1_quality, results)
+
+
+def test_a_word_is_said_once_before_its_reason(results_folder):
+    folder = results_folder("smoke")
+    text = markdown(table_1_quality, load(folder))
+    assert ": copies: share of copies of training images" in text and "copies: copies" not in text
+
+
+def test_intervals_that_count_the_reference_are_told_as_no_comparison(results_folder):
+    folder, told = results_folder("smoke"), "so overlap does not tell whether one method is better"
+    assert told in markdown(table_1_quality, load(folder))
+    assert told not in markdown(table_1_quality, load(REFERENCE / "fashion_mnist"))  # whose intervals do not
+
+
+def test_equal_shares_of_both_splits_are_both_printed(results_folder):
+    same = {"value": 0.002, "low": 0, "high": 0.1}
+    results = with_change(results_folder("smoke"), same, method="ddim", metric="copies_pixels")
+    panel = section(markdown(table_1_quality, results), "Share of copies of training")
+    assert any(" 0.002 [0.000, 0.100] / 0.002 [0.000, 0.100] " in line for line in panel)

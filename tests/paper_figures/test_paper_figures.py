@@ -192,6 +192,7 @@ def test_figure_7_shows_flagged_samples_beside_their_registered_images(results_f
     rows = [
         flag(7, 3, split="C", chance=0.002, down=-1, right=2, mirrored=True),
         flag(40, int(source[40]), ratio=0.05),
+        flag(44, int(source[40]), ratio=0.3, distance=0.9),  # the same image again
         flag(41, 5, sample_seed=1),  # of another seed, whose samples are not shown
         flag(1, 2, method="copy", inverted=True),
     ]
