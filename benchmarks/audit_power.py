@@ -1,8 +1,9 @@
 """Does the audit find copies, and does it leave honest rows alone? Share of draws marked, by kind and share of copies.
 
 Pools are made once and kept: honest samples and copies of each kind, and their nearest registered real images. A draw
-of a row is a resample of them, so the table takes minutes. The real images are split A (train), C (test) and B, which
-no method copies: it tells what being near by chance looks like. Honest real images are searched for among the others.
+of a row is some of them, none twice where there are enough, so the table takes minutes, and draws of a row as large as
+its pool are all one. The real images are split A (train), C (test) and B, which no method copies: it tells what being
+near by chance looks like. Honest real images are searched for among the others.
 
 example: python -m benchmarks.audit_power digits --folder pools --csv power.csv
          python -m benchmarks.audit_power fashion_mnist --folder pools --honest 4000 --copies 2000
@@ -208,8 +209,16 @@ def taken(spaces: tuple[Ratios, ...], rows: np.ndarray) -> tuple[Ratios, ...]:
 
 
 def mixed(parts: list[tuple[tuple[Ratios, ...], int]], draw: np.random.Generator) -> list[Ratios]:
-    """So many samples of each pool, drawn with replacement."""
-    drawn = [taken(spaces, draw.integers(len(spaces[0].ratio), size=count)) for spaces, count in parts if count]
+    """So many samples of each pool, none twice where the pool has so many.
+
+    Samples that are there twice share a nearest image and count as one observation, so the audit would be asked about
+    fewer samples than a row has, and would mark too seldom.
+    """
+
+    def rows(pool: int, count: int) -> np.ndarray:
+        return draw.choice(pool, count, replace=count > pool)
+
+    drawn = [taken(spaces, rows(len(spaces[0].ratio), count)) for spaces, count in parts if count]
     return [
         Ratios(*(np.concatenate([getattr(one[i], f.name) for one in drawn]) for f in fields(Ratios)))
         for i in range(len(drawn[0]))
