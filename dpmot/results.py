@@ -26,6 +26,8 @@ COPY = "copy_"  # before the name of a metric: what an exact copier of the train
 FRESH = "fresh_"  # before the name of a metric: its value of real images that no method has seen, as many as are stored
 COPIES, FLAGGED, RECOVERY = "copies_pixels", "flagged_pixels", "recovery_pixels"  # what the audit asks
 AUTHENTICITY, CT = "authenticity_pixels", "ct_pixels"
+OTHER = {"train": "test", "test": "train"}  # of two references
+REAL_BESIDE = {"train": REAL_TEST, "test": REAL_TRAIN}  # reference -> real images that are none of it
 FLOORS = {REAL_TRAIN: "real, split A (train)", REAL_TEST: "real, split C (test)"}  # real images as if they were samples
 
 

@@ -22,6 +22,7 @@ from dpmot.results import (
     CT,
     FLOORS,
     FRESH,
+    OTHER,
     RECOVERY,
     by_key,
     fact,
@@ -35,7 +36,6 @@ from paper_figures._tables import Cell, Document, Panel, not_run
 
 OF_STORED = (RECOVERY, AUTHENTICITY, CT, "distinct_neighbours_pixels")  # of the images that a method stores
 LIKELIHOOD = "fld"
-OTHER = {"train": "test", "test": "train"}
 BEYOND = "better than real images"
 NO_BOUND = ("recall", "coverage", "exact_duplicates", "near_duplicates")  # grow with n, or count copies
 OF_LAW = ("fd", "kd", "fld")  # whose intervals hold what other references would say too

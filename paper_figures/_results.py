@@ -17,7 +17,7 @@ from pydantic import BaseModel, Field, FiniteFloat, ValidationError
 from dpmot import results as files
 from dpmot.experiment.checks import ConfigError, parsed
 from dpmot.experiment.plan import Experiment
-from dpmot.results import FLOORS, POOLED, REAL_TEST, REAL_TRAIN, SKIPPED, Schema, sigma_key, stem
+from dpmot.results import FLOORS, POOLED, REAL_BESIDE, REAL_TEST, REAL_TRAIN, SKIPPED, Schema, sigma_key, stem
 
 REPORTED = Schema(
     columns=(
@@ -35,7 +35,7 @@ GROUPS = {
     "controls": "Controls",
     "as_code": "DPM-OT, options of the authors' code",
 }
-REAL = {"test": REAL_TRAIN, "train": REAL_TEST, "none": REAL_TEST}  # reference -> real images that are none of it
+REAL = {**REAL_BESIDE, "none": REAL_TEST}  # reference -> real images that are none of it
 UNRANKED = ("noise", "copies", "collapsed", "not converged", "not audited")  # words for it, the gravest first
 FEW, NEAR = 0.1, 0.95  # of real images' value: what is certainly below fails; what is nearer is smooth
 # word -> kinds of metrics (stem, reference), of which one must be certainly few, in all features

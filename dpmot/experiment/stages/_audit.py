@@ -13,10 +13,9 @@ from dpmot import results, seeds
 from dpmot.experiment.cells import AUDITED_SPACE
 from dpmot.experiment.stages._estimates import Measurement
 from dpmot.experiment.stages._prepared import Part
-from dpmot.metrics import REAL_TEST, REAL_TRAIN
 from dpmot.metrics._registered import Flag, Found
 from dpmot.metrics.copies import ROLES, SEARCHED, Copies
-from dpmot.results import POOLED, SKIPPED
+from dpmot.results import POOLED, REAL_BESIDE, SKIPPED
 from dpmot.statistics.audit import RANKED, SETS, UNKNOWN, judge, shown
 from dpmot.statistics.jackknife import Estimate, share_interval
 
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from dpmot.experiment.plan import Experiment
 
 STORED = {"A": "train", "C": "test"}
-OTHER = {"train": REAL_TEST, "test": REAL_TRAIN}  # reference -> real images that are none of it
 FLAGS_TOLD = 100  # of a cell
 
 
@@ -64,7 +62,8 @@ def verdicts(
     Where held-out images would be marked themselves, the splits are not exchangeable, and shares tell nothing.
     """
     rows = []
-    floors = {name: estimate(metrics[metrics.method == real], results.COPIES, name) for name, real in OTHER.items()}
+    real = {name: metrics[metrics.method == other] for name, other in REAL_BESIDE.items()}
+    floors = {name: estimate(rows_of, results.COPIES, name) for name, rows_of in real.items()}
     unlike = {name: floor for name, floor in floors.items() if floor and floor.low > experiment.copying_tolerance}
     told = [
         f"real images of another split are copies of {SETS[name]} ones themselves, {shown(floor)}: shares tell nothing"

@@ -21,7 +21,7 @@ from dpmot import plugins, seeds
 from dpmot.experiment.cells import AUDITED_SPACE
 from dpmot.features import Extractor, Features
 from dpmot.metrics import NotMeasurable
-from dpmot.results import PLAIN
+from dpmot.results import OTHER, PLAIN
 from dpmot.statistics import jackknife
 from dpmot.statistics.jackknife import Estimate
 
@@ -83,9 +83,6 @@ def measure(
                     measured = [Measurement(*key, extractor, np.nan, np.empty(0), None, str(absent))]
                 for one in measured:
                     yield replace(one, reference=OTHER.get(one.reference, one.reference)) if swap else one
-
-
-OTHER = {"train": "test", "test": "train"}
 
 
 def as_seen(references: Mapping[str, Features], stored: str) -> Mapping[str, Features]:
