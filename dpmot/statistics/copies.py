@@ -18,15 +18,16 @@ nearest image is of any set with a chance in proportion to its size. Two estimat
   other ones, times the target's share of the gallery. There are as few of them as of samples, so its error counts.
 
 At the smallest threshold, which hardly a held-out image reaches, these alone are asked, so that copies of two sets do
-not hide each other; then decoys. Larger thresholds are not asked: a network lies somewhat nearer to all images that it
-has seen, without handing one back. Shares have exact intervals (Clopper & Pearson 1934), differences those that follow
-from them and from their correlation, as a sample is near to one set only (Newcombe 1998), for all ratios and thresholds
-at once (Bonferroni), so that the largest lower end is one for the share of all copies. The upper end is that by decoys
-without a threshold: samples may be copies that are too noisy to tell, and training images that a network remembers in
-part count there too; where it is below 0, decoys were copied, and it is that of all samples whose nearest image is of
-the target. Samples that share a nearest image are one observation: an honest method that draws one image over and over
-has that image's luck. Where fewer than ``FEWEST`` observations are left, anything may hide in them and the upper end
-is 1.
+not hide each other, unless more samples are near to the first decoys, which no method copies, than held-out images are:
+noise without an image has small ratios of correlations, near to any set, and those decoys tell its chance. Then all
+decoys are asked. Larger thresholds are not: a network lies somewhat nearer to all images that it has seen, without
+handing one back. Shares have exact intervals (Clopper & Pearson 1934), differences those that follow from them and from
+their correlation, as a sample is near to one set only (Newcombe 1998), for all ratios and thresholds at once
+(Bonferroni), so that the largest lower end is one for the share of all copies. The upper end is that by decoys without
+a threshold: samples may be copies that are too noisy to tell, and training images that a network remembers in part
+count there too; where it is below 0, decoys were copied, and it is that of all samples whose nearest image is of the
+target. Samples that share a nearest image are one observation: an honest method that draws one image over and over has
+that image's luck. Where fewer than ``FEWEST`` observations are left, anything may hide in them and the upper end is 1.
 """
 
 from collections.abc import Sequence
@@ -37,12 +38,7 @@ import numpy as np
 from dpmot.statistics.jackknife import Estimate, share_interval
 
 FEWEST = 40  # independent samples: among fewer, a tenth of copies would not be marked
-DECOYS, HELD_OUT = "decoys", "held-out images"
-LOOKS = {
-    0.002: HELD_OUT,
-    0.01: DECOYS,
-    0.025: DECOYS,
-}  # threshold, as a quantile of held-out ratios -> what tells chance
+LOOKS = (0.002, 0.01, 0.025)  # thresholds, as quantiles of held-out ratios
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +88,7 @@ def share(
         samples, held_out: one for each space, of one gallery; a held-out image's own row is no neighbour.
         sizes: images of each set in the gallery.
         target: the set.
-        decoys: sets that are not copied.
+        decoys: sets that are not copied; the surest first.
         level: coverage of the interval.
 
     Raises:
@@ -105,22 +101,32 @@ def share(
         )
     if not len(samples[0].ratio) or not len(held_out[0].ratio):
         raise ValueError("Copies need samples and held-out images, got none")
-    odds = sizes[target] / sum(sizes[name] for name in decoys)
-    portion = sizes[target] / sum(sizes.values())
+
+    decoys, total = tuple(decoys), sum(sizes.values())
+
+    def excess(own: Ratios, threshold: float, others: Sequence[str], level: float) -> Estimate:
+        odds = sizes[target] / sum(sizes[name] for name in others)
+        return _difference(*_near(own, threshold, target, others, level=level), odds)
+
     each = 1 - (1 - level) / (len(samples) * len(LOOKS))
-    names = (target, tuple(decoys))
     found, highs, fewest = [], [], len(samples[0].ratio)
     for space, (own, real) in enumerate(zip(samples, held_out, strict=True)):
-        for quantile, judge in LOOKS.items():
+        for quantile in LOOKS:
             threshold = float(np.quantile(real.ratio, quantile))
-            p, q = _near(own, threshold, *names, level=each)
             fewest = min(fewest, _units(own, threshold))
             as_near = share_interval(float((real.ratio <= threshold).sum()), len(real.ratio), level=each)
-            one = _difference(p, q, odds) if judge == DECOYS else _excess(p, as_near, portion)
+            _, sure = _near(own, threshold, target, decoys[:1], level=level)
+            if quantile > LOOKS[0]:
+                one = excess(own, threshold, decoys, each)
+            elif sure.low > sizes[decoys[0]] / total * as_near.value:
+                one = excess(own, threshold, decoys[:1], each)
+            else:
+                p, _ = _near(own, threshold, target, decoys, level=each)
+                one = _excess(p, as_near, sizes[target] / total)
             found.append(Share(one.value, one.low, 1.0, space, threshold))
-        p, q = _near(own, np.inf, *names, level=level)
-        high = _difference(p, q, odds).high
-        highs.append(high if high > 0 else p.high)  # else the decoys are copied, and tell nothing of chance
+        high = excess(own, np.inf, decoys, level).high
+        # below 0 the decoys are copied, and tell nothing of chance
+        highs.append(high if high > 0 else _near(own, np.inf, target, decoys, level=level)[0].high)
         fewest = min(fewest, _units(own, np.inf))
     best = max(found, key=lambda one: (one.low, one.value))
     value, low = (min(max(end, 0.0), 1.0) for end in (best.value, best.low))

@@ -96,7 +96,7 @@ def test_near_copies_of_five_images_are_copies_and_those_of_two_sets_do_not_hide
     again = Ratios(np.full(2000, 0.05), np.resize(few.nearest, 2000), np.full(2000, "A"))
     assert share([again, again], HELD_OUT, SIZES, **TRAIN).low > 0.1
     both = together(copies(1000, "A", 5), copies(1000, "C", 6))
-    for role in ({"target": "A", "decoys": "C"}, {"target": "C", "decoys": "A"}):
+    for role in (TRAIN, {"target": "C", "decoys": "BA"}):
         assert share([both, both], HELD_OUT, SIZES, **role).low > 0.1
 
 
@@ -125,3 +125,10 @@ def test_copies_of_one_set_do_not_prove_that_there_are_none_of_the_other():
     row = [copies(2000, "C", 0), copies(2000, "C", 1)]
     found = share(row, HELD_OUT, SIZES, **TRAIN)
     assert found.value == found.low == 0 and found.high > 0.001  # about 3.7 / n: the decoys, C among them, are no help
+
+
+def test_noise_that_is_as_near_to_every_set_is_no_copy():
+    far = real(2000, 0)  # of noise all ratios are small, and its nearest image is of any set
+    row = [Ratios(0.2 * far.ratio, far.nearest, far.part)] * 2
+    for role in (TRAIN, TEST):
+        assert share(row, HELD_OUT, SIZES, **role).low < 0.01
