@@ -101,7 +101,8 @@ def _exact(candidate: Run, reference: Run) -> Iterator[Finding]:
 def _change(candidate: Run, reference: Run, now: Row, was: Row) -> tuple[Change, bool]:
     """The test of one cell, and whether it is one of pairs."""
     margin, method = margin_of(was), was["method"]
-    if not (candidate.replicates and reference.replicates and candidate.seeds[method] == reference.seeds[method]):
+    pairs = candidate.replicates and reference.replicates and fact(was["metric"]).replicates
+    if not (pairs and candidate.seeds[method] == reference.seeds[method]):
         return unpaired(_estimate(now), _estimate(was), margin=margin), False
     (full, parts), (other, others) = candidate.replicates_of(now), reference.replicates_of(was)
     if len(parts) != len(others):

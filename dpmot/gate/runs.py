@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from dpmot import results
-from dpmot.results import AUDIT, CELL, KEY, METRICS, PLAIN, POOLED, cell_key, sigma_key
+from dpmot.results import AUDIT, CELL, KEY, METRICS, PLAIN, POOLED, cell_key, fact, sigma_key
 
 Row = Mapping[str, str]
 
@@ -128,8 +128,9 @@ class Run:
 
     def check_replicates(self) -> None:
         """Refuse replicates, where there are any, that are not those of every row."""
-        rows = [row for row in self.cells.values() if not row["metric"].startswith(PLAIN)] if self.replicates else []
-        numbers = {len(self.replicates_of(row)[1]) for row in rows}
+        rows = self.cells.values() if self.replicates else ()
+        own = [row for row in rows if fact(row["metric"]).replicates and not row["metric"].startswith(PLAIN)]
+        numbers = {len(self.replicates_of(row)[1]) for row in own}
         if len(numbers) > 1:
             told = " and ".join(map(str, sorted(numbers)))
             raise CannotCompare(f"{self.path.with_name('replicates.csv')} has cells of {told} replicates: it is cut")

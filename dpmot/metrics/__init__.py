@@ -67,6 +67,7 @@ class Fact:
         quality: whether a better value makes a better method, so that tables mark the best one. What audits a method
             or judges the classifier does not.
         floor: whether real images have a value that samples are read against.
+        replicates: whether replicates.csv has its values without each group; else its interval is its own.
         copier: whether the plain value of the training images is what an exact copier of them tends to.
         fresh: whether as many real images that no method stores have a value beside the floors.
     """
@@ -79,6 +80,7 @@ class Fact:
     exact: bool = False
     quality: bool = True
     floor: bool = True
+    replicates: bool = True
     copier: bool = False
     fresh: bool = False
 

@@ -27,8 +27,8 @@ from dpmot.metrics._registered import KEPT, SPACES, Flag, Found, Gallery, Moves,
 from dpmot.statistics.copies import Ratios, Share, share
 
 FACTS = {
-    "copies": Fact("none", "share of copies", digits=3, least=0.01, quality=False),
-    "flagged": Fact("none", "flagged as copies", digits=3, least=0.01, quality=False),
+    "copies": Fact("none", "share of copies", digits=3, least=0.01, quality=False, replicates=False),
+    "flagged": Fact("none", "flagged as copies", digits=3, least=0.01, quality=False, replicates=False),
 }
 SPACE = "gallery"
 ROLES = {"train": ("A", "BC"), "test": ("C", "B")}  # reference -> the split that is copied, and its decoys

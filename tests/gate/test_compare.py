@@ -274,3 +274,22 @@ def test_a_run_without_the_audit_of_its_reference_is_refused(write_run):
     audited(reference, True)
     with pytest.raises(CannotCompare, match=r"audit.csv lacks 1 of 1 rows .* first ddim at NFE 5: measure again"):
         verdicts(candidate, reference)
+
+
+def test_a_share_with_an_interval_of_its_own_needs_no_replicates(write_run):
+    folders = [write_run("reference"), write_run("candidate", fingerprint="b"), write_run("copying", fingerprint="b")]
+    for folder, value in zip(folders, (0.0, 0.001, 0.3), strict=True):
+        table = pd.read_csv(folder / "metrics.csv", dtype=str, keep_default_na=False)
+        share = {
+            "metric": "copies_pixels",
+            "reference": "train",
+            "value": value,
+            "low": 0.9 * value,
+            "high": value + 0.01,
+        }
+        rows = table[(table.method == "ddim") & (table.sample_seed == "pooled")][:1].assign(**share)
+        pd.concat([table, rows]).to_csv(folder / "metrics.csv", index=False)
+    reference, same, copying = folders
+    assert verdicts(reference, reference)[0].status == verdicts(same, reference)[0].status == PASSED
+    (worse,) = [one for one in verdicts(copying, reference)[0].failed if one.metric.startswith("copies_pixels")]
+    assert worse.verdict == "changed"
