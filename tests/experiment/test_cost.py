@@ -52,7 +52,7 @@ def test_the_search_for_sigma_star_is_counted():
 
 
 def test_minutes_are_told_of_the_same_configuration_only():
-    minutes = "the jobs of the committed run took 52 minutes together"
+    minutes = "the jobs of the committed run took 30 minutes together"
     assert minutes in of("digits") and minutes in of("digits", "figures=[]")
     assert minutes not in of("digits", "num_samples=50000") and "was not measured" in of("digits", "num_samples=50000")
 
