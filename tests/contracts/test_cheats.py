@@ -392,7 +392,7 @@ def test_nothing_that_a_sampler_is_handed_leads_to_the_network():
         for name in dir(one):
             try:
                 waiting.append(getattr(one, name))
-            except Exception:  # an attribute that only classes have
+            except AttributeError:  # one that only classes have
                 continue
         if isinstance(one, dict | list | tuple):
             waiting += one.values() if isinstance(one, dict) else one
