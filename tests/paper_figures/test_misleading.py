@@ -82,7 +82,6 @@ def test_a_few_images_over_and_over_are_collapsed_and_not_the_best():
     assert not table.loc[table["method"] == "zero_heights", "best"].any()
     text = markdown(table_1_quality, results)
     assert ", collapsed" in text and "collapsed: distinct samples, or recall in all features, are certainly" in text
-    assert "Copies: judged by the earlier audit" in text and "not run: metrics.csv holds no shares of copies" in text
 
 
 def test_collapse_beside_another_word_has_both_reasons_and_the_gravest_word(results_folder):
