@@ -72,6 +72,23 @@ def product(rows: Tensor, matrix: Tensor) -> Tensor:
     return (rows @ whole)[:, :n]
 
 
+def in_blocks(function: Callable[[Sequence], Result], rows: Sequence, numbers: int, *, most: int) -> list[Result]:
+    """``function`` of blocks of rows, in order, so that memory is bounded; of halves where it still does not suffice.
+
+    Blocks are multiples of the tile, so that a function that works in tiles gives every row the same bits.
+
+    Args:
+        numbers: in one row, in float64.
+        most: bytes of a block, but for one tile.
+
+    Raises:
+        MemoryError: not even one tile fits into memory.
+    """
+    size = max(TILE, most // (8 * numbers) // TILE * TILE)
+    blocks = (rows[i : i + size] for i in range(0, len(rows), size))
+    return [part for block in blocks for part in in_halves(function, block)]
+
+
 def in_halves(function: Callable[[Sequence], Result], rows: Sequence) -> list[Result]:
     """``function(rows)``; where memory does not suffice, of its halves, and of theirs, in order.
 

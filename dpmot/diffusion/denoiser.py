@@ -41,10 +41,11 @@ class TiledDenoiser:
     Args:
         labels: (B,) of every batch it will be given, for a denoiser that takes them; a batch of k B rows holds the
             B samples k times.
+        tile: rows; None: as suits the size of an image.
     """
 
-    def __init__(self, denoiser: Denoiser, *, labels: Tensor | None = None) -> None:
-        self.denoiser, self.labels = denoiser, labels
+    def __init__(self, denoiser: Denoiser, *, labels: Tensor | None = None, tile: int | None = None) -> None:
+        self.denoiser, self.labels, self.tile = denoiser, labels, tile
         self.sigma_min, self.sigma_max = denoiser.sigma_min, denoiser.sigma_max
 
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
@@ -55,7 +56,7 @@ class TiledDenoiser:
         """
         levels = per_sample(sigma, x).float()
         labels = () if self.labels is None else (self.labels.repeat(len(x) // len(self.labels)),)
-        output = in_tiles(self.denoiser, x.float(), levels, *labels)
+        output = in_tiles(self.denoiser, x.float(), levels, *labels, tile=self.tile)
         if not torch.isfinite(output.sum()):  # NaN and infinity reach the sum; a quarter of the time of asking each
             row = (~torch.isfinite(output)).flatten(1).any(1).nonzero()[:, 0]
             if len(row):  # and not merely a sum beyond the largest number

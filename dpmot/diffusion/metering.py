@@ -10,6 +10,9 @@ A sampler is handed a function D(x, sigma) and nothing else that knows the netwo
    that they were given. They must ask the same questions, or stop earlier, and come out the same, but for rounding:
    what was kept from other runs, or read from the samples beside them, is not there.
 
+The third looks at every network of the process. It is for stages, which have a process of their own; ``dpmot.sample``
+runs beside whatever else a program does, and leaves it out.
+
 What was refused once fails the run, whether the sampler caught the error or not. Python offers no sandbox within one
 process: whoever walks the interpreter's own frames or memory, multiplies by weights without calling the network and
 hides that from a reader of the file is not stopped by this, but by review.
@@ -23,6 +26,7 @@ import math
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from copy import deepcopy
 from functools import lru_cache
 from numbers import Real
@@ -42,6 +46,7 @@ from dpmot.tiles import rows_of
 AGAIN = 4  # samples that are drawn again, alone
 CLOSE = 1e-5  # of a sample's largest number: rounding, also in float32; the end of a batch misses vector instructions
 TINY = 1e-9  # of numbers that cancel
+LOCK = threading.RLock()
 KEPT = 2**28  # bytes of answers kept for them, as far as one sample does not need more
 
 
@@ -163,6 +168,7 @@ def run(
     noise: Callable[[Sequence[int]], Noise] | None,
     options: Mapping[str, Any] | None = None,
     final: float | None = None,
+    audited: bool = True,
 ) -> tuple[Tensor, int]:
     """The samples, (B, *S), and the network evaluations that each cost.
 
@@ -174,6 +180,7 @@ def run(
         noise: numbers of samples -> their noise, a function of the step; None where none may be drawn.
         options: the sampler's.
         final: level of one more evaluation after its end, None for none.
+        audited: whether networks count, too (wall 3): every one of this process, so not beside other threads.
 
     Raises:
         Uncounted: the sampler did what its contract does not offer; see the module.
@@ -196,7 +203,7 @@ def run(
         return end if final is None else ask(end, x.new_tensor(final))
 
     try:
-        with meter.audit.running():
+        with meter.audit.running() if audited else nullcontext():
             meter.open = True
             end = drawn(meter.handed(), range(len(x)))
             meter.open = False
@@ -256,7 +263,11 @@ def fresh(sampler: str) -> ModuleType:
         NotPermitted: its file says what its contract does not offer.
     """
     permitted.check(sampler)
-    known = plugins.find("baselines", sampler)
+    with LOCK:  # modules are forgotten and imported, for all threads
+        return _executed(plugins.find("baselines", sampler))
+
+
+def _executed(known: ModuleType) -> ModuleType:
     package = sys.modules[known.__name__.rpartition(".")[0]]
     for name in [name for name in sys.modules if name.startswith(f"{package.__name__}._")]:  # files beside it, too
         del sys.modules[name]

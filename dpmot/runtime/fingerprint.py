@@ -6,7 +6,10 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-PACKAGES = ("numpy", "scikit-learn", "scipy", "torch", "torch-fidelity", "torchvision", "transformers")
+PACKAGES = (
+    *("diffusers", "numpy", "onnxruntime", "scikit-learn", "scipy", "torch", "torch-fidelity", "torchvision"),
+    "transformers",
+)
 
 
 def digest(value: object) -> str:

@@ -63,6 +63,10 @@ class ResumePoint:
         """The file of piece ``name``; it exists once the piece was finished."""
         return self.folder / name
 
+    def close(self) -> None:
+        """Let other processes go on from the pieces, which stay."""
+        self._lock.release(force=True)
+
     def finish(self) -> None:
         """The stage is done: remove the folder, its pieces, and the lock."""
         _remove(self.folder)

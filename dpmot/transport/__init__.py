@@ -3,6 +3,8 @@
     problem = SemiDiscreteProblem(atoms, source_measure="normal")
     solution = SemiDiscreteSolver(chi2=0.01)(problem, seed=0)
     cell = solution.potential.cell(noise)
+    solution.save("solution.safetensors")
+    solution = TransportSolution.load("solution.safetensors", atoms)
 
 torch, numpy and scipy only; knows no diffusion.
 """

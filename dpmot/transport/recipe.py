@@ -8,6 +8,7 @@ the same bits in every block, process and thread count, and on every device. Row
 cores, all that torch may use: the normals are numpy's ziggurat, whose rejections a GPU would have to replay in order.
 """
 
+import hashlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -117,6 +118,16 @@ class NoisyImages:
     def nbytes(self) -> int:
         """Bytes of the images, in memory or in their file; the rest of the recipe is a handful of numbers."""
         return int(np.prod(self.images.shape)) * self.images.dtype.itemsize
+
+    def digest(self) -> str:
+        """sha256 of the recipe: of the images and the numbers, wherever the rows are handed out."""
+        numbers = float(self.sigma), int(self.seed), float(self.scale), int(self.noises_per_image)
+        total = hashlib.sha256(f"{self.images.dtype} {tuple(self.images.shape)} {numbers}".encode())
+        step = max(1, NUMBERS // self.dim)
+        for i in range(0, len(self.images), step):
+            part = self.images[np.arange(i, min(i + step, len(self.images)))]
+            total.update(np.ascontiguousarray(part).data)
+        return total.hexdigest()
 
     def __len__(self) -> int:
         return len(self.images) * self.noises_per_image

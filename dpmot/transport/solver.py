@@ -8,13 +8,16 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from dpmot.device import ordinary
-from dpmot.transport import authors, averaging, newton
+from dpmot.transport import authors, averaging, newton, stored
+from dpmot.transport.atoms import Atoms
 from dpmot.transport.certificate import Certificate, certify
 from dpmot.transport.copies import Copies
 from dpmot.transport.given import between, whole
@@ -54,6 +57,30 @@ class TransportSolution:
     history: tuple[tuple[int, float], ...]
     reason: str | None = None
     duplicates: int = 0
+
+    def save(self, path: Path | str) -> None:
+        """Write heights and evidence to one sealed safetensors file; the atoms are not written, but named by a hash.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        stored.save(path, self, {}, {})
+
+    @classmethod
+    @ordinary()
+    def load(cls, path: Path | str, atoms: Atoms | Tensor | np.ndarray) -> "TransportSolution":
+        """Read what :meth:`save` wrote: the same solution, to the bit.
+
+        Args:
+            atoms: those that it was solved for, in the same order; they stay where they are (CPU or GPU).
+
+        Raises:
+            FileNotFoundError: no such file.
+            Damaged: it is not whole, or holds something else.
+            OtherAtoms: it was solved for others than these.
+        """
+        tensors, facts, _ = stored.load(path)
+        return cls(**stored.restored(path, atoms, tensors, facts))
 
 
 @dataclass(frozen=True)
