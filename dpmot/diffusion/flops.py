@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from dpmot.diffusion import weights
+from dpmot import plugins
+from dpmot.diffusion import adapters
 from dpmot.diffusion.unet import UNet
 
 TRAINING = 3  # a step of training takes a forward pass, and a backward pass of about twice its operations
@@ -17,12 +18,23 @@ def evaluation(unet: Mapping, shape: Sequence[int]) -> int:
     return _counted(lambda: UNet(shape[0], **unet), shape, labelled=bool(unet.get("classes")))
 
 
+def of_card(card: Mapping) -> int:
+    """The same of the network that a card describes (:mod:`dpmot.diffusion.network`)."""
+    if "diffusers" in card:
+        return of_diffusers(card["diffusers"]["config"])
+    own = plugins.find("networks", card["kind"]).Parametrisation
+    if not hasattr(own, "model"):
+        return evaluation(card["unet"], card["shape"])
+    made = own(**card["options"])
+    return _counted(lambda: made.model(None), card["shape"], labelled=bool(getattr(made, "classes", 0)))
+
+
 def of_diffusers(config: Mapping) -> int:
-    """The same of diffusers' UNet2DModel with this config.json, on an image of its own size."""
+    """The same of diffusers' network with this config.json, on an image of its own size."""
     size = config["sample_size"]
     shape = (config["in_channels"], *(size if isinstance(size, Sequence) else (size, size)))
     facts = {"config": config, "timestep": (1, 0)}
-    return _counted(lambda: weights.build(facts), shape, labelled=bool(config.get("num_class_embeds")))
+    return _counted(lambda: adapters.build(facts), shape, labelled=bool(adapters.classes(facts)))
 
 
 def _counted(build: Callable[[], Any], shape: Sequence[int], *, labelled: bool) -> int:

@@ -5,14 +5,12 @@ options (or diffusers', of a published one), and for a distilled student the ste
 ever loaded with weights.
 """
 
-import inspect
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from types import CellType, ModuleType
 from typing import Any, cast
 
 import torch
@@ -23,8 +21,9 @@ from torch.overrides import TorchFunctionMode
 
 from dpmot import plugins
 from dpmot.device import ordinary
-from dpmot.diffusion import weights
+from dpmot.diffusion import adapters
 from dpmot.diffusion.audit import evaluated
+from dpmot.diffusion.modes import for_evaluation
 from dpmot.diffusion.networks import Parametrisation, Trainable
 from dpmot.diffusion.protocols import Denoiser, OfBatch, RawNetwork
 from dpmot.diffusion.sigmas import Chain
@@ -40,7 +39,7 @@ class NetworkDenoiser:
     """A raw network seen through its parametrisation; see :class:`dpmot.diffusion.denoiser.Denoiser`."""
 
     def __init__(self, parametrisation: Parametrisation, model: Any) -> None:
-        self.parametrisation, self.model = parametrisation, _for_evaluation(model)
+        self.parametrisation, self.model = parametrisation, for_evaluation(model)
         self.sigma_min, self.sigma_max = parametrisation.chain.sigma_min, parametrisation.chain.sigma_max
 
     @ordinary()
@@ -84,6 +83,12 @@ class Network:
     denoisers: Mapping[int | None, Denoiser]
 
     @property
+    def guidance(self) -> float:
+        """w of classifier-free guidance, whose evaluations count once and cost two; 0 where there is none."""
+        w = self.card.get("options", {}).get("guidance", 0)
+        return 0.0 if w == 1 else float(w)
+
+    @property
     def classes(self) -> int:
         """Classes whose labels the network takes; 0 for none."""
         return classes(self.card)
@@ -101,8 +106,8 @@ def parametrisation(card: Mapping) -> Parametrisation:
 def classes(card: Mapping) -> int:
     """Classes whose labels the network of a card takes; 0 for none."""
     if "diffusers" in card:
-        return card["diffusers"]["config"].get("num_class_embeds") or 0
-    return card.get("unet", {}).get("classes", 0)
+        return adapters.classes(card["diffusers"])
+    return getattr(parametrisation(card), "classes", 0) or card.get("unet", {}).get("classes", 0)
 
 
 def chain_of(card: Mapping) -> Chain:
@@ -123,7 +128,7 @@ def build(card: Mapping, tensors: Mapping[str, Tensor] | None = None) -> Any:
     """
     exact = getattr(parametrisation(card), "model", None)
     if exact is not None:
-        return _for_evaluation(exact(tensors))
+        return for_evaluation(exact(tensors))
     if tensors is None:
         return _architecture(card).eval()
     tensors = _fitting(card, tensors)
@@ -133,7 +138,7 @@ def build(card: Mapping, tensors: Mapping[str, Tensor] | None = None) -> Any:
 
 
 def _architecture(card: Mapping) -> Module:
-    return weights.build(card["diffusers"]) if "diffusers" in card else UNet(card["shape"][0], **card["unet"])
+    return adapters.build(card["diffusers"]) if "diffusers" in card else UNet(card["shape"][0], **card["unet"])
 
 
 def _fitting(card: Mapping, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -233,41 +238,32 @@ def load(
         raise ValueError(f"No network at {path}: train it with `dpmot train`, or correct `weights:` in the config")
     flat, texts = seals.load(path)
     try:
-        card, denoisers = dict(json.loads(texts["card"])), {}
-        for count in card.get("step_counts") or [None]:
-            prefix = _key(count, "")
-            model = build(card, {name.removeprefix(prefix): t for name, t in flat.items() if name.startswith(prefix)})
-            if isinstance(model, Module):
-                cast(Any, model).to(device, memory_format=layout)  # torch's overloads leave the layout out
-            denoisers[count] = NetworkDenoiser(parametrisation(card), model)
-        return Network(card, chain_of(card), denoisers)
+        card = dict(json.loads(texts["card"]))
+        prefixes = {count: _key(count, "") for count in card.get("step_counts") or [None]}
+        tensors = {
+            count: {name.removeprefix(prefix): t for name, t in flat.items() if name.startswith(prefix)}
+            for count, prefix in prefixes.items()
+        }
+        return of(card, tensors, device=device, layout=layout)
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is not a network written by this project, or is damaged: {error}") from None
 
 
-def _for_evaluation(model: Any, depth: int = 3) -> Any:
-    """The model itself, in evaluation mode; so are the modules that an object, a method or a function holds."""
-    if isinstance(model, Module):
-        model.eval()
-    for part in _held(model) if depth else ():
-        _for_evaluation(part, depth - 1)
-    return model
-
-
-def _held(owner: Any) -> Iterable[Any]:
-    """The parts of a container, a partial call, a method, a function (its closure, its globals), or another object."""
-    if isinstance(owner, Mapping):
-        return owner.values()
-    if isinstance(owner, list | tuple):
-        return owner
-    if isinstance(owner, partial):
-        return owner.func, owner.args, owner.keywords
-    if inspect.ismethod(owner):
-        return (owner.__self__,)
-    if inspect.isfunction(owner):
-        cells = [cell.cell_contents for cell in owner.__closure__ or () if cell != CellType()]  # but an empty one
-        return *cells, *(owner.__globals__.get(name) for name in owner.__code__.co_names)
-    return () if isinstance(owner, Tensor | type | ModuleType) else getattr(owner, "__dict__", {}).values()
+def of(
+    card: Mapping,
+    weights: Mapping[int | None, Mapping[str, Tensor]],
+    *,
+    device: torch.device | str = "cpu",
+    layout: torch.memory_format = torch.preserve_format,
+) -> Network:
+    """The network of a card and weights in memory, one set or one per step count; see :func:`load`."""
+    denoisers = {}
+    for count, tensors in weights.items():
+        model = build(card, tensors)
+        if isinstance(model, Module):
+            cast(Any, model).to(device, memory_format=layout)  # torch's overloads leave the layout out
+        denoisers[count] = NetworkDenoiser(parametrisation(card), model)
+    return Network(card, chain_of(card), denoisers)
 
 
 def _key(count: int | None, name: str) -> str:

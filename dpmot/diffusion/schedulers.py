@@ -25,14 +25,16 @@ KINDS = {  # of our networks -> the classes of their schedulers
     ),
     "edm": ("EDMEulerScheduler", "EDMDPMSolverMultistepScheduler", "CMStochasticIterativeScheduler"),
     "flow": ("FlowMatchEulerDiscreteScheduler", "FlowMatchHeunDiscreteScheduler"),
+    "ve": ("ScoreSdeVeScheduler", "KarrasVeScheduler"),
 }
 SAMPLERS = (  # keys of what only samples
-    "algorithm_type base_image_seq_len base_shift clip_denoised clip_sample clip_sample_range corrector_order "
-    "disable_corrector dynamic_thresholding_ratio euler_at_final final_sigmas_type flow_shift interpolation_type "
-    "lambda_min_clipped lower_order_final max_image_seq_len max_shift predict_x0 predictor_order rho s_noise "
-    "sample_max_value set_alpha_to_one shift shift_terminal sigma_max sigma_min sigma_schedule skip_prk_steps "
-    "solver_order solver_p solver_type steps_offset stochastic_sampling thresholding time_shift_type timestep_spacing "
-    "use_beta_sigmas use_dynamic_shifting use_exponential_sigmas use_karras_sigmas use_lu_lambdas variance_type"
+    "algorithm_type base_image_seq_len base_shift clip_denoised clip_sample clip_sample_range correct_steps "
+    "corrector_order disable_corrector dynamic_thresholding_ratio euler_at_final final_sigmas_type flow_shift "
+    "interpolation_type lambda_min_clipped lower_order_final max_image_seq_len max_shift predict_x0 predictor_order "
+    "rho s_churn s_max s_min s_noise sample_max_value sampling_eps set_alpha_to_one shift shift_terminal sigma_max "
+    "sigma_min sigma_schedule skip_prk_steps snr solver_order solver_p solver_type steps_offset stochastic_sampling "
+    "thresholding time_shift_type timestep_spacing use_beta_sigmas use_dynamic_shifting use_exponential_sigmas "
+    "use_karras_sigmas use_lu_lambdas variance_type"
 )
 EARLIER = {"predict_epsilon": True, "tensor_format": "pt"}  # keys of earlier versions, and what means nothing new
 AS_OURS = {  # key -> our option, by kind
@@ -42,6 +44,7 @@ AS_OURS = {  # key -> our option, by kind
     },
     "edm": {key: key for key in ("sigma_min", "sigma_max", "sigma_data")} | {"prediction_type": "prediction"},
     "flow": {"num_train_timesteps": "num_levels"},
+    "ve": {"num_train_timesteps": "num_levels", "sigma_min": "sigma_min", "sigma_max": "sigma_max"},
 }
 CLIPPING = ("clip_sample", "clip_denoised", "thresholding")
 
@@ -60,8 +63,27 @@ def check(folder: Path, kind: str, told: Any, *, learned_variance: bool) -> bool
             denoiser and is not implemented; the message names the key.
     """
     for file in (found := files(folder)):
-        _check(file, read_json(file), kind, told, learned_variance)
+        compare(file, read_json(file), kind, told, learned_variance)
     return bool(found)
+
+
+def described(config: Mapping) -> tuple[str, dict[str, Any]]:
+    """Kind and options of the network that a scheduler's configuration describes.
+
+    Raises:
+        ValueError: a scheduler of another kind.
+    """
+    name = config.get("_class_name")
+    kind = next((kind for kind, names in KINDS.items() if name in names), None)
+    if kind is None:
+        known = ", ".join(one for names in KINDS.values() for one in names)
+        raise ValueError(f"{name} does not say how its network was trained as one of {known} does")
+    said = _said(str(name), config)
+    endless = ("beta_start", "beta_end") if said.get("beta_schedule") == "squaredcos_cap_v2" else ()
+    options = {option: said[key] for key, option in AS_OURS[kind].items() if key in said and key not in endless}
+    if name == "CMStochasticIterativeScheduler":
+        options |= {"boundary": said["sigma_min"], "num_levels": said["num_train_timesteps"]}
+    return kind, options
 
 
 def files(folder: Path) -> list[Path]:
@@ -97,7 +119,7 @@ def diffusers_class(name: str) -> Any:
 
             return getattr(diffusers, name)
     except ImportError:
-        raise ValueError("Reading a UNet2DModel needs diffusers: pip install -e '.[diffusers]'") from None
+        raise ValueError("A network of diffusers needs diffusers: pip install -e '.[diffusers]'") from None
     except AttributeError:
         raise ValueError(f"The installed diffusers {diffusers.__version__} has no {name}: take a newer one") from None
 
@@ -131,14 +153,22 @@ def read_json(path: Path) -> dict:
     return content
 
 
-def _check(file: Path, config: Mapping, kind: str, told: Any, learned_variance: bool) -> None:
+def _said(name: str, config: Mapping) -> dict[str, Any]:
+    """All that a configuration says, its class's defaults too, with levels as images in [-1, 1] have them."""
+    said = {"prediction_type": "epsilon", **defaults(name), **config}
+    if name == "ScoreSdeVeScheduler":  # of images in [0, 1]
+        said |= {key: 2 * said[key] for key in ("sigma_min", "sigma_max")}
+    return said
+
+
+def compare(file: object, config: Mapping, kind: str, told: Any, learned_variance: bool) -> None:
+    """Compare one scheduler's configuration, of ``file``, with our parametrisation; see :func:`check`."""
     name = config.get("_class_name", KINDS[kind][0])
     if name not in KINDS[kind]:
         other = next((one for one, names in KINDS.items() if name in names), None)
         fits = f"whose networks are of kind {other}" if other else f"but only {', '.join(KINDS[kind])} are read"
         raise ValueError(f"{file}: _class_name is {name}, {fits}; the network was called kind {kind}")
-    usual = defaults(name)
-    said = {"prediction_type": "epsilon", **usual, **config}
+    usual, said = defaults(name), _said(name, config)
     boundary = said["sigma_min"] if name == "CMStochasticIterativeScheduler" else 0
     if kind == "edm" and told.boundary != boundary:
         model = f"{'a' if boundary else 'no'} consistency model"
@@ -146,7 +176,7 @@ def _check(file: Path, config: Mapping, kind: str, told: Any, learned_variance: 
     ours = AS_OURS[kind]
     for key, option in ours.items():
         endless = key in ("beta_start", "beta_end") and said["beta_schedule"] == "squaredcos_cap_v2"
-        if not endless and said[key] != getattr(told, option):
+        if not endless and key in said and said[key] != getattr(told, option):
             raise ValueError(
                 f"{file}: {key} is {said[key]}, the network's options say {option} {getattr(told, option)}; give "
                 f"options: {{{option}: {said[key]}}}, if that is among what kind {kind} takes"
@@ -166,7 +196,7 @@ def _check(file: Path, config: Mapping, kind: str, told: Any, learned_variance: 
         _compare_levels(file, name, config, told)
 
 
-def _compare_levels(file: Path, name: str, config: Mapping, told: Any) -> None:
+def _compare_levels(file: object, name: str, config: Mapping, told: Any) -> None:
     """Their own table of levels, whatever key it came from, must be ours: theirs is float32, so to half a percent."""
     try:
         with undisturbed():

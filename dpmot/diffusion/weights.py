@@ -1,9 +1,9 @@
 """Published weights: cards, files, and the folders of diffusers.
 
-What is read is a file of tensors (:mod:`dpmot.diffusion.tensors`), or a folder of diffusers' ``UNet2DModel``: its
-config.json, its weights in one file or in shards, and the scheduler beside it (:mod:`dpmot.diffusion.schedulers`),
-through diffusers, an extra. ``baselines/cards.yaml`` describes weights that others have published. torch is imported
-when something is loaded.
+What is read is a file of tensors (:mod:`dpmot.diffusion.tensors`), or a folder of diffusers' ``UNet2DModel`` or DiT:
+its config.json (:mod:`dpmot.diffusion.adapters`), its weights in one file or in shards, and the scheduler beside it
+(:mod:`dpmot.diffusion.schedulers`), through diffusers, an extra. ``baselines/cards.yaml`` describes weights that others
+have published. torch is imported when something is loaded.
 """
 
 import hashlib
@@ -12,20 +12,18 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
-from dpmot import plugins
-from dpmot.diffusion import schedulers
+from dpmot import graphs, plugins
+from dpmot.diffusion import adapters, schedulers
 from dpmot.diffusion.protocols import Tensor
 from dpmot.diffusion.tensors import INDEX, read_tensors, shards, unwrapped
 
-if TYPE_CHECKING:
-    from torch.nn import Module
-
 CARDS = Path(__file__).resolve().parents[2] / "baselines" / "cards.yaml"
 CLASSIFIERS = Path(__file__).resolve().parents[1] / "features" / "cards.yaml"
+DECODERS = ("vae", "vqvae")  # of latents
 STEM = "diffusion_pytorch_model"
 NAMES = tuple(f"{STEM}.{suffix}{index}" for suffix in ("safetensors", "bin") for index in ("", INDEX))  # best first
 VARIANT = re.compile(r"(?<!-of-\d{5})\.(safetensors|bin|safetensors\.index\..*json|bin\.index\..*json)$")
@@ -62,13 +60,15 @@ def describe() -> str:
 
 
 def verify(path: Path, sha256: str | None) -> str:
-    """The sha256 of a file, of an index that of its shards one after the other, compared with the one it should have.
+    """The sha256 of a file compared with the one it should have; of several files that of all, one after the other.
+
+    These are the shards of an index, or an ONNX file and then the files of weights that it names.
 
     Raises:
         ValueError: another hash; the message names the file and both.
     """
     total = hashlib.sha256()
-    for part in shards(path) if ".index." in path.name else [path]:
+    for part in _parts(path):
         with part.open("rb") as file:
             while block := file.read(1 << 20):
                 total.update(block)
@@ -106,39 +106,40 @@ def files(path: Path) -> list[Path]:
         ValueError: as :func:`weights_file`, or an index whose shards are not there.
     """
     first = weights_file(path)
-    parts = [first, *(shards(first) if ".index." in first.name else [])]
+    parts = [first, *(part for part in _parts(first) if part != first)]
     config = _model_folder(path) / "config.json"
     return [*parts, *([config] if config.is_file() else []), *schedulers.files(path)] if path.is_dir() else parts
 
 
+def _parts(path: Path) -> list[Path]:
+    """The files that hold the weights of a file: the shards of an index, or an ONNX file and those that it names."""
+    if ".index." in path.name:
+        return shards(path)
+    return graphs.files(path) if path.suffix == ".onnx" else [path]
+
+
 def read_folder(folder: Path, kind: str, options: Mapping) -> tuple[dict, dict[str, Tensor]]:
-    """A folder of diffusers' ``UNet2DModel``, alone or in a pipeline's ``unet/``.
+    """A folder of diffusers' ``UNet2DModel`` or ``DiTTransformer2DModel``, alone or in a pipeline.
 
     Args:
         folder: with config.json and weights.
-        kind: the parametrisation, "ddpm", "edm" (a consistency model is "edm" with a boundary) or "flow".
+        kind: the parametrisation, "ddpm", "edm" (a consistency model is "edm" with a boundary), "flow" or "ve".
         options: of the parametrisation.
 
     Returns:
-        (facts, tensors): what :func:`dpmot.diffusion.network.build` needs, "shape" and "diffusers", and the weights.
+        (facts, tensors): what :func:`dpmot.diffusion.network.build` needs, "shape" and "diffusers", with "latents",
+            the part that decodes them, where the network does not see images; and the weights.
 
     Raises:
         ValueError: no such folder, another architecture, weights that are damaged, need code, or are not all of the
             architecture's and nothing else, or a scheduler that contradicts kind and options.
     """
-    _check_pipeline(folder)
+    decoder = _check_pipeline(folder)
     place = _model_folder(folder) / "config.json"
     config = schedulers.read_json(place)
-    if (name := config.get("_class_name")) != "UNet2DModel":
-        raise ValueError(f"{place} describes a {name}, only UNet2DModel is read")
-    if kind not in schedulers.KINDS:
-        raise ValueError(f"{folder}: a UNet2DModel is read as kind {', '.join(schedulers.KINDS)}, not {kind}")
-    shape, learned = _shape(place, config, kind)
+    shape, learned = adapters.checked(place, config, kind)
     told = plugins.find("networks", kind).Parametrisation(**options)
     compared = schedulers.check(folder, kind, told, learned_variance=learned)
-    # What its authors call the time: of the condition of our parametrisations t / T, ln(sigma) / 4, or t.
-    consistency = kind == "edm" and told.boundary > 0  # whose time is 1000 ln(sigma) / 4
-    scale = 1000 if consistency else 1 if kind == "edm" else told.num_levels
     file = weights_file(folder)
     others = [*_weights_in(file.parent), *folder.glob("unet_ema")]
     beside = ", ".join(other.name for other in others if other != file)
@@ -148,77 +149,33 @@ def read_folder(folder: Path, kind: str, options: Mapping) -> tuple[dict, dict[s
     model = _pretrained(place, file)
     config = json.loads(model.to_json_string())
     config.pop("_name_or_path", None)  # of a folder that is no more
-    diffusers = {"config": config, "timestep": [scale, -1 if kind == "ddpm" else 0]}
-    tensors = {f"unet.{key}": tensor for key, tensor in model.state_dict().items()}
-    return {"shape": shape, "diffusers": diffusers}, tensors
+    facts = {"shape": shape, "diffusers": adapters.facts(place, config, kind, told)}
+    part = adapters.PARTS[adapters.name_of(config)]
+    tensors = {f"{part}.{key}": tensor for key, tensor in model.state_dict().items()}
+    return facts | ({"latents": decoder} if decoder else {}), tensors
 
 
-def build(facts: Mapping) -> "Module":
-    """The network of :func:`read_folder`'s facts, untrained: model(x, condition, labels) as ours."""
-    import torch
-    from torch import nn
+def _check_pipeline(folder: Path) -> str | None:
+    """What decodes the latents that the network of a pipeline sees, None for images.
 
-    from dpmot.diffusion.unet import check_inputs
-
-    class Adapter(nn.Module):
-        """diffusers' UNet2DModel behind the signature of :class:`dpmot.diffusion.unet.UNet`."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            with schedulers.undisturbed():
-                self.unet = schedulers.diffusers_class("UNet2DModel").from_config(dict(facts["config"]))
-            self.scale, self.offset = facts["timestep"]
-
-        def forward(self, x: Tensor, condition: Tensor, labels: Tensor | None = None) -> Tensor:
-            """x (B, C, H, W), condition (B,), labels (B,) of a network with classes -> (B, C, H, W)."""
-            channels, classes = self.unet.config.in_channels, self.unet.config.num_class_embeds or 0
-            check_inputs(x, labels, channels=channels, classes=classes)
-            time = self.scale * condition + self.offset
-            if self.scale > 1:  # a level of theirs is an integer, which a condition of float32 misses by 1e-4 at most
-                time = torch.where((time - time.round()).abs() < 2e-4, time.round(), time)
-            return self.unet(x, time, labels).sample[:, :channels]  # what follows is of a learned variance
-
-    return Adapter()
-
-
-def _check_pipeline(folder: Path) -> None:
-    """Refuse a pipeline whose images are not what its network sees, such as one of latents."""
+    Raises:
+        ValueError: it has parts that are not read, such as a text encoder.
+    """
+    decoders = set()
     for place in (folder / "model_index.json", folder.absolute().parent / "model_index.json"):
         index = schedulers.read_json(place) if place.is_file() else {}
         parts = {key for key, value in index.items() if isinstance(value, list) and any(value)}
-        if other := sorted(parts - {"unet", "scheduler"}):
+        decoders |= parts & {*DECODERS}
+        if other := sorted(parts - {*adapters.PARTS.values(), "scheduler", *DECODERS}):
             raise ValueError(
                 f"{place} describes a {index.get('_class_name')} with {', '.join(other)}; only pipelines of a "
-                "UNet2DModel, its scheduler and nothing else are read"
+                "UNet2DModel or DiTTransformer2DModel, its scheduler, the vae of its latents and nothing else are read"
             )
-
-
-def _shape(place: Path, config: Mapping, kind: str) -> tuple[list[int], bool]:
-    """The shape of an image and whether a variance was learned, if nothing in the configuration is beyond us."""
-    stated: dict[str, Any] = {key: config.get(key) for key in ("in_channels", "out_channels", "sample_size")}
-    if missing := [key for key, value in stated.items() if value is None]:
-        raise ValueError(f"{place} does not say {', '.join(missing)}: add what the weights were trained with")
-    inputs, outputs, size = stated.values()
-    height, width = size if isinstance(size, list) and len(size) == 2 else (size, size)
-    if wrong := [key for key, value in stated.items() if not isinstance(value, int) and value is not size] or [
-        "sample_size" for side in (height, width) if not isinstance(side, int)
-    ]:
-        raise ValueError(f"{place}: {wrong[0]} is {stated[wrong[0]]!r}, which is no size of an image")
-    learned = outputs == 2 * inputs
-    if inputs != outputs and not (learned and kind == "ddpm"):
-        raise ValueError(f"{place}: {inputs} channels in, {outputs} out: only kind ddpm may have twice as many out")
-    usual = schedulers.defaults("UNet2DModel")
-    if unknown := [key for key, value in config.items() if not (key in usual or key[0] == "_" or value is None)]:
-        raise ValueError(f"{place}: {unknown[0]} is {config[unknown[0]]!r:.60}, which this diffusers does not know")
-    if (embedding := config.get("time_embedding_type", "positional")) != "positional":
-        raise ValueError(f"{place}: time_embedding_type {embedding}: only positional is read, its times go below 0")
-    if (labels := config.get("class_embed_type")) is not None:
-        raise ValueError(f"{place}: class_embed_type {labels}: only num_class_embeds, an embedding of labels, is read")
-    return [inputs, height, width], learned
+    return min(decoders, default=None)
 
 
 def _pretrained(config: Path, file: Path) -> Any:
-    """The UNet2DModel of a config.json and one file of weights, whatever else lies beside them.
+    """The network of a config.json and one file of weights, whatever else lies beside them.
 
     diffusers reads folders, prefers an index of shards to the file that was verified, and leaves what is missing at
     random with a warning: it is shown a folder of these two only, and asked what it found.
@@ -226,7 +183,8 @@ def _pretrained(config: Path, file: Path) -> Any:
     import torch
     from safetensors.torch import save_file
 
-    network, tensors = schedulers.diffusers_class("UNet2DModel"), read_tensors(file)
+    name, tensors = adapters.name_of(schedulers.read_json(config)), read_tensors(file)
+    network = schedulers.diffusers_class(name)
     with schedulers.undisturbed(), TemporaryDirectory() as folder:
         (Path(folder) / "config.json").symlink_to(config.resolve())
         try:
@@ -245,7 +203,11 @@ def _pretrained(config: Path, file: Path) -> Any:
 
 
 def _model_folder(folder: Path) -> Path:
-    return folder / "unet" if (folder / "unet" / "config.json").is_file() else folder
+    """Where a pipeline keeps its network, or the folder itself."""
+    parts = [folder / part for part in adapters.PARTS.values() if (folder / part / "config.json").is_file()]
+    if len(parts) > 1:
+        raise ValueError(f"{folder} holds {' and '.join(part.name for part in parts)}: name the folder of one of them")
+    return parts[0] if parts else folder
 
 
 def _weights_in(folder: Path) -> list[Path]:

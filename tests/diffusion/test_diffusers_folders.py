@@ -21,6 +21,7 @@ MODELS = {
     "of classes": {"num_class_embeds": 3},
     "with a learned variance": {"out_channels": 2},
     "with dropout": {"dropout": 0.5},
+    "of scores": {"time_embedding_type": "fourier", "center_input_sample": True},
 }
 LABELS = torch.tensor([2, 0])
 LEVELS = 12
@@ -106,7 +107,25 @@ def flow(scheduler, model):
         yield at / (1 - at), x / (1 - at), x0
 
 
-ORACLES = {"DDPM": vp, "EDM": edm, "CM": consistency, "FlowMatch": flow}
+def score(scheduler, model):
+    """As ScoreSdeVePipeline calls its network, on images in [0, 1]."""
+    low, high = np.log(scheduler.config.sigma_min), np.log(scheduler.config.sigma_max)
+    for sigma in torch.linspace(low, high, LEVELS, dtype=torch.float64).exp().float():
+        u = torch.rand(2, 1, 8, 8) + sigma * torch.randn(2, 1, 8, 8)
+        x0 = u + sigma**2 * model(u, sigma * torch.ones(2))
+        yield 2 * sigma, 2 * u - 1, 2 * x0 - 1
+
+
+def karras_ve(scheduler, model):
+    """As KarrasVePipeline calls it."""
+    scheduler.set_timesteps(LEVELS)
+    for sigma in torch.linspace(-3.9, 4.6, LEVELS).exp():
+        x = (1 + sigma) * torch.randn(2, 1, 8, 8)
+        output = (sigma / 2) * model((x + 1) / 2, sigma / 2)
+        yield sigma, x, scheduler.step(output, sigma, 0, x).pred_original_sample
+
+
+ORACLES = {"ScoreSdeVe": score, "KarrasVe": karras_ve, "DDPM": vp, "EDM": edm, "CM": consistency, "FlowMatch": flow}
 
 
 def oracle(scheduler):
@@ -192,6 +211,21 @@ AGREES = {  # what is in the folder -> (kind, options, scheduler, network)
         )
         for options in ({}, {"shift": 3.0}, {"use_dynamic_shifting": False, "base_shift": 0.3})
     },
+    **{
+        f"the score of a variance-exploding SDE, {network}": (
+            "ve",
+            {"num_levels": 1000, "sigma_min": 0.02, "sigma_max": 100.0},
+            lambda: diffusers.ScoreSdeVeScheduler(1000, sigma_max=50.0, correct_steps=2),
+            network,
+        )
+        for network in ("of scores", "plain")
+    },
+    "Karras' sampler of such a score": (
+        "ve",
+        {"sigma_max": 100.0},
+        lambda: diffusers.KarrasVeScheduler(),
+        "of scores",
+    ),
     "flow of 500 levels": (
         "flow",
         {"num_levels": 500},
@@ -225,7 +259,7 @@ REFUSED = {  # what is in the folder -> (kind, options, scheduler, keys changed,
     "DDPM's scheduler, kind edm": ("edm", {}, "DDPM", {}, "_class_name is DDPMScheduler, .*of kind ddpm"),
     "a flow, kind ddpm": ("ddpm", {}, "FlowMatchEulerDiscrete", {}, "_class_name is FlowMatch.*of kind flow"),
     "DDIM's scheduler, kind flow": ("flow", {}, "DDIM", {}, "_class_name is DDIMScheduler, .*of kind ddpm"),
-    "a scheduler of something else": ("ddpm", {}, "ScoreSdeVe", {}, "_class_name is ScoreSdeVe.*but only DDPM"),
+    "a scheduler of something else": ("ddpm", {}, "CogVideoXDDIM", {}, "_class_name is CogVideoXDDIM.*but only"),
     "LCM's boundary": ("ddpm", {}, "LCM", {}, "_class_name is LCMScheduler"),
     "trained betas": ("ddpm", {}, "DDPM", {"trained_betas": LINEAR}, r"trained_betas is \[1e-05, .* is not read"),
     "zero terminal SNR": ("ddpm", {}, "DDIM", {"rescale_betas_zero_snr": True}, "rescale_betas_zero_snr is True"),
@@ -256,6 +290,8 @@ REFUSED = {  # what is in the folder -> (kind, options, scheduler, keys changed,
     "EDM with a boundary": ("edm", {"boundary": 0.002}, "EDMEuler", {}, "give boundary 0, not 0.002"),
     "another boundary": ("edm", {"boundary": 0.001}, "CMStochasticIterative", {}, "give boundary 0.002, not 0.001"),
     "time backwards": ("flow", {}, "FlowMatchEulerDiscrete", {"invert_sigmas": True}, "invert_sigmas is True"),
+    "a score's levels": ("ve", {}, "ScoreSdeVe", {"sigma_max": 50.0}, "sigma_max is 100.0, the network's .*2696.0"),
+    "a score, kind ddpm": ("ddpm", {}, "ScoreSdeVe", {}, "_class_name is ScoreSdeVe.*of kind ve"),
     "levels of a flow": ("flow", {"num_levels": 500}, "FlowMatchEulerDiscrete", {}, "num_train_timesteps is 1000"),
 }
 
@@ -362,16 +398,25 @@ def test_a_prefix_before_the_names_of_diffusers_is_taken_off(placed, models, pre
     assert all(torch.equal(found[f"unet.{name}"], t) for name, t in models["plain"][1].state_dict().items())
 
 
-@pytest.mark.parametrize("part", ["vqvae", "mel"])
-def test_a_pipeline_of_latents_or_spectra_is_refused_and_one_of_images_is_not(part, placed):
+@pytest.mark.parametrize("part", ["text_encoder", "mel", "safety_checker"])
+def test_a_pipeline_with_parts_that_are_not_read_is_refused_and_one_of_images_is_not(part, placed):
     folder = placed(diffusers.DDPMScheduler())
     index = {"_class_name": "P", "unet": ["diffusers", "UNet2DModel"], "scheduler": ["diffusers", "DDPMScheduler"]}
     (folder / "model_index.json").write_text(json.dumps({**index, part: [None, None]}))
-    weights.read_folder(folder, "ddpm", {})
+    assert "latents" not in weights.read_folder(folder, "ddpm", {})[0]
     (folder / "model_index.json").write_text(json.dumps({**index, part: ["diffusers", "X"]}))
     for place in (folder, folder / "unet"):
         with pytest.raises(ValueError, match=f"model_index.json describes a P with {part}; only pipelines of a UNet2D"):
             weights.read_folder(place, "ddpm", {})
+
+
+@pytest.mark.parametrize("part", ["vae", "vqvae"])
+def test_a_pipeline_of_latents_says_that_its_network_sees_no_images(part, placed):
+    folder = placed(diffusers.DDPMScheduler())
+    index = {"_class_name": "P", "unet": ["diffusers", "UNet2DModel"], part: ["diffusers", "X"]}
+    (folder / "model_index.json").write_text(json.dumps(index))
+    for place in (folder, folder / "unet"):
+        assert weights.read_folder(place, "ddpm", {})[0]["latents"] == part
 
 
 def test_what_is_kept_of_a_folder_is_the_same_each_time(placed):

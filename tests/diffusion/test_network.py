@@ -112,7 +112,7 @@ def test_a_safetensors_file_without_a_card_of_ours_is_refused(tmp_path, metadata
         ({"unet": {"channels": 8, "classes": 10**12}}, "label.weight"),
         ({"unet": {"embedding": "wide"}}, "str"),
         ({"unet": {"width": 8}}, "width"),
-        ({"kind": "dit"}, 'No parametrisation "dit"'),
+        ({"kind": "dat"}, 'No parametrisation "dat"'),
         ({"options": {"sigma": 1}}, "sigma"),
         ({"step_counts": [5]}, "Missing key"),
     ],

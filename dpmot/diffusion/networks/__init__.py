@@ -8,6 +8,10 @@ torch: they are arithmetic on tensors, and plans are made without it.
 What a file may say beside it, read by the contract tests: ``SHAPE``, of one image it takes, (1, 8, 8) if unsaid;
 ``CLASSES``, how many class labels its network takes, 0 if unsaid; ``example()``, tensors that ``model`` builds from
 and clean inputs (B, *S), for a ``model`` that builds no fresh network from None.
+
+One whose weights are no file of tensors says how they are read: ``NEEDS``, an importable package -> the extra of this
+project that installs it; ``check(file, *, options, shape)`` refuses a file, with the options of the configuration and
+the shape (C, H, W) of the data where it is known, before anything runs; ``read(file)`` gives the tensors of ``model``.
 """
 
 from typing import Protocol
