@@ -40,6 +40,7 @@ Others = TypeVarTuple("Others")
 KINDS: Mapping[str, tuple[type, ...]] = {  # of options, and their values in a configuration
     **{"int": (int,), "float": (int, float), "bool": (bool,)},
     **dict.fromkeys(("str", "sha256", "file", "folder"), (str,)),
+    "floats": (list, tuple),
 }
 
 
@@ -230,6 +231,7 @@ class Extractor:
                 raise ValueError(f'{self.name}: unknown option "{option}"; allowed: {allowed}')
             kind = self.kinds[option]
             fits = isinstance(value, KINDS[kind]) and isinstance(value, bool) == (kind == "bool")
+            fits = fits and (kind != "floats" or (len(value) > 0 and all(type(one) in (int, float) for one in value)))
             if not fits or (kind == "sha256" and not fullmatch("[0-9a-fA-F]{64}", value)):
                 raise ValueError(f"{where[option]}: {value!r} is no {kind}")
             if kind == "file" and not Path(value).is_file():
