@@ -67,7 +67,7 @@ localrules:
 
 
 wildcard_constraints:
-    network="|".join(EXPERIMENT.networks),
+    network="|".join(EXPERIMENT.networks) or "none",
     method="|".join(EXPERIMENT.methods),
 
 

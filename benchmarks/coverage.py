@@ -26,7 +26,7 @@ from scipy.special import softmax
 from tqdm import tqdm
 
 from dpmot import seeds
-from dpmot.experiment.stages._estimates import Measurement, measure, real_groups
+from dpmot.evaluation.estimates import Measurement, measure, real_groups
 from dpmot.features import Features
 from dpmot.metrics import frechet
 from dpmot.statistics import jackknife, paired

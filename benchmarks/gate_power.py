@@ -34,15 +34,15 @@ from tqdm import tqdm
 from dpmot import plugins, seeds
 from dpmot.diffusion import metering, network
 from dpmot.diffusion.protocols import Denoiser
+from dpmot.evaluation.estimates import NUM_GROUPS
+from dpmot.evaluation.estimates import measure as measured
+from dpmot.evaluation.feature_cache import Extractors
 from dpmot.experiment import grid
 from dpmot.experiment.config import load
 from dpmot.experiment.jobs import STAGES, Job, Jobs
 from dpmot.experiment.layout import Layout
 from dpmot.experiment.plan import Classifier
 from dpmot.experiment.stages import measure, sample, train
-from dpmot.experiment.stages._estimates import NUM_GROUPS
-from dpmot.experiment.stages._estimates import measure as measured
-from dpmot.experiment.stages._feature_cache import Extractors
 from dpmot.experiment.stages._prepared import read_data
 from dpmot.features import classifier
 from dpmot.gate.compare import compare

@@ -20,9 +20,9 @@ from tqdm import tqdm
 
 from dpmot import images, plugins, seeds
 from dpmot.diffusion import metering, network
+from dpmot.diffusion.budget import Budgeted
 from dpmot.diffusion.denoiser import TiledDenoiser
 from dpmot.diffusion.sigmas import UnattainableBudget
-from dpmot.experiment.grid import Budgeted
 from dpmot.experiment.plan import Method
 from dpmot.tiles import TILE, in_tiles
 
@@ -32,7 +32,7 @@ STOCHASTIC = {"ddim": {"eta": 1.0}, "edm": {"churn": 30.0}, "dpm_solver_pp": {"s
 def harness(denoiser: network.NetworkDenoiser, sampler: str, options: dict, count: int, nfe: int):
     """A run of one cell, and the evaluations of one; the smallest budget of at least ``nfe`` that the sampler meets."""
     planned = Method(network="ddpm", sampler=sampler, options=options)
-    method, module = Budgeted.of(planned), plugins.find("baselines", sampler)
+    method, module = Budgeted.of(planned.sampler, planned.options), plugins.find("baselines", sampler)
     steps = 0
     while not steps:
         try:

@@ -34,6 +34,7 @@ GROUPS = {
     "singular": "DPM-OT, singular set",
     "controls": "Controls",
     "as_code": "DPM-OT, options of the authors' code",
+    "given": "Samples from elsewhere, NFE as stated",
 }
 REAL = {**REAL_BESIDE, "none": REAL_TEST}  # reference -> real images that are none of it
 UNRANKED = ("noise", "copies", "collapsed", "not converged", "not audited")  # words for it, the gravest first
@@ -211,7 +212,7 @@ class Results:
 
     @property
     def chains(self) -> list[str]:
-        """Networks in the order of their methods; a distilled one shares its teacher's chain."""
+        """Networks in the order of their methods: a student has its teacher's chain, given samples have none."""
         return list(dict.fromkeys(map(self.chain, self.methods)))
 
     def label(self, method: str) -> str:
@@ -227,9 +228,9 @@ class Results:
         return f"{label} on {self.attribute(method, 'network')}" if shared else label
 
     def group(self, method: str) -> str:
-        """Group of a method: rivals, dpm_ot, singular, controls, as_code, sweep, identity, reference or other."""
+        """Group of a method: rivals, dpm_ot, ..., reference, given or other."""
         planned = self.experiment.methods.get(method)
-        return (planned and planned.group) or "other"
+        return (planned and planned.group) or ("given" if method in self.experiment.elsewhere else "other")
 
     def of_groups(self, rows: pd.DataFrame, groups: Sequence[str]) -> pd.Series:
         """Whether the method of each row belongs to one of the groups, bool."""
@@ -334,9 +335,13 @@ class Results:
         return rows.assign(**ends, level=rows["sigma_start"].map(sigma_key), told=told)
 
     def skipped(self) -> dict[tuple[str, str], str]:
-        """(method, NFE budget) -> reason, for cells that were skipped as a whole."""
+        """(method, NFE budget) -> reason, for cells that were skipped as a whole, or that there can be none of."""
         rows = self.metrics[self.metrics["metric"] == SKIPPED]
-        return dict(zip(zip(rows["method"], rows["nfe_budget"], strict=True), rows["reason"], strict=True))
+        found = dict(zip(zip(rows["method"], rows["nfe_budget"], strict=True), rows["reason"], strict=True))
+        for name, method in self.experiment.elsewhere.items():
+            told = f"these samples came from elsewhere, at NFE {method.nfe} only"
+            found |= {(name, budget): told for budget in self.budgets if budget != str(method.nfe)}
+        return found
 
 
 def _foreign(weights: str | None) -> bool:

@@ -1,7 +1,8 @@
 """Samples and data of a results folder, read tensor by tensor, and their pictures.
 
 samples/<method>.safetensors names its cells in its metadata; tensors are ``<key>/images`` (B, C, H, W) uint8 or
-points (B, d) float32, and where the start has them ``source`` (B,), ``start`` and ``prior`` (first 16 rows).
+points (B, d) float32, and where the start has them ``source`` (B,), ``start`` and ``prior`` (first 16 rows). Samples
+from elsewhere may bring ``train/images``.
 """
 
 import json
@@ -73,6 +74,11 @@ def cells(results: Results, method: str) -> list[SampleCell]:
         ]
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f'{path}: its metadata "cells" cannot be read ({error!r}); sample again') from None
+
+
+def own_train(cell: SampleCell) -> np.ndarray | None:
+    """The training images that samples from elsewhere came with; None where these are split A."""
+    return _read(cell.file, "train/images")
 
 
 def strips(results: Results) -> dict[str, np.ndarray]:

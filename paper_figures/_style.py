@@ -106,7 +106,7 @@ def room(count: int, labels: Iterable[str]) -> dict[str, float]:
     left = min(0.55, 0.4 * WIDTH / count)  # inches, tick labels and axis label
     longest = max((len(re.sub(r"\\sigma|[$^_]", "", label)) for label in labels), default=0)
     # 0.051 inches: a mean letter of DejaVu Sans at 6.5 points; a panel keeps a fifth of its column
-    right = min(0.2 + 0.051 * longest, 0.8 * WIDTH / count - left)
+    right = min(0.2 + 0.051 * max(longest, 12), 0.8 * WIDTH / count - left)
     width = (WIDTH - count * (left + right)) / count
     return {"left": left / WIDTH, "right": 1 - right / WIDTH, "wspace": (left + right) / width}
 

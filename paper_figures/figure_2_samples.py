@@ -81,12 +81,18 @@ def make(results: Results) -> Figure:
             elif nfe in row_cells:
                 _place(axes, row_cells[nfe], train, **size)
             else:
-                style.blank(axes, "skipped" if (method, nfe) in results.skipped() else "not run")
+                style.blank(axes, _absent(results, method, nfe))
         _name(figure, line[0], results, method, min(beyond, default=None))
     for axes, nfe in zip(panels[0], budgets, strict=True):
         axes.set_title(f"NFE {nfe}", fontweight="bold", loc="center", pad=4)
     style.note(figure, f"{style.plain(results.source)}; first samples of sample seed {cell.sample_seed}, not selected")
     return figure
+
+
+def _absent(results: Results, method: str, nfe: str) -> str:
+    if method in results.experiment.elsewhere:
+        return "–"
+    return "skipped" if (method, nfe) in results.skipped() else "not run"
 
 
 def _name(figure: Figure, axes: Axes, results: Results, method: str, beyond: str | None) -> None:

@@ -1,8 +1,9 @@
 """Figure 3: quality against the number of function evaluations.
 
 Frechet distance against the held-out split C and against the training split A, and Inception Score, over the
-*counted* NFE of each cell. One column a network. Hollow markers are cells that are not ranked; grey bands are real
-images, the floors; a tick at the right border is a full chain.
+*counted* NFE of each cell. One column a network; samples from elsewhere are in every column, at the NFE that was
+stated. Hollow markers are cells that are not ranked; grey bands are real images, the floors; a tick at the right border
+is a full chain.
 """
 
 import pandas as pd
@@ -41,7 +42,7 @@ def _draw(axes: Axes, results: Results, rows: pd.DataFrame, chain: str, quantity
     rows = quantity.of(rows)
     cells = _lines(results, rows)
     smallest = list(cells["nfe"])[:1]  # all panels have one range
-    cells = cells[cells["chain"] == chain]
+    cells = cells[cells["chain"].isin([chain, ""])]
     axes.set_ylabel(quantity.label)
     if quantity.metric.startswith("fd_"):
         style.distance_scale(axes, cells)
@@ -68,6 +69,7 @@ def make(results: Results) -> Figure:
     rows, quantities = results.pooled(), _quantities(results)
     cells = _lines(results, rows[rows["metric"] == quantities[0].metric])
     chains = [chain for chain in results.chains if chain in set(cells["chain"])]
+    chains = list(filter(None, chains)) or chains
     labels = [style.short(results, method) for method in cells["method"]]
     labels += [_full_name(results, method) for method in rows.loc[rows["nfe_budget"] == "full", "method"]]
     count, height = max(len(chains), 1), 2.3 * len(quantities) + 0.8
@@ -79,7 +81,7 @@ def make(results: Results) -> Figure:
         for axes, chain in zip(line, chains, strict=False):
             _draw(axes, results, rows, chain, quantity)
     for top, bottom, chain in zip(grid[0], grid[-1], chains, strict=False):
-        top.set_title(f"network: {chain}", fontweight="bold")
+        top.set_title(f"network: {chain}" if chain else "samples from elsewhere", fontweight="bold")
         bottom.set_xlabel("counted NFE")
     explained = "Hollow markers: not ranked (Table 1 says why). Grey band: real images. Floors and full chains: own n."
     if (cells["nfe_counted"] == "0").any():

@@ -66,14 +66,21 @@ def _star(results: Results, nfe: str) -> Block:
 
 def _at_star(results: Results) -> list[str]:
     """DPM-OT methods configured to start at sigma_M*."""
-    planned = results.experiment.methods.items()
-    return [name for name, method in planned if method.group == "dpm_ot" and method.level == "star"]
+    drawn = results.experiment.drawn.items()
+    return [name for name, method in drawn if method.group == "dpm_ot" and method.level == "star"]
 
 
 def _blocks(results: Results) -> list[Block]:
-    """DPM-OT as in the paper, at sigma_M*, copy, prior; controls on the network and sampler of DPM-OT if possible."""
-    nfe, at_star = results.budgets[0], _at_star(results)
-    usual = [name for name in results.methods if name not in at_star]
+    """DPM-OT as in the paper, at sigma_M*, copy, prior, and samples from elsewhere.
+
+    Controls are on the network and sampler of DPM-OT if possible.
+    """
+    nfe, at_star, drawn = results.budgets[0], _at_star(results), results.experiment.drawn
+    elsewhere = results.experiment.elsewhere.items()
+    given = [_block(results, "from elsewhere", name, str(method.nfe)) for name, method in elsewhere]
+    if not drawn:
+        return given
+    usual = [name for name in drawn if name not in at_star]
 
     def place(method: str) -> tuple[str, str]:
         return results.attribute(method, "network"), results.attribute(method, "sampler")
@@ -83,7 +90,7 @@ def _blocks(results: Results) -> list[Block]:
         found = [name for name in usual if results.group(name) == group]
         if start:
             found = [name for name in found if results.attribute(name, "start") == start]
-            found = [name for name in found if results.experiment.methods[name].level != "star"]
+            found = [name for name in found if drawn[name].level != "star"]
         return next((name for name in found if model and place(name) == place(model)), next(iter(found), None))
 
     ours = like(next(iter(at_star), None), "dpm_ot")
@@ -92,6 +99,7 @@ def _blocks(results: Results) -> list[Block]:
         _star(results, nfe),
         _block(results, "copy control", like(ours, "controls", "copy"), nfe),
         _block(results, "prior start", like(ours, "rivals"), nfe),
+        *given,
     ]
 
 
@@ -111,6 +119,12 @@ def _sources(results: Results, cell: SampleCell) -> list[tuple[str, int]]:
     return [] if source is None else [(split, int(row)) for row in source]
 
 
+def _train(cell: SampleCell, train: np.ndarray) -> np.ndarray:
+    """The training images of a cell: split A, or those that were handed over with its samples."""
+    own = samples.own_train(cell)
+    return train if own is None else own
+
+
 def _first(results: Results, cell: SampleCell, train: np.ndarray) -> Pairs:
     """The first samples and their nearest training images."""
     drawn = cell["images"][:COLUMNS]
@@ -127,6 +141,8 @@ def _flagged(results: Results, cell: SampleCell) -> Pairs | None:
     shown = records(rows[:COLUMNS])
     images, sources = cell["images"], _sources(results, cell)
     parts = {name: samples.split(results, name) for name in {row["split"] for row in shown}}
+    brought = samples.own_train(cell)
+    parts |= {} if brought is None else {"A": brought}
     pairs = []
     for row in shown:
         sample, nearest, part = int(row["sample"]), int(row["nearest"]), parts[row["split"]]
@@ -185,19 +201,23 @@ def make(results: Results) -> Figure:
     if train is None:
         blocks = [Block(block.title, None, "not run: the results hold no data.safetensors") for block in blocks]
     points = train is not None and samples.is_points(train)
-    rows, columns, height = (2, 2, 6.6) if points else (4, 1, 7.2)
+    columns = 2 if points else 1
+    rows = -(-len(blocks) // columns)
+    height = (6.6 / 2 if points else 7.2 / 4) * rows
     top, bottom, apart = (0.4, 0.7, 0.35) if points else (0.25, 0.8, 0.3)  # inches, inches, share of a panel
     places = {"left": 0.08, "right": 0.99, "top": 1 - top / height, "bottom": bottom / height}
     figure, grid = style.panels(rows, columns, height, wspace=0.15, hspace=apart, **places)
-    for axes, block in zip(grid.flat, blocks, strict=True):
+    for axes in grid.flat[len(blocks) :]:
+        axes.set_axis_off()
+    for axes, block in zip(grid.flat, blocks, strict=False):
         axes.set_title(_title(results, block, points=points), fontweight="bold")
         if block.cell is None or train is None:
             style.blank(axes, fill(block.reason, 50 if points else 110))
         else:
             if points:
-                _draw_points(axes, block.cell, train)
+                _draw_points(axes, block.cell, _train(block.cell, train))
             else:
-                _draw_images(axes, results, block.cell, train)
+                _draw_images(axes, results, block.cell, _train(block.cell, train))
     style.note(figure, _note(results, blocks, points=points))
     return figure
 

@@ -35,7 +35,7 @@ SETTING = ("network", "sampler", "level")
 
 def plain(results: Results) -> str | None:
     """The method that the others are compared with: the plain map at the setting of the first singular one."""
-    methods = results.experiment.methods
+    methods = results.experiment.drawn
     singular = [name for name in methods if results.group(name) == "singular"]
     for name, method in methods.items() if singular else ():
         own = method.start == "transport" and not {"singular", "heights", "noises"} & method.model_fields_set

@@ -45,6 +45,12 @@ class Npz:
         return self._images()[1].shape[0]
 
     @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) of its images."""
+        _, header, axis = self._images()
+        return size_of(header.shape, axis)
+
+    @property
     def left(self) -> str:
         """The arrays that are not read, in words."""
         read = {self._images()[0], self._named_labels()}
@@ -56,6 +62,26 @@ class Npz:
         with opened(self.path) as archive:
             return [[info.filename, info.file_size, info.CRC] for info in archive.infolist()]
 
+    def levels(self) -> Iterator[tuple[np.ndarray, list[str]]]:
+        """One row after the other as :meth:`images`, of its own size: uint8 (H, W) or (3, H, W), and what was done.
+
+        Rows that are levels already need no picture to be made of them, which takes ten times as long.
+        """
+        name, header, axis = self._images()
+        channels = 1 if axis is None else header.shape[axis]
+        if header.dtype != np.uint8 or channels not in (1, 3):
+            yield from self.images()
+            return
+        for row in self._array(name) if header.fortran else self._rows(name, header):
+            levels = row if axis is None else np.moveaxis(row, axis - 1, 0)
+            yield levels[0] if levels.ndim == 3 and channels == 1 else levels, []
+
+    def floats(self) -> np.ndarray | None:
+        """The one array of floats that can be the images, as it is stored; None where none, or several, can be."""
+        shaped = [name for name, one in self._headers().items() if one and one.dtype.kind == "f" and len(one.shape) > 1]
+        named = [name for name in shaped if Path(name).stem.lower() in IMAGES] or shaped
+        return self._array(named[0]) if len(named) == 1 else None
+
     def _headers(self) -> dict[str, _Header | None]:
         """Header of every array, None of what is no plain one."""
         found: dict[str, _Header | None] = {}
@@ -65,7 +91,7 @@ class Npz:
                     raise ValueError(f"{self.path.name}: holds {info.filename} twice; keep one of them")
                 found[info.filename] = None
                 with suppress(*DAMAGED), archive.open(info) as file:
-                    found[info.filename] = _npy_header(file)
+                    found[info.filename] = _npy_header(file, info.file_size)
         return found
 
     def _images(self) -> tuple[str, _Header, int | None]:
@@ -76,8 +102,8 @@ class Npz:
             (name, header, axis)
             for name, header in headers.items()
             if header and all(header.shape[1:]) and name in (called or headers)
-            for axis in _channel_axes(header.shape)
-            if self.picture.given in (None, _size(header.shape, axis))
+            for axis in channel_axes(header.shape)
+            if self.picture.given in (None, size_of(header.shape, axis))
         ]
         shaped = [one for one in shaped if Path(one[0]).stem.lower() in IMAGES] or shaped
         fitting = [one for one in shaped if one[1].dtype == np.uint8] or [
@@ -177,21 +203,22 @@ class Npz:
             raise ValueError(f"{self.path.name}: damaged or cut off ({error}); get it again") from None
 
 
-def _channel_axes(shape: tuple[int, ...]) -> list[int | None]:
+def channel_axes(shape: tuple[int, ...]) -> list[int | None]:
     """What can be the axis of the channels of images of this shape, None where grey images have none."""
     if len(shape) == 4:
         return [axis for axis in (3, 1) if shape[axis] in CHANNELS]
     return [None] if len(shape) == 3 and shape[2] not in CHANNELS else []  # (H, W, 3) is a single image
 
 
-def _size(shape: tuple[int, ...], axis: int | None) -> tuple[int, int]:
+def size_of(shape: tuple[int, ...], axis: int | None) -> tuple[int, int]:
     height, width = (side for k, side in enumerate(shape) if k not in (0, axis))
     return width, height
 
 
-def _npy_header(file: IO[bytes]) -> _Header | None:
-    """None of an array of objects, which would be unpickled."""
+def _npy_header(file: IO[bytes], size: float = math.inf) -> _Header | None:
+    """None of an array of objects, which would be unpickled, or of more bytes than the ``size`` of its file."""
     version = np.lib.format.read_magic(file)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, fortran, dtype = read(file)
-    return None if dtype.hasobject else _Header(shape, dtype, fortran)
+    whole = min(shape, default=0) >= 0 and math.prod(shape) * dtype.itemsize <= size
+    return _Header(shape, dtype, fortran) if whole and not dtype.hasobject else None

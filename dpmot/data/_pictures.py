@@ -95,8 +95,12 @@ class Files:
 
     def images(self) -> Iterator[tuple[np.ndarray, list[str]]]:
         """Decode one after the other."""
-        for content, where in self._of_folder() if self.path.is_dir() else self._of_archive():
+        for content, where in self.contents():
             yield self.picture.decode(content, where)
+
+    def contents(self) -> Iterator[tuple[bytes, str]]:
+        """Bytes and name of one after the other."""
+        return self._of_folder() if self.path.is_dir() else self._of_archive()
 
     def _of_folder(self) -> Iterator[tuple[bytes, str]]:
         for name in self.names:

@@ -52,23 +52,7 @@ class Picture:
 
     def decode(self, content: bytes, name: str) -> tuple[np.ndarray, list[str]]:
         """uint8 (C, H, W), and what was done to show it; what is no image, or damaged, is refused by name."""
-        from PIL import Image, UnidentifiedImageError  # here: plans look at no picture
-
-        try:
-            with _whole(), Image.open(io.BytesIO(content), formats=FORMATS) as picture:
-                picture.verify()  # the checksums of a PNG, which reading alone does not compare; it ends the reading
-            with _whole(), Image.open(io.BytesIO(content), formats=FORMATS) as picture:
-                pixels, told = shown(picture)
-        except _Refused as error:
-            raise ValueError(f"{name}: {error}") from None
-        except UnidentifiedImageError:
-            raise ValueError(
-                f"{name}: no image of a format that is read, or its first bytes are damaged; get it again"
-            ) from None
-        except Image.DecompressionBombError as error:
-            raise ValueError(f"{name}: more pixels than an image of a data set has ({error})") from None
-        except Exception as error:  # damage is answered with a dozen kinds of exception
-            raise ValueError(f"{name}: damaged or cut off ({error}); get it again") from None
+        pixels, told = opened(content, name)
         return self.fit(pixels, told, name)
 
     def fit(self, pixels: "Image", told: list[str], name: str) -> tuple[np.ndarray, list[str]]:
@@ -85,6 +69,31 @@ class Picture:
         if pixels.size != (width, height):
             pixels = pixels.resize((width, height), Image.Resampling[self.resize.upper()])
         return np.asarray(pixels).reshape(height, width, channels).transpose(2, 0, 1), told
+
+
+def opened(content: bytes, name: str) -> tuple["Image", list[str]]:
+    """The bytes of one file as a viewer shows it, of its own size, mode L or RGB, and what was done to show it.
+
+    Raises:
+        ValueError: it is no image, or damaged; names the file.
+    """
+    from PIL import Image, UnidentifiedImageError  # here: plans look at no picture
+
+    try:
+        with _whole(), Image.open(io.BytesIO(content), formats=FORMATS) as picture:
+            picture.verify()  # the checksums of a PNG, which reading alone does not compare; it ends the reading
+        with _whole(), Image.open(io.BytesIO(content), formats=FORMATS) as picture:
+            return shown(picture)
+    except _Refused as error:
+        raise ValueError(f"{name}: {error}") from None
+    except UnidentifiedImageError:
+        raise ValueError(
+            f"{name}: no image of a format that is read, or its first bytes are damaged; get it again"
+        ) from None
+    except Image.DecompressionBombError as error:
+        raise ValueError(f"{name}: more pixels than an image of a data set has ({error})") from None
+    except Exception as error:  # damage is answered with a dozen kinds of exception
+        raise ValueError(f"{name}: damaged or cut off ({error}); get it again") from None
 
 
 @contextmanager

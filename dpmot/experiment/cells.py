@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-AUDITED_SPACE = "pixels"  # the file of dpmot/features/ in which copying is looked for
-
 
 @dataclass(frozen=True)
 class Cell:

@@ -9,6 +9,7 @@ import json
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, get_args, get_origin
@@ -17,9 +18,10 @@ from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from dpmot import plugins
+from dpmot.data import _given as given_images
 from dpmot.diffusion import weights
 from dpmot.experiment import grid
-from dpmot.experiment.plan import Experiment, Method, Network
+from dpmot.experiment.plan import Experiment, Given, Method, Network
 from dpmot.experiment.smoke import stand_in_shape
 from dpmot.features import Extractor, Offer
 from dpmot.runtime import seals
@@ -63,7 +65,7 @@ def _check_finite(value: Any, where: str = "") -> None:
 
 
 def _sentence(error: ErrorDetails) -> str:
-    where = ".".join(str(part) for part in error["loc"] if part != "[key]") or "config"
+    where = ".".join(str(part) for part in error["loc"] if not str(part).startswith("[")) or "config"
     if error["type"] == "missing" and isinstance(error["loc"][-1], int):
         return f"{where.rpartition('.')[0]}: {error['input']!r} has too few entries"
     if error["type"] == "missing":
@@ -98,22 +100,24 @@ def complete(experiment: Experiment) -> None:
         _check_values("data", experiment.dataset, experiment.dataset_options, "dataset_options.")
         _check_networks(experiment)
         _check_features(experiment)
-        for name, method in experiment.methods.items():
+        for name, method in experiment.drawn.items():
             _check_method(experiment, method, f"methods.{name}")
+        for name, samples in experiment.elsewhere.items():
+            _check_given(samples, f"methods.{name}")
         for name in experiment.metrics:
             plugins.path("metrics", name)
         _check_selection(experiment)
         _check_identity(experiment)
         _check_coupling(experiment)
         _check_pages(experiment)
-        for name, method in experiment.methods.items():
+        for name, method in experiment.drawn.items():
             _check_levels(experiment, name, method)
 
 
 def names(experiment: Experiment) -> None:
     """Starts, by which the experiment is completed, must exist; metrics that are left out too, and some be left."""
     with _told():
-        for method in experiment.methods.values():
+        for method in experiment.drawn.values():
             plugins.path("starts", method.start)
     known, left_out = plugins.names("metrics"), experiment.metrics_except
     if foreign := sorted({*left_out} - {*known}):
@@ -124,7 +128,7 @@ def names(experiment: Experiment) -> None:
 
 def _check_known(noun: str, name: str, known: Collection[str], where: str) -> None:
     if name not in known:
-        raise ConfigError(f'{where}: no {noun} "{name}" under {noun}s: found {", ".join(known)}')
+        raise ConfigError(f'{where}: no {noun} "{name}" under {noun}s: found {", ".join(known) or "none"}')
 
 
 def _check_options(function: Any, options: Mapping, where: str, *, skip: Sequence[str]) -> None:
@@ -144,6 +148,8 @@ def _check_options(function: Any, options: Mapping, where: str, *, skip: Sequenc
 def _kind(annotation: Any) -> str:
     """A type in words: "list of number"."""
     inner = [_kind(part) for part in get_args(annotation) if part is not ...]
+    if issubclass(get_origin(annotation) or object, Mapping):
+        return f"mapping of {inner[0]} to {inner[1]}"
     if issubclass(get_origin(annotation) or object, Collection):
         return f"list of {inner[0]}"
     return " or ".join(inner) or KINDS.get(annotation, str(annotation))
@@ -176,14 +182,27 @@ def _check_networks(experiment: Experiment) -> None:
             told = f"{late[0]} is no step of this training; allowed: 1 to {training.steps}"
             raise ConfigError(f"{where}.training.snapshots: {told}")
         if network.weights:
-            at = f"; download {weights.card(network.card)['address']}" if network.card else ""
+            at = f"; download {_address(network.card)}" if network.card else ""
             with _told(f"{where}.weights: ", at):
                 file = weights.files(Path(network.weights))[0]
+            _check_file(experiment, network, file, where)
             if file.suffix == ".safetensors":
                 _check_card(experiment, network, file, f"{where}.weights")
     trained = experiment.classifier.weights
     if trained and not Path(trained).is_file():
         raise ConfigError(f"classifier.weights: no file {trained}")
+
+
+def _address(card: str) -> str:
+    return card.removeprefix("hf:") if card.startswith("hf:") else weights.card(card)["address"]
+
+
+def _check_file(experiment: Experiment, network: Network, file: Path, where: str) -> None:
+    """What the kind of a network itself refuses of a file of weights; one of this project says what it is."""
+    if network.kind and file.suffix != ".safetensors" and "check" in plugins.functions("networks", network.kind):
+        with _told(f"{where}: "):
+            shape = experiment.image_shape
+            plugins.find("networks", network.kind).check(file, options=network.options, shape=shape)
 
 
 def _check_card(experiment: Experiment, network: Network, file: Path, where: str) -> None:
@@ -207,16 +226,49 @@ def _check_kind(experiment: Experiment, network: Network, name: str, where: str)
         if network.options.get("num_levels", 0) > MOST_LEVELS:
             raise ValueError(f"num_levels must be at most {MOST_LEVELS}, got {network.options['num_levels']}")
         kind(**network.options).chain  # noqa: B018 - its levels are checked where they are made
+    _check_read(network, name, where)
     if hasattr(kind, "split"):  # the images of a split, of whatever data set
         if given := sorted({"training", "weights", "unet"} & network.model_fields_set):
             raise ConfigError(f"{where}.{given[0]}: kind {name} is the data itself; leave it out")
-    elif experiment.has_mixture != (hasattr(kind, "model") and not network.weights):
-        raise ConfigError(f"{where}.kind: {name} does not fit the data set {experiment.dataset}: {FITS}")
-    if hasattr(kind, "loss") and network.how == "exact":
+    elif hasattr(kind, "loss") and network.how == "exact" and not experiment.has_mixture:
         raise ConfigError(f'{where}: give "training" to train it or "weights" to load it')
-    shape, patch = experiment.image_shape or (), network.unet.patch or 1
-    if network.how == "trained" and any(side % patch for side in shape[1:]):
-        raise ConfigError(f"{where}.unet.patch: patches of {patch} pixels do not fill images of shape {shape}")
+    elif experiment.has_mixture != (hasattr(kind, "model") and network.how == "exact"):
+        if not hasattr(kind, "loss") and network.how == "trained":
+            raise ConfigError(f"{where}: kind {name} is not trained here; give its weights")
+        raise ConfigError(f"{where}.kind: {name} does not fit the data set {experiment.dataset}: {FITS}")
+    elif not hasattr(kind, "loss") and network.how != "loaded" and not experiment.has_mixture:
+        raise ConfigError(f"{where}: kind {name} is not trained here; give its weights")
+    if network.options.get("guidance") and network.how != "loaded" and not hasattr(kind, "model"):
+        told = "of a loaded network that has a label of no class"
+        raise ConfigError(f"{where}.options.guidance: it is {told}; the U-Net that is trained here has none")
+    _check_shape(experiment.image_shape or (), network, where)
+
+
+def _check_shape(shape: Sequence[int], network: Network, where: str) -> None:
+    """The images must be such as a network that is trained takes."""
+    if network.how != "trained":
+        return
+    own = plugins.find("networks", str(network.kind)).Parametrisation(**network.options)
+    patch = network.unet.patch or int(getattr(own, "patch", 1))
+    if any(side % patch for side in shape[1:]):
+        at = f"{where}.{'unet' if network.unet.patch else 'options'}.patch"
+        raise ConfigError(f"{at}: patches of {patch} pixels do not fill images of shape {shape}")
+    if shape and (channels := getattr(own, "channels", shape[0])) != shape[0]:
+        raise ConfigError(f"{where}.options.channels: {channels}, the data set has images of shape {shape}")
+    if network.has_own_model and network.unet.given():
+        raise ConfigError(f"{where}.unet: kind {network.kind} has a network of its own, by its options; leave it out")
+
+
+def _check_read(network: Network, name: str, where: str) -> None:
+    """A kind that reads files of its own needs one, and the packages that run it."""
+    if "read" not in plugins.functions("networks", name):
+        return
+    if not network.weights or network.training:
+        raise ConfigError(f"{where}: kind {name} is only loaded: give `weights: FILE`, and no training")
+    needs: Any = plugins.constant("networks", name, "NEEDS") or {}
+    for package, extra in needs.items():
+        if find_spec(package) is None:
+            raise ConfigError(f"{where}: kind {name} needs {package}: pip install 'dpmot[{extra}]'")
 
 
 def _check_student(experiment: Experiment, network: Network, where: str) -> None:
@@ -273,6 +325,21 @@ def _check_method(experiment: Experiment, method: Method, where: str) -> None:
         raise ConfigError(f"{where}.level: star needs a selection block that finds sigma_M*")
 
 
+def _check_given(samples: Given, where: str) -> None:
+    """Files of samples must be there; what is in them is read by the job."""
+    for key, paths in {"samples": samples.paths, "train_reference": (samples.train_reference,)}.items():
+        for path in filter(None, paths):
+            with _told(f"{where}.{key}: "):
+                given_images.file_state(Path(path))
+
+
+def _check_drawn(experiment: Experiment, name: str, where: str) -> None:
+    """A method whose samples are drawn here."""
+    _check_known("method", name, experiment.methods, where)
+    if name in experiment.elsewhere:
+        raise ConfigError(f"{where}: the samples of {name} come from elsewhere; name methods that are drawn here")
+
+
 def _check_start(method: Method, where: str) -> None:
     """Level and options of a start, by the constants of its file."""
     if not method.has_level and method.level is not None:
@@ -304,7 +371,7 @@ def _check_selection(experiment: Experiment) -> None:
     for sigma in selection.sigmas:
         _check_sigma(experiment, selection.network, sigma, "selection.sigmas")
     _check_met(experiment, selection.trial(), "selection")
-    reported = {seed for method in experiment.methods.values() for seed in method.sample_seeds}
+    reported = {seed for method in experiment.drawn.values() for seed in method.sample_seeds}
     if selection.sample_seed in reported | {*experiment.sample_seeds}:
         told = f"{selection.sample_seed} is also a reported seed; choose another, e.g. 1000"
         raise ConfigError(f"selection.sample_seed: {told}")
@@ -316,7 +383,7 @@ def _check_identity(experiment: Experiment) -> None:
         return
     for pair in identity.pairs:
         for name in pair:
-            _check_known("method", name, experiment.methods, "identity.pairs")
+            _check_drawn(experiment, name, "identity.pairs")
         one, other = (experiment.methods[name].but(label=None, group=None) for name in pair)
         if one.plain() == other.plain():
             raise ConfigError(
@@ -339,8 +406,8 @@ def _check_coupling(experiment: Experiment) -> None:
     if coupling is None:
         return
     for name in coupling.methods:
-        _check_known("method", name, experiment.methods, "coupling.methods")
-        method, where = experiment.methods[name], f"coupling.methods: {name}"
+        _check_drawn(experiment, name, "coupling.methods")
+        method, where = experiment.drawn[name], f"coupling.methods: {name}"
         if method.sampler == "none" or isinstance(method.level, tuple) or method.level == "star":
             raise ConfigError(f"{where} must have a sampler and one level, no list and no star")
         if method.law != "normal":

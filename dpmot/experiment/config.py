@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from dpmot import plugins
-from dpmot.diffusion import weights
+from dpmot.diffusion import hub, weights
 from dpmot.experiment import checks, grid, yaml_text
 from dpmot.experiment.checks import ConfigError
-from dpmot.experiment.plan import PROTOCOLS, Experiment, Network
+from dpmot.experiment.plan import PROTOCOLS, Experiment, Given, Network
 from dpmot.experiment.smoke import SUFFIX, smoke
 from dpmot.runtime.fingerprint import digest
 
@@ -188,7 +188,7 @@ def _without(experiment: Experiment, removed: Sequence[str]) -> Experiment:
         coupled = [name for name in coupling.methods if name not in removed]
         told += [] if coupled else ["the coupling"]
         coupling = coupling.but(methods=coupled) if coupled else None
-    if selection and not any(method.level == "star" for method in methods.values()):
+    if selection and not any(getattr(method, "level", None) == "star" for method in methods.values()):
         told.append("the search for sigma_M*")
         selection = None
     asked: set[str | None] = {one.network for one in (*methods.values(), *([selection] if selection else ()))}
@@ -213,7 +213,7 @@ def _untrained(experiment: Experiment) -> Experiment:
     """Without the files that are loaded by default, where the configuration can train what they hold."""
     networks = {}
     for name, network in experiment.networks.items():
-        if network.weights and not network.training:
+        if network.how == "loaded" and not network.training:
             raise ConfigError(f"weights: networks.{name} has no `training`, it can only be loaded; choose load")
         networks[name] = network.but(weights=None, sha256=None) if network.training else network
     return experiment.but(networks=networks, classifier=experiment.classifier.but(weights=None, sha256=None))
@@ -245,22 +245,38 @@ def _described(network: Network, where: str) -> Network:
     if network.card is None:
         return network
     try:
-        card = weights.card(network.card)
+        card = _of_repository(network.card) if network.card.startswith("hf:") else weights.card(network.card)
     except ValueError as error:
         raise ConfigError(f"{where}.card: {error}") from None
     if "needs" in card and network.kind is None:
         told = "give as kind a file of dpmot/diffusion/networks/ that builds it (docs/extending.md)"
         lacking = f"{network.card} needs {card['needs']}, which this project does not contain"
         raise ConfigError(f"{where}.card: {lacking}: {told}")
-    known = {key: card[key] for key in ("kind", "options", "sha256") if card[key] is not None}
-    return network.but(**{key: value for key, value in known.items() if key not in network.model_fields_set})
+    known = {key: card[key] for key in ("kind", "options", "sha256") if card.get(key) is not None}
+    network = network.but(**{key: value for key, value in known.items() if key not in network.model_fields_set})
+    if network.kind is None:
+        raise ConfigError(f"{where}.kind: say what {network.card} is: ddpm, edm, flow or ve, and its options")
+    return network
+
+
+def _of_repository(name: str) -> dict:
+    """The card of weights at a repository, if there is one; a repository that no card has says nothing of itself."""
+    repository, _ = hub.parsed(name)
+    address = f"https://huggingface.co/{repository}"
+    return next((card for card in weights.cards().values() if card["address"] == address), {})
 
 
 def describe(experiment: Experiment) -> Iterator[str]:
     """Lines of the plan: every method, its budgets with counted evaluations, and what is skipped and why."""
     yield from experiment.notes
     for name, method in experiment.methods.items():
-        yield f"{name}: {method.label or name} on {method.network}"
+        if isinstance(method, Given):
+            yield f"{name}: {method.label or name}, samples of {', '.join(method.paths)}"
+            yield f"  NFE {method.nfe}: as stated, not drawn or counted here"
+            continue
+        guidance = experiment.networks[method.network].options.get("guidance", 0)
+        guided = f", guided by w = {guidance:g}: an evaluation costs two" if guidance not in (0, 1) else ""
+        yield f"{name}: {method.label or name} on {method.network}{guided}"
         for cell in grid.cells_of(experiment, method.but(sample_seeds=method.sample_seeds[:1])):
             sigma = "sigma_M*" if cell.sigma_start is None else f"sigma {cell.sigma_start:.4g}"
             outcome = f"skipped: {cell.reason}" if cell.reason else f"{cell.nfe} evaluations from {sigma}"

@@ -9,7 +9,7 @@ from dpmot import plugins
 from dpmot.diffusion import weights
 from dpmot.diffusion.schedule import Schedule
 from dpmot.experiment import grid
-from dpmot.experiment.jobs import Jobs
+from dpmot.experiment.jobs import Jobs, Sample
 from dpmot.experiment.layout import Layout
 from dpmot.experiment.plan import Experiment, Network
 from dpmot.experiment.smoke import stand_in_shape
@@ -69,7 +69,7 @@ def _seen(network: Network) -> int:
 def _drawn(experiment: Experiment) -> dict[str, int]:
     """Evaluations of each network for samples, sigma_M* and the coupling, strips left out."""
     spent, jobs = dict.fromkeys(experiment.networks, 0), Jobs(experiment, Layout(Path()))
-    tasks = [jobs.sample(name).task for name in experiment.methods]
+    tasks = [task for name in experiment.drawn if isinstance(task := jobs.sample(name).task, Sample)]
     tasks += [jobs.select().task.drawn] if experiment.selection else []
     for task in tasks:
         spent[task.method.network] += task.num_samples * sum(cell.nfe for cell in task.cells if not cell.reason)
@@ -111,15 +111,15 @@ def _evaluation(experiment: Experiment, network: Network, shape: Sequence[int]) 
 
     if not network.weights and network.teacher:
         return _evaluation(experiment, experiment.networks[network.teacher], shape)
+    if network.fetched:
+        return None
     if not network.weights:
-        return flops.evaluation(network.unet.given(), shape)
+        return flops.of_card({**network.plain(), "unet": network.unet.given(), "shape": shape})
     path = Path(network.weights)
     try:
         if path.is_dir():
             return flops.of_diffusers(read_json(weights.weights_file(path).with_name("config.json")))
-        card = json.loads(seals.header(path)["card"])
-        known = card.get("diffusers")
-        return flops.of_diffusers(known["config"]) if known else flops.evaluation(card["unet"], card["shape"])
+        return flops.of_card(json.loads(seals.header(path)["card"]))
     except (ValueError, LookupError, TypeError, OSError, RuntimeError):
         return None
 

@@ -4,17 +4,17 @@ A cell is plain data, so that it can be a parameter of a Snakemake rule: the wor
 configuration reaches and nothing else. Network evaluations are counted at run time; here they are predicted.
 """
 
-import inspect
 import json
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from functools import cache, partial
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from dpmot import plugins
-from dpmot.diffusion import permitted
+from dpmot.diffusion.budget import Budgeted
 from dpmot.diffusion.sigmas import Chain, Grid, UnattainableBudget
 from dpmot.experiment.cells import Cell, Problem
+from dpmot.experiment.plan import Given
 
 if TYPE_CHECKING:
     from dpmot.experiment.plan import Experiment, Method
@@ -42,7 +42,8 @@ def numeric_levels(experiment: "Experiment", method: "Method") -> list[float]:
 
 def cells(experiment: "Experiment", name: str) -> Iterator[Cell]:
     """All cells of one method, in the order level, budget, seed."""
-    return cells_of(experiment, experiment.methods[name])
+    method = experiment.methods[name]
+    return iter(method.cells()) if isinstance(method, Given) else cells_of(experiment, method)
 
 
 def cells_of(experiment: "Experiment", method: "Method") -> Iterator[Cell]:
@@ -61,45 +62,8 @@ def cells_of(experiment: "Experiment", method: "Method") -> Iterator[Cell]:
                 yield replace(cell, key=key, sample_seed=seed)
 
 
-@dataclass(frozen=True)
-class Budgeted:
-    """A sampler with the options that decide what its steps cost.
-
-    Attributes:
-        family: the grid family the sampler prefers; None for the network's own.
-        num_steps: nfe -> most steps within it.
-    """
-
-    family: str | None
-    num_steps: Callable[[int], int]
-
-    @classmethod
-    def of(cls, method: "Method") -> "Budgeted | None":
-        """The sampler of a configured method; None where the start itself is the sample."""
-        if method.sampler == "none":
-            return None
-        permitted.check(method.sampler)
-        sampler = plugins.find("baselines", method.sampler)
-        counted = inspect.signature(sampler.num_steps).parameters
-        options = {key: value for key, value in method.options.items() if key in counted}
-        return cls(sampler.GRID, partial(sampler.num_steps, **options))
-
-    def evaluations(self, steps: int) -> int:
-        """Smallest number of evaluations with which the sampler takes ``steps`` steps."""
-        nfe = steps
-        while self._fitting(nfe) < steps:
-            nfe += 1
-        return nfe
-
-    def _fitting(self, nfe: int) -> int:
-        try:
-            return self.num_steps(nfe)
-        except UnattainableBudget:
-            return 0
-
-
 def _cell(chain: Chain, method: "Method", level: Any, budget: int | str) -> Cell:
-    sampler, cell = Budgeted.of(method), Cell("", budget, 0)
+    sampler, cell = Budgeted.of(method.sampler, method.options), Cell("", budget, 0)
     try:
         steps = _steps(chain, sampler, budget)
         start, atoms, family, steps = _levels(chain, sampler, method, level, steps)
@@ -173,8 +137,8 @@ def sigmas(chain: Chain, cell: Cell) -> Grid:
 def problems(experiment: "Experiment") -> list[Problem]:
     """Every transport problem of the experiment, each once, sorted by name."""
     coupling = experiment.coupling
-    drawn = [*experiment.methods.values()]
-    drawn += [coupling.of(experiment.methods[name]) for name in coupling.methods] if coupling else []
+    drawn = [*experiment.drawn.values()]
+    drawn += [coupling.of(experiment.drawn[name]) for name in coupling.methods] if coupling else []
     wanted = {
         Problem(method.split, method.law, sigma, method.noises)
         for method in drawn

@@ -10,15 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from dpmot import plugins
+from dpmot.data import _given as given_images
 from dpmot.diffusion import weights
 from dpmot.experiment import grid
-from dpmot.experiment.cells import AUDITED_SPACE, Cell, Problem
+from dpmot.experiment.cells import Cell, Problem
 from dpmot.experiment.checks import ConfigError
 from dpmot.experiment.layout import Layout
-from dpmot.experiment.plan import Classifier, Experiment, Method, Network, Transport
+from dpmot.experiment.plan import Classifier, Experiment, Given, Method, Network, Transport
 from dpmot.features import Extractor, Offer
-from dpmot.metrics import AUDITED_BY
+from dpmot.metrics import AUDITED_BY, AUDITED_SPACE
 from dpmot.runtime.files import read_json, write_json
+from dpmot.runtime.fingerprint import digest
 from dpmot.runtime.job import Job
 
 STAGES = "dpmot.experiment.stages"
@@ -53,6 +55,7 @@ class Train:
     name: str
     network: Network
     seed: int
+    download: bool = field(compare=False, default=False)
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,20 @@ class Sample:
     num_samples: int
     atom_seed: int
     num_atoms: int | None
+
+
+@dataclass(frozen=True)
+class Read:
+    """Read the samples of a method that come from elsewhere; without its label and group, which change none.
+
+    Attributes:
+        files: digest of names, sizes and times of what is read, so that an exchanged file is read anew.
+    """
+
+    name: str
+    given: Given
+    cells: tuple[Cell, ...]
+    files: str
 
 
 @dataclass(frozen=True)
@@ -139,8 +156,8 @@ class Jobs:
     def prepare(self) -> Job[Prepare]:
         """The job that loads and splits the data set."""
         e, root = self.experiment, self.experiment.data_root and Path(self.experiment.data_root)
-        atoms = {method.split: e.num_atoms for method in e.methods.values() if e.num_atoms}
-        labelled = {name: network.unet.classes for name, network in e.networks.items() if network.unet.classes}
+        atoms = {method.split: e.num_atoms for method in e.drawn.values() if e.num_atoms}
+        labelled = {name: network.classes for name, network in e.networks.items() if network.classes}
         asked = e.download, self.needs_classifier, atoms, labelled
         task = Prepare(e.dataset, e.dataset_options, root or None, e.scale, *asked)
         plugged = ("data", e.dataset)
@@ -153,7 +170,7 @@ class Jobs:
         inputs = [self.layout.data]
         inputs += [self.layout.network(network.teacher)] if network.teacher else []
         inputs += weights.files(Path(network.weights)) if network.weights else []
-        task = Train(name, network, self.experiment.training_seed)
+        task = Train(name, network, self.experiment.training_seed, self.experiment.download)
         return self._job("train", task, inputs, [self.layout.network(name)], plugged, of=name)
 
     def classify(self) -> Job[Classify]:
@@ -180,10 +197,12 @@ class Jobs:
         inputs = (*self._read_by(drawn), self.layout.heights)
         return self._job("select", Select(drawn, e.copying_tolerance), inputs, [self.layout.star], *plugged)
 
-    def sample(self, name: str) -> Job[Sample]:
-        """The job that draws all samples of one method."""
-        task = self._drawing(name, _known(self.experiment.methods, name, "method"), self.experiment.num_samples)
-        outputs = [self.layout.samples(name)]
+    def sample(self, name: str) -> Job[Sample] | Job[Read]:
+        """The job that draws all samples of one method, or reads those that come from elsewhere."""
+        method, outputs = _known(self.experiment.methods, name, "method"), [self.layout.samples(name)]
+        if isinstance(method, Given):
+            return self._reading(name, method, outputs)
+        task = self._drawing(name, method, self.experiment.num_samples)
         return self._job("sample", task, self._read_by(task), outputs, *self._plugged(task), of=name)
 
     def couple(self) -> Job[Couple]:
@@ -191,7 +210,7 @@ class Jobs:
         e, coupling = self.experiment, self.experiment.coupling
         if coupling is None:
             raise ConfigError("coupling: this experiment has no such block; config/singular.yaml has one")
-        samples = {name: self._drawing(name, coupling.of(e.methods[name]), e.num_samples) for name in coupling.methods}
+        samples = {name: self._drawing(name, coupling.of(e.drawn[name]), e.num_samples) for name in coupling.methods}
         task = Couple(e.experiment, e.dataset, samples, coupling.moves, coupling.num_noises, coupling.num_samples)
         inputs = sorted({file for one in samples.values() for file in self._read_by(one)})
         plugged = sorted({plugin for one in samples.values() for plugin in self._plugged(one)})
@@ -206,7 +225,7 @@ class Jobs:
         inputs = [layout.data, *(file for extractor in offered for file in extractor.inputs())]
         inputs += [layout.classifier] if self.needs_classifier else []
         inputs += map(layout.samples, e.methods)
-        inputs += map(layout.network, sorted({method.network for method in e.methods.values()}))  # for the fingerprint
+        inputs += map(layout.network, sorted({method.network for method in e.drawn.values()}))  # for the fingerprint
         plugged = [*(("features", name) for name in extractors), *(("metrics", name) for name in e.metrics)]
         return self._job("measure", Measure(e, e.scientific(), extractors, code), inputs, layout.measured, *plugged)
 
@@ -223,7 +242,7 @@ class Jobs:
             "data": [layout.data],
             "strips": [layout.strips] if e.coupling else [],
             "samples": [layout.samples(method) for method in e.methods],
-            "timings": [layout.timing(job) for job in ("solve", *(f"sample_{method}" for method in e.methods))],
+            "timings": [layout.timing(job) for job in (*self._solves, *(f"sample_{method}" for method in e.methods))],
             "reported": [Path("paper_figures/reported.csv")],
         }
         asked: Any = plugins.constant("pages", name, "READS") or ()
@@ -252,7 +271,7 @@ class Jobs:
         """Every job before measuring, in the order of the paper."""
         jobs: list[Job] = [self.prepare(), *map(self.train, self.experiment.networks)]
         jobs += [self.classify()] if self.needs_classifier else []
-        jobs.append(self.solve())
+        jobs += [self.solve()] if self._solves else []
         jobs += [self.select()] if self.experiment.selection else []
         return [*jobs, *map(self.sample, self.experiment.methods)]
 
@@ -275,6 +294,19 @@ class Jobs:
         """Whether an extractor needs the classifier that is trained on split B."""
         return any(Extractor(name).trained for name in self.extractors)
 
+    @property
+    def _solves(self) -> tuple[str, ...]:
+        """The job that solves transport problems, where samples are drawn."""
+        return ("solve",) if self.experiment.drawn else ()
+
+    def _reading(self, name: str, method: Given, outputs: Files) -> Job[Read]:
+        """The job that reads samples; what a folder holds is in its task, as are times and sizes of all files."""
+        paths = [*map(Path, filter(None, (*method.paths, method.train_reference)))]
+        state = digest([given_images.file_state(path) for path in paths])
+        task = Read(name, method.but(label=None, group=None), method.cells(), state)
+        inputs = [self.layout.data, *(path for path in paths if path.is_file())]
+        return self._job("read", task, inputs, outputs, of=name, job="sample", threads=1, device="cpu")
+
     def _drawing(self, name: str, method: Method, num_samples: int) -> Sample:
         e, cells = self.experiment, tuple(grid.cells_of(self.experiment, method))
         return Sample(name, method.but(label=None, group=None), cells, num_samples, e.atom_seed, e.num_atoms)
@@ -291,9 +323,17 @@ class Jobs:
         return [("starts", method.start), ("networks", str(kind)), *sampler]
 
     def _job(
-        self, stage: str, task: Any, inputs: Files, outputs: Files, *plugged: Plugin, of: str = "", **machine: Any
+        self,
+        stage: str,
+        task: Any,
+        inputs: Files,
+        outputs: Files,
+        *plugged: Plugin,
+        of: str = "",
+        job: str = "",
+        **machine: Any,
     ) -> Job[Any]:
-        name, e = f"{stage}_{of}" if of else stage, self.experiment
+        name, e = f"{job or stage}_{of}" if of else stage, self.experiment
         code = (f"{STAGES}.{stage}", *_modules(*plugged))
         inputs, outputs = tuple(inputs), tuple(outputs)
         if own := {file.resolve() for file in inputs} & {file.resolve() for file in outputs}:

@@ -12,7 +12,8 @@ from typing import Any
 
 from dpmot import plugins
 from dpmot.experiment import grid
-from dpmot.experiment.plan import Experiment, Method, Network, Training, Unet
+from dpmot.experiment.networks import Network, Training, Unet
+from dpmot.experiment.plan import Experiment, Given, Method
 
 SUFFIX = "_smoke"
 SAMPLES = 200  # of a data set that needs no files and keeps its own size
@@ -67,7 +68,7 @@ def smoke(experiment: Experiment) -> Experiment:
     return few.but(methods={name: _method(few, method) for name, method in kept.items()})
 
 
-def telling(experiment: Experiment) -> dict[str, Method]:
+def telling(experiment: Experiment) -> dict[str, Method | Given]:
     """Those of the identity test, and a few that together show what all do: each adds the most, of equals the first."""
     methods, coupling, identity = experiment.methods, experiment.coupling, experiment.identity
     coupled = coupling.methods if coupling else ()
@@ -80,9 +81,11 @@ def telling(experiment: Experiment) -> dict[str, Method]:
     return {name: method for name, method in methods.items() if name in kept}
 
 
-def _shown(method: Method, *, coupled: bool) -> set[tuple[str, str]]:
+def _shown(method: Method | Given, *, coupled: bool) -> set[tuple[str, str]]:
     """What a method shows: all but label, budgets and seeds; of its level the kind; whether its start is coupled."""
     told = {key: value for key, value in method.given().items() if key not in TELLS_NOTHING}
+    if isinstance(method, Given):
+        return {(key, str(value)) for key, value in told.items()}
     told |= {"start": method.start, **method.options}
     told["level"] = "star" if method.level == "star" else type(method.level).__name__
     told |= {"coupled": method.start} if coupled else {}
@@ -102,7 +105,7 @@ def _network(network: Network, shape: tuple[int, ...] | None) -> Network:
         few = {"steps": min(training.steps, STEPS), "batch": min(training.batch or BATCH, BATCH)}
         kept = {key: value for key, value in training.given().items() if key not in ("snapshots", "compile")}
         changes["training"] = Training(**{**kept, **few})
-    if shape and network.how == "trained":
+    if shape and network.how == "trained" and not network.has_own_model:
         unet = Unet(**UNET, patch=patch(*shape[1:]))
         changes["unet"] = unet.but(classes=network.unet.classes) if network.unet.classes else unet
     if network.step_counts and not network.weights:
@@ -121,8 +124,10 @@ def patch(height: int, width: int) -> int:
     return side
 
 
-def _method(experiment: Experiment, method: Method) -> Method:
-    """One method with few seeds and levels, and the smallest budget that it can meet."""
+def _method(experiment: Experiment, method: Method | Given) -> Method | Given:
+    """One method with few seeds and levels, and the smallest budget that it can meet; few of given samples."""
+    if isinstance(method, Given):
+        return method.but(num_samples=min(method.num_samples or experiment.num_samples, experiment.num_samples))
     changes: dict[str, Any] = {"sample_seeds": method.sample_seeds[: 2 if method.group == "identity" else 1]}
     if isinstance(method.level, tuple):
         changes["level"] = tuple(sorted({method.level[0], method.level[-1]}))

@@ -36,6 +36,7 @@ from dpmot.features import Features
 References = Mapping[str, Features]
 Values = dict[tuple[str, str], float]  # by metric and reference
 Arrays = dict[tuple[str, str], np.ndarray]
+AUDITED_SPACE = "pixels"  # the file of dpmot/features/ in which copying is looked for
 AUDITED_BY = ("copies", "recovery")  # files whose metrics the copying audit asks
 REAL_TRAIN, REAL_TEST = "real_train", "real_test"  # real images as if they were samples: names no method may have
 

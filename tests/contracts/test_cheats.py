@@ -248,7 +248,7 @@ def drawn(*, steps=5, number=30):
     planned = Method(network="edm", sampler="ddim", start="copy").but(sampler="cheat")
     raw = torch.randint(0, 256, (20, 1, 4, 4), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     task = Sample("x", planned, (), number, atom_seed=0, num_atoms=None)
-    loaded = Network({"shape": [1, 4, 4]}, edm_chain(), {None: contract.small_network()})
+    loaded = Network({"kind": "edm", "options": {}, "shape": [1, 4, 4]}, edm_chain(), {None: contract.small_network()})
     cell = Cell("x", 5, 0, steps=steps, sigma_start=5.0, sigma_atoms=5.0, family="karras", nfe=5)
     return LoadedMethod(task, loaded, Part(raw, torch.zeros(20, dtype=torch.int64)), {}, {}).draw(cell)
 

@@ -66,7 +66,7 @@ def test_a_parametrisation_is_frozen_plain_data_with_defaults(kind):
     assert dataclasses.is_dataclass(options) and options == parametrisation_of(kind) and hash(options) is not None
     with pytest.raises(dataclasses.FrozenInstanceError):
         options.no_such_option = 3
-    assert all(isinstance(value, int | float | str) for value in dataclasses.asdict(options).values())
+    assert all(isinstance(value, int | float | str | dict) for value in dataclasses.asdict(options).values())
     assert inspect.getdoc(plugins.find("networks", kind)) and inspect.getdoc(options.denoise)
 
 

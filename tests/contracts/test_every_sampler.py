@@ -11,12 +11,12 @@ import torch
 from baselines import edm as edm_sampler
 from dpmot import plugins, seeds
 from dpmot.diffusion import metering, permitted
+from dpmot.diffusion.budget import Budgeted
 from dpmot.diffusion.denoiser import IdealDenoiser, MixtureDenoiser, TiledDenoiser
 from dpmot.diffusion.network import NetworkDenoiser
 from dpmot.diffusion.networks import edm
 from dpmot.diffusion.sigmas import FAMILIES, BadGrid, UnattainableBudget, karras
 from dpmot.diffusion.unet import UNet
-from dpmot.experiment import grid
 from dpmot.experiment.config import ConfigError, load
 from dpmot.experiment.plan import Method
 
@@ -100,7 +100,7 @@ def spent(name, steps, options):
 @pytest.mark.parametrize(("name", "options"), WITH_OPTIONS, ids=str)
 def test_every_budget_from_1_to_100_is_kept_and_no_more_steps_would_fit(name, options):
     method = Method(network="n", sampler=name, options=options)
-    budgeted, possible = grid.Budgeted.of(method), 0
+    budgeted, possible = Budgeted.of(method.sampler, method.options), 0
     for nfe in range(1, 101):
         try:
             n = budgeted.num_steps(nfe)
@@ -251,7 +251,7 @@ def test_the_file_of_a_sampler_is_arithmetic_on_what_it_is_given(name):
 @pytest.mark.parametrize(("name", "options"), WITH_OPTIONS, ids=str)
 def test_a_run_costs_what_was_predicted_and_changes_no_bit(name, options):
     """As an experiment runs it: evaluations are paid for, samples drawn alone are the same (diffusion/metering.py)."""
-    rows, budgeted = ROWS[:10], grid.Budgeted.of(Method(network="n", sampler="ddim").but(sampler=name, options=options))
+    rows, budgeted = ROWS[:10], Budgeted.of(name, options)
     steps = budgeted.num_steps(20)
     x, sigmas = 20 * seeds.normal(rows, (1, 4, 4), "prior").double(), torch.from_numpy(karras(steps, 20.0, 0.02))
 

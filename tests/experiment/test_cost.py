@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 from torch.utils.flop_counter import FlopCounterMode
 
-from dpmot.diffusion import network, weights
+from dpmot.diffusion import adapters, network
 from dpmot.diffusion.flops import TRAINING, evaluation
 from dpmot.experiment import grid
 from dpmot.experiment.config import load, validate
@@ -110,8 +110,9 @@ def test_weights_that_do_not_say_what_they_are_of_are_not_counted(tmp_path):
 @pytest.mark.slow
 def test_a_network_of_diffusers_is_counted_by_its_config(tmp_path):
     blocks = {"down_block_types": ["DownBlock2D"] * 2, "up_block_types": ["UpBlock2D"] * 2, "norm_num_groups": 8}
-    config = {"sample_size": 28, "in_channels": 1, "out_channels": 1, "block_out_channels": [32, 64], **blocks}
-    model = weights.build({"config": config, "timestep": (1, 0)}).eval()
+    config = {"_class_name": "UNet2DModel", "sample_size": 28, "in_channels": 1, "out_channels": 1, **blocks}
+    config["block_out_channels"] = [32, 64]
+    model = adapters.build({"config": config, "timestep": (1, 0)}).eval()
 
     def diffusers(folder):
         (folder / "config.json").write_text(json.dumps(config))

@@ -49,7 +49,7 @@ def coupling(start, **options):
     solved = SemiDiscreteSolver(chi2=0.005)(SemiDiscreteProblem(ATOMS), seed=0).potential.heights
     method = LoadedMethod(
         task,
-        Network({"shape": [3], "unet": {}}, CHAIN, {None: Denoiser()}),
+        Network({"kind": "edm", "options": {}, "shape": [3], "unet": {}}, CHAIN, {None: Denoiser()}),
         Part(POINTS, torch.zeros(40)),
         {Problem("A", "normal", SIGMA).name: solved},
         {},

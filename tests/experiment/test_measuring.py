@@ -11,9 +11,10 @@ import pytest
 import torch
 
 from dpmot import plugins
+from dpmot.evaluation import copying
+from dpmot.evaluation.estimates import measure, real_groups
 from dpmot.experiment.stages import _audit
 from dpmot.experiment.stages import measure as stage
-from dpmot.experiment.stages._estimates import measure, real_groups
 from dpmot.experiment.stages._fresh import fresh
 from dpmot.experiment.stages._prepared import Part
 from dpmot.features import Features
@@ -82,8 +83,8 @@ def test_every_metric_of_the_fewest_samples_a_plan_allows_has_a_value_or_a_reaso
     assert all(np.isfinite([row["value"], row["low"], row["high"]]).all() for row in rows if row not in absent)
     assert not any(metric == "ct_pixels" for _, metric, *_ in stage._replicates("cell", found))
     table = pd.DataFrame(rows)  # the audit takes None for what was not measured
-    assert _audit.estimate(table, "ct_pixels", stored) is None
-    assert _audit.estimate(table, "recovery_pixels", stored) is not None
+    assert copying.estimate(table, "ct_pixels", stored) is None
+    assert copying.estimate(table, "recovery_pixels", stored) is not None
 
 
 def test_copies_of_the_test_split_are_recovered_there():

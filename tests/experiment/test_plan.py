@@ -68,7 +68,7 @@ def test_a_plan_is_frozen():
         ({"device": "gpu"}, "device: 'gpu' is not one of these; allowed: cpu, cuda, auto"),
         ({"dataset": 3}, "dataset: 3 should be a valid string"),
         ({"experiment": "Ö x"}, r"experiment: 'Ö x' should match pattern '\^\[a-z0-9_\]\+\$'"),
-        ({"networks": {}}, "networks: {} has too few entries; give 1 or more"),
+        ({"networks": {}}, 'methods.m: no network "edm" under networks: found none'),
         (
             {"networks": {"edm": {}}},
             "networks.edm: {} is not allowed here; a network has a kind, or a card and weights",

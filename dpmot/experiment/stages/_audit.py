@@ -1,57 +1,20 @@
-"""The copying audit of a run: shares of copies of each cell, the samples that are flagged, and the verdicts."""
+"""The verdicts of the copying audit on every cell of a run."""
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pandas as pd
-import torch
-from torch import Tensor
 
-from dpmot import results, seeds
-from dpmot.experiment.cells import AUDITED_SPACE
-from dpmot.experiment.stages._estimates import Measurement
+from dpmot import results
+from dpmot.evaluation.copying import estimate
 from dpmot.experiment.stages._prepared import Part
-from dpmot.metrics._registered import Flag, Found
-from dpmot.metrics.copies import ROLES, SEARCHED, Copies
 from dpmot.results import POOLED, REAL_BESIDE, SKIPPED
 from dpmot.statistics.audit import RANKED, SETS, UNKNOWN, judge, shown
-from dpmot.statistics.jackknife import Estimate, share_interval
 
 if TYPE_CHECKING:
     from dpmot.experiment.plan import Experiment
 
 STORED = {"A": "train", "C": "test"}
-FLAGS_TOLD = 100  # of a cell
-
-
-def searched(copies: Copies, samples: Mapping[int, Tensor]) -> tuple[int, list[Measurement], list[list]]:
-    """How many samples of all seeds were searched, their shares of copies, and the rarest flags as in copies.csv."""
-    at = [(seed, row) for seed, images in samples.items() for row in _chosen(len(images), -(-SEARCHED // len(samples)))]
-    found = copies.search(torch.stack([samples[seed][row] for seed, row in at]).numpy())
-    told, flagged = [], copies.flags(found)
-    for flag in flagged[:FLAGS_TOLD]:
-        near = (flag.space, *(f"{size:.4g}" for size in (flag.distance, flag.ratio, flag.chance)))
-        undone = flag.down, flag.right, flag.mirrored, flag.inverted
-        told.append([*at[flag.sample], *copies.image(flag.nearest), *near, *undone])
-    return len(at), shares(copies, found, flagged), told
-
-
-def _chosen(n: int, most: int) -> list[int]:
-    """So many of n samples, at random, in order: a method does not know which."""
-    return sorted(seeds.generator(n, "searched").permutation(n)[:most].tolist())
-
-
-def shares(copies: Copies, found: Sequence[Found], flagged: Sequence[Flag]) -> list[Measurement]:
-    """Share of copies, and of flagged samples, towards each reference."""
-    measured, splits = [], Counter(copies.image(flag.nearest)[0] for flag in flagged)
-    for reference, share in copies.shares(found).items():
-        marked = share_interval(splits[ROLES[reference][0]], len(found[0].ratio))
-        for metric, one in ((results.COPIES, share), (results.FLAGGED, marked)):
-            interval = Estimate(one.value, one.low, one.high)
-            measured.append(Measurement(metric, reference, AUDITED_SPACE, one.value, np.empty(0), interval))
-    return measured
 
 
 def verdicts(
@@ -87,10 +50,3 @@ def verdicts(
         word = UNKNOWN if told and verdict.ranked else verdict.word
         rows.append([method, budget, sigma, word, word == RANKED, "; ".join([*verdict.reasons, *told])])
     return pd.DataFrame(rows, columns=results.AUDIT.columns)
-
-
-def estimate(rows: pd.DataFrame, metric: str, reference: str) -> Estimate | None:
-    """None where it was not measured, or could not be."""
-    asked = (rows.metric == metric) & (rows.reference == reference)
-    found = rows.loc[asked, list(results.INTERVAL)].dropna()
-    return Estimate(*found.iloc[0].astype(float)) if len(found) else None

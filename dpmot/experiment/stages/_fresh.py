@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dpmot import plugins, results
-from dpmot.experiment.stages._estimates import NUM_GROUPS, Measurement, measure, real_groups
-from dpmot.experiment.stages._feature_cache import Extractors
+from dpmot.evaluation.estimates import NUM_GROUPS, Measurement, measure, real_groups
+from dpmot.evaluation.feature_cache import Extractors
 from dpmot.experiment.stages._prepared import Part
 from dpmot.features import Extractor, Features
 from dpmot.metrics import Fact

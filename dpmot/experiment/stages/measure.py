@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from itertools import groupby
 from multiprocessing.pool import ThreadPool
@@ -17,12 +17,14 @@ from tqdm import tqdm
 
 from dpmot import plugins, results
 from dpmot.device import chosen
+from dpmot.evaluation.copying import searched, shares
+from dpmot.evaluation.estimates import NUM_GROUPS, Measurement, measure, real_groups
+from dpmot.evaluation.feature_cache import Extractors
 from dpmot.experiment.cells import Cell
-from dpmot.experiment.stages._audit import STORED, searched, shares, verdicts
-from dpmot.experiment.stages._estimates import NUM_GROUPS, Measurement, measure, real_groups
-from dpmot.experiment.stages._feature_cache import Extractors
+from dpmot.experiment.stages._audit import STORED, verdicts
 from dpmot.experiment.stages._fresh import Fresh, as_law, fresh, of_fresh
 from dpmot.experiment.stages._prepared import read_data
+from dpmot.experiment.stages.read import TRAIN
 from dpmot.features import Extractor, Features, Offer, joined
 from dpmot.metrics.copies import SEARCHED, Copies
 from dpmot.results import POOLED, SKIPPED
@@ -50,11 +52,13 @@ class Real:
         references: extractor -> "train" (split A) and "test" (split C) features.
         fresh: images of split B, as many as are stored or drawn; None where no metric asks for them.
         copies: all real images, ready to be searched; None where nobody asks for copies.
+        splits: the images of each split, as stored.
     """
 
     references: Mapping[str, Mapping[str, Features]]
     fresh: Fresh | None = None
     copies: Copies | None = None
+    splits: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 def run(job: "Job[Measure]", layout: "Layout", *, cores: int = 1) -> None:
@@ -70,10 +74,12 @@ def run(job: "Job[Measure]", layout: "Layout", *, cores: int = 1) -> None:
         mark = {"environment": environ, "config": task.config, "code": code_digest(task.all_code), "data": facts}
         extractors = _extractors(task, layout, mixture)
         extract = Extractors(extractors, layout.features, threads=job.threads, device=job.device)
-        networks = sorted({method.network for method in task.experiment.methods.values()})
+        networks = sorted({method.network for method in task.experiment.drawn.values()})
         weights = {name: layout.network(name) for name in networks}
         weights |= {f"{one.name}: {path.name}": path for one in extractors for path in one.files()}
         mark["weights"] = {name: file_digest(path) for name, path in weights.items()}
+        if given := task.experiment.elsewhere:
+            mark["samples"] = {name: file_digest(layout.samples(name)) for name in given}
         with stage.watch.arithmetic():
             real = _compared_with(task, extract, parts)
         measured = _measured(job, layout, stage, extract, real, cores=cores)
@@ -142,12 +148,12 @@ def _extractors(task: "Measure", layout: "Layout", mixture: Mapping[str, torch.T
 
 def _compared_with(task: "Measure", extract: Extractors, parts: Mapping) -> Real:
     train, test = (extract(parts[name].raw, labels=parts[name].labels.numpy()) for name in "AC")
-    copies = None
+    copies, splits = None, {name: part.raw.numpy() for name, part in parts.items()}
     if "copies" in task.experiment.metrics:
-        copies = Copies({name: part.raw.numpy() for name, part in parts.items()})
+        copies = Copies(splits)
         copies.ratios(copies.held_out)  # now, before methods ask side by side
     references = {name: {"train": train[name], "test": test[name]} for name in train}
-    return Real(references, fresh(task.experiment, extract, parts), copies)
+    return Real(references, fresh(task.experiment, extract, parts), copies, splits)
 
 
 def _floor(name: str, real: Real, experiment: "Experiment") -> dict:
@@ -188,6 +194,8 @@ def _method(task: "Measure", layout: "Layout", name: str, extract: Extractors, r
     path, method = layout.samples(name), task.experiment.methods[name]
     drawn, texts = seals.load(path, name=path.name)
     cells = [Cell(**cell) for cell in json.loads(texts["cells"])]
+    notes = json.loads(texts.get("notes", "[]"))  # of samples from elsewhere
+    real = _beside(real, drawn[TRAIN], extract, name) if TRAIN in drawn else real
     described = {"method": name, "start": method.start, "network": method.network, "sampler": method.sampler}
     rows: list[dict] = []
     replicates: list[list] = []
@@ -223,8 +231,21 @@ def _method(task: "Measure", layout: "Layout", name: str, extract: Extractors, r
             rows += _rows({**cell, "sample_seed": POOLED, "num_samples": number}, found)
             flags += [[name, first.nfe_budget, first.sigma_start, *one] for one in told]
         replicates += _replicates(results.cell_key(name, *setting), measured)
+    for row in rows if notes else ():
+        row["reason"] = row["reason"] or "; ".join(notes)
     unsolved = {f"{cell.nfe_budget}/{cell.sigma_start:.6g}": cell.unsolved for cell in cells if cell.unsolved}
     return {"rows": rows, "replicates": replicates, "flags": flags, "unsolved": {name: unsolved}}
+
+
+def _beside(real: Real, train: torch.Tensor, extract: Extractors, name: str) -> Real:
+    """The same with other training images: those of samples whose model has seen others than split A."""
+    own = extract(train)
+    references = {one: {**known, "train": own[one]} for one, known in real.references.items()}
+    try:
+        copies = real.copies and Copies({**real.splits, "A": train.numpy()})
+    except ValueError as error:
+        raise ValueError(f"methods.{name}.train_reference: {error}") from None
+    return replace(real, references=references, copies=copies)
 
 
 def _rows(cell: Mapping, measured: Iterable[Measurement]) -> list[dict]:

@@ -24,7 +24,7 @@ from dpmot.experiment.stages._prepared import Part, encode, read, read_data
 from dpmot.runtime.files import read_json
 from dpmot.runtime.session import Fault, session
 from dpmot.starts import Points, Setting, Start, prior_noise
-from dpmot.tiles import TILE, in_halves
+from dpmot.tiles import in_blocks
 
 if TYPE_CHECKING:
     from dpmot.experiment.jobs import Job, Sample
@@ -58,7 +58,10 @@ def run(job: "Job[Sample]", layout: "Layout") -> None:
                 tensors |= {f"{cell.key}/{name}": tensor for name, tensor in kept[0].items()}
                 cell = replace(cell, nfe_counted=int(kept[1]["nfe"]), unsolved=method.unsolved(cell))
             cells.append(asdict(cell))
-        stage.save(layout.samples(job.task.name), tensors, {"cells": json.dumps(cells)})
+        texts = {"cells": json.dumps(cells)}
+        if guidance := method.network.guidance:
+            texts["notes"] = json.dumps([f"guided by w = {guidance:g}: an evaluation costs two of the network"])
+        stage.save(layout.samples(job.task.name), tensors, texts)
 
 
 def resolved(cell: Cell, star: Mapping | None, chain: Chain) -> Cell:
@@ -132,9 +135,7 @@ class LoadedMethod:
             OverBudget: more evaluations than predicted for the cell.
         """
         rows = seeds.sample_seeds(cell.sample_seed, self.task.num_samples)
-        at_once = max(TILE, AT_ONCE // (8 * self.part.raw[0].numel()) // TILE * TILE)
-        blocks = (rows[i : i + at_once] for i in range(0, len(rows), at_once))
-        parts = [part for block in blocks for part in in_halves(lambda some: self._drawn(cell, some), block)]
+        parts = in_blocks(lambda some: self._drawn(cell, some), rows, self.part.raw[0].numel(), most=AT_ONCE)
         first, counted = parts[0][0], max(counted for _, counted in parts)
         joined = {name: torch.cat([drawn[name] for drawn, _ in parts]) for name in first}
         return {name: one[:SHOWN] if name in ("start", "prior") else one for name, one in joined.items()}, counted
@@ -212,7 +213,7 @@ class LoadedMethod:
         self, x: Tensor, given: Mapping[str, Tensor], cell: Cell, rows: Sequence[int], *, noisy: bool = True
     ) -> tuple[Tensor, int]:
         planned, x = self.task.method, x.double()
-        denoiser = TiledDenoiser(self.network.denoiser(cell.steps), **given)
+        denoiser = TiledDenoiser(self.network.denoiser(cell.steps), labels=given.get("labels"))
         sampler = f"baselines/{planned.sampler}.py"
 
         def noise(some: Sequence[int]) -> Noise:

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
+from dpmot.evaluation.estimates import measure
 from dpmot.experiment.cells import Problem
-from dpmot.experiment.stages._estimates import measure
 from dpmot.experiment.stages._prepared import read, read_data
 from dpmot.experiment.stages.sample import LoadedMethod
 from dpmot.features import Features, pixels

@@ -1,8 +1,6 @@
 """Solve every transport problem of the experiment in one job; one fit serves every network and sampler."""
 
 import json
-import time
-from collections.abc import Callable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -14,14 +12,12 @@ from dpmot.experiment.stages._prepared import read_data
 from dpmot.runtime.session import Checkpoint, session
 from dpmot.transport import NoisyImages, SemiDiscreteProblem, SemiDiscreteSolver
 from dpmot.transport.problem import MEMORY
-from dpmot.transport.solver import Report
+from dpmot.transport.watching import watching
 
 if TYPE_CHECKING:
     from dpmot.experiment.cells import Problem
     from dpmot.experiment.jobs import Job, Solve
     from dpmot.experiment.layout import Layout
-
-CHECKPOINT_SECONDS = 20
 
 
 def run(job: "Job[Solve]", layout: "Layout") -> None:
@@ -54,7 +50,7 @@ def _solve(
     memory = options.pop("memory", MEMORY)
     target = SemiDiscreteProblem(atoms, source_measure=problem.law, memory=memory)
     solver = SemiDiscreteSolver(**options)
-    before, watch = checkpoint.load(), _watch(progress, problem.name, checkpoint, solver.chi2)
+    before, watch = checkpoint.load(), watching(progress, solver.chi2, name=problem.name, checkpoint=checkpoint)
     solution = solver(target, seed=task.fit_seed, callback=watch, resume=before and before[0], name=problem.name)
     floats = (2 if target.rounds else 4) * len(atoms) * atoms.dim
     if floats > memory:
@@ -68,19 +64,3 @@ def _solve(
     fact = {"name": problem.name, "split": problem.split, "law": problem.law, "sigma": problem.sigma}
     found = {"converged": solution.converged, "reason": solution.reason, "noises": solution.noises}
     return solution.potential.heights.cpu(), {**fact, **found, "certificate": look}
-
-
-def _watch(progress: tqdm, name: str, checkpoint: Checkpoint, target: float) -> Callable[[Report], None]:
-    """Show chi2 after every look; keep the state of a long fit."""
-    saved = time.monotonic()
-
-    def watch(seen: Report) -> None:
-        nonlocal saved
-        left = "" if seen["left"] is None else f", {seen['left']:.0f} s left"
-        progress.set_postfix_str(f"{name}: chi2 {seen['chi2']:.3g} of {target:g}{left}", refresh=False)
-        progress.update(0)  # redraws at its own pace
-        if seen["state"] is not None and time.monotonic() - saved > CHECKPOINT_SECONDS:
-            checkpoint.save(seen["state"](), {"noises": seen["noises"]})
-            saved = time.monotonic()
-
-    return watch

@@ -10,13 +10,15 @@ from torch import Tensor
 
 from dpmot import plugins, seeds
 from dpmot.device import chosen
-from dpmot.diffusion import network
+from dpmot.diffusion import hub, network
 from dpmot.diffusion.acceleration import Acceleration
+from dpmot.diffusion.conditioning import FEW, compare
 from dpmot.diffusion.schedule import Schedule
 from dpmot.diffusion.training import Diverged, Losses, batch_of, fit
 from dpmot.diffusion.unet import UNet
 from dpmot.diffusion.weights import read_folder, read_tensors, verify, weights_file
 from dpmot.experiment.stages._prepared import Part, read_data
+from dpmot.images import to_float
 from dpmot.runtime.files import atomic
 from dpmot.runtime.session import Fault, Session, session
 
@@ -31,14 +33,8 @@ def run(job: "Job[Train]", layout: "Layout") -> None:
     task, given = job.task, job.task.network
     with session(job, layout) as stage:
         parts, mixture, _ = read_data(layout.data)
-        if given.weights:
-            facts, weights = _load(task, parts)
-            _check_shape(facts, parts["A"].raw.shape[1:], given.weights)
-            _check_classes(network.classes(facts), parts, given.weights)
-            for tensors in weights.values():
-                network.try_out(facts, network.build(facts, tensors), given.weights)
-        elif given.how == "exact":
-            facts, weights = _facts(task, parts), {None: _exact(given, parts, mixture)}
+        if given.how in ("loaded", "exact"):
+            facts, weights = loaded(task, parts, mixture)
         else:
             try:
                 train = _distil if given.how == "student" else _train
@@ -47,6 +43,26 @@ def run(job: "Job[Train]", layout: "Layout") -> None:
                 raise Fault(str(error), {"sigma": error.losses.sigma, **error.losses.batch}) from None
         with stage.watch.io(), atomic(layout.network(task.name)) as temporary:
             network.save(temporary, {**facts, "name": task.name}, weights)
+
+
+def loaded(task: "Train", parts: Mapping[str, Part], mixture: Mapping[str, Tensor]) -> tuple[dict[str, Any], dict]:
+    """Card and weights of a network that is not trained: from its file, tried out, or from the data themselves.
+
+    Raises:
+        ValueError: it does not fit the data set, or cannot sample.
+    """
+    given = task.network
+    if given.how == "exact":
+        return _facts(task, parts), {None: _exact(given, parts, mixture)}
+    facts, weights = _load(task, parts)
+    where = given.weights or str(given.card)
+    _check_shape(facts, parts["A"].raw.shape[1:], where)
+    _check_classes(network.classes(facts), parts, where)
+    for tensors in weights.values():
+        model = network.build(facts, tensors)
+        network.try_out(facts, model, where)
+        _check_conditioning(facts, model, parts["A"], given)
+    return facts, weights
 
 
 def _exact(given: "Network", parts: Mapping[str, Part], mixture: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
@@ -61,7 +77,15 @@ def _facts(task: "Train", parts: Mapping[str, Part]) -> dict[str, Any]:
 
 
 def _load(task: "Train", parts: Mapping[str, Part]) -> tuple[dict[str, Any], dict]:
-    given, path = task.network, Path(str(task.network.weights))
+    given = task.network
+    if not given.fetched:
+        return _read(task, Path(str(given.weights)), parts)
+    with hub.fetched(str(given.card), download=task.download) as folder:
+        return _read(task, folder, parts)
+
+
+def _read(task: "Train", path: Path, parts: Mapping[str, Part]) -> tuple[dict[str, Any], dict]:
+    given = task.network
     file = weights_file(path)
     sha256 = verify(file, given.sha256)
     if network.is_own(file):
@@ -77,13 +101,16 @@ def _load(task: "Train", parts: Mapping[str, Part]) -> tuple[dict[str, Any], dic
         described, tensors = read_folder(path, given.kind, given.options)
         facts |= described
     else:
-        tensors = read_tensors(file)
+        tensors = getattr(plugins.find("networks", given.kind), "read", read_tensors)(file)
     try:
         model = network.build(facts, tensors)
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from None
     if isinstance(model, UNet):
         tensors = model.state_dict()  # by our names, without a wrapper's prefix
+    if given.sha256 is None:
+        what = given.card if given.fetched else file
+        print(f"{what} is taken as it is; to pin it, networks.{task.name} may say sha256: {sha256}", flush=True)
     facts["published"] = {"card": given.card, "sha256": sha256, "verified": given.sha256 is not None}
     return facts, {None: tensors}
 
@@ -167,14 +194,32 @@ def _check_same(loaded: network.Network, given: "Network", file: Path) -> None:
         raise ValueError(f"{file} holds {shown}; distillation, teacher and step_counts must say so, got {planned}")
 
 
+def _check_conditioning(card: Mapping, model: Any, part: Part, given: "Network") -> None:
+    """Of a network whose kind has several ways to be told its level: the one that is not stated must be a good one."""
+    if not hasattr(network.parametrisation(card), "alternatives") or part.raw.is_floating_point():
+        return
+    images, labels = to_float(part.raw[:FEW]), part.labels[:FEW] if network.classes(card) else None
+    if told := compare(card, model, images, labels, given.weights):
+        if "conditioning" not in given.options:
+            raise ValueError(f"{told} State which it is")
+        print(told, flush=True)
+
+
 def _check_classes(classes: int, parts: Mapping, where: str) -> None:
     known = 1 + max(int(part.labels.max()) for part in parts.values())
     if classes not in (0, known):
         told = f"a network of {classes} classes does not fit a data set of {known}; give {known} or 0"
+        if classes == known + 1:
+            told += ", or options: {guidance: 1} where the last label of a loaded ddpm is that of no class"
         raise ValueError(f"{where}: {told}")
 
 
 def _check_shape(card: Mapping, shape: Sequence[int], path: str) -> None:
+    if decoder := card.get("latents"):
+        told = (
+            f"sees latents of shape {card['shape']}, which its {decoder} decodes, and an experiment's data are pixels"
+        )
+        raise ValueError(f"{path}: the network {told}: sample it from Python, by dpmot.diffusers.ExpresswayPipeline")
     if list(shape) != list(card["shape"]):
         raise ValueError(f"{path} was made for images of shape {card['shape']}, the data set has {list(shape)}")
 

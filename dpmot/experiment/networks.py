@@ -1,0 +1,138 @@
+"""Networks of an experiment as they are planned. No torch is imported."""
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+from pydantic import model_validator as validated
+
+from dpmot import plugins
+from dpmot.experiment.values import (
+    Count,
+    Counts,
+    Model,
+    Options,
+    Positive,
+    Seed,
+    Sha256,
+    Share,
+    Width,
+    distinct,
+    or_else,
+    wrong,
+)
+
+
+class Unet(Model):
+    """Options of the U-Net; what is not given is its own default."""
+
+    channels: Width | None = None
+    multipliers: Annotated[tuple[Width, ...], Field(strict=False, min_length=1, max_length=16)] | None = None
+    blocks: Annotated[int, Field(ge=1, le=100)] | None = None
+    embedding: Width | None = None
+    attention: (
+        Annotated[bool | Annotated[tuple[Seed, ...], Field(strict=False)], or_else("true, false or a list of levels")]
+        | None
+    ) = None
+    dropout: Share | None = None
+    classes: Annotated[int, Field(ge=2)] | None = None
+    """Give the network class labels."""
+    patch: Count | None = None
+    """Side of the squares of pixels that are one position."""
+
+    @validated(mode="after")
+    def _attended(self) -> "Unet":
+        levels = self.attention if isinstance(self.attention, tuple) else ()
+        number = len(self.multipliers or (1, 2))  # the U-Net's own default
+        if beyond := [level for level in levels if level >= number]:
+            raise wrong(f"attention: there is no level {beyond[0]}; allowed: 0 to {number - 1}")
+        return self
+
+
+class Training(Model):
+    """Options of a training; what is not given is the default of Schedule and Acceleration."""
+
+    steps: Count
+    batch: Count | None = None
+    lr: Positive | None = None
+    ema: Share | None = None
+    warmup: Count | None = None
+    checkpoint_seconds: Positive | None = None
+    precision: Literal["float32", "bfloat16"] | None = None
+    """Of the network's products in training; bfloat16: autocast."""
+    channels_last: bool | None = None
+    """Memory format of images in training: faster convolutions on CUDA."""
+    compile: bool | None = None
+    """torch.compile the network for training: minutes at first, then faster."""
+    snapshots: Annotated[tuple[Count, ...], Field(strict=False), AfterValidator(distinct)] = ()
+    """Keep the weights after so many steps, below snapshots/."""
+
+
+class Network(Model):
+    """A network: trained, loaded, a student (distilled from another), or exact (the data itself)."""
+
+    kind: str | None = None
+    """A file of dpmot/diffusion/networks/."""
+    options: Options = {}
+    """Of the kind, or of the distillation."""
+    unet: Unet = Unet()
+    training: Training | None = None
+    weights: str | None = None
+    """Load this file, or folder of diffusers, instead of training."""
+    card: str | None = None
+    """What the weights are: a key of baselines/cards.yaml, or hf:<owner>/<name>[@<revision>], a pipeline that diffusers
+    fetches where download is true."""
+    sha256: Sha256 | None = None
+    """Of the file of weights."""
+    distillation: str | None = None
+    """A file of baselines/distillation/."""
+    teacher: str | None = None
+    step_counts: Counts | None = None
+
+    @validated(mode="after")
+    def _whole(self) -> "Network":
+        student = bool(self.distillation or self.teacher)
+        own = self.distillation and self.teacher and self.training and not (self.kind or self.card)
+        if not (own if student else (self.kind or self.card) and (self.weights or self.fetched or not self.card)):
+            told = (
+                "a network has a kind, or a card and weights, or a card hf:..., or distillation, teacher and training"
+            )
+            raise wrong(f"{self.given()} is not allowed here; {told}")
+        if self.fetched and self.training:
+            raise wrong(f"card {self.card} is fetched and not trained; leave training out")
+        return self
+
+    @property
+    def classes(self) -> int:
+        """Classes whose labels it is trained with, 0 for none; what a loaded one knows is in its file."""
+        return self.unet.classes or self.options.get("classes") or 0
+
+    @property
+    def has_own_model(self) -> bool:
+        """Whether its kind builds a network of its own, and not the U-Net of ``unet``."""
+        return bool(self.kind) and hasattr(plugins.find("networks", str(self.kind)).Parametrisation, "model")
+
+    @property
+    def fetched(self) -> bool:
+        """Whether diffusers fetches it, by its repository."""
+        return not self.weights and str(self.card).startswith("hf:")
+
+    @property
+    def how(self) -> Literal["trained", "loaded", "student", "exact"]:
+        """How its weights come about."""
+        if self.weights or self.fetched:
+            return "loaded"
+        return "student" if self.distillation else "trained" if self.training else "exact"
+
+
+class Classifier(Model):
+    """The classifier of the data set, which judges the samples."""
+
+    epochs: Count | None = None
+    weights: str | None = None
+    sha256: Sha256 | None = None
+
+    @validated(mode="after")
+    def _pinned(self) -> "Classifier":
+        if self.sha256 and not self.weights:
+            raise wrong("sha256 is that of a file; give its weights too")
+        return self
