@@ -9,12 +9,15 @@ from pathlib import Path
 
 from dpmot import __version__, plugins
 from dpmot.diffusion import weights
+from dpmot.evaluation import command as evaluation
+from dpmot.experiment import checkup
 from dpmot.experiment.config import describe, load
 from dpmot.experiment.cost import cost, training_cost
 from dpmot.experiment.jobs import STAGES, Jobs
 from dpmot.experiment.layout import Layout
 from dpmot.experiment.missing import missing_data
 from dpmot.experiment.plan import json_schema
+from dpmot.templates import KINDS, new
 
 DEFAULT = "config/digits.yaml"
 VERBS = {
@@ -22,6 +25,8 @@ VERBS = {
     "list": "list what can be named in a configuration, one line each, read from the files themselves",
     "schema": "print the JSON schema of configurations, by which editors complete them",
     "cards": "list published weights that can be loaded: address, licence, reported numbers",
+    "doctor": "say within a minute whether a network is a denoiser, and which mistake was likely made",
+    "new": "write a new file of your own, a working example with its contract filled in",
     "prepare": "load and split the data set",
     "train": "train, distil or load one network",
     "classify": "train the classifier that judges the samples",
@@ -30,20 +35,24 @@ VERBS = {
     "sample": "draw all samples of one method",
     "couple": "measure the coupling of noise and samples: transport cost, smoothness, interpolation",
     "measure": "measure every cell and write the tidy tables",
+    "evaluate": "measure samples from elsewhere against real images, without a configuration",
     "timings": "gather where the time of every job went",
     "gate": "compare a run with a reference: exit status 0 passed, 1 regressed, 2 cannot compare",
 }
-SUBJECTS = {"train": "network", "sample": "method"}
+SUBJECTS = {"train": "network", "sample": "method", "doctor": "network"}
 EXAMPLES = {  # what follows a verb in the example of its help
     "list": "samplers",
     "schema": "> config/schema.json",
     "cards": "",
+    "doctor": f"edm --configfile {DEFAULT}",
+    "new": "sampler midpoint",
     "train": f"edm --configfile {DEFAULT}",
     "sample": f"ddim --configfile {DEFAULT}",
     "couple": "--configfile config/singular.yaml",
     "gate": "results/gate results/reference/gate",
+    "evaluate": evaluation.EXAMPLE,
 }
-UNCONFIGURED = ("list", "schema", "cards", "gate")
+UNCONFIGURED = ("list", "schema", "cards", "gate", "evaluate", "new")
 USER_ERRORS = (ValueError, OSError, ArithmeticError, MemoryError)
 
 
@@ -62,14 +71,22 @@ def parser() -> argparse.ArgumentParser:
         add = one.add_argument
         if verb == "gate":
             _add_gate(one)
+        if verb == "evaluate":
+            evaluation.add_arguments(one)
         if verb == "list":
             add("kind", choices=plugins.LISTED, help="what to list")
+        if verb == "new":
+            add("kind", choices=KINDS, help="what to write")
+            add("name", help="its name in a configuration, and of its file")
         if verb in UNCONFIGURED:
             continue
         if verb == "plan":
             add("--rules", action="store_true", help="the rules of the workflow, in the order of the paper")
         if verb in SUBJECTS:
             add("name", help=f"name of the {SUBJECTS[verb]} in the configuration")
+        if verb == "doctor":
+            told = "other weights of the same network, raw ones beside averaged ones: the doctor says which are better"
+            add("--beside", type=Path, metavar="FILE", help=told)
         if verb == "measure":
             add("--cores", type=_positive, default=1, help="for methods side by side, `threads` each (default 1)")
         add("--configfile", action="append", metavar="FILE", help=f"experiment (default {DEFAULT}); repeatable")
@@ -115,8 +132,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if options.verb == "gate":
             return _gate(options)
-        _run(options)
-        return 0
+        return _run(options) or 0
     except USER_ERRORS as error:
         line = " ".join(str(error).split())
         print(f"dpmot {options.verb}: {line}", file=sys.stderr)
@@ -126,30 +142,41 @@ def main(arguments: list[str] | None = None) -> int:
         return refuse(line, junit_file=options.junit, github=options.github)
 
 
-def _run(options: argparse.Namespace) -> None:
+def _run(options: argparse.Namespace) -> int | None:
     if options.verb == "cards":
         return print(weights.describe())
+    if options.verb == "evaluate":
+        evaluation.run(options)
+        return None
     if options.verb == "schema":
         return print(json.dumps(json_schema(), indent=1))
     if options.verb == "list":
         return print("\n".join(_listed(plugins.LISTED[options.kind])))
+    if options.verb == "new":
+        return print(new(options.kind, options.name))
     if options.verb == "plan" and options.rules:
         return print("\n".join(_rules()))
     experiment = load(options.configfile or [DEFAULT], [text for group in options.config for text in group])
     if options.verb == "plan":
-        Jobs(experiment, Layout(options.results / experiment.experiment)).compute()  # refuses what cannot be run
-        absent = missing_data(experiment)
+        layout, absent = Layout(options.results / experiment.experiment), missing_data(experiment)
+        Jobs(experiment, layout).compute()  # refuses what cannot be run
         lines = [*describe(experiment), cost(experiment), *([f"data: {absent}"] if absent else [])]
+        lines += checkup.unchecked(
+            experiment, layout, " ".join(f"--configfile {file}" for file in options.configfile or [])
+        )
         return print("\n".join(lines))
     for note in experiment.notes:
         print(f"note: {note}", file=sys.stderr)
     jobs = Jobs(experiment, Layout(options.results / experiment.experiment))
+    if options.verb == "doctor":
+        return checkup.run(experiment, jobs.layout, options.name, beside=options.beside)
     job = getattr(jobs, options.verb)(*([options.name] if "name" in options else []))
     if options.verb == "train" and (told := training_cost(experiment, options.name)):
         print(told, flush=True)
     jobs.record()
     stage = importlib.import_module(f"{STAGES}.{job.stage}")
-    return stage.run(job, jobs.layout, **({"cores": options.cores} if "cores" in options else {}))
+    stage.run(job, jobs.layout, **({"cores": options.cores} if "cores" in options else {}))
+    return None
 
 
 def _listed(kind: str) -> list[str]:

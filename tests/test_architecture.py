@@ -10,14 +10,16 @@ import pytest
 
 from dpmot.plugins import ROOT
 
-BASE = {"plugins", "seeds", "images", "tiles", "runtime", "device"}
+BASE = {"plugins", "seeds", "images", "tiles", "runtime", "device", "warned", "graphs"}
 ALLOWED = {  # part -> the other parts it may import
     **{part: set() for part in BASE},
     "runtime": {"plugins", "device"},
     "tiles": {"device"},
+    "images": {"warned"},
     "data": BASE,
     "_torchvision": set(),
     "diffusion": BASE | {"_torchvision"},
+    "diffusers": BASE | {"_torchvision", "diffusion", "expressways"},
     "transport": BASE,
     "starts": BASE | {"data", "diffusion", "transport"},
     "baselines": BASE | {"data", "diffusion", "transport"},
@@ -25,9 +27,16 @@ ALLOWED = {  # part -> the other parts it may import
     "metrics": BASE | {"features", "statistics"},
     "statistics": set(),
     "results": {"plugins", "metrics", "statistics"},
-    "experiment": BASE | {"data", "diffusion", "transport", "starts", "features", "metrics", "statistics", "results"},
+    "evaluation": BASE | {"data", "features", "metrics", "statistics", "results"},
+    "experiment": BASE
+    | {"data", "diffusion", "transport", "starts", "features", "metrics", "statistics", "results", "evaluation"},
+    "expressways": BASE | {"starts", "transport"},
+    "solving": BASE | {"expressways", "transport"},
+    "callables": BASE | {"diffusion", "transport"},
+    "sampling": BASE | {"callables", "diffusion", "expressways", "starts", "transport"},
     "gate": {"runtime", "statistics", "results"},
-    "cli": BASE | {"diffusion", "experiment"},
+    "cli": BASE | {"diffusion", "experiment", "evaluation", "templates"},
+    "templates": BASE | {"data", "diffusion", "features", "metrics", "starts", "experiment"},
     "__main__": {"cli"},
     "paper_figures": BASE | {"experiment", "statistics", "results"},
 }
@@ -50,6 +59,7 @@ WITHOUT_TORCH = [
     or name
     in (
         "dpmot/cli.py",
+        "dpmot/graphs.py",
         "dpmot/plugins.py",
         "dpmot/results.py",
         "dpmot/seeds.py",

@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 
-from dpmot import device
+from dpmot import device, plugins
 from dpmot.diffusion.network import NetworkDenoiser
 from dpmot.diffusion.networks import edm
 from dpmot.diffusion.unet import UNet
@@ -77,3 +77,8 @@ def test_freed_memory_is_kept():
         for how in ("leave", "keep")
     }
     assert given_back["leave"] > 300 and given_back["keep"] < 100
+
+
+def test_a_result_depends_on_every_package_that_evaluates_networks():
+    needs = [plugins.constant("networks", name, "NEEDS") or {} for name in plugins.names("networks")]
+    assert {"diffusers", "torch", "transformers", *(package for one in needs for package in one)} <= {*environment(1)}
