@@ -48,7 +48,7 @@ class Pulling(Denoiser):
 
 
 def method(denoiser, *, sampler="ddim", start="prior", classes=0, num_samples=30, **options):
-    card = {"shape": [1, 4, 4], "unet": {"classes": classes} if classes else {}}
+    card = {"kind": "edm", "options": {}, "shape": [1, 4, 4], "unet": {"classes": classes} if classes else {}}
     planned = Method(network="edm", sampler=sampler, start=start, **options)
     task = Sample("x", planned, (), num_samples, atom_seed=0, num_atoms=None)
     return LoadedMethod(task, Network(card, CHAIN, {None: denoiser}), PART, {}, {})
