@@ -42,6 +42,17 @@ def as_array(source: Any, said: str) -> np.ndarray:
 
 
 def check_type(array: np.ndarray, values: Range | None, said: str) -> None:
+    """Check that an array holds uint8 without a stated range, or floats with one.
+
+    Args:
+        array: of any shape.
+        values: the range that was stated for floats, (low, high), or None.
+        said: what the message calls the array.
+
+    Raises:
+        RangeWanted: floats, and no range was stated.
+        ValueError: another type, or a range for uint8.
+    """
     if array.dtype.kind == "f" and values is None:
         raise RangeWanted(said, f"its images are {array.dtype}")
     if array.dtype.kind != "f" and array.dtype != np.uint8:

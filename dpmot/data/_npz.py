@@ -211,6 +211,7 @@ def channel_axes(shape: tuple[int, ...]) -> list[int | None]:
 
 
 def size_of(shape: tuple[int, ...], axis: int | None) -> tuple[int, int]:
+    """(H, W) in pixels of images (n, ...) whose channels lie along ``axis``; None: channels have no axis."""
     height, width = (side for k, side in enumerate(shape) if k not in (0, axis))
     return width, height
 

@@ -20,6 +20,7 @@ OF_A_LIST = "of_a_list"  # kind of an error of entries that are right one by one
 
 
 def wrong(told: str, kind: str = "wrong") -> PydanticCustomError:
+    """The error of a value that does not fit: a line for the user, and its kind (``OF_A_LIST``, or any other)."""
     return PydanticCustomError(kind, "{told}", {"told": told})  # type: ignore[arg-type]
 
 
@@ -30,6 +31,11 @@ def _free(name: str, taken: tuple[str, ...]) -> str:
 
 
 def distinct(values: tuple) -> tuple:
+    """The same values.
+
+    Raises:
+        PydanticCustomError: one stands there twice.
+    """
     if len(set(values)) < len(values):
         twice = next(value for value in values if values.count(value) > 1)
         raise wrong(f"{twice!r} stands there twice; name each once", OF_A_LIST)
