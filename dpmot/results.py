@@ -105,7 +105,6 @@ AUDIT = Schema(
     flags=("ranked",),
     integers=("nfe_budget",),
     words={"nfe_budget": BUDGET, "sigma_start": LEVEL, "verdict": ("|".join(VERDICTS), f"{', '.join(VERDICTS)} are")},
-    unread=("verdict",),  # an earlier audit, which knew marks only
 )
 FLAGS = Schema(
     columns=(

@@ -31,7 +31,7 @@ from dpmot.results import (
     stem,
 )
 from paper_figures._paired import ALPHA, against_best
-from paper_figures._results import EARLIER, GROUPS, NEAR, OUTSIDE, REAL, UNRANKED, Results, Row, fingerprints, published
+from paper_figures._results import GROUPS, NEAR, OUTSIDE, REAL, UNRANKED, Results, Row, fingerprints, published
 from paper_figures._tables import Cell, Document, Panel, not_run
 
 OF_STORED = (RECOVERY, AUTHENTICITY, CT, "distinct_neighbours_pixels")  # of the images that a method stores
@@ -331,7 +331,7 @@ class Comparison:
                 "than they are, so what such a value measures is something else, as collapse, copies or noise."
             )
         lines += [f"{mark} skipped: {reason}" for reason, mark in self.footnotes.items()]
-        if main["metric"].map(stem).isin(OF_LAW).any() and self.results.judged_by_shares:
+        if main["metric"].map(stem).isin(OF_LAW).any():
             lines.append(
                 "Intervals of FD, KD and FLD hold what other references of this size would say too. All rows of a "
                 "column share that part, so overlap does not tell whether one method is better than another: bold does."
@@ -393,13 +393,10 @@ SMOOTH = (
 
 def verdict_notes(rows: pd.DataFrame, results: Results) -> list[str]:
     """What † means, by the words of ``verdict`` that occur among rows."""
-    words = WORDS | ({"copies": "outside held-out images' intervals"} if results.judged_earlier else {})
-    there = [f"{word}: {words[word]}" for word in UNRANKED if (rows["verdict"] == word).any()]
+    there = [f"{word}: {WORDS[word]}" for word in UNRANKED if (rows["verdict"] == word).any()]
     lines = [f"† unranked, never bold (Details){': ' if there else ''}{'; '.join(there)}."]
     if results.audit is None:
         lines.append("No audit.csv: no row was audited, so none is ranked.")
-    if results.judged_earlier:
-        lines.append(f"Copies: {EARLIER}.")
     return lines + [SMOOTH] * bool((rows["verdict"] == "smooth").any())
 
 

@@ -41,7 +41,6 @@ UNRANKED = ("noise", "copies", "collapsed", "not converged", "not audited")  # w
 FEW, NEAR = 0.1, 0.95  # of real images' value: what is certainly below fails; what is nearer is smooth
 # word -> kinds of metrics (stem, reference), of which one must be certainly few, in all features
 FAILS = {"noise": [("precision", "test")], "collapsed": [("distinct_samples", "none"), ("recall", "test")]}
-EARLIER = "judged by the earlier audit: recovery, authenticity and C_T against held-out images"
 OUTSIDE = ("sweep", "identity", "reference")  # groups with figures or tables of their own
 
 
@@ -58,8 +57,6 @@ class Trial(BaseModel):
     sigma: FiniteFloat
     recovery: Audit = None
     copies: Audit = None
-    authenticity: Audit = None  # of earlier audits, as C_T
-    ct: Audit = None
 
 
 class Star(BaseModel):
@@ -113,12 +110,10 @@ UNKNOWN = Verdict(False, "not audited", "not audited")
 
 
 def _audited(row: dict[str, Any]) -> Verdict:
-    """The verdict of a row of audit.csv; the earlier audit had no words, but marks for copies and for the transport."""
+    """The verdict of a row of audit.csv."""
     if row["ranked"]:
         return Verdict(True)
-    reasons = row["reasons"] or "no reason given"
-    earlier = "not converged" if reasons.startswith("transport not converged") else "copies"
-    word = row.get("verdict") or ("not audited" if reasons == UNKNOWN.audit else earlier)
+    reasons, word = row["reasons"] or "no reason given", row["verdict"] or UNKNOWN.word
     said = reasons.partition(": ")[0].endswith(word)  # "transport not converged: ..."
     return Verdict(False, word, reasons if said else f"{word}: {reasons}")
 
@@ -256,16 +251,6 @@ class Results:
         """The reference a metric with one reference is stored under; "none" where it was not run."""
         stored = self.metrics.loc[self.metrics["metric"] == metric, "reference"]
         return str(stored.iloc[0]) if len(stored) else "none"
-
-    @property
-    def judged_earlier(self) -> bool:
-        """Whether audit.csv is of the earlier audit, which knew no shares of copies."""
-        return self.audit is not None and "verdict" not in self.audit
-
-    @property
-    def judged_by_shares(self) -> bool:
-        """Whether audit.csv is of the present audit; metrics.csv has the intervals that came with it."""
-        return self.audit is not None and "verdict" in self.audit
 
     def pooled(self) -> pd.DataFrame:
         """Pooled rows, with ``ranked`` (bool), ``verdict`` (of UNRANKED, "smooth" or "") and ``audit`` (the reasons).

@@ -3,7 +3,7 @@
 Frechet distance, source recovery, share of copies and authenticity against the level sigma_M at which DPM-OT starts.
 Small sigma_M copies its source, large sigma_M forgets it. The grey bands are held-out real images; sigma_M* is the
 smallest level that, with a converged solve, is shown not to copy (star.json), if there is one; it is selected on seeds
-and images of its own. Results of the earlier audit, which knew no shares of copies, have C_T in their place.
+and images of its own.
 """
 
 from itertools import cycle
@@ -14,10 +14,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dpmot.results import AUTHENTICITY, COPIES, CT, REAL_TEST, RECOVERY
+from dpmot.results import AUTHENTICITY, COPIES, REAL_TEST, RECOVERY
 from paper_figures import _samples as samples
 from paper_figures import _style as style
-from paper_figures._results import EARLIER, Results
+from paper_figures._results import Results
 from paper_figures._style import Quantity, Style
 
 READS = ("data", "star")
@@ -25,18 +25,12 @@ COLOURS = (style.VERMILLION, style.BLUE, style.GREEN, style.ORANGE, style.SKY)
 LOOKS = tuple(map(Style, COLOURS, "soD^v"))
 
 
-TRIED = {RECOVERY: "recovery", COPIES: "copies", AUTHENTICITY: "authenticity", CT: "ct"}  # as star.json names them
+TRIED = {RECOVERY: "recovery", COPIES: "copies"}  # as star.json names them
 
 
 def _quantities(results: Results) -> list[Quantity]:
-    labels = {
-        RECOVERY: "source recovery",
-        COPIES: "share of copies of train",
-        AUTHENTICITY: "authenticity",
-        CT: "$C_T$",
-    }
-    left_out = COPIES if results.judged_earlier else CT
-    audits = [Quantity(one, ("train",), label, REAL_TEST) for one, label in labels.items() if one != left_out]
+    labels = {RECOVERY: "source recovery", COPIES: "share of copies of train", AUTHENTICITY: "authenticity"}
+    audits = [Quantity(one, ("train",), label, REAL_TEST) for one, label in labels.items()]
     return [style.distances(results)[0], *audits]
 
 
@@ -102,7 +96,7 @@ def make(results: Results) -> Figure:
 
 
 def _star_note(results: Results) -> str:
-    explained = f"Hollow: unranked{f' ({EARLIER})' if results.judged_earlier else ''}. Grey: real images. "
+    explained = "Hollow: unranked. Grey: real images. "
     if results.star is None:
         return f"{explained}$\\sigma_M^*$: not run."
     dashed = "Dashed: the selection, on seeds and images of its own."

@@ -29,7 +29,7 @@ from dpmot.statistics.audit import WIDE
 from paper_figures import _comparison as comparison
 from paper_figures import _tables as tables
 from paper_figures._comparison import Comparison
-from paper_figures._results import EARLIER, REAL, Results, Row
+from paper_figures._results import REAL, Results, Row
 from paper_figures._tables import Cell, Document, Panel, not_run
 
 READS = ("replicates", "reported")
@@ -126,7 +126,7 @@ def _share_panel(cells: Comparison) -> Panel:
         return Cell("–" if none else " / ".join(texts), marks=shown[0].marks or shown[1].marks)
 
     if not (cells.table["metric"] == COPIES).any():
-        return not_run(title, f"metrics.csv holds no shares of copies; {EARLIER}.")
+        return not_run(title, "metrics.csv holds no shares of copies.")
     note = (
         "Samples that are copies of images of that split, moved, mirrored, blurred or recoloured ones too. A lower end "
         f"above the tolerance, {cells.results.experiment.copying_tolerance:g}, unranks a row. An upper end is no "

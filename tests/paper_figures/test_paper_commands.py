@@ -127,7 +127,11 @@ def test_a_number_that_is_none_is_refused(results_folder, capsys):
         ("experiment.json", "{", "experiment.json is no readable JSON file"),
         ("experiment.json", "[]", "experiment.json must hold one JSON object, got list"),
         ("experiment.json", '{"methods": {}}', 'experiment.json: config: the key "experiment" is missing'),
-        ("audit.csv", "method,nfe_budget,sigma_start,ranked,reasons\nddim,5,,yes,\n", 'column ranked: found "yes"'),
+        (
+            "audit.csv",
+            "method,nfe_budget,sigma_start,verdict,ranked,reasons\nddim,5,,,yes,\n",
+            'column ranked: found "yes"',
+        ),
     ],
 )
 def test_a_malformed_file_stops_with_one_line(file, content, words, results_folder, capsys):

@@ -255,15 +255,6 @@ def test_figure_8_draws_the_sweep_its_floor_and_sigma_star(digits_folder):
     assert (band.y0, band.y1) == pytest.approx((0.47, 0.53), abs=1e-9)  # the real_test interval, through a transform
 
 
-def test_figure_8_of_the_earlier_audit_has_c_t_in_place_of_copies(results_folder):
-    folder = results_folder("digits")
-    rows = [{k: v for k, v in row.items() if k != "verdict"} for row in read_csv(folder / "audit.csv")]
-    write_csv(folder / "audit.csv", rows)
-    figure = figure_8_sigma_sweep.make(load(folder))
-    assert [axes.get_ylabel() for axes in figure.axes[1:]] == ["source recovery", "authenticity", "$C_T$"]
-    assert any("judged by the earlier audit" in " ".join(text.split()) for text in texts(figure))
-
-
 def test_a_distance_axis_is_linear_below_the_smallest_certain_value_and_labelled_over_many_decades():
     cells = pd.DataFrame({"value": [-0.2, 0.3, 3.0], "low": [-1.0, -0.1, 2.0]})
     for limits, expected in (((-0.5, 30), [0, 1, 2, 5, 10, 20]), ((-1, 2e4), [0, 1, 10, 100, 1000, 10000])):
