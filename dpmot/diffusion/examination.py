@@ -22,6 +22,8 @@ WEAK = 1.3
 FINE = 1e-3
 HARMFUL = 1.5
 BETTER = 4.0  # standard errors by which other weights must be the better ones
+SMALL = 0.01  # of the error; training does not leave an image and its reflection exactly alike
+SURE = 1e-3  # chance that any symmetry of a right network is named
 
 
 @dataclass(frozen=True)
@@ -49,10 +51,10 @@ def asked_of(denoiser: Callable[..., Tensor]) -> Asked:
 class Visit:
     """D's answers to a trial, and what is left of its error, (L,), when a mistake is undone."""
 
-    def __init__(self, asked: Asked, trial: Trial, known: Known) -> None:
+    def __init__(self, asked: Asked, trial: Trial, known: Known, wiener: np.ndarray | None = None) -> None:
         self.asked, self.trial, self.known = asked, trial, known
         self.inputs = [trial.noisy(sigma) for sigma in trial.sigmas]
-        self.wiener = np.array(trial.wiener)
+        self.wiener = np.array(trial.wiener) if wiener is None else wiener
         self.floor = np.maximum(0.01 * self.wiener, FINE * np.square(trial.sigmas))  # below it errors are equally good
         self.gains: dict[str, float] = {}
         self.scale = float("nan")
@@ -77,22 +79,33 @@ class Visit:
         """Of the best mix of x, D and the mean image."""
         return self._mixed(self.answers)
 
-    def after(self, repair: Repair) -> np.ndarray:
-        """The errors that a repair leaves."""
+    def mended(self, repair: Repair) -> list[Tensor]:
+        """The answers of D', (L, B, *S)."""
         if repair.anew:
             mended = repair.mend(self.asked)
-            outputs = [mended(x, sigma, self.trial.given) for x, sigma in self._questions()]
-        else:
-            known = dict(zip(self.trial.sigmas, self.answers, strict=True))
-            mended = repair.mend(lambda x, sigma, labels: known[sigma])
-            outputs = [mended(x, sigma, None) for x, sigma in self._questions()]
+            return [mended(x, sigma, self.trial.given) for x, sigma in self._questions()]
+        known = dict(zip(self.trial.sigmas, self.answers, strict=True))
+        mended = repair.mend(lambda x, sigma, labels: known[sigma])
+        return [mended(x, sigma, None) for x, sigma in self._questions()]
+
+    def gain_of_images(self, outputs: list[Tensor]) -> np.ndarray:
+        """Mean over the levels of ln(error of D / error of other answers), of each image, (B,)."""
+        logs = []
+        for pair in zip(self.answers, outputs, strict=True):
+            one, two = ((z - self.trial.x0).double().square().flatten(1).mean(1) + 1e-12 for z in pair)
+            logs.append((one / two).log())
+        return torch.stack(logs).mean(0).numpy()
+
+    def after(self, repair: Repair) -> np.ndarray:
+        """The errors that a repair leaves."""
+        outputs = self.mended(repair)
         return self._mixed(outputs) if repair.fitted else np.array([self.trial.error(output) for output in outputs])
 
     def gain(self, errors: np.ndarray, *, fitted: bool) -> float:
         """Mean log ratio of errors at the better half of the levels; of all where that is a loss."""
         gains = np.log(((self.fitted if fitted else self.errors) + self.floor) / (errors + self.floor))
         gains = np.clip(np.nan_to_num(gains, nan=-3.0), -3, 3)
-        return float(np.sort(gains)[LEVELS // 2 :].mean() if gains.mean() > 0 else gains.mean())
+        return float(np.sort(gains)[len(gains) // 2 :].mean() if gains.mean() > 0 else gains.mean())
 
     def left(self, errors: np.ndarray) -> float:
         """Mean log ratio of errors to the Wiener filter's."""
@@ -155,13 +168,9 @@ def _at_its_own_level(visit: Visit) -> Tensor:
 def better_beside(visit: Visit, beside: Callable[..., Tensor]) -> Iterator[Finding]:
     """The other weights are better by ``BETTER`` standard errors over images, or not."""
     trial, other = visit.trial, asked_of(beside)
-    logs = []
-    for x, sigma, answer in zip(visit.inputs, trial.sigmas, visit.answers, strict=True):
-        pair = (answer, other(x, sigma, trial.given))
-        one, two = ((output - trial.x0).double().square().flatten(1).mean(1) + 1e-12 for output in pair)
-        logs.append((one / two).log())
-    each = torch.stack(logs).mean(0)  # of an image, over the levels
-    mean, error = float(each.mean()), float(each.std() / len(each) ** 0.5)
+    outputs = [other(x, sigma, trial.given) for x, sigma in zip(visit.inputs, trial.sigmas, strict=True)]
+    each = visit.gain_of_images(outputs)
+    mean, error = float(each.mean()), float(each.std(ddof=1) / len(each) ** 0.5)
     if mean > BETTER * error and mean > 0:
         less = 100 * (1 - np.exp(-mean))
         told = f"the weights beside it err {less:.1f} % less: use these; are raw and averaged weights exchanged?"
@@ -206,6 +215,29 @@ def mistake(visit: Visit, samples: bool) -> list[Finding]:
     visit.scale = _lowest(scales)
     best = min(able, key=lambda entry: entry[0], default=None)
     return [Finding("wrong", best[1].mistake, best[1].told)] if best else []
+
+
+def exchanged(visit: Visit, samples: bool) -> list[Finding]:
+    """A symmetry whose repair gains little, but certainly: above ``SMALL`` by a t test on images not tried before.
+
+    It is asked of those that gained anything at first; ``SURE`` is divided by the number of all (Bonferroni).
+    """
+    from scipy.stats import t  # a second, and only here
+
+    if np.median(visit.errors / visit.wiener) > WEAK * (2 if samples else 1):  # of no denoiser, all is chance
+        return []
+    known = visit.known
+    all_of_them = [repair for repair in repairs.elsewhere(known) if repair.symmetry]
+    hopeful = [repair for repair in all_of_them if visit.gains[repair.mistake] > 0]
+    again = Visit(visit.asked, visit.trial.others(4 * len(visit.trial.rows)), known, visit.wiener) if hopeful else visit
+    found = []
+    for repair in hopeful:
+        each = again.gain_of_images(again.mended(repair))
+        mean, error = float(each.mean()), float(each.std(ddof=1) / len(each) ** 0.5)
+        if mean > SMALL and t.sf((mean - SMALL) / max(error, 1e-12), len(each) - 1) < SURE / len(all_of_them):
+            less = f"it errs {100 * (1 - np.exp(-mean)):.1f} % less on {len(each)} images, which is no chance"
+            found.append((mean, Finding("wrong", repair.mistake, f"{repair.told}; {less}")))
+    return [max(found, key=lambda entry: entry[0])[1]] if found else []
 
 
 def _lowest(scales: dict[float, float]) -> float:

@@ -11,9 +11,10 @@ bound, which a good network does not reach at small sigma. With labels it knows 
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -33,12 +34,14 @@ class Trial:
         labels: (N,) or None.
         rows: (B,) which of them are tried.
         sigmas: (L,) ascending levels.
+        seed: of the noise.
     """
 
     images: Tensor
     labels: Tensor | None
     rows: Tensor
     sigmas: tuple[float, ...]
+    seed: int = 0
 
     @classmethod
     def of(cls, images: Tensor, labels: Tensor | None, sigmas: Sequence[float], *, rows: int, seed: int) -> "Trial":
@@ -46,7 +49,14 @@ class Trial:
         most = max(rows, KEPT // max(1, images[0].numel()))
         images, labels = images[:most], None if labels is None else labels[:most]
         order = torch.from_numpy(seeds.generator(seed, "doctor", "rows").permutation(len(images)))
-        return cls(images, labels, order[:rows], tuple(map(float, sigmas)))
+        return cls(images, labels, order[:rows], tuple(map(float, sigmas)), seed)
+
+    def others(self, number: int) -> "Trial":
+        """The same with so many other images and noise, or as many as there are; with all where too few are left."""
+        order = seeds.generator(self.seed, "doctor", "others").permutation(len(self.images))
+        rest = np.setdiff1d(order, self.rows.numpy(), assume_unique=True)  # keeps the order
+        chosen = torch.from_numpy(rest if len(rest) >= len(self.rows) else order)[:number]
+        return replace(self, rows=chosen, seed=self.seed + 1)
 
     @cached_property
     def x0(self) -> Tensor:
@@ -61,7 +71,7 @@ class Trial:
     @cached_property
     def noise(self) -> Tensor:
         """N(0, I), (B, *S), the same at every level."""
-        drawn = seeds.generator(0, "doctor", "noise").standard_normal(tuple(self.x0.shape), dtype="float32")
+        drawn = seeds.generator(self.seed, "doctor", "noise").standard_normal(tuple(self.x0.shape), dtype="float32")
         return torch.from_numpy(drawn)
 
     def noisy(self, sigma: float) -> Tensor:

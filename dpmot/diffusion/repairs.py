@@ -3,13 +3,8 @@ r"""Mistakes of a denoiser, each as its repair: a change D -> D' that undoes it 
 Only D(x, sigma) is asked, so that one list serves every network. If D' errs much less than D on the same images and
 noise, the mistake was made. What a mistake did to the input is undone by asking D elsewhere, at s x or at another
 level; what it did to the output is a mix a x + b D with unknown a(sigma), b(sigma): a repair that is ``fitted`` takes
-the best such mix, and of the mean image, at each level. Two parametrisations of one network differ by such a mix alone,
-
-    epsilon   D = x - sigma F                       x0    D = F
-    v         D = (x / c - sigma F) / c             flow  D = (x - sigma F) / (1 + sigma),   c = sqrt(1 + sigma^2)
-    score     D = x + sigma^2 F                     edm   D = (s^2 x + sigma s C F) / C^2,   C = sqrt(sigma^2 + s^2)
-
-so exchanging them is undone in closed form. A minus sign before F is a form of its own.
+the best such mix, and of the mean image, at each level. Two parametrisations of one network differ by such a mix alone
+(:mod:`dpmot.diffusion.forms`), so exchanging them is undone in closed form.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +17,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+
+from dpmot.diffusion.forms import LIKELY_WITH_EDM, forms
 
 Asked = Callable[[Tensor, float, Tensor | None], Tensor]  # D(x, sigma, labels): (B, *S), a number, (B,) or None
 FACTORS = (0.25, 0.5, 0.7, 1.4, 2.0, 4.0)  # between true and given levels
@@ -41,6 +38,7 @@ class Repair:
         gross: whether it spoils D so much that it is looked for only where D errs more than it should.
         anew: whether D is asked anew; a mix of x and D needs only the answers that are there.
         factor: by which it multiplies the level.
+        symmetry: whether it shows D other images and takes that back: no sound D errs less then, not even a little.
     """
 
     mistake: str
@@ -50,21 +48,7 @@ class Repair:
     gross: bool = False
     anew: bool = True
     factor: float | None = None
-
-
-def _forms(sigma: float, s: float) -> dict[str, tuple[float, float]]:
-    """Parametrisation -> (a, b) of D = a x + b F."""
-    c, total = (1 + sigma**2) ** 0.5, sigma**2 + s**2
-    forms = {
-        "epsilon": (1.0, -sigma),
-        "x0": (0.0, 1.0),
-        "v": (1 / c**2, -sigma / c),
-        "flow velocity": (1 / (1 + sigma), -sigma / (1 + sigma)),
-        "score": (1.0, sigma**2),
-        "EDM's F": (s**2 / total, sigma * s / total**0.5),
-    }
-    negative = {f"minus {name}": (a, -b) for name, (a, b) in forms.items() if name != "x0"}
-    return forms | negative
+    symmetry: bool = False
 
 
 def mixes(taken: str | None, sigma_data: float) -> Iterator[Repair]:
@@ -73,7 +57,7 @@ def mixes(taken: str | None, sigma_data: float) -> Iterator[Repair]:
     Args:
         taken: the form that D is known to take the network's output for; None: any.
     """
-    for assumed, true in permutations(_forms(1.0, sigma_data), 2):
+    for assumed, true in permutations(forms(1.0, sigma_data), 2):
         unlikely = "EDM" in assumed + true and {assumed, true} not in LIKELY_WITH_EDM
         if assumed == (taken or assumed) and (taken or not unlikely):
             told = f"the network predicts {true}, D takes it for {assumed}: correct `denoise` (docs/extending.md)"
@@ -81,21 +65,9 @@ def mixes(taken: str | None, sigma_data: float) -> Iterator[Repair]:
             yield Repair(f"{true} taken for {assumed}", told, mend, anew=False)
 
 
-FORMS_OF = {  # (kind, prediction) -> form
-    ("ddpm", "epsilon"): "epsilon",
-    ("ddpm", "v_prediction"): "v",
-    ("ddpm", "sample"): "x0",
-    ("edm", "epsilon"): "EDM's F",
-    ("edm", "v_prediction"): "minus EDM's F",
-    ("flow", None): "flow velocity",
-    ("ncsnv2", None): "minus epsilon",
-}
-LIKELY_WITH_EDM = ({"EDM's F", "minus EDM's F"}, {"EDM's F", "epsilon"})
-
-
 def _remixed(asked: Asked, *, taken: tuple[str, float], true: tuple[str, float]) -> Asked:
     def mended(x: Tensor, sigma: float, labels: Tensor | None) -> Tensor:
-        (a, b), (right_a, right_b) = (_forms(sigma, s)[name] for name, s in (taken, true))
+        (a, b), (right_a, right_b) = (forms(sigma, s)[name] for name, s in (taken, true))
         return (right_a - right_b * a / b) * x + right_b / b * asked(x, sigma, labels)
 
     return mended
@@ -143,7 +115,8 @@ def elsewhere(known: Known) -> Iterator[Repair]:
     if known.classes > 1:
         for shift, true in ((1, "one more"), (-1, "one less")):
             told = f"the network does better with labels that are {true}: correct the order of the classes"
-            yield Repair("labels shifted by one", told, partial(_relabelled, shift=shift, classes=known.classes))
+            mend = partial(_relabelled, shift=shift, classes=known.classes)
+            yield Repair("labels shifted by one", told, mend, symmetry=True)
 
 
 def _levels(known: Known) -> Iterator[Repair]:
@@ -237,7 +210,7 @@ def _scales(known: Known) -> Iterator[Repair]:
 
 def _of_other_data(asked: Asked, *, given: float, true: float) -> Asked:
     def mended(x: Tensor, sigma: float, labels: Tensor | None) -> Tensor:
-        (a, b), (right_a, right_b) = (_forms(sigma, s)["EDM's F"] for s in (given, true))
+        (a, b), (right_a, right_b) = (forms(sigma, s)["EDM's F"] for s in (given, true))
         k = _edm(true, sigma) / _edm(given, sigma)
         return (right_a - right_b * a * k / b) * x + right_b / b * asked(k * x, sigma, labels)
 
@@ -249,7 +222,7 @@ def _rescaled(asked: Asked, *, scale: Callable[[float], float], form: str, s: fl
 
     def mended(x: Tensor, sigma: float, labels: Tensor | None) -> Tensor:
         k = 1 / scale(sigma) if inverse else scale(sigma)
-        return asked(k * x, sigma, labels) + _forms(sigma, s)[form][0] * (1 - k) * x
+        return asked(k * x, sigma, labels) + forms(sigma, s)[form][0] * (1 - k) * x
 
     return mended
 
@@ -277,17 +250,18 @@ def _reranged(asked: Asked, *, a: float, b: float, of_sigma: float) -> Asked:
 
 def _pictures(shape: Sequence[int]) -> Iterator[Repair]:
     told = "the network does better on the negative of the images: black and white are exchanged"
-    yield Repair("black and white exchanged", told, partial(_moved, by=torch.neg))
+    yield Repair("black and white exchanged", told, partial(_moved, by=torch.neg), symmetry=True)
     if len(shape) != 3:
         return
     if shape[0] == 3:
         told = "the network does better with its channels in reverse order: it was trained on BGR, images are RGB"
-        yield Repair("BGR for RGB", told, partial(_moved, by=partial(torch.flip, dims=[1])))
+        yield Repair("BGR for RGB", told, partial(_moved, by=partial(torch.flip, dims=[1])), symmetry=True)
     if shape[1] == shape[2]:
         told = "the network does better on transposed images: rows and columns are exchanged"
-        yield Repair("rows and columns exchanged", told, partial(_moved, by=partial(torch.transpose, dim0=2, dim1=3)))
+        mend = partial(_moved, by=partial(torch.transpose, dim0=2, dim1=3))
+        yield Repair("rows and columns exchanged", told, mend, symmetry=True)
     told = "the network does better on images upside down: rows run the other way"
-    yield Repair("upside down", told, partial(_moved, by=partial(torch.flip, dims=[2])))
+    yield Repair("upside down", told, partial(_moved, by=partial(torch.flip, dims=[2])), symmetry=True)
 
 
 def _moved(asked: Asked, *, by: Callable[[Tensor], Any]) -> Asked:

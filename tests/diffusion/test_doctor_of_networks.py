@@ -12,11 +12,11 @@ from dpmot.data import MissingData
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 SOUND = ["digits ddpm", "digits flow", "digits ncsnv2", "digits consistency", "digits labels", "cifar10 edm"]
 PLANTED = {
-    "digits ddpm": ["epsilon taken for v", "epsilon taken for x0", "[0, 1] for [-1, 1]", "time reversed"],
+    "digits ddpm": ["epsilon taken for v", "epsilon taken for x0", "[0, 1] for [-1, 1]"],
     "digits edm": ["index up", "level times 2", "c_in missing", "sigma_data times 1.5", "dropout on"],
     "digits flow": ["raw weights, better beside"],
     "digits labels": ["labels +1"],
-    "cifar10 edm": ["index up", "level times 2"],
+    "cifar10 edm": ["index up", "level times 2", "BGR"],
     "fashion edm 1000": ["index up", "dropout on"],
 }
 
@@ -42,7 +42,7 @@ def test_every_planted_mistake_is_named(name):
     cases = list(looked_at(name, PLANTED[name]))
     assert len(cases) == len(PLANTED[name])
     for case, said in cases:
-        assert said.findings[0].name.startswith(case.expected), f"{case.name}: {said}"
+        assert case.named_by(said.findings[0].name), f"{case.name}: {said}"
 
 
 def test_the_networks_of_the_benchmark_are_there():
