@@ -21,11 +21,15 @@ from dpmot.data._arrays import FORMS, Range, RangeWanted, Row, as_array, check_r
 from dpmot.data._npz import Npz, size_of
 from dpmot.data._pictures import pictures_in, printable
 from dpmot.data._viewer import Picture, opened
+from dpmot.runtime.fingerprint import file_digest
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     Source = str | Path | np.ndarray | Tensor
+
+
+HASHED, HASHED_FILES = 1 << 25, 1000  # bytes and files whose content is read for every plan: a tenth of a second
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,10 +39,12 @@ class Given:
     Attributes:
         images: uint8 (N, C, H, W), C = 1 or 3; or points, float32 (N, d).
         notes: what a reader of their numbers should know, one sentence each.
+        scaled: whether they were floats of the range that was stated.
     """
 
     images: np.ndarray
     notes: tuple[str, ...] = ()
+    scaled: bool = False
 
     @property
     def sha256(self) -> str:
@@ -87,20 +93,28 @@ def read(
     if found.count < least:
         left = f"; {found.left}" if found.left else ""
         raise ValueError(f"{said}: holds {found.count} images, at least {least} are needed{left}")
-    return _whole(found, shape, most, said)
+    return replace(_whole(found, shape, most, said), scaled=values is not None)
 
 
 def file_state(path: Path) -> list:
-    """Size and time of change of a file, or of all files of a folder: what changes when it is exchanged.
+    """What changes when a file, or one of a folder's images, is exchanged.
+
+    The hash of the content, up to ``HASHED`` bytes in ``HASHED_FILES`` files. Of more: sizes, inodes, and the times at
+    which content and inode were changed, of which nobody sets the last; a file that is only touched counts as another.
 
     Raises:
         ValueError: there is nothing that can be read, in one line.
     """
     _check_kind(path, printable(str(path)))
+    files = {"": path}
     if path.is_dir():
-        return pictures_in(path, Picture((3, 1, 1))).identity()
-    state = path.stat()
-    return [state.st_size, state.st_mtime_ns]
+        found = pictures_in(path, Picture((3, 1, 1)))
+        found.identity()  # names what cannot be read
+        files = {name: path / name for name in found.names}
+    facts = [(name, file.stat()) for name, file in files.items()]
+    if len(files) <= HASHED_FILES and sum(fact.st_size for _, fact in facts) <= HASHED:
+        return [[name, file_digest(file)] for name, file in files.items()]
+    return [[name, fact.st_size, fact.st_ino, fact.st_mtime_ns, fact.st_ctime_ns] for name, fact in facts]
 
 
 def file_sha256(path: Path) -> str:

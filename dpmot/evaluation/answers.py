@@ -6,7 +6,8 @@ time; an answer is found again only for the same images, options, code, packages
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,19 @@ def default_folder() -> Path:
     if given := os.environ.get(VARIABLE):
         return Path(given)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dpmot"
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """What is kept is written here.
+
+    Raises:
+        OSError: the folder cannot be written; says what to set.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise OSError(f"{folder} cannot be written ({error.strerror}): set {VARIABLE} to a folder") from None
 
 
 @dataclass(frozen=True)
@@ -44,8 +58,6 @@ class Answers:
         except (OSError, ValueError, KeyError, TypeError):
             pass  # not there, or damaged
         value = json.loads(json.dumps(compute()))  # as it is read
-        try:
+        with writing(self.folder):
             write_json(file, {"content": digest(value), "value": value})
-        except OSError as error:
-            raise OSError(f"{self.folder} cannot be written ({error.strerror}): set {VARIABLE} to a folder") from None
         return value

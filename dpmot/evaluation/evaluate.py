@@ -6,6 +6,7 @@ about the same images costs seconds.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import combinations
 from pathlib import Path
@@ -20,7 +21,7 @@ from dpmot.evaluation.answers import Answers, default_folder
 from dpmot.evaluation.feature_cache import Extractors
 from dpmot.evaluation.question import COPYING, QUALITY, Question, of_train
 from dpmot.evaluation.report import ROLES, Evaluation, Row
-from dpmot.evaluation.sources import read
+from dpmot.evaluation.sources import Images, read
 from dpmot.features import Extractor, Offer
 from dpmot.metrics import AUDITED_SPACE
 
@@ -61,7 +62,7 @@ def evaluate(
         feature_options: extractor -> its options.
         metrics: files of ``dpmot/metrics/``; None: FD, KD, IS, precision, recall, density, coverage, FLD, authenticity,
             duplicates, C_T and the share of copies, as far as there are the images that they ask about.
-        value_range: of floats: (-1, 1), (0, 1) or (0, 255).
+        value_range: of those images that are floats: (-1, 1), (0, 1) or (0, 255).
         classifier: file of an experiment's classifier, for the extractor "classifier".
         data_root: folder of the data sets' files; None: that of the variable DPMOT_DATA.
         download: whether missing weights may be fetched.
@@ -82,6 +83,7 @@ def evaluate(
     for name, source in {"train": train, "held_out": held_out}.items():
         if source is not None:
             real[name] = load(source, role=name.replace("_", "-"), shape=shape)
+    note = _range_note({"samples": drawn, **real}, value_range)
     for one, other in combinations(real, 2):
         if real[one].sha256 == real[other].sha256:
             same = " and ".join(ROLES[name] for name in (other, one))
@@ -100,6 +102,7 @@ def evaluate(
         asked.append(Extractor(AUDITED_SPACE))
     extract = Extractors(asked, folder / "features", threads=torch.get_num_threads(), device=chosen(device).type)
     found = Question(drawn, real, names, extract, Answers(folder), progress).evaluation()
+    found = replace(found, notes=(*note, *found.notes))
     if metrics is not None and (absent := [name for name in names if not _rows_of(name, found)]):
         of = ", ".join(one.name for one in asked) or "none"
         raise ValueError(f"metrics: {absent[0]} does not apply to features {of}; name others, or leave the metric out")
@@ -118,6 +121,17 @@ def audit(samples: Any, train: Any, *, held_out: Any, **options: Any) -> Evaluat
         ValueError, OSError: as :func:`evaluate`.
     """
     return evaluate(samples, held_out, train=train, features=(), metrics=COPYING, **options)
+
+
+def _range_note(images: Mapping[str, Images], value_range: Range | None) -> tuple[str, ...]:
+    """Which images the stated range is not of; refused where it is of none."""
+    others = [ROLES[role] for role, one in images.items() if not one.scaled]
+    if value_range is None or not others:
+        return ()
+    told = f"range [{value_range[0]:g}, {value_range[1]:g}] is of floats"
+    if len(others) == len(images):
+        raise ValueError(f"{told}, and {', '.join(others)} are integers: leave it out")
+    return (f"{told}: {', '.join(others)} are integers, and taken as levels of 0..255",)
 
 
 def _check(extractor: Extractor) -> None:

@@ -9,6 +9,7 @@ a job.
 import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -49,12 +50,13 @@ class Extractors:
         source: np.ndarray | None = None,
         num_sources: int | None = None,
         labels: np.ndarray | None = None,
+        drawn_for: np.ndarray | None = None,
     ) -> dict[str, Features]:
         """Features of stored images (n, C, H, W) or points (n, d), by extractor.
 
         Args:
             raw: uint8 images or float points.
-            source, num_sources, labels: see :class:`~dpmot.features.Features`.
+            source, num_sources, labels, drawn_for: see :class:`~dpmot.features.Features`.
 
         Raises:
             Fault: features are NaN or infinite; with the samples that have them.
@@ -66,7 +68,9 @@ class Extractors:
             except NonFiniteFeatures as error:
                 rows = torch.from_numpy(error.rows)
                 raise Fault(f"{extractor.name}: {error}", {"row": rows, "samples": raw[rows]}) from None
-            by_name[extractor.name] = replace(features, source=source, num_sources=num_sources, labels=labels)
+            by_name[extractor.name] = replace(
+                features, source=source, num_sources=num_sources, labels=labels, drawn_for=drawn_for
+            )
         return by_name
 
     def _stored(self, extractor: Extractor, raw: torch.Tensor) -> Features:
@@ -125,7 +129,7 @@ class Extractors:
             "packages": self.environment,
         }
 
-    @property
+    @cached_property
     def environment(self) -> dict[str, str]:
         """Machine, packages, threads and device."""
         return environment(self.threads, self.device)

@@ -14,13 +14,16 @@ from tqdm import tqdm
 from dpmot import plugins, results, seeds
 from dpmot.evaluation.answers import Answers
 from dpmot.evaluation.copying import handed_back, searched
-from dpmot.evaluation.estimates import NUM_GROUPS, Measurement, measure, real_groups
+from dpmot.evaluation.estimates import NUM_GROUPS, Measurement, measure, real_groups, wanted
 from dpmot.evaluation.feature_cache import Extractors
+from dpmot.evaluation.kept_arrays import OfImages
 from dpmot.evaluation.report import ROLES, Evaluation, Flagged, Row
 from dpmot.evaluation.sources import Images
 from dpmot.features import Features
+from dpmot.features._kept import keep_results
 from dpmot.metrics.copies import Copies
 from dpmot.runtime.closure import code_digest
+from dpmot.runtime.fingerprint import digest
 from dpmot.statistics.audit import COPIES, SETS, Verdict, judge
 from dpmot.statistics.jackknife import share_interval
 
@@ -110,10 +113,19 @@ class Question:
 
     @cached_property
     def _references(self) -> dict[str, dict[str, Features]]:
-        """Extractor -> "test" and "train"."""
+        """Extractor -> "test" and "train"; what is computed of them alone is kept."""
         real = {name: one for name, one in self.real.items() if name != "held_out"}
         found = {name: self.extract(one.tensor, labels=one.labels) for name, one in real.items()}
+        for name, by in found.items():
+            for extractor in self.extract.extractors:
+                seen = {"through": self.extract.identity(extractor), "labels": real[name].labels_sha256}
+                keep_results(by[extractor.name], self._keep(seen, name))
         return {one.name: {name: by[one.name] for name, by in found.items()} for one in self.extract.extractors}
+
+    def _keep(self, seen: Any, *names: str) -> OfImages:
+        """Where to keep what is computed of real images, and of what they are seen through."""
+        content = digest([[self.real[name].sha256 for name in names], seen])
+        return OfImages(self.answers.folder / "real", content, self.extract.environment)
 
     @cached_property
     def _handed_back(self) -> dict[str, int]:
@@ -131,10 +143,11 @@ class Question:
 
     def _copies(self) -> dict[str, Any]:
         """Shares of copies, and the samples that are flagged."""
-        splits = {"A": self.real["train"].raw, "B": self.real.get("held_out", self.real["test"]).raw}
-        splits |= {"C": self.real["test"].raw} if "held_out" in self.real else {}
+        parts = {"A": "train", "B": "held_out" if "held_out" in self.real else "test"}
+        parts |= {"C": "test"} if "held_out" in self.real else {}
+        keep = self._keep(list(parts), *parts.values())
         try:
-            copies = Copies(splits)
+            copies = Copies({split: self.real[name].raw for split, name in parts.items()}, keep)
         except ValueError as error:
             names = {"split A": "train", "split B": "the held-out images", "split C": "reference"}
             said = str(error)
@@ -142,7 +155,6 @@ class Question:
                 said = said.replace(split, name)
             raise ValueError(f"copies: {said}") from None
         number, found, told = searched(copies, {0: self.drawn.tensor})
-        parts = {"A": "train", "B": "held_out" if "held_out" in self.real else "test", "C": "test"}
         flags = [[row, parts[part], nearest, float(ratio)] for _, row, part, nearest, _, _, ratio, *_ in told]
         return {"number": number, "rows": [_row(one) for one in found], "flags": flags}
 
@@ -157,7 +169,13 @@ class Question:
         images = self.real[role]
         rows = seeds.generator(0, "evaluate", "real").permutation(len(images))[: len(self.drawn)]
         rows.sort()
-        taken = {name: by[role].subset(rows) for name, by in self._references.items()}
+        modules = [plugins.find("metrics", name) for name in names]
+        asked = {
+            name: by
+            for name, by in self._references.items()
+            if any(wanted(module, name, by[role]) for module in modules)
+        }
+        taken = {name: by[role].subset(rows) for name, by in asked.items()}
         labels = next(iter(taken.values())).labels if taken else None
         measured = measure(taken, self._references, real_groups(labels, len(rows)), names=names, real=True)
         own = [one for one in measured if one.estimate and one.reference != role]

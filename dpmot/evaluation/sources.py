@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ class Images:
         sha256: hash of their content.
         labels: their classes, int64 (n,), where the split they are holds each class in its share; else None.
         notes: what a reader of their numbers should know.
+        scaled: whether they were floats of the range that was stated.
     """
 
     name: str
@@ -34,6 +36,7 @@ class Images:
     sha256: str
     labels: np.ndarray | None = None
     notes: tuple[str, ...] = ()
+    scaled: bool = False
 
     def __len__(self) -> int:
         return len(self.raw)
@@ -42,6 +45,11 @@ class Images:
     def shape(self) -> tuple[int, ...]:
         """Of one image, (C, H, W)."""
         return self.raw.shape[1:]
+
+    @property
+    def labels_sha256(self) -> str | None:
+        """Hash of the classes, where they are known."""
+        return None if self.labels is None else sha256(np.ascontiguousarray(self.labels).data).hexdigest()
 
     @property
     def tensor(self) -> "Tensor":
@@ -87,7 +95,7 @@ def read(
     if given.images.ndim != 4:
         raise ValueError(f"{role}: must be images, got points {given.images.shape}")
     name = Path(source).name if isinstance(source, str | Path) else role
-    return Images(name, given.images, given.sha256, notes=given.notes)
+    return Images(name, given.images, given.sha256, notes=given.notes, scaled=given.scaled)
 
 
 def _of_data_set(source: str, role: str, shape: tuple[int, ...] | None, root: Path | None) -> Images | None:

@@ -57,6 +57,7 @@ class Features:
             none that the name stands for; it becomes the metric's suffix.
         probabilities: class probabilities, float (n, K), rows summing to one; None where there are none.
         labels: true classes, integer (n,), or None.
+        drawn_for: class that each sample was drawn for, integer (n,), or None: what it should be of, not what it is.
         source: row of the "train" reference from which each sample's own start was made (DPM-OT and copy
             starts), int64 (n,), or None where a sample has no such row.
         num_sources: sources that a sample could have had, the first rows of that reference, >= 1; None: all of them.
@@ -69,6 +70,7 @@ class Features:
     extractor: str
     probabilities: np.ndarray | None = None
     labels: np.ndarray | None = None
+    drawn_for: np.ndarray | None = None
     source: np.ndarray | None = None
     num_sources: int | None = None
     off_mode: np.ndarray | None = None
@@ -79,7 +81,7 @@ class Features:
         set_field(self, "values", _matrix(self.values, "values"))
         if self.probabilities is not None:
             set_field(self, "probabilities", _probabilities(self.probabilities, len(self)))
-        for name in ("labels", "source"):
+        for name in ("labels", "drawn_for", "source"):
             if getattr(self, name) is not None:
                 set_field(self, name, _indices(getattr(self, name), name, len(self)))
         if self.num_sources is not None and self.num_sources < 1:
@@ -101,7 +103,7 @@ class Features:
 
     def _arrays(self) -> dict[str, Any]:
         """What there is one row of a sample of, by attribute."""
-        names = ("values", "probabilities", "labels", "source", "off_mode")
+        names = ("values", "probabilities", "labels", "drawn_for", "source", "off_mode")
         return {name: array for name in names if (array := getattr(self, name)) is not None}
 
     def check_comparable(self, reference: "Features", name: str) -> None:
@@ -355,7 +357,7 @@ def _matrix(array: np.ndarray, name: str) -> np.ndarray:
     if len(bad):
         told = f"Feature {name} of {len(bad)} of {len(array)} samples are NaN or infinite: check those samples"
         raise NonFiniteFeatures(told, bad)
-    size = float(np.abs(array).max())
+    size = float(max(array.max(), -array.min()))
     if size > LARGEST or 0 < size < SMALLEST:
         allowed = f"{SMALLEST:g} to {LARGEST:g}"
         raise ValueError(f"Feature {name} are up to {size:g} in size, where {allowed} is allowed: give another scale")

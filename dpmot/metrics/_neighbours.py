@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dpmot.features import Features, remembered
+from dpmot.features._kept import kept
 from dpmot.metrics import References, _pairs, need
 
 PRECISION_K = 3  # Kynkaanniemi et al. 2019, as torch-fidelity has it
@@ -54,7 +55,7 @@ def neighbours(generated: Features, reference: Features | None, k: int) -> tuple
     return index[:, :k], squared[:, :k]
 
 
-@remembered
+@kept
 @np.errstate(under="ignore")
 def _search(generated: Features, reference: Features | None, k: int) -> tuple[np.ndarray, np.ndarray]:
     """The k nearest rows of a reference; for None the k nearest other samples."""

@@ -27,29 +27,45 @@ class Rows:
 
     Attributes:
         values: as given, float (n, d).
-        centred: (values - centre) / scale, float32 (n, d), at most 1 in size.
         half: h of the centred rows, float64 (n,).
+        centre: float64 (d,).
         scale: > 0.
+        held: the centred rows, (values - centre) / scale, float32 (n, d), at most 1 in size; None: made when asked for.
     """
 
     values: np.ndarray
-    centred: np.ndarray
     half: np.ndarray
+    centre: np.ndarray
     scale: float
+    held: np.ndarray | None
 
     def __len__(self) -> int:
         return len(self.values)
 
+    def centred(self, first: int) -> np.ndarray:
+        """The centred rows of a tile."""
+        if self.held is not None:
+            return self.held[first : first + TILE]
+        return np.concatenate([*_centred(self.values[first : first + TILE], self.centre, self.scale)])
+
 
 def prepare(*sets: np.ndarray) -> list[Rows]:
-    """Rows of sets (n, d), n >= 1. The first gives the centre, which decides only how many pairs stay open."""
+    """Rows of sets (n, d), n >= 1. The first gives the centre, which decides only how many pairs stay open.
+
+    The first is held as it is multiplied too: give that which is y in :func:`tiles`, asked for again and again.
+    """
     centre = sets[0].mean(axis=0, dtype=np.float64)
     scale = max(float(np.abs(rows - centre).max()) for values in sets for rows in _parts(values)) or 1.0
     prepared = []
-    for values in sets:
-        centred = np.concatenate([((part - centre) / scale).astype(np.float32) for part in _parts(values)])
-        half = np.concatenate([0.5 * np.einsum("nd,nd->n", part, part, dtype=np.float64) for part in _parts(centred)])
-        prepared.append(Rows(values, centred, half, scale))
+    for k, values in enumerate(sets):
+        half, held = np.empty(len(values)), None if k else np.empty(values.shape, dtype=np.float32)
+        end = 0
+        for part in _centred(values, centre, scale):
+            first, end = end, end + len(part)
+            half[first:end] = 0.5 * np.einsum("nd,nd->n", part, part, dtype=np.float64)
+            if held is not None:
+                held[first:end] = part
+        prepared.append(Rows(values, half, centre, scale, held))
     return prepared
 
 
@@ -105,10 +121,10 @@ def tiles(x: Rows, y: Rows) -> Iterator[Tile]:
     factor = 1 - _bound(x.values.shape[1])
     buffer, part = np.empty((2, min(TILE, len(x)) * min(TILE, len(y))), dtype=np.float32)
     for first in range(0, len(x), TILE):
-        own = x.centred[first : first + TILE]
+        own = x.centred(first)
         own_half = (factor * x.half[first : first + TILE, None]).astype(np.float32)
         for second in range(first if x is y else 0, len(y), TILE):
-            other = y.centred[second : second + TILE]
+            other = y.centred(second)
             low, piece = (flat[: len(own) * len(other)].reshape(len(own), len(other)) for flat in (buffer, part))
             np.matmul(own[:, :PIECE], other[:, :PIECE].T, out=low)
             for k in range(PIECE, own.shape[1], PIECE):
@@ -278,6 +294,10 @@ def _ranked(own: np.ndarray, *keys: np.ndarray) -> tuple[np.ndarray, np.ndarray,
     order = np.lexsort((*reversed(keys), own))
     touched, first, count = np.unique(own[order], return_index=True, return_counts=True)
     return touched, np.arange(len(own)) - np.repeat(first, count), order
+
+
+def _centred(values: np.ndarray, centre: np.ndarray, scale: float) -> Iterator[np.ndarray]:
+    return (((part - centre) / scale).astype(np.float32) for part in _parts(values))
 
 
 def _parts(values: np.ndarray) -> Iterator[np.ndarray]:

@@ -24,6 +24,7 @@ RANK = 64  # principal components of the search
 CANDIDATES = 48  # images of the search whose distance is taken
 KEPT = 10  # nearest ones that are told
 SPACES = ("images", "blurred")
+PREPARED = 1024  # gallery images that are made ready at a time
 QUERIES, COLUMNS = 64, 512  # samples and gallery images at a time: products stay in the cache
 _FLAT = 1e-3  # standard deviation, of grey levels in [0, 1], below which a window is one colour
 
@@ -103,12 +104,17 @@ def gallery(images: np.ndarray) -> Gallery:
     """
     if len(images) < 3:
         raise ValueError(f"Copies are looked for among three real images at least, got {len(images)}")
-    small = shrunk(_checked(images), SIDE)
-    coarse = unit(shrunk(small, COARSE_SIDE)).reshape(len(images), -1)
+    shape = shrunk(_checked(images)[:1], SIDE).shape[1:]
+    spaces = tuple(np.empty((len(images), *shape), dtype=np.float32) for _ in SPACES)
+    parts = []
+    for rows in _slices(len(images), PREPARED):
+        small = shrunk(images[rows], SIDE)
+        parts.append(unit(shrunk(small, COARSE_SIDE)).reshape(len(small), -1))
+        spaces[0][rows], spaces[1][rows] = centred(small), centred(blurred(small))
+    coarse = np.concatenate(parts)
     _, vectors = np.linalg.eigh(coarse.T @ coarse)
     basis = np.ascontiguousarray(vectors[:, ::-1][:, :RANK])
-    moves = Moves(min(2, max(1, min(small.shape[2:]) // 8)))
-    return Gallery(moves, basis, coarse @ basis, (centred(small), centred(blurred(small))))
+    return Gallery(Moves(min(2, max(1, min(shape[1:]) // 8))), basis, coarse @ basis, spaces)
 
 
 def shrunk(images: np.ndarray, side: int) -> np.ndarray:
@@ -173,7 +179,7 @@ def nearest(images: np.ndarray, real: Gallery, own: np.ndarray | None = None) ->
         candidates = _candidates(small, real, own[rows])
         kinds = (centred(small), centred(blurred(small)))
         parts.append([_compared(x, y, candidates, real.moves) for x, y in zip(kinds, real.spaces, strict=True)])
-    return tuple(_joined([part[space] for part in parts]) for space in range(len(SPACES)))
+    return tuple(joined([part[space] for part in parts]) for space in range(len(SPACES)))
 
 
 @dataclass(frozen=True)
@@ -285,7 +291,8 @@ def _compared(x: np.ndarray, real: np.ndarray, candidates: np.ndarray, moves: Mo
     return Found(*(np.take_along_axis(column, order, axis=1) for column in columns))
 
 
-def _joined(parts: list[Found]) -> Found:
+def joined(parts: Sequence[Found]) -> Found:
+    """What was found of several sets of samples, one after the other."""
     names = Found.__dataclass_fields__
     return Found(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
 

@@ -22,19 +22,33 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from dpmot import seeds
+from dpmot.features._kept import Keep
 from dpmot.metrics import Fact
-from dpmot.metrics._registered import KEPT, SPACES, Flag, Found, Gallery, Moves, flags, gallery, nearest
+from dpmot.metrics._registered import (
+    KEPT,
+    QUERIES,
+    SPACES,
+    Flag,
+    Found,
+    Gallery,
+    Moves,
+    flags,
+    gallery,
+    joined,
+    nearest,
+)
 from dpmot.statistics.copies import Ratios, Share, share
 
 FACTS = {
-    "copies": Fact("none", "share of copies", digits=3, least=0.01, quality=False, replicates=False),
-    "flagged": Fact("none", "flagged as copies", digits=3, least=0.01, quality=False, replicates=False),
+    "copies": Fact("none", "share of copies", digits=3, least=0.01, quality=False, replicates=False, share=True),
+    "flagged": Fact("none", "flagged as copies", digits=3, least=0.01, quality=False, replicates=False, share=True),
 }
 SPACE = "gallery"
 ROLES = {"train": ("A", "BC"), "test": ("C", "B")}  # reference -> the split that is copied, and its decoys
 HELD_OUT = 4000  # real images whose ratios are taken
 SEARCHED = 2000  # samples of a row that are searched for
 TRIED = 200  # real images that are handed back, to see whether copies can be told
+PIECE = 8 * QUERIES  # real images that are searched at a time where what is found is kept
 
 
 class Copies:
@@ -43,12 +57,13 @@ class Copies:
     Args:
         splits: "A", "B", "C", or some of them -> uint8 images (n, C, H, W), or float points (n, d). Split B at least is
             copied by no method; split A is what networks are trained on.
+        keep: keeps what is found of these images alone; None: nobody does.
 
     Raises:
         ValueError: neither images nor points, fewer than three, no split B, or a split whose images are all in another.
     """
 
-    def __init__(self, splits: Mapping[str, np.ndarray]) -> None:
+    def __init__(self, splits: Mapping[str, np.ndarray], keep: Keep | None = None) -> None:
         if "B" not in splits or len(splits) < 2:
             raise ValueError(f"Copies need split B, which no method copies, and another, got {', '.join(splits)}")
         kept = _distinct(splits)
@@ -58,6 +73,7 @@ class Copies:
                 f"Every image of split {lost[0]} is in another split too, so copies cannot be told from new samples: "
                 "give other splits, or leave copies out of the metrics"
             )
+        self._keep = keep
         self.sizes = {name: len(rows) for name, rows in kept.items()}
         self.split = np.repeat(list(splits), list(self.sizes.values()))
         self._row = np.concatenate(list(kept.values()))
@@ -78,9 +94,23 @@ class Copies:
             return nearest(samples, self._gallery, own)
         return (_nearest_points(samples, self._tree, own),)
 
-    def of_real(self, rows: np.ndarray) -> tuple[Found, ...]:
-        """The nearest other ones of real images, by their rows in the gallery."""
-        return self.nearest(self._real[rows], rows)
+    def of_real(self, rows: np.ndarray, *, handed_back: bool = False) -> tuple[Found, ...]:
+        """The nearest other ones of real images, by their rows in the gallery; with themselves, where handed back."""
+        if self._keep is None:
+            return self.nearest(self._real[rows], None if handed_back else rows)
+        parts = [self._kept(rows[k : k + PIECE], self._keep, handed_back) for k in range(0, len(rows), PIECE)]
+        return tuple(joined(some) for some in zip(*parts, strict=True))
+
+    def _kept(self, rows: np.ndarray, keep: Keep, handed_back: bool) -> tuple[Found, ...]:
+        """The same of a few."""
+        names = list(Found.__dataclass_fields__)
+
+        def compute() -> tuple[np.ndarray, ...]:
+            found = self.nearest(self._real[rows], None if handed_back else rows)
+            return tuple(getattr(one, name) for one in found for name in names)
+
+        arrays = keep(__name__, ["nearest", rows.tolist(), handed_back], compute)
+        return tuple(Found(*arrays[k : k + len(names)]) for k in range(0, len(arrays), len(names)))
 
     def rows(self, name: str) -> np.ndarray:
         """The rows of a split in the gallery."""
@@ -100,7 +130,8 @@ class Copies:
     def _told(self) -> set[str]:
         """The references whose own images, handed back, are found to be copies, by more than half."""
         tried = {name: self.rows(target)[:TRIED] for name, (target, _) in ROLES.items() if target in self.sizes}
-        found = {name: self._share(self.ratios(self.nearest(self._real[rows])), name) for name, rows in tried.items()}
+        of_real = {name: self.of_real(rows, handed_back=True) for name, rows in tried.items()}
+        found = {name: self._share(self.ratios(some), name) for name, some in of_real.items()}
         return {name for name, one in found.items() if one.value > 0.5}
 
     def _share(self, samples: Sequence[Ratios], name: str) -> Share:

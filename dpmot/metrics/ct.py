@@ -11,11 +11,13 @@ underfitting. Under no difference it has mean 0 and standard deviation at most 1
 compare at equal n only, and its bias cannot be removed.
 """
 
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
 
-from dpmot.features import Features, remembered
+from dpmot.features import Features
+from dpmot.features._kept import kept
 from dpmot.metrics import Arrays, Fact, NotMeasurable, References, members, of_all
 from dpmot.metrics._neighbours import nearest, required
 
@@ -27,6 +29,7 @@ MIN_PER_CELL = 20  # below this the normal approximation of U is poor
 IMAGES_PER_CELL = 100
 MAX_CELLS = 10
 LLOYD_STEPS = 100
+PART = 1 << 23  # numbers that are float64 at once, 64 MiB
 
 
 class Distances(NamedTuple):
@@ -85,19 +88,23 @@ def _distances(features: Features, train: Features) -> Distances:
     return Distances(nearest(features, train).distance, _nearest_centre(features.values, _centres(train)))
 
 
-@remembered
+@kept
 def _centres(train: Features) -> np.ndarray:
     """k-means centres (k, d) of the training set: Lloyd from k equal slices along the widest axis.
 
     Random restarts would make the metric depend on a seed; the test is valid for any cells.
     """
-    values = train.values.astype(np.float64)
+    values = train.values
     k = min(MAX_CELLS, max(1, len(values) // IMAGES_PER_CELL))
-    order = values[:, values.var(axis=0).argmax()].argsort(kind="stable")
-    centres = np.stack([values[rows].mean(axis=0) for rows in np.array_split(order, k)])
+    every = np.arange(len(values))
+    mean = _mean(values, every)
+    widest = _sum((part - mean) ** 2 for part in _parts(values, every)).argmax()
+    order = values[:, widest].argsort(kind="stable")
+    centres = np.stack([_mean(values, rows) for rows in np.array_split(order, k)])
     for _ in range(LLOYD_STEPS):
         cell = _nearest_centre(values, centres)
-        moved = np.stack([values[cell == c].mean(axis=0) if (cell == c).any() else centres[c] for c in range(k)])
+        own = [np.flatnonzero(cell == c) for c in range(k)]
+        moved = np.stack([_mean(values, rows) if len(rows) else centres[c] for c, rows in enumerate(own)])
         if np.array_equal(moved, centres):
             break
         centres = moved
@@ -105,4 +112,24 @@ def _centres(train: Features) -> np.ndarray:
 
 
 def _nearest_centre(values: np.ndarray, centres: np.ndarray) -> np.ndarray:
-    return (0.5 * (centres**2).sum(axis=1) - values.astype(np.float64) @ centres.T).argmin(axis=1)
+    half = 0.5 * (centres**2).sum(axis=1)
+    return np.concatenate([(half - part @ centres.T).argmin(axis=1) for part in _parts(values, np.arange(len(values)))])
+
+
+def _mean(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    return _sum(_parts(values, rows)) / len(rows)
+
+
+def _sum(parts: Iterable[np.ndarray]) -> np.ndarray:
+    """Of all rows of the parts, one after the other, as numpy adds the rows of one array: (d,)."""
+    total = None
+    for part in parts:
+        total = (part if total is None else np.concatenate([total[None], part])).sum(axis=0)
+    assert total is not None
+    return total
+
+
+def _parts(values: np.ndarray, rows: np.ndarray) -> Iterator[np.ndarray]:
+    """Some rows in float64, a few at a time."""
+    step = max(1, PART // values.shape[1])
+    return (values[rows[k : k + step]].astype(np.float64) for k in range(0, len(rows), step))

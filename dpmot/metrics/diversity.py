@@ -16,8 +16,8 @@ from dpmot.metrics import Arrays, Fact, References, Values, check_groups
 from dpmot.metrics._neighbours import PRECISION_K, SPARE, balls, neighbours, reached_without, with_balls
 
 FACTS = {
-    "recall": Fact("higher", "recall", "Recall (k = 3)", digits=3, least=0.01),
-    "coverage": Fact("higher", "coverage", "Coverage (k = 5)", digits=3, least=0.01),
+    "recall": Fact("higher", "recall", "Recall (k = 3)", digits=3, least=0.01, share=True),
+    "coverage": Fact("higher", "coverage", "Coverage (k = 5)", digits=3, least=0.01, share=True),
 }
 SPACE = "features"
 DEBIAS = False

@@ -15,7 +15,7 @@ from dpmot.metrics import Arrays, Fact, References
 from dpmot.metrics._neighbours import DENSITY_K, PRECISION_K, balls, with_balls
 
 FACTS = {
-    "precision": Fact("higher", "precision", "Precision (k = 3)", digits=3, least=0.01),
+    "precision": Fact("higher", "precision", "Precision (k = 3)", digits=3, least=0.01, share=True),
     "density": Fact("higher", "density", "Density (k = 5)", digits=3, least=0.01),
 }
 SPACE = "features"

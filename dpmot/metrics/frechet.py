@@ -22,6 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dpmot.features import Features, remembered
+from dpmot.features._kept import kept
 from dpmot.metrics import Arrays, Fact, References, check_groups, need, of_all
 from dpmot.metrics._neighbours import required
 
@@ -133,7 +134,14 @@ def _kurtosis(features: Features) -> float:
 
 @remembered
 def _reference_moments(reference: Features) -> Moments:
-    return moments(reference.values)
+    mean, root, trace = _kept_moments(reference)
+    return Moments(mean, root, float(trace))
+
+
+@kept
+def _kept_moments(reference: Features) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    found = moments(reference.values)
+    return found.mean, found.root, np.array(found.trace)
 
 
 def _distances(values: np.ndarray, reference: Moments, groups: np.ndarray | None) -> np.ndarray:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dpmot.features import Features, remembered
+from dpmot.features._kept import kept
 from dpmot.metrics import Arrays, Fact, References, check_groups, need, of_all
 from dpmot.metrics._neighbours import required
 
@@ -109,7 +110,7 @@ def subsets(
     return float(np.mean(found)), float(np.std(found))
 
 
-@remembered
+@kept
 def _means_within(reference: Features) -> np.ndarray:
     """The mean of k(y_j, .) over the other rows, each class in its share: (m,), whose mean is that within the set."""
     y = reference.values.astype(np.float64)

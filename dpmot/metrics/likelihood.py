@@ -31,6 +31,7 @@ from scipy.special import logsumexp
 
 from dpmot import seeds
 from dpmot.features import Features, remembered
+from dpmot.features._kept import kept
 from dpmot.metrics import Arrays, Fact, References, _pairs, members, of_all
 from dpmot.metrics._neighbours import required
 
@@ -114,7 +115,7 @@ def _fitted(generated: Features, train: Features, test: Features) -> tuple[np.nd
     return x, variances(x, _scaled(train, test))
 
 
-@remembered
+@kept
 def _baseline(train: Features, test: Features, n: int) -> np.ndarray:
     """Log densities at the held-out images (m,) of n rows of one half of the training images, fitted to the other."""
     rows = _scaled(train, test)

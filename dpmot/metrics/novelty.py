@@ -16,10 +16,10 @@ from dpmot.metrics import Arrays, Fact, References
 from dpmot.metrics._neighbours import nearest, required
 
 FACTS = {
-    "authenticity": Fact("higher", "authenticity", digits=3, least=0.01, quality=False),
+    "authenticity": Fact("higher", "authenticity", digits=3, least=0.01, quality=False, share=True),
     "nn_distance": Fact("none", "distance to the nearest image"),
-    "exact_duplicates": Fact("lower", "exact duplicates", digits=3, least=0.01),
-    "near_duplicates": Fact("lower", "near duplicates", digits=3, least=0.01),
+    "exact_duplicates": Fact("lower", "exact duplicates", digits=3, least=0.01, share=True),
+    "near_duplicates": Fact("lower", "near duplicates", digits=3, least=0.01, share=True),
 }
 NEAR = 0.01  # quantile of the held-out distances
 SPACE = "pixels"

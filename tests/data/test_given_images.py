@@ -1,6 +1,7 @@
 """Images from a user: one result in whatever form they come, and one line where something does not fit."""
 
 import io
+import os
 import zipfile
 
 import numpy as np
@@ -140,6 +141,33 @@ def test_an_exchanged_file_has_another_state_and_hash(tmp_path):
     Image.fromarray(IMAGES[1]).save(folder / "0.png")
     assert (_given.file_state(folder), _given.file_sha256(folder)) != (state, digest)
     assert _given.file_sha256(folder) != digest
+
+
+@pytest.mark.parametrize("hashed", [1 << 25, 0], ids=["small", "large"])
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_a_file_exchanged_at_equal_size_and_time_has_another_state(tmp_path, monkeypatch, kind, hashed):
+    monkeypatch.setattr(_given, "HASHED", hashed)
+    one = file = tmp_path / "samples.npy"
+    np.save(file, IMAGES)
+    if kind == "folder":
+        one = pictures(tmp_path / "folder", IMAGES)
+        file = one / "0.png"
+    before, state = file.stat(), _given.file_state(one)
+    assert _given.file_state(one) == state
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    (tmp_path / "other").write_bytes(content)
+    os.utime(tmp_path / "other", ns=(before.st_atime_ns, before.st_mtime_ns))
+    os.replace(tmp_path / "other", file)
+    assert (file.stat().st_size, file.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+    assert _given.file_state(one) != state
+
+
+def test_a_small_file_that_is_only_touched_is_the_same(tmp_path):
+    np.save(tmp_path / "samples.npy", IMAGES)
+    state = _given.file_state(tmp_path / "samples.npy")
+    os.utime(tmp_path / "samples.npy", ns=(0, 0))
+    assert _given.file_state(tmp_path / "samples.npy") == state
 
 
 @pytest.mark.parametrize("shape", [(10**9, 32, 32, 3), (-5, 8, 8, 3), (2**62, 8, 8, 3)])

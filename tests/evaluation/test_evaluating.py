@@ -189,6 +189,11 @@ BAD = {
         "needs the file of a trained classifier",
     ),
     "floats": (lambda real: (real["B"] / 255, real["C"]), {}, r"for \[-1, 1\]: value_range=\(-1, 1\) in Python"),
+    "a range of nothing": (
+        lambda real: (real["B"], real["C"]),
+        {"value_range": (-1, 1)},
+        r"range \[-1, 1\] is of floats, and samples, reference are integers: leave it out",
+    ),
     "flat rows": (
         lambda real: (real["B"].reshape(599, 64), real["C"]),
         {},
@@ -204,6 +209,15 @@ def test_what_cannot_be_compared_is_one_line(case, real):
     with pytest.raises(ValueError, match=told) as caught:
         dpmot.evaluate(*sources(real), **options)
     assert "\n" not in str(caught.value)
+
+
+def test_a_range_of_some_images_says_which_it_is_not_of(real):
+    floats = real["B"] / 127.5 - 1
+    mixed = dpmot.evaluate(floats, real["C"], value_range=(-1, 1), metrics=["frechet"])
+    assert "range [-1, 1] is of floats: reference are integers, and taken as levels of 0..255" in mixed.notes
+    assert mixed.rows == dpmot.evaluate(real["B"], real["C"], metrics=["frechet"]).rows
+    both = dpmot.evaluate(floats, real["C"] / 127.5 - 1, value_range=(-1, 1), metrics=["frechet"])
+    assert not any("range" in note for note in both.notes)
 
 
 def test_the_command_prints_a_table_writes_a_csv_and_names_its_cache(tmp_path, real, cache, capsys):
