@@ -49,7 +49,8 @@ def expressway(
         sigma: noise level of the starts, in the units of the images; above 0.
         noises: K, latents an image, each with noise of its own.
         labels: class of each image, integers (n,). The map is one for all classes: a start has the class of the image
-            behind it, so classes come in the shares of your images. For one class, give its images alone.
+            behind it, so classes come in the shares of your images. One map per class, as ``per_class`` has it in
+            experiments, is one call per class, with its images alone: draw the class in the share of its images.
         chi2: the error to reach, sum_i (p_i - w_i)^2 / w_i of the shares of noise; 0.05 is enough for samples.
         source_measure: "normal", noise of N(0, I), or "uniform", of U[0, 1]^d, as in the authors' code.
         atom_seed: of the latents' noise.

@@ -1,12 +1,8 @@
 r"""Networks of diffusers as raw networks F(x, c, labels): ``UNet2DModel`` and the transformer of DiT.
 
 Outputs for a learned variance follow those of the mean and are left out. DiT (Peebles & Xie 2023) has one label more
-than classes, that of no class, which was given to a tenth of its training images; a UNet2DModel whose ``guidance`` is
-stated has it too, as its last. Classifier-free guidance (Ho & Salimans 2022), with w as diffusers counts it,
-
-    F = F(x, no class) + w (F(x, label) - F(x, no class)),    w = 1: F(x, label),
-
-evaluates both at once: one evaluation of the guided network is two of the network.
+than classes, that of no class, which was given to a tenth of its training images; of a UNet2DModel it is the last one
+where ``no_class`` is stated. Methods and callers guide them by it (:mod:`dpmot.diffusion.guidance`).
 """
 
 from collections.abc import Mapping
@@ -33,18 +29,28 @@ def config_of(network: Any) -> dict[str, Any]:
     return {**network.config, "_class_name": type(network).__name__}
 
 
-def labels_of(config: Mapping, guidance: float = 0.0) -> tuple[int, int | None]:
-    """Classes that a network knows, 0 for none, and the label of no class, where it has one."""
+def labels_of(config: Mapping, no_class: bool = False) -> tuple[int, int | None]:
+    """Classes that a network knows, 0 for none, and the label of no class, where it has one.
+
+    Args:
+        config: of the network.
+        no_class: whether that is the last label of a UNet2DModel.
+    """
     if name_of(config) == DIT:
         known = config.get("num_embeds_ada_norm") or 0
         return (known, known) if known > 1 else (0, None)  # with one class there is nothing to choose
     embedded = config.get("num_class_embeds") or 0
-    return (embedded - 1, embedded - 1) if guidance and embedded else (embedded, None)
+    return (embedded - 1, embedded - 1) if no_class and embedded > 1 else (embedded, None)
 
 
 def classes(facts: Mapping) -> int:
     """Classes of the network of :func:`dpmot.diffusion.weights.read_folder`'s facts; 0 for none."""
-    return labels_of(facts["config"], facts.get("guidance", 0.0))[0]
+    return labels_of(facts["config"], facts.get("no_class", False))[0]
+
+
+def no_class(facts: Mapping) -> int | None:
+    """The label of no class of that network; None where it has none."""
+    return labels_of(facts["config"], facts.get("no_class", False))[1]
 
 
 def checked(where: object, config: Mapping, kind: str) -> tuple[list[int], bool]:
@@ -90,30 +96,30 @@ def checked(where: object, config: Mapping, kind: str) -> tuple[list[int], bool]
     return [inputs, height, width], learned
 
 
-def facts(where: object, config: Mapping, kind: str, told: Any) -> dict[str, Any]:
+def facts(where: object, config: Mapping, kind: str, told: Any, *, no_class: bool = False) -> dict[str, Any]:
     """What :func:`build` needs of a network that :func:`checked` let pass.
 
     Args:
         told: the Parametrisation of that kind, with the network's options.
+        no_class: whether the last label of a UNet2DModel is that of no class.
 
     Raises:
-        ValueError: guidance of a network without a label of no class.
+        ValueError: no_class of a network without classes.
     """
-    guidance = getattr(told, "guidance", 0.0)
-    if guidance and labels_of(config, guidance)[1] is None:
-        raise ValueError(f"{where}: guidance {guidance:g} needs a network with classes and a label of no class")
+    if no_class and labels_of(config, no_class)[1] is None:
+        raise ValueError(f"{where}: no_class needs a network with classes and one label more, and it has no label")
     # What its authors call the time: of the condition of our parametrisations t / T, ln(sigma) / 4, t or sigma.
     consistency = kind == "edm" and told.boundary > 0  # whose time is 1000 ln(sigma) / 4
     scale = 1000 if consistency else 1 if kind in ("edm", "ve") else told.num_levels
     found = {"config": dict(config), "timestep": [scale, -1 if kind == "ddpm" else 0]}
-    return found | ({"guidance": guidance} if guidance else {})
+    return found | ({"no_class": True} if no_class else {})
 
 
 def build(facts: Mapping, network: Any = None) -> "Module":
     """The network of :func:`dpmot.diffusion.weights.read_folder`'s facts: model(x, condition, labels) as ours.
 
     Args:
-        facts: "config", "timestep" and, where it is guided, "guidance".
+        facts: "config", "timestep" and, where its last label is that of no class, "no_class".
         network: of diffusers, whose configuration that is; None: a fresh one.
     """
     import torch
@@ -121,9 +127,7 @@ def build(facts: Mapping, network: Any = None) -> "Module":
 
     from dpmot.diffusion.unet import check_inputs
 
-    name = name_of(facts["config"])
-    guidance = facts.get("guidance", 0.0)
-    known, null = labels_of(facts["config"], guidance)
+    name, known = name_of(facts["config"]), classes(facts)
 
     class Adapter(nn.Module):
         """A network of diffusers behind the signature of :class:`dpmot.diffusion.unet.UNet`."""
@@ -142,7 +146,7 @@ def build(facts: Mapping, network: Any = None) -> "Module":
             time = self.scale * condition + self.offset
             if self.scale > 1:  # a level of theirs is an integer, which a condition of float32 misses by 1e-4 at most
                 time = torch.where((time - time.round()).abs() < 2e-4, time.round(), time)
-            return answer(model, x, time, labels, guidance=guidance, null=null)[:, : x.shape[1]]
+            return answer(model, x, time, labels)[:, : x.shape[1]]
 
     return Adapter()
 
@@ -150,7 +154,7 @@ def build(facts: Mapping, network: Any = None) -> "Module":
 def answer(
     network: Any, x: Tensor, time: Tensor, labels: Tensor | None, *, guidance: float = 0.0, null: int | None = None
 ) -> Tensor:
-    """What a network of diffusers answers, guided if asked for, with its outputs for a variance.
+    """What a network of diffusers answers, with its outputs for a variance; guided at once, as its own pipeline has it.
 
     Args:
         network: UNet2DModel or DiTTransformer2DModel.

@@ -47,6 +47,7 @@ class TiledDenoiser:
     def __init__(self, denoiser: Denoiser, *, labels: Tensor | None = None, tile: int | None = None) -> None:
         self.denoiser, self.labels, self.tile = denoiser, labels, tile
         self.sigma_min, self.sigma_max = denoiser.sigma_min, denoiser.sigma_max
+        self.evaluations_each = getattr(denoiser, "evaluations_each", 1)  # of the network
 
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
         """D(x, sigma) in x's dtype, (B, *S), an ordinary tensor without gradient.

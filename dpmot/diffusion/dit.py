@@ -52,9 +52,7 @@ class DiT(nn.Module):
         width: numbers a position.
         depth: blocks.
         heads: of attention; they divide the width.
-        classes: K of a network that is given labels; 0 for none. It has one label more, that of no class.
-        dropped: share of the labels that are none in training, for guidance.
-        guidance: w of classifier-free guidance, F = F(no class) + w (F(label) - F(no class)); 0 and 1: none.
+        classes: K of a network that is given labels; 0 for none. It has one label more, K, that of no class.
     """
 
     frequencies: Tensor
@@ -68,12 +66,9 @@ class DiT(nn.Module):
         depth: int = 4,
         heads: int = 4,
         classes: int = 0,
-        dropped: float = 0.1,
-        guidance: float = 0.0,
     ) -> None:
         super().__init__()
         self.channels, self.patch, self.width, self.classes = channels, patch, width, classes
-        self.dropped, self.guidance = dropped, guidance
         self.register_buffer("frequencies", torch.logspace(0, math.log10(256.0), 16), persistent=False)
         self.embed = nn.Sequential(nn.Linear(32, width), nn.SiLU(), nn.Linear(width, width))
         if classes:
@@ -93,19 +88,6 @@ class DiT(nn.Module):
         check_inputs(x, labels, channels=self.channels, classes=self.classes)
         if x.shape[2] % self.patch or x.shape[3] % self.patch:
             raise ValueError(f"Patches of {self.patch} pixels do not fill images of {x.shape[2]}x{x.shape[3]}")
-        if labels is None:
-            return self._forward(x, condition, None)
-        none = torch.full_like(labels, self.classes)
-        if self.training:
-            dropped = torch.rand(len(labels), device=labels.device) < self.dropped
-            return self._forward(x, condition, torch.where(dropped, none, labels))
-        if self.guidance in (0, 1):
-            return self._forward(x, condition, labels)
-        both = self._forward(torch.cat([x, x]), torch.cat([condition, condition]), torch.cat([labels, none]))
-        found, without = both.chunk(2)
-        return without + self.guidance * (found - without)
-
-    def _forward(self, x: Tensor, condition: Tensor, labels: Tensor | None) -> Tensor:
         angles = condition[:, None] * self.frequencies
         embedding = self.embed(torch.cat([angles.sin(), angles.cos()], dim=1))
         embedding = F.silu(embedding if labels is None else embedding + self.label(labels))

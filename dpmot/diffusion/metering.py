@@ -17,11 +17,14 @@ What was refused once fails the run, whether the sampler caught the error or not
 process: whoever walks the interpreter's own frames or memory, multiplies by weights without calling the network and
 hides that from a reader of the file is not stopped by this, but by review.
 
+A guided evaluation asks the network twice and counts as two (``evaluations_each`` of its denoiser).
+
 A parallel method, whose cost is rows and not calls, says ``PARALLEL = True``: a batch may then hold k B rows, row
 j B + b for sample b, and counts as k evaluations.
 """
 
 import importlib.util
+import inspect
 import math
 import sys
 import threading
@@ -86,6 +89,7 @@ class Meter:
         self.denoiser, self.shape, self.parallel = denoiser, x.shape, parallel
         self.again = torch.tensor(list(again), dtype=torch.int64, device=x.device)
         self.rows, self.padded, self.fault = 0, 0, ""
+        self.cost = int(getattr(denoiser, "evaluations_each", 1))  # of the network, a row
         self.questions: list[Question] = []
         self.audit, self.open, self.inside = Audit(), False, (threading.get_ident(), _modes())
 
@@ -104,7 +108,8 @@ class Meter:
         with self.audit.paid():
             answer = self.denoiser(x, sigma)  # type: ignore[arg-type]  # a number will do
         tile = rows_of(x[0].numel())
-        self.rows, self.padded = self.rows + len(x), self.padded + -(-len(x) // tile) * tile
+        self.rows += self.cost * len(x)
+        self.padded += self.cost * (-(-len(x) // tile) * tile)
         if len(self.again):
             self.questions.append(Question(*(_of(self.again, part, self.shape[0]) for part in (x, sigma, answer))))
         return answer
@@ -160,7 +165,7 @@ class _Replayed:
 
 
 def run(
-    sampler: str,
+    sampler: str | Callable[..., Tensor],
     denoiser: Denoiser,
     x: Tensor,
     sigmas: Tensor,
@@ -173,7 +178,7 @@ def run(
     """The samples, (B, *S), and the network evaluations that each cost.
 
     Args:
-        sampler: its name in baselines/.
+        sampler: its name in baselines/, or a function of the same signature, which is not read first (wall 1).
         denoiser: D; only this function sees it.
         x: starts, (B, *S), at sigmas[0].
         sigmas: grid, (n + 1,).
@@ -187,15 +192,17 @@ def run(
         NotPermitted: its file says so.
         NoiseDrawn: it asked for noise where there is none.
     """
-    parallel = plugins.constant("baselines", sampler, "PARALLEL") is True
+    named = isinstance(sampler, str)
+    parallel = named and plugins.constant("baselines", str(sampler), "PARALLEL") is True
     most = KEPT // (8 * x[0].numel() * 2 * len(sigmas))
     few = SystemRandom().sample(range(len(x)), min(len(x), max(1, min(AGAIN, most))))
     meter, none = Meter(denoiser, x, parallel=parallel, again=few), _NoNoise()
 
     def drawn(ask: Any, rows: Sequence[int]) -> Tensor:
         chosen = x[list(rows)]
-        given = none if noise is None else noise(rows)
-        end = fresh(sampler).sample(ask, chosen.clone(), sigmas.clone(), noise=given, **deepcopy(dict(options or {})))
+        function = fresh(sampler).sample if isinstance(sampler, str) else sampler
+        given = accepted(function, {"noise": none if noise is None else noise(rows)})
+        end = function(ask, chosen.clone(), sigmas.clone(), **given, **deepcopy(dict(options or {})))
         if none.asked:  # and went on
             raise NoiseDrawn
         if type(end) is not Tensor or end.shape != chosen.shape or end.dtype != x.dtype:
@@ -211,7 +218,8 @@ def run(
             _alone(drawn, end, meter, few)
             meter.settle()
     except Uncounted as fault:
-        raise Uncounted(f"baselines/{sampler}.py: {fault}") from None
+        told = f"baselines/{sampler}.py" if named else f"sampler {getattr(sampler, '__name__', 'given')}"
+        raise Uncounted(f"{told}: {fault}") from None
     finally:
         meter.open = False
     return end, meter.nfe
@@ -237,6 +245,16 @@ def _alone(drawn: Callable[[Any, Sequence[int]], Tensor], end: Tensor, meter: Me
         raise Uncounted(f"samples {few} drawn alone go another way ({fault}): the sampler {told}") from None
     if replayed.fault or not alike(again, end[few]):
         raise Uncounted(f"samples {few} drawn alone are others than drawn together: the sampler {told}")
+
+
+def accepted(function: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Those keyword arguments that a function takes."""
+    try:
+        known = inspect.signature(function).parameters
+    except (TypeError, ValueError):  # of a function in C
+        return dict(given)
+    every = any(one.kind is one.VAR_KEYWORD for one in known.values())
+    return {name: value for name, value in given.items() if every or name in known}
 
 
 def draws_noise(sampler: str, x: Tensor, sigmas: Tensor, options: Mapping[str, Any]) -> bool:

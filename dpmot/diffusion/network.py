@@ -1,7 +1,8 @@
 """A network on disk and in memory: weights as safetensors, and a card that says what they are.
 
 The card is plain data: kind (a file of ``dpmot/diffusion/networks/``), its options, the image shape, the U-Net's
-options (or diffusers', of a published one), and for a distilled student the step counts it was made for. No code is
+options (or diffusers', of a published one), whether it knows a label of no class, and for a distilled student the step
+counts it was made for. No code is
 ever loaded with weights.
 """
 
@@ -19,16 +20,16 @@ from torch import Tensor
 from torch.nn import Module
 from torch.overrides import TorchFunctionMode
 
-from dpmot import plugins
 from dpmot.device import ordinary
 from dpmot.diffusion import adapters
 from dpmot.diffusion.audit import evaluated
+from dpmot.diffusion.guidance import guided
 from dpmot.diffusion.modes import for_evaluation
-from dpmot.diffusion.networks import Parametrisation, Trainable
+from dpmot.diffusion.networks import Parametrisation, Trainable, of_card
 from dpmot.diffusion.protocols import Denoiser, OfBatch, RawNetwork
 from dpmot.diffusion.sigmas import Chain
 from dpmot.diffusion.tensors import unwrapped
-from dpmot.diffusion.training import Batch, Losses
+from dpmot.diffusion.training import Batch, Drop, Losses
 from dpmot.diffusion.unet import UNet
 from dpmot.runtime import seals
 
@@ -54,9 +55,10 @@ class NetworkDenoiser:
         levels = torch.as_tensor(sigma).to(like).expand(len(x))
         return self.parametrisation.denoise(self._given(labels), x.to(like), levels).to(x)
 
-    def losses(self, batch: Batch, labels: Tensor | None = None) -> Losses:
-        """Of a training step; labels (N,) are of all images, for a network with classes."""
-        model = self._given(None if labels is None else labels[batch.rows])
+    def losses(self, batch: Batch, labels: Tensor | None = None, *, drop: Drop | None = None) -> Losses:
+        """Of a training step; labels (N,) are of all images, for a network with classes, and ``drop`` takes some."""
+        own = None if labels is None else labels[batch.rows]
+        model = self._given(own if own is None or drop is None else drop(own))
         trainable = cast(Trainable, self.parametrisation)
         values = trainable.loss(model, batch.x0, batch.noise, batch.u)
         return Losses(values, trainable.level(batch.u), batch._asdict())
@@ -83,24 +85,27 @@ class Network:
     denoisers: Mapping[int | None, Denoiser]
 
     @property
-    def guidance(self) -> float:
-        """w of classifier-free guidance, whose evaluations count once and cost two; 0 where there is none."""
-        w = self.card.get("options", {}).get("guidance", 0)
-        return 0.0 if w == 1 else float(w)
-
-    @property
     def classes(self) -> int:
         """Classes whose labels the network takes; 0 for none."""
         return classes(self.card)
 
-    def denoiser(self, steps: int) -> Denoiser:
-        """The denoiser to use for a trajectory of ``steps`` steps."""
-        return self.denoisers[steps if None not in self.denoisers else None]
+    @property
+    def no_class(self) -> int | None:
+        """The label of no class, where the network knows it."""
+        return no_class(self.card)
+
+    def denoiser(self, steps: int, guidance: float | None = None) -> Denoiser:
+        """The denoiser to use for a trajectory of ``steps`` steps, guided by w where that is asked for.
+
+        Raises:
+            ValueError: guidance of a network that knows no label of no class.
+        """
+        return guided(self.denoisers[steps if None not in self.denoisers else None], guidance, self.no_class)
 
 
 def parametrisation(card: Mapping) -> Parametrisation:
     """The parametrisation that a card names, with its options."""
-    return plugins.find("networks", card["kind"]).Parametrisation(**card["options"])
+    return of_card(card)
 
 
 def classes(card: Mapping) -> int:
@@ -108,6 +113,15 @@ def classes(card: Mapping) -> int:
     if "diffusers" in card:
         return adapters.classes(card["diffusers"])
     return getattr(parametrisation(card), "classes", 0) or card.get("unet", {}).get("classes", 0)
+
+
+def no_class(card: Mapping) -> int | None:
+    """The label of no class, where the network of a card was trained with it; a student never is."""
+    if "distilled" in card:
+        return None
+    if "diffusers" in card:
+        return adapters.no_class(card["diffusers"])
+    return classes(card) if card.get("no_class") else None
 
 
 def chain_of(card: Mapping) -> Chain:

@@ -1,12 +1,13 @@
 """Pipelines of diffusers, part by part: the network as a denoiser, its levels, and the latents of its vae."""
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from dpmot import plugins
 from dpmot.diffusion import adapters, midway, schedulers
+from dpmot.diffusion.guidance import Guided, guided
 from dpmot.diffusion.network import NetworkDenoiser
 from dpmot.images import to_float
 
@@ -69,33 +70,36 @@ def encode(pipeline: Any, images: Tensor, *, generator: torch.Generator | None =
     return torch.cat(parts)
 
 
-def denoiser(pipeline: Any, *, guidance: float = 0.0) -> NetworkDenoiser:
+def denoiser(pipeline: Any, *, guidance: float | None = None) -> NetworkDenoiser | Guided:
     """The network of a pipeline as a denoiser D(x, sigma), for ``dpmot.sample`` with any sampler of ours.
 
     Its scheduler's configuration says how it was trained, and is held to what ``docs/extending.md`` lists.
 
     Args:
         pipeline: of diffusers; its network is used as it is, not copied.
-        guidance: w of classifier-free guidance, where the network has a label of no class (DiT's); 0: none. A
-            guided evaluation counts once and costs two.
+        guidance: w of classifier-free guidance, where the network has a label of no class: DiT's, and of a
+            UNet2DModel its last one; None: none, and then a UNet2DModel's last label is a class like the others. A
+            guided evaluation costs two of the network, and ``dpmot.sample`` counts both; one of w = 1 costs one.
 
     Returns:
         D of x (B, *S), sigma () or (B,) and, of a network with classes, labels (B,).
 
     Raises:
         ValueError: another network or scheduler, or one that says what is not computed here; the message names the key.
+            Guidance of a network without a label of no class.
     """
     network, _ = parts_of(pipeline)
     where, scheduler = type(pipeline).__name__, pipeline.scheduler
     config = adapters.config_of(network)
     said = {**scheduler.config, "_class_name": type(scheduler).__name__}
     kind, options = schedulers.described(said)
-    if guidance and kind != "ddpm":
-        raise ValueError(f"{where}: only a network of DDPM's levels is guided, not one of kind {kind}")
-    told = plugins.find("networks", kind).Parametrisation(**options, **({"guidance": guidance} if guidance else {}))
+    told = plugins.find("networks", kind).Parametrisation(**options)
     _, learned = adapters.checked(where, config, kind)
     schedulers.compare(where, said, kind, told, learned)
-    return NetworkDenoiser(told, adapters.build(adapters.facts(where, config, kind, told), network))
+    asked = guidance is not None and adapters.labels_of(config, True)[1] is not None
+    facts = adapters.facts(where, config, kind, told, no_class=asked)
+    made = NetworkDenoiser(told, adapters.build(facts, network))
+    return cast(NetworkDenoiser | Guided, guided(made, guidance, adapters.no_class(facts)))
 
 
 def parts_of(pipeline: Any) -> tuple[Any, Any]:

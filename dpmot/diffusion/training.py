@@ -51,6 +51,24 @@ class Batch(NamedTuple):
     rows: Tensor
 
 
+@dataclass(frozen=True)
+class Drop:
+    """Labels that are not told in training, so that the network learns to do without (Ho & Salimans 2022).
+
+    Attributes:
+        share: of the images whose label is the one of no class.
+        none: that label.
+    """
+
+    share: float
+    none: int
+
+    def __call__(self, labels: Tensor) -> Tensor:
+        """Labels (B,) with some replaced, by torch's global stream: :func:`fit` seeds it at each step."""
+        dropped = torch.rand(len(labels)) < self.share  # drawn by the processor: the same on every device
+        return labels.masked_fill(dropped.to(labels.device), self.none)
+
+
 class Losses(NamedTuple):
     """Losses (B,) of one step, the noise level (B,) of each, and the random tensors (B, ...) that they came from."""
 

@@ -88,6 +88,7 @@ class UNet(nn.Module):
             these resolutions, 0 the finest.
         dropout: share of features dropped in training.
         classes: K of a network that is given labels; 0 for none.
+        no_class: whether it has one label more, K, that of no class.
         patch: side of the squares of pixels that are one position inside, the image's sides are multiples of it: 2 is
             about four times as fast as 1 at the same width (patches as in simple diffusion, Hoogeboom et al. 2023).
     """
@@ -105,6 +106,7 @@ class UNet(nn.Module):
         attention: bool | Sequence[int] = True,
         dropout: float = 0.0,
         classes: int = 0,
+        no_class: bool = False,
         patch: int = 1,
     ) -> None:
         super().__init__()
@@ -115,7 +117,7 @@ class UNet(nn.Module):
         self.register_buffer("frequencies", torch.logspace(0, math.log10(256.0), 16), persistent=False)
         self.embed = nn.Sequential(nn.Linear(32, embedding), nn.SiLU(), nn.Linear(embedding, embedding), nn.SiLU())
         if classes:
-            self.label = nn.Embedding(classes, embedding)
+            self.label = nn.Embedding(classes + no_class, embedding)
             nn.init.zeros_(self.label.weight)
         self.inlet = nn.Conv2d(pixels, channels, 3, padding=1)
         widths, self.down, self.up = [], nn.ModuleList(), nn.ModuleList()

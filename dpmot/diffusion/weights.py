@@ -118,13 +118,14 @@ def _parts(path: Path) -> list[Path]:
     return graphs.files(path) if path.suffix == ".onnx" else [path]
 
 
-def read_folder(folder: Path, kind: str, options: Mapping) -> tuple[dict, dict[str, Tensor]]:
+def read_folder(folder: Path, kind: str, options: Mapping, *, no_class: bool = False) -> tuple[dict, dict[str, Tensor]]:
     """A folder of diffusers' ``UNet2DModel`` or ``DiTTransformer2DModel``, alone or in a pipeline.
 
     Args:
         folder: with config.json and weights.
         kind: the parametrisation, "ddpm", "edm" (a consistency model is "edm" with a boundary), "flow" or "ve".
         options: of the parametrisation.
+        no_class: whether the last label of a UNet2DModel is that of no class.
 
     Returns:
         (facts, tensors): what :func:`dpmot.diffusion.network.build` needs, "shape" and "diffusers", with "latents",
@@ -149,7 +150,7 @@ def read_folder(folder: Path, kind: str, options: Mapping) -> tuple[dict, dict[s
     model = _pretrained(place, file)
     config = json.loads(model.to_json_string())
     config.pop("_name_or_path", None)  # of a folder that is no more
-    facts = {"shape": shape, "diffusers": adapters.facts(place, config, kind, told)}
+    facts = {"shape": shape, "diffusers": adapters.facts(place, config, kind, told, no_class=no_class)}
     part = adapters.PARTS[adapters.name_of(config)]
     tensors = {f"{part}.{key}": tensor for key, tensor in model.state_dict().items()}
     return facts | ({"latents": decoder} if decoder else {}), tensors

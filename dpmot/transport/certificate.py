@@ -15,6 +15,7 @@ One look of a size fixed beforehand: looking until it passes would be optional s
 
 import math
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -90,6 +91,28 @@ def _moments(seen: Tally, masses: Tensor) -> tuple[float, float, float]:
     first_order = max(third - second**2, second - 1, 0.0)  # Var p/w under p: chi2 unless few cells make it
     full = max(float((apart / w**2).sum()) / pairs - second**2, 0.0)  # Var of the kernel: about N - 1
     return second - 1, 4 * inflation * first_order / total, 2 * inflation**2 * full / pairs
+
+
+def joined(looks: Mapping[int, Certificate], shares: Mapping[int, float]) -> Certificate:
+    """The certificate of maps onto parts of the atoms, each drawn in its share s_c = N_c / N, sum s_c = 1.
+
+    An atom of part c has the mass s_c p_i|c and the target 1 / N, so that chi2 = sum_c s_c chi2_c. The ends of the
+    interval are the same sums, and so on the safe side.
+    """
+    chi2, low, high = (
+        sum(shares[c] * getattr(look, end) for c, look in looks.items()) for end in ("chi2", "low", "high")
+    )
+    return Certificate(
+        chi2=chi2,
+        low=low,
+        high=high,
+        total_variation=min(math.sqrt(high) / 2, 1.0),
+        empty_cells=sum(look.empty_cells for look in looks.values()),
+        noises=sum(look.noises for look in looks.values()),
+        seconds=sum(look.seconds for look in looks.values()),
+        empty_expected=sum(look.empty_expected for look in looks.values()),
+        primal_dual_gap=sum(shares[c] * look.primal_dual_gap for c, look in looks.items()),
+    )
 
 
 def _between(bundles: Tensor, masses: Tensor) -> tuple[float, float]:

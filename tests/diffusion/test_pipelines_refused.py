@@ -272,7 +272,8 @@ def test_a_network_with_one_label_more_than_classes_is_guided_where_that_is_stat
     as_it_is = wrapped.denoiser(pipeline)
     some, none = as_it_is(x, sigma, labels), as_it_is(x, sigma, torch.tensor([3, 3]))
     torch.testing.assert_close(denoiser(x, sigma, labels), none + 2 * (some - none), rtol=0, atol=1e-5)
-    with pytest.raises(ValueError, match="guidance 2 needs a network with classes and a label of no class"):
+    assert torch.equal(wrapped.denoiser(pipeline, guidance=0)(x, sigma, labels), none)
+    with pytest.raises(ValueError, match="guidance 2 needs a network with classes that has a label of no class"):
         wrapped.denoiser(plain(), guidance=2.0)
 
 

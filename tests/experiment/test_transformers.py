@@ -61,25 +61,29 @@ def trained(tmp_path, config):
 
 
 def test_a_transformer_trains_from_pixels_and_samples_by_class_from_both_starts(tmp_path):
-    options = {**SMALL, "guidance": 1.5}
-    jobs, layout = trained(tmp_path, configured({"kind": "dit", "options": options, "training": {"steps": 6}}))
+    training = {"steps": 6, "label_dropout": 0.1}
+    methods = {name: {**method, "guidance": 1.5} for name, method in METHODS.items()}
+    given = {"kind": "dit", "options": SMALL, "training": training}
+    jobs, layout = trained(tmp_path, configured(given, methods=methods))
     solve.run(jobs.solve(), layout)
     loaded = network.load(layout.network("dit"))
-    assert loaded.classes == 10 and loaded.card["trained"]["parameters"] < 20_000
-    told = "guided by w = 1.5: an evaluation costs two"
+    assert loaded.classes == loaded.no_class == 10 and loaded.card["trained"]["parameters"] < 20_000
+    told = "guided by w = 1.5: a guided evaluation is 2 of the network"
     assert sum(told in line for line in describe(jobs.experiment)) == len(METHODS)
     for name in METHODS:
         sample.run(jobs.sample(name), layout)
         _, texts = seals.load(layout.samples(name))
-        assert json.loads(texts["notes"]) == [f"{told} of the network"]
+        (cell,) = json.loads(texts["cells"])
+        assert (cell["steps"], cell["nfe_counted"]) == (2, 4)
 
 
 def test_a_transformer_of_diffusers_on_pixels_is_loaded_guided_and_sampled(tmp_path):
     theirs = saved(tmp_path / "dit")
-    given = {"kind": "ddpm", "options": {"guidance": 3.0}, "weights": str(tmp_path / "dit")}
-    jobs, layout = trained(tmp_path, configured(given))
+    given = {"kind": "ddpm", "weights": str(tmp_path / "dit")}
+    methods = {"ours": {**METHODS["ours"], "guidance": 3}}
+    jobs, layout = trained(tmp_path, configured(given, methods=methods))
     loaded = network.load(layout.network("dit"))
-    denoiser, labels = loaded.denoiser(4), torch.tensor([3, 0, 9])
+    denoiser, labels = loaded.denoiser(4, 3.0), torch.tensor([3, 0, 9])
     sigma, x = torch.tensor(loaded.chain.levels[300]), torch.randn(3, 1, 8, 8)
     seen, time = x / (1 + sigma**2).sqrt(), torch.full((3,), 300)
     with torch.no_grad():
@@ -177,11 +181,10 @@ WRONG = {  # what is given -> what is said
     "no kind": ({"card": "hf:them/dit"}, "networks.dit.kind: say what hf:them/dit is"),
     "no repository": ({"card": "hf:dit", "kind": "ddpm"}, "'hf:dit' is no repository; write hf:<owner>/<name>"),
     "training": ({"card": "hf:a/b", "kind": "ddpm", "training": {"steps": 1}}, "is fetched and not trained"),
-    "guidance of the U-Net": (
-        {"kind": "ddpm", "options": {"guidance": 2}, "training": {"steps": 1}},
-        "guidance: it is of a loaded network",
+    "guidance of a network": (
+        {"kind": "dit", "options": {"guidance": 2.0}, "training": {"steps": 1}},
+        "options.guidance: methods are guided, not networks: methods.<name>.guidance",
     ),
-    "guidance without classes": ({"kind": "dit", "options": {"guidance": 2.0}, "training": {"steps": 1}}, "needs clas"),
     "patches": ({"kind": "dit", "options": {"patch": 3}, "training": {"steps": 1}}, "options.patch: patches of 3"),
     "channels": (
         {"kind": "dit", "options": {"channels": 3}, "training": {"steps": 1}},
@@ -304,7 +307,9 @@ def test_a_label_of_no_class_is_named_where_a_network_has_one_class_more(tmp_pat
     )
     model.save_pretrained(tmp_path / "unet")
     given = {"kind": "ddpm", "weights": str(tmp_path / "unet")}
-    with pytest.raises(ValueError, match=r"11 classes does not fit a data set of 10; .*\{guidance: 1\} where the last"):
+    with pytest.raises(
+        ValueError, match=r"11 classes does not fit a data set of 10; .*\{no_class: true\} where the last"
+    ):
         trained(tmp_path, configured(given))
-    _, layout = trained(tmp_path, configured({**given, "options": {"guidance": 1.0}}))
-    assert network.load(layout.network("dit")).classes == 10
+    _, layout = trained(tmp_path, configured({**given, "unet": {"no_class": True}}))
+    assert network.load(layout.network("dit")).classes == network.load(layout.network("dit")).no_class == 10

@@ -22,6 +22,7 @@ def sample(n, seed):
         probabilities=random.dirichlet(np.ones(4), n),
         source=random.integers(120, size=n),
         labels=random.integers(4, size=n),
+        drawn_for=random.integers(4, size=n),
         off_mode=random.random(n) < 0.2,
     )
 

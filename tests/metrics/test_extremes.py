@@ -23,6 +23,7 @@ def features(values, probabilities=None):
         probabilities=probabilities,
         source=np.arange(len(values)) % 100,
         labels=np.arange(len(values)) % 4,
+        drawn_for=np.arange(len(values)) % 4,
         off_mode=np.zeros(len(values), dtype=bool),
     )
 

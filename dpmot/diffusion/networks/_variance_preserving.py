@@ -22,22 +22,18 @@ PREDICTIONS = ("epsilon", "v_prediction", "sample")
 
 @dataclass(frozen=True)
 class VariancePreserving:
-    """Options: the number of levels T, the ends and the name of the schedule of betas, what is predicted, and the
-    ``guidance`` w of a loaded network that has a label of no class (:mod:`dpmot.diffusion.adapters`; 0: none)."""
+    """Options: the number of levels T, the ends and the name of the schedule of betas, and what is predicted."""
 
     num_levels: int = 1000
     beta_min: float = 1e-4
     beta_max: float = 0.02
     schedule: str = "linear"
     prediction: str = "epsilon"
-    guidance: float = 0.0
 
     def __post_init__(self) -> None:
         for option, allowed in (("schedule", SCHEDULES), ("prediction", PREDICTIONS)):
             if (given := getattr(self, option)) not in allowed:
                 raise ValueError(f"DDPM's {option} is one of {', '.join(allowed)}; got {given!r}")
-        if not 0 <= self.guidance < float("inf"):
-            raise ValueError(f"DDPM's guidance is 0, for none, or a number above it; got {self.guidance}")
         if self.num_levels < 2:
             raise ValueError(f"DDPM needs at least 2 levels, got num_levels {self.num_levels}")
         if not 0 < self.beta_min <= self.beta_max < 1:

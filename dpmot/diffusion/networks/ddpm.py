@@ -7,4 +7,4 @@ from dpmot.diffusion.networks._variance_preserving import VariancePreserving
 
 @dataclass(frozen=True)
 class Parametrisation(VariancePreserving):
-    """All options of :class:`VariancePreserving`: levels, what is predicted, and the guidance of a loaded network."""
+    """All options of :class:`VariancePreserving`: levels, and what is predicted."""

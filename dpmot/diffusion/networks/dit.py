@@ -1,10 +1,7 @@
 r"""DiT (Peebles & Xie 2023): a transformer that predicts the noise on DDPM's levels; D as in kind ``ddpm``.
 
-With classes it learns F(x_t, t) without a label too, on a tenth of the images, so that guidance (Ho & Salimans 2022)
-
-    F = F(x_t, t) + w (F(x_t, t, label) - F(x_t, t))
-
-can be asked for when it is loaded. A guided evaluation counts once and costs two. The network is
+With classes it has a label of no class too, which ``training: {label_dropout: 0.1}`` (the authors' share) teaches it,
+so that methods may guide it (:mod:`dpmot.diffusion.guidance`). The network is
 ``dpmot/diffusion/dit.py``, and ``options`` has what of the U-Net stands under ``unet:``; DiT's that others published
 are folders of diffusers, of kind ``ddpm``.
 """
@@ -20,8 +17,8 @@ from dpmot.diffusion.sigmas import Chain
 
 @dataclass(frozen=True)
 class Parametrisation:
-    """Options: channels of the images, patch, width, depth and heads of the transformer, classes K (0: none), guidance
-    w (0: none), and DDPM's levels."""
+    """Options: channels of the images, patch, width, depth and heads of the transformer, classes K (0: none), and
+    DDPM's levels."""
 
     channels: int = 1
     patch: int = 2
@@ -29,7 +26,6 @@ class Parametrisation:
     depth: int = 4
     heads: int = 4
     classes: int = 0
-    guidance: float = 0.0
     num_levels: int = 1000
     beta_min: float = 1e-4
     beta_max: float = 0.02
@@ -45,14 +41,17 @@ class Parametrisation:
             )
         if self.classes < 0 or self.classes == 1:
             raise ValueError(f"DiT's classes are 0, for none, or at least 2; got {self.classes}")
-        if self.guidance and not self.classes:
-            raise ValueError(f"DiT's guidance {self.guidance:g} needs classes")
         self._of_levels  # noqa: B018 - which checks its own options
 
     @cached_property
     def _of_levels(self) -> VariancePreserving:
         levels = {"beta_min": self.beta_min, "beta_max": self.beta_max, "schedule": self.schedule}
-        return VariancePreserving(num_levels=self.num_levels, guidance=self.guidance, **levels)  # type: ignore[arg-type]
+        return VariancePreserving(num_levels=self.num_levels, **levels)  # type: ignore[arg-type]
+
+    @property
+    def no_class(self) -> int | None:
+        """The label of no class; None without classes."""
+        return self.classes or None
 
     @property
     def chain(self) -> Chain:
@@ -64,7 +63,7 @@ class Parametrisation:
         from dpmot.diffusion.dit import DiT
         from dpmot.diffusion.tensors import unwrapped
 
-        names = ("patch", "width", "depth", "heads", "classes", "guidance")
+        names = ("patch", "width", "depth", "heads", "classes")
         made = DiT(self.channels, **{name: getattr(self, name) for name in names})
         if tensors is not None:
             try:

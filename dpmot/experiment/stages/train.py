@@ -14,7 +14,7 @@ from dpmot.diffusion import hub, network
 from dpmot.diffusion.acceleration import Acceleration
 from dpmot.diffusion.conditioning import FEW, compare
 from dpmot.diffusion.schedule import Schedule
-from dpmot.diffusion.training import Diverged, Losses, batch_of, fit
+from dpmot.diffusion.training import Diverged, Drop, Losses, batch_of, fit
 from dpmot.diffusion.unet import UNet
 from dpmot.diffusion.weights import read_folder, read_tensors, verify, weights_file
 from dpmot.experiment.stages._prepared import Part, read_data
@@ -73,7 +73,11 @@ def _exact(given: "Network", parts: Mapping[str, Part], mixture: Mapping[str, Te
 
 def _facts(task: "Train", parts: Mapping[str, Part]) -> dict[str, Any]:
     given, shape = task.network, list(parts["A"].raw.shape[1:])
-    return {"kind": given.kind, "options": given.options, "shape": shape, "unet": given.unet.given()}
+    unet = given.unet.given()
+    if given.label_dropout and not given.has_own_model:
+        unet |= {"no_class": True}
+    known = {"no_class": True} if given.label_dropout or given.unet.no_class else {}
+    return {"kind": given.kind, "options": given.options, "shape": shape, "unet": unet, **known}
 
 
 def _load(task: "Train", parts: Mapping[str, Part]) -> tuple[dict[str, Any], dict]:
@@ -87,7 +91,8 @@ def _load(task: "Train", parts: Mapping[str, Part]) -> tuple[dict[str, Any], dic
 def _read(task: "Train", path: Path, parts: Mapping[str, Part]) -> tuple[dict[str, Any], dict]:
     given = task.network
     file = weights_file(path)
-    sha256 = verify(file, given.sha256)
+    stated = given.sha256 if isinstance(given.sha256, str) else None  # digests by seed were told apart in the plan
+    sha256 = verify(file, stated)
     if network.is_own(file):
         loaded = network.load(file)
         _check_same(loaded, given, file)
@@ -96,9 +101,9 @@ def _read(task: "Train", path: Path, parts: Mapping[str, Part]) -> tuple[dict[st
         raise ValueError(f"{file} does not say what it is: give network {task.name} a kind, or a card")
     facts = _facts(task, parts)
     if path.is_dir():
-        if given.unet.given():
+        if given.unet.given().keys() - {"no_class"}:
             print(f"networks.{task.name}.unet is not used: {path} says itself what it is", flush=True)
-        described, tensors = read_folder(path, given.kind, given.options)
+        described, tensors = read_folder(path, given.kind, given.options, no_class=bool(given.unet.no_class))
         facts |= described
     else:
         tensors = getattr(plugins.find("networks", given.kind), "read", read_tensors)(file)
@@ -121,15 +126,18 @@ def _train(job: "Job[Train]", layout: "Layout", stage: Session, parts: Mapping[s
     facts = _facts(task, parts)
     _check_classes(network.classes(facts), parts, f"networks.{task.name}.unet")
     labels = parts["A"].labels.to(device) if network.classes(facts) else None
-    torch.manual_seed(int(seeds.generator(task.seed, "initialisation", task.name).integers(2**31)))
+    streams = task.origin or task.name
+    torch.manual_seed(int(seeds.generator(task.seed, "initialisation", streams).integers(2**31)))
     model = network.build(facts).to(device)
     schedule, accelerated = split(task.network)
     denoiser = network.NetworkDenoiser(network.parametrisation(facts), accelerated(model))
+    none = network.no_class(facts)
+    drop = None if none is None else Drop(task.network.label_dropout, none)
 
     def loss_at(step: int) -> Losses:
         stage.watch.images += schedule.batch
-        batch = batch_of(images, task.seed, "training", task.name, step, size=schedule.batch)
-        return denoiser.losses(batch, labels)
+        batch = batch_of(images, task.seed, "training", streams, step, size=schedule.batch)
+        return denoiser.losses(batch, labels, drop=drop)
 
     def trained(steps: int) -> dict:
         parameters = sum(p.numel() for p in model.parameters())
@@ -176,6 +184,7 @@ def split(given: "Network") -> tuple[Schedule, Acceleration]:
     """The options of a network's ``training``, by what they are of."""
     names = {entry.name for entry in fields(Acceleration)}
     options = given.training.given() if given.training else {}
+    options.pop("label_dropout", None)  # of the labels, not of the schedule
     faster = {key: value for key, value in options.items() if key in names}
     return Schedule(**{key: value for key, value in options.items() if key not in names}), Acceleration(**faster)
 
@@ -210,7 +219,7 @@ def _check_classes(classes: int, parts: Mapping, where: str) -> None:
     if classes not in (0, known):
         told = f"a network of {classes} classes does not fit a data set of {known}; give {known} or 0"
         if classes == known + 1:
-            told += ", or options: {guidance: 1} where the last label of a loaded ddpm is that of no class"
+            told += ", or unet: {no_class: true} where the last label of a loaded network is that of no class"
         raise ValueError(f"{where}: {told}")
 
 
