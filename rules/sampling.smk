@@ -1,6 +1,27 @@
 # Sampling, and what the map from noise to samples is like.
 
 
+if any(method.learns for method in EXPERIMENT.drawn.values()):
+
+    rule learn:
+        """Learning: a solver's coefficients or a grid, of one method, from starts that no table uses."""
+        input:
+            lambda wildcards: JOBS.learn(wildcards.method).inputs,
+            code=lambda wildcards: code(JOBS.learn(wildcards.method)),
+        output:
+            JOBS.layout.learned("{method}"),
+            JOBS.layout.timing("learn_{method}"),
+        log:
+            f"{LOG}/learn_{{method}}.log",
+        threads: EXPERIMENT.threads
+        resources:
+            gpu=GPU,
+        params:
+            task=lambda wildcards: task(JOBS.learn(wildcards.method)),
+        shell:
+            f"dpmot learn {{wildcards.method}} {GIVEN} > {{log}} 2>&1"
+
+
 rule sample:
     """Sampling: one method at every level, NFE budget and seed."""
     input:

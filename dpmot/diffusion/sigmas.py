@@ -171,6 +171,19 @@ def flow(n: int, sigma_max: float, sigma_min: float) -> Grid:
     return _to_zero(n, sigma_max, sigma_min, lambda v: v / (1 + v), lambda t: t / (1 - t))
 
 
+def dmn(n: int, sigma_max: float, sigma_min: float) -> Grid:
+    """n levels that minimise a bound of a multistep solver's error, then 0, (n + 1,); see :mod:`dpmot.diffusion.dmn`.
+
+    Raises:
+        UnattainableBudget: more levels than it is made for.
+    """
+    from dpmot.diffusion import dmn as search  # imports scipy's optimisers, which most plans do without
+
+    if n > search.MOST:
+        raise UnattainableBudget(f"the dmn grid is made for few steps, {search.MOST} at most; {n} were asked for")
+    return np.append(search.levels(n, float(sigma_max), float(sigma_min)), 0.0)
+
+
 def _to_zero(n: int, sigma_max: float, sigma_min: float, forth: Callable, back: Callable) -> Grid:
     """n equal steps in ``forth(sigma)`` down to 0; where the last level would lie below sigma_min, it is sigma_min."""
     first = forth(np.float64(sigma_max))
@@ -306,6 +319,7 @@ FAMILIES: dict[str, Callable[[Chain, int, float], Grid]] = {
     "uniform": lambda chain, n, start: polynomial(n, start, chain.sigma_min, rho=1),
     "aligned": lambda chain, n, start: aligned(n, start, chain.sigma_min, data_std=chain.data_std),
     "flow": lambda chain, n, start: flow(n, start, chain.sigma_min),
+    "dmn": lambda chain, n, start: dmn(n, start, chain.sigma_min),
 }
 
 

@@ -1,4 +1,4 @@
-"""DPM-Solver++, UniPC and DEIS against the schedulers of diffusers, in float64, on the same grid and the same noise.
+"""DPM-Solver++, UniPC, DEIS and SA-Solver against the schedulers of diffusers, in float64, on the same grid and noise.
 
 Theirs live in variance-preserving units, x / sqrt(1 + sigma^2), and are handed our grid in the place of their float32
 tables. DPM-Solver++ and its SDE cast the sample to float32 in every step: they get float64 under that name.
@@ -7,7 +7,7 @@ tables. DPM-Solver++ and its SDE cast the sample to float32 in every step: they 
 import pytest
 import torch
 
-from baselines import deis, dpm_solver, dpm_solver_pp, unipc
+from baselines import deis, dpm_solver, dpm_solver_pp, sa_solver, unipc
 from dpmot import seeds
 from dpmot.diffusion.denoiser import MixtureDenoiser
 from dpmot.diffusion.sigmas import ddpm_chain, geometric, karras
@@ -15,6 +15,7 @@ from dpmot.diffusion.sigmas import ddpm_chain, geometric, karras
 dpm = pytest.importorskip("diffusers.schedulers.scheduling_dpmsolver_multistep")
 single = pytest.importorskip("diffusers.schedulers.scheduling_dpmsolver_singlestep")
 uni = pytest.importorskip("diffusers.schedulers.scheduling_unipc_multistep")
+sas = pytest.importorskip("diffusers.schedulers.scheduling_sasolver")
 dei = pytest.importorskip("diffusers.schedulers.scheduling_deis_multistep")
 
 pytestmark = [
@@ -156,3 +157,35 @@ def test_dpm_solver_2_agrees_with_diffusers_whose_grid_holds_our_midpoints(steps
     scheduler.order_list = None
     scheduler.get_order_list = lambda n: [1, 2] * (n // 2)
     assert relative(ours(dpm_solver.sample, sigmas, order=2), theirs(scheduler, theirs_grid)) < AGREEMENT
+
+
+def test_sa_solver_draws_no_noise_outside_its_interval_and_none_without_tau():
+    sigmas, asked = grid("karras", 10), []
+
+    def counted(step):
+        asked.append(step)
+        return noise(step)
+
+    sa_solver.sample(DENOISER, START * sigmas[0], sigmas, noise=counted, low=0.1, high=5.0)
+    assert asked == [i for i, sigma in enumerate(sigmas[:-2]) if 0.1 <= sigma <= 5]
+    plain = sa_solver.sample(DENOISER, START * sigmas[0], sigmas, tau=0.0)
+    assert torch.equal(plain, ours(sa_solver.sample, sigmas, low=1000.0, high=1000.0))
+
+
+@pytest.mark.parametrize("name", GRIDS)
+@pytest.mark.parametrize(("predictor", "corrector"), [(1, 1), (2, 2), (3, 4), (4, 3)])
+@pytest.mark.parametrize("tau", [0.0, 1.0])
+def test_sa_solver_agrees_with_diffusers_above_zero(name, predictor, corrector, tau, monkeypatch):
+    sigmas = grid(name, 9)[:-1]  # their last step divides infinities at sigma 0
+    scheduler = sas.SASolverScheduler(
+        predictor_order=predictor,
+        corrector_order=corrector,
+        tau_func=lambda t: torch.tensor(tau, dtype=torch.float64) if 0.3 <= sigmas[t] <= 10 else torch.tensor(0.0),
+        lower_order_final=True,
+    )
+    drawn = iter(range(100))
+    monkeypatch.setattr(sas, "randn_tensor", lambda *_, **__: noise(next(drawn)))
+    options = {"predictor": predictor, "corrector": corrector, "tau": tau, "low": 0.3, "high": 10.0}
+    expected = theirs(scheduler, sigmas)
+    # Their integrals are differences of polynomials in lambda times e^(2 lambda), which cancel: the project's bound.
+    assert relative(ours(sa_solver.sample, sigmas, **options), expected) < 1e-6

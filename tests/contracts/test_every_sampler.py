@@ -30,9 +30,13 @@ OPTIONS = {
     "dpm_solver": [{"order": 1}, {"order": 3}],
     "dpm_solver_pp": [{"order": 1}, {"order": 3}, {"sde": True}],
     "edm": [{"correct": False}, {"churn": 20.0}],
+    "er_sde": [{"order": 1}, {"order": 2, "scale": "ode"}, {"scale": "sde"}, {"scale": "er_sde_4"}],
+    "gs": [{"order": 1}, {"order": 3}],
     "ipndm": [{"order": 1}, {"order": 2}, {"order": 3}],
     "ncsnv2": [{"denoise": False}, {"steps_per_level": 3}, {"step": 0.1}],
+    "pfdiff": [{"skip": 2}, {"skip": 2, "ahead": 2}, {"skip": 3, "ahead": 2}],
     "restart": [{"restarts": 3}, {"inner": 4, "high": 1.0}, {"low": 5.0, "high": 1.0}],
+    "sa_solver": [{"predictor": 2, "corrector": 2}, {"corrector": 0}, {"predictor": 1, "corrector": 1}, {"tau": 0.0}],
     "unipc": [{"order": 1}, {"order": 2, "variant": "bh1"}, {"correct": False}],
 }
 WITH_OPTIONS = [(name, options) for name in SAMPLERS for options in ({}, *OPTIONS.get(name, []))]
@@ -83,6 +87,12 @@ def test_a_sampler_says_what_it_is_what_it_takes_and_which_grid_it_wants(sampler
     assert text and all(f"{name}:" in text for name in list(inspect.signature(sampler.sample).parameters)[5:])
 
 
+def test_what_a_sampler_learns_is_an_option_and_it_says_what_that_takes(sampler):
+    for option in getattr(sampler, "LEARNS", ()):
+        assert option in inspect.signature(sampler.sample).parameters
+        assert sampler.learning(10) > sampler.learning(5) > 5 and callable(sampler.learn)
+
+
 @cache
 def spent(name, steps, options):
     """Evaluations that so many steps take; options as JSON. Neighbouring budgets ask for the same step counts."""
@@ -128,6 +138,7 @@ def wrong_options():
 
 # Any number of these is a budget's affair.
 FREE = {("ncsnv2", "steps_per_level", 1000), ("restart", "restarts", 1000), ("restart", "inner", 1000)}
+FREE |= {("sa_solver", "corrector", 0)}  # none
 
 
 @pytest.mark.parametrize(("name", "option", "value"), list(wrong_options()))

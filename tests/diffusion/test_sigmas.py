@@ -147,7 +147,7 @@ SCALES = {
 }
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", SCALES)
 def test_a_family_takes_equal_steps_on_its_own_scale(family):
     grid = edm_chain().grid(12, 50.0, family=family)
     assert grid[0] == 50 and grid[-1] == 0

@@ -14,8 +14,10 @@ project that installs it; ``check(file, *, options, shape)`` refuses a file, wit
 the shape (C, H, W) of the data where it is known, before anything runs; ``read(file)`` gives the tensors of ``model``.
 """
 
-from typing import Protocol
+from collections.abc import Mapping
+from typing import Any, Protocol
 
+from dpmot import plugins
 from dpmot.diffusion.protocols import RawNetwork, Tensor
 from dpmot.diffusion.sigmas import Chain
 
@@ -40,3 +42,19 @@ class Trainable(Parametrisation, Protocol):
 
         u holds uniform numbers in [0, 1), (B,).
         """
+
+
+def of_card(card: Mapping[str, Any]) -> Parametrisation:
+    """The parametrisation that a card names, with its options.
+
+    Raises:
+        ValueError: options that it does not take; of a network that guided itself, as it once did, how to guide it now.
+    """
+    kind, options = card["kind"], card["options"]
+    try:
+        return plugins.find("networks", kind).Parametrisation(**options)
+    except TypeError as error:
+        if "guidance" in options:
+            told = "train or load it without, and guide whoever asks it: methods.<name>.guidance"
+            raise ValueError(f"it has guidance {options['guidance']} of its own, which is gone: {told}") from None
+        raise ValueError(f"kind {kind} does not take its options {dict(options)}: {error}") from None

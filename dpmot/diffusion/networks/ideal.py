@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+from dpmot.diffusion.networks._of_data import SPLITS
 from dpmot.diffusion.protocols import RawNetwork, Tensor
 from dpmot.diffusion.sigmas import Chain, check_levels, ncsnv2_chain
 
 SHAPE = (2,)
-SPLITS = ("A", "B", "C")
 
 
 @dataclass(frozen=True)

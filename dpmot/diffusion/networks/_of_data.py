@@ -1,0 +1,3 @@
+"""What networks that are the data themselves share."""
+
+SPLITS = ("A", "B", "C")
