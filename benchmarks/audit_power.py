@@ -14,6 +14,7 @@ import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,7 @@ from dpmot.experiment.config import load
 from dpmot.experiment.jobs import Jobs
 from dpmot.experiment.layout import Layout
 from dpmot.experiment.plan import Experiment
-from dpmot.experiment.stages import prepare, sample
+from dpmot.experiment.stages import fit, prepare, sample
 from dpmot.metrics import _registered
 from dpmot.metrics.copies import ROLES, Copies
 from dpmot.statistics.copies import Ratios, Share
@@ -42,12 +43,15 @@ NETWORK = {  # honest family -> (method of config/<data set>.yaml, NFE)
     "ddim, NFE 50": ("ddim", 50),
     "edm, NFE 50": ("edm", 50),
 }
+MIXTURE = {"mixture start, NFE 5": ("mixture_10", 5)}  # the same, of config/*mixture.yaml
+MIXTURES = {"digits": "mixture", "fashion_mnist": "fashion_mnist_mixture"}  # data set -> that configuration
 STARTS = {  # methods that start at noised training images, copies by construction as far as the noise lets them
     "copy start, edm, NFE 5": ("copy_edm_ddim", 5),
     "copy start, edm, NFE 10": ("copy_edm_ddim", 10),
 }
 REAL = ("held-out", "held-out, shrunk", "held-out, blurred")
-DRAWN = {**NETWORK, **STARTS}
+HONEST = {**NETWORK, **MIXTURE}
+DRAWN = {**HONEST, **STARTS}
 NOISY = ("noisy .1", "noisy .2", "noisy .4")
 CHANGED = ("moved", "mirrored", "inverted", "contrast", "brightness", "blurred", "mirrored, moved, contrast, noisy .1")
 NOT_SEARCHED = ("rotated 10", "zoomed 1.1")  # degrees, times: what the search does not know
@@ -134,12 +138,21 @@ def prepared(folder: Path, experiment: Experiment, network: str) -> Layout:
     return layout
 
 
-def sampled(folder: Path, dataset: str, method: str, nfe: int, count: int) -> np.ndarray:
+@cache
+def configured(name: str, dataset: str) -> Experiment:
+    """The experiment that a family's method is of."""
+    return load([str(plugins.ROOT / "config" / f"{MIXTURES[dataset] if name in MIXTURE else dataset}.yaml")])
+
+
+def sampled(folder: Path, experiment: Experiment, method: str, nfe: int, count: int) -> np.ndarray:
     """Samples of a method of the data set's experiment, from its committed networks."""
-    experiment = load([str(plugins.ROOT / "config" / f"{dataset}.yaml")])
     planned = experiment.methods[method].but(sample_seeds=(SAMPLE_SEED,), nfe_budgets=(nfe,))
     layout = prepared(folder, experiment, planned.network)
-    job = Jobs(experiment.but(methods={method: planned}, num_samples=count), layout).sample(method)
+    jobs = Jobs(experiment.but(methods={method: planned}, num_samples=count), layout)
+    job = jobs.sample(method)
+    for name in jobs.fits:
+        if not layout.fit(name).exists():
+            fit.run(jobs.fit(name), layout)
     drawn, _ = sample.LoadedMethod.load(job, layout).draw(job.task.cells[0])
     return drawn["images"].numpy()
 
@@ -152,9 +165,8 @@ def family(name: str, real: Real, folder: Path, options: argparse.Namespace) -> 
         file = folder / "images" / f"{method}_{nfe}.npy"
         if not file.exists():
             file.parent.mkdir(parents=True, exist_ok=True)
-            np.save(
-                file, sampled(folder, real.name, method, nfe, options.honest if name in NETWORK else options.copies)
-            )
+            count = options.honest if name in HONEST else options.copies
+            np.save(file, sampled(folder, configured(name, real.name), method, nfe, count))
         images = np.load(file)[: options.honest]
         return images, np.full(len(images), -1)
     if name in REAL:
@@ -173,8 +185,7 @@ def family(name: str, real: Real, folder: Path, options: argparse.Namespace) -> 
 
 def families(dataset: str) -> list[str]:
     """Every pool, those that the table needs most first."""
-    known = load([str(plugins.ROOT / "config" / f"{dataset}.yaml")]).methods
-    drawn = [name for name, (method, _) in DRAWN.items() if method in known]
+    drawn = [name for name, (method, _) in DRAWN.items() if method in configured(name, dataset).methods]
     copies = [f"copy, {kind} of A" for kind in KINDS] + [f"copy, {kind} of C" for kind in OF_TEST]
     return [*REAL, *copies, *drawn]
 

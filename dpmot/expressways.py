@@ -93,7 +93,7 @@ class Expressway:
         Returns:
             ``x`` (B, *S), ``source`` int64 (B,), and ``labels`` int64 (B,), or None where the images have none.
         """
-        noise = self._checked(noise)
+        noise = checked_noise(noise, self.shape, self.source_measure)
         cell = self.solution.potential.cell(noise.flatten(1)).cpu()
         source = cell % len(self.atoms.images)
         labels = None if self.labels is None else self.labels[source].to(noise.device)
@@ -120,24 +120,6 @@ class Expressway:
     def labels_of(self, noise: Tensor) -> Tensor | None:
         """The class of the image behind each start, int64 (B,); None without labels. See :meth:`start`."""
         return self.points(noise).labels
-
-    def _checked(self, noise: Tensor) -> Tensor:
-        if not isinstance(noise, Tensor) or not noise.is_floating_point() or noise.shape[1:] != self.shape:
-            kind = f"{noise.dtype} {tuple(noise.shape)}" if isinstance(noise, Tensor) else f"a {type(noise).__name__}"
-            raise ValueError(f"Noise is {kind}; give a tensor of floats (B, {', '.join(map(str, self.shape))})")
-        if not torch.isfinite(noise).all():
-            raise ValueError("Noise holds NaN or infinite values")
-        if noise.numel() == 0:
-            return noise
-        low, high = float(noise.min()), float(noise.max())
-        if self.source_measure == "uniform" and not 0 <= low <= high <= 1:
-            raise ValueError(f"Noise lies in [{low:.3g}, {high:.3g}]; this map's source is U[0, 1]^d: draw torch.rand")
-        if self.source_measure == "normal" and noise.numel() >= ENOUGH:
-            size = float(noise.double().square().mean().sqrt())
-            if low >= 0 or not USUAL[0] < size < USUAL[1]:
-                what = f"lies in [{low:.3g}, {high:.3g}], root mean square {size:.3g}"
-                warn(f"Noise {what}: this map's source is N(0, I), torch.randn without any factor", OddRange)
-        return noise.detach()
 
     def save(self, path: Path | str) -> None:
         """Write heights, certificate, labels and recipe, not the images, as one sealed safetensors file.
@@ -182,6 +164,26 @@ class Expressway:
         state = "converged" if self.converged else "NOT converged"
         images = f"{len(self.atoms.images)} images {self.shape}, {self.asked.noises} noise(s) each"
         return f"Expressway({images}, sigma {self.sigma:g}, {look} of {self.asked.chi2:g}, {state})"
+
+
+def checked_noise(noise: Tensor, shape: tuple[int, ...], source_measure: str) -> Tensor:
+    """The noise of starts, (B, *S), without gradient; :meth:`Expressway.start` says what is refused and warned of."""
+    if not isinstance(noise, Tensor) or not noise.is_floating_point() or noise.shape[1:] != shape:
+        kind = f"{noise.dtype} {tuple(noise.shape)}" if isinstance(noise, Tensor) else f"a {type(noise).__name__}"
+        raise ValueError(f"Noise is {kind}; give a tensor of floats (B, {', '.join(map(str, shape))})")
+    if not torch.isfinite(noise).all():
+        raise ValueError("Noise holds NaN or infinite values")
+    if noise.numel() == 0:
+        return noise
+    low, high = float(noise.min()), float(noise.max())
+    if source_measure == "uniform" and not 0 <= low <= high <= 1:
+        raise ValueError(f"Noise lies in [{low:.3g}, {high:.3g}]; this map's source is U[0, 1]^d: draw torch.rand")
+    if source_measure == "normal" and noise.numel() >= ENOUGH:
+        size = float(noise.double().square().mean().sqrt())
+        if low >= 0 or not USUAL[0] < size < USUAL[1]:
+            what = f"lies in [{low:.3g}, {high:.3g}], root mean square {size:.3g}"
+            warn(f"Noise {what}: this map's source is N(0, I), torch.randn without any factor", OddRange)
+    return noise.detach()
 
 
 def told(way: Expressway) -> Expressway:

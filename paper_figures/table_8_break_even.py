@@ -1,9 +1,10 @@
-"""Table 8: after how many samples the fit of the transport has paid for itself, against each rival at equal quality.
+"""Table 8: after how many samples the fit of a start has paid for itself, against each rival at equal quality.
 
     break-even = seconds of the fit / seconds saved a sample
 
 Equal quality: the smallest budget at which the rival's FD against test is no worse than DPM-OT's within the intervals
-of both (its lower end lies below DPM-OT's upper end). Rivals run on the same network, or are distilled from it.
+of both (its lower end lies below DPM-OT's upper end). Rivals run on the same network, or are distilled from it. A
+start that is fitted, such as a mixture of Gaussians, has the seconds of its own fit, and says what it stores.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,17 +15,19 @@ from typing import Any
 import pandas as pd
 
 from dpmot.experiment import grid
+from dpmot.experiment.fits import fit_of
 from dpmot.results import CELL, POOLED, SKIPPED, by_key, printed_name, records
 from paper_figures import _comparison as comparison
 from paper_figures import _tables as tables
 from paper_figures._results import Results, Row
 from paper_figures._tables import Cell, Document, Panel, not_run
 
-READS = ("replicates", "timings")
+READS = ("replicates", "timings", "fits")
 COLUMNS = [
     "method", "nfe_budget", "fd", "fd_low", "fd_high", "ranked", "rival", "rival_nfe", "rival_fd", "fit_s",
     "method_s_per_1000", "rival_s_per_1000", "saved_s_per_1000", "break_even_samples", "outcome", "fingerprint",
 ]  # fmt: skip
+JUDGED = ("dpm_ot", "mixture")  # groups of methods whose start is fitted
 NEVER_AS_GOOD, NEVER_SLOWER = "rival never as good within budgets", "never: the rival takes no longer"
 
 
@@ -34,14 +37,21 @@ def fit_seconds(results: Results) -> float | None:
     return results.arithmetic["solve"] / problems if problems and "solve" in results.arithmetic else None
 
 
+def facts_of(results: Results, method: str) -> dict[str, Any] | None:
+    """What is known of the fit of a method's start; None of one that is not fitted, or whose facts are not there."""
+    planned = results.experiment.drawn.get(method)
+    fit = fit_of(results.experiment, planned) if planned else None
+    return results.fits.get(fit.name) if fit else None
+
+
 def evaluation_seconds(results: Results, chain: str) -> float | None:
     """Seconds of one evaluation of a sample, over all sampling jobs on a network and its students; None if not timed.
 
     One number for all of them: jobs ran side by side, and what differs between methods of one cost is the machine's.
     """
-    rows = results.metrics[(results.metrics["metric"] != SKIPPED) & (results.metrics["sample_seed"] != POOLED)]
-    cells = rows.drop_duplicates([*CELL, "sample_seed"])
-    timed = [f"sample_{m}" in results.arithmetic and results.chain(m) == chain for m in cells["method"]]
+    rows = results.drawn[(results.drawn["metric"] != SKIPPED) & (results.drawn["sample_seed"] != POOLED)]
+    cells, of = rows.drop_duplicates([*CELL, "sample_seed"]), results.owner
+    timed = [f"sample_{m}" in results.arithmetic and results.chain(of[m]) == chain for m in cells["method"]]
     cells = cells[timed]
     spent = (pd.to_numeric(cells["nfe_counted"]) * pd.to_numeric(cells["num_samples"])).sum()
     seconds = sum(results.arithmetic[f"sample_{method}"] for method in cells["method"].unique())
@@ -64,18 +74,20 @@ def _rows(results: Results, cells: Sequence[Row]) -> Iterator[dict[str, Any]]:
         return 1000 * evaluation * float(cell["nfe_counted"]) if cell and evaluation else None
 
     rivals = [name for name in results.methods if results.group(name) == "rivals"]
-    for cell, rival in product((cell for cell in cells if cell["group"] == "dpm_ot"), rivals):
+    for cell, rival in product((cell for cell in cells if cell["group"] in JUDGED), rivals):
         if results.chain(rival) != chains[cell["method"]]:
             continue
+        facts = facts_of(results, cell["method"])
+        own = fit if cell["group"] == "dpm_ot" else float(facts["seconds"]) if facts else None
         known = [other for other in cells if other["method"] == rival]
         # no worse within intervals, at the smallest budget
         reached = [other for other in known if _bound(other, "low") <= _bound(cell, "high")]
         equal = min(reached, key=lambda other: int(other["nfe_budget"]), default=None)
         none = _never(results, [other["nfe_budget"] for other in known])
         row = {name: cell[name] for name in ("method", "nfe_budget", "ranked", "fingerprint")}
-        row |= {"fd": cell["value"], "fd_low": cell["low"], "fd_high": cell["high"], "rival": rival, "fit_s": fit}
+        row |= {"fd": cell["value"], "fd_low": cell["low"], "fd_high": cell["high"], "rival": rival, "fit_s": own}
         row |= {"rival_nfe": equal["nfe_budget"] if equal else "", "rival_fd": equal["value"] if equal else nan}
-        yield row | _outcome(fit, per_1000(cell), per_1000(equal), "" if equal else none)
+        yield row | _outcome(own, per_1000(cell), per_1000(equal), "" if equal else none)
 
 
 def _bound(cell: Row, bound: str) -> float:
@@ -100,6 +112,30 @@ def _outcome(fit: float | None, own: float | None, other: float | None, never: s
     if saved <= 0:
         return row | {"outcome": NEVER_SLOWER}
     return row | {"break_even_samples": 1000 * fit / saved, "outcome": "break-even"}
+
+
+def _memory(results: Results) -> tuple[Panel, ...]:
+    """What each start stores, where some are fitted: an image of 8 bits a number, a height of 32."""
+    if not results.fits:
+        return ()
+    images = max(results.fits.values(), key=lambda facts: facts["bytes_of_images"])
+    number, size = images["images"], images["bytes_of_images"]
+    starts = {one.start for one in results.experiment.drawn.values()}
+    rows = [("the prior", "nothing", "0", "0")]
+    if starts & {"copy", "fresh_noise"}:
+        rows.append(("a random image", f"{number:,} images", f"{size:,}", "1"))
+    if "transport" in starts:
+        rows.append(("DPM-OT", f"{number:,} images, as many heights", *_bytes(size + 4 * number, size)))
+    for name, facts in results.fits.items():
+        low, high = facts.get("ranks", (0, 0))
+        told = f"{facts.get('components', '')} Gaussians of rank {low if low == high else f'{low} to {high}'}"
+        rows.append((name, f"{told}; fit {facts['seconds']:.1f} s", *_bytes(facts["bytes"], facts["bytes_of_images"])))
+    header = ("start", "stores", "bytes", "of the images behind")
+    return (Panel("What a start stores", header, tuple(tuple(map(Cell, row)) for row in rows)),)
+
+
+def _bytes(own: int, images: int) -> tuple[str, str]:
+    return f"{own:,}", f"{own / images:.2g}"
 
 
 def _entry(row: Row | None) -> Cell:
@@ -135,7 +171,7 @@ def layout(table: pd.DataFrame, results: Results) -> Document:
             f"{len(grid.problems(results.experiment))} problems; quality: {quality} against test",
             table["fingerprint"],
         ),
-        panels=(panel,),
+        panels=(panel, *_memory(results)),
         notes=(
             "Seconds a sample: evaluations counted, times the seconds of an evaluation, averaged over all sampling "
             "jobs on the network (starts included). Jobs ran side by side, so seconds are rough.",
@@ -143,7 +179,7 @@ def layout(table: pd.DataFrame, results: Results) -> Document:
             "is as good in no more time, so the fit never pays. At budgets with nothing, it was skipped or not run.",
             "† the DPM-OT row is unranked (Table 1): the quality of copies of training images costs no fit.",
             "– the DPM-OT cell was skipped or not run (Table 1).",
-            "Training is not counted: not the networks', nor that of a distilled rival.",
+            "Training is not counted: not the networks', nor that of a distilled rival, nor what a sampler learned.",
         ),
     )
 

@@ -20,6 +20,29 @@ rule solve:
         f"dpmot solve {GIVEN} > {{log}} 2>&1"
 
 
+if JOBS.fits:
+
+    rule fit:
+        """Starts that are fitted to images: Gaussian mixtures, one file each, whatever network follows."""
+        input:
+            lambda wildcards: JOBS.fit(wildcards.fit).inputs,
+            code=lambda wildcards: code(JOBS.fit(wildcards.fit)),
+        output:
+            JOBS.layout.fit("{fit}"),
+            JOBS.layout.facts_of_fit("{fit}"),
+            JOBS.layout.timing("fit_{fit}"),
+        log:
+            f"{LOG}/fit_{{fit}}.log",
+        wildcard_constraints:
+            fit="|".join(JOBS.fits),
+        priority: 15  # what does not fit is found before networks are trained
+        threads: EXPERIMENT.threads
+        params:
+            task=lambda wildcards: task(JOBS.fit(wildcards.fit)),
+        shell:
+            f"dpmot fit {{wildcards.fit}} {GIVEN} > {{log}} 2>&1"
+
+
 if EXPERIMENT.selection:
 
     rule select:

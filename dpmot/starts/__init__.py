@@ -11,12 +11,19 @@ Beside it the file says, as literals that are read without importing it:
     NEEDS_HEIGHTS    whether it needs solved heights, unless its option ``heights`` is "zero";
     OPTIONS          the options of ``Start`` that a method of an experiment may give.
 
+A start with maps of its own per class names the class of each point for a network without classes, too.
+
 Optional are TAKES_NOISES = True, where a method may ask for K latents an image (``noises``); SHAPE, the image shape S
-of a start that is made for one; and ``check``, which takes options of ``Start`` as keywords, as far as they are given,
-and raises a ValueError "<option>: <what is wrong>".
+of a start that is made for one; and ``check``, which takes OPTIONS as keywords, as far as they are given, and raises a
+ValueError "<option>: <what is wrong>".
+
+A start that is fitted to images says FITS = True and has ``fit(images, labels, *, <options>, seed)``, which returns the
+tensors that ``Setting.fitted`` hands to ``Start``, at whatever level and for whatever network; these OPTIONS are the
+fit's, not ``Start``'s. The rule `fit` keeps them in a file. ``judge(fitted, images, held_out)`` may return facts of it
+to be written beside, ``AT_MOST`` what a smoke run leaves of an option, as {"option": most}.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple, Protocol
@@ -95,6 +102,7 @@ class Setting:
         noise: the prior draws, called as `prior_noise` is.
         noises: K = N / n, latents of each image.
         labels: classes of the data, int64 (m,), the first n the images' own; None for a network without classes.
+        fitted: what a start with ``FITS`` has fitted to the images; None for others.
 
     Raises:
         ValueError: labels of another shape or type.
@@ -108,6 +116,7 @@ class Setting:
     noise: Callable[..., Tensor] = prior_noise
     noises: int = 1
     labels: Tensor | None = None
+    fitted: Mapping[str, Tensor] | None = None
 
     def __post_init__(self) -> None:
         if self.labels is None:

@@ -23,6 +23,7 @@ FILES = {  # what READS may name -> files and folders of it
     "samples": ["samples"],
     "timings": ["timings", "timings.csv"],
     "reported": [],
+    "fits": ["fits"],
 }
 
 

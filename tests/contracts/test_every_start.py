@@ -1,6 +1,7 @@
 """The contract of a start, checked on every file of dpmot/starts/ at every image shape that it takes."""
 
 import inspect
+import json
 from functools import cache
 
 import pytest
@@ -45,10 +46,18 @@ def solved(shape, sigma):
     return SemiDiscreteSolver(chi2=0.02)(problem, seed=0).potential.heights
 
 
-def setting_of(name, shape, *, sigma=1.5, chain=CHAINS[0], **options):
-    """A setting with heights where the start says that it needs them, and without where it does not."""
+@cache
+def fitted(name, shape, classes):
+    """What a start is fitted to: images of these classes."""
+    return plugins.find("starts", name).fit(images_of(shape), torch.tensor(classes), seed=0)
+
+
+def setting_of(name, shape, *, sigma=1.5, chain=CHAINS[0], labels=None, **options):
+    """A setting with heights and a fit where the start says that it needs them, and without where it does not."""
     heights = solved(shape, sigma) if declared(name, "NEEDS_HEIGHTS") else None
-    return Setting(chain, images_of(shape), sigma, 0, heights, **options)
+    classes = (0,) * NUMBER if labels is None else tuple(labels.tolist())
+    fit = fitted(name, shape, classes) if declared(name, "FITS") else None
+    return Setting(chain, images_of(shape), sigma, 0, heights, labels=labels, fitted=fit, **options)
 
 
 def start_of(name, shape, **options):
@@ -69,7 +78,9 @@ def test_a_start_is_built_from_a_setting_and_keyword_options_with_defaults(name)
 def test_a_start_declares_what_it_is_and_which_options_a_method_may_give(name):
     plugin = plugins.find("starts", name)
     assert all(isinstance(declared(name, fact), bool) for fact in FACTS)
-    assert set(declared(name, "OPTIONS")) <= set(inspect.signature(plugin.Start).parameters)
+    takes_options = plugin.fit if declared(name, "FITS") else plugin.Start
+    assert set(declared(name, "OPTIONS")) <= set(inspect.signature(takes_options).parameters)
+    assert set(declared(name, "AT_MOST") or ()) <= set(declared(name, "OPTIONS"))
     assert declared(name, "TAKES_NOISES") in (None, True)
     if hasattr(plugin, "check"):
         assert set(inspect.signature(plugin.check).parameters) <= set(declared(name, "OPTIONS"))
@@ -122,13 +133,29 @@ def test_a_start_looks_at_the_prior_noise_if_and_only_if_it_says_so(name, shape)
 
 
 @pytest.mark.parametrize(("name", "shape"), ONCE)
-def test_a_start_that_needs_heights_says_so_where_there_are_none(name, shape):
+def test_a_start_that_needs_heights_or_a_fit_says_so_where_there_is_none(name, shape):
     setting = Setting(CHAINS[0], images_of(shape), 1.5, 0)
-    if not declared(name, "NEEDS_HEIGHTS"):
+    if not (declared(name, "NEEDS_HEIGHTS") or declared(name, "FITS")):
         plugins.find("starts", name).Start(setting)
         return
-    with pytest.raises(ValueError, match="No heights were solved"):
+    with pytest.raises(ValueError, match=r"No .* (was|were) (fitted|solved).*run `dpmot (fit|solve)` first"):
         plugins.find("starts", name).Start(setting)
+
+
+FITTED = [name for name in STARTS if declared(name, "FITS")]
+
+
+@pytest.mark.parametrize("name", FITTED)
+def test_a_start_that_is_fitted_has_a_fit_with_defaults_and_the_same_images_give_the_same_bits(name):
+    plugin, shape = plugins.find("starts", name), shapes_of(name)[0]
+    options = [*inspect.signature(plugin.fit).parameters.values()][2:]  # after images and labels
+    assert [one.name for one in options if one.default is inspect.Parameter.empty] == ["seed"]
+    assert all(one.kind is inspect.Parameter.KEYWORD_ONLY for one in options)
+    given = images_of(shape), torch.zeros(NUMBER, dtype=torch.int64)
+    one, other = (plugin.fit(*given, seed=0) for _ in range(2))
+    assert one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
+    if hasattr(plugin, "judge"):
+        json.dumps(plugin.judge(one, given[0], given[0][:5]))  # facts that a file can hold
 
 
 @pytest.mark.parametrize(("name", "shape"), EVERY)
