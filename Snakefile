@@ -14,6 +14,7 @@ from dpmot.experiment.config import ConfigError, load
 from dpmot.experiment.cost import cost
 from dpmot.experiment.jobs import Jobs
 from dpmot.experiment.layout import Layout
+from dpmot.experiment.members import told
 from dpmot.experiment.missing import missing_data, missing_weights
 from dpmot.runtime.closure import closure
 
@@ -43,7 +44,7 @@ include: "rules/common.smk"
 
 # Plans (-n) are made without the data; a run that would need them stops here.
 ABSENT = None if JOBS.layout.data.exists() else missing_data(EXPERIMENT)
-for note in [f"data: {ABSENT}"] * bool(ABSENT) + [f"note: {note}" for note in EXPERIMENT.notes]:
+for note in [f"data: {ABSENT}"] * bool(ABSENT) + [f"note: {note}" for note in (*EXPERIMENT.notes, *told(EXPERIMENT))]:
     print(note, file=sys.stderr)
 
 
@@ -67,8 +68,8 @@ localrules:
 
 
 wildcard_constraints:
-    network="|".join(EXPERIMENT.networks) or "none",
-    method="|".join(EXPERIMENT.methods),
+    network="|".join(JOBS.each.experiment.networks) or "none",
+    method="|".join(JOBS.each.experiment.methods),
 
 
 rule all:

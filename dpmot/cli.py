@@ -10,7 +10,7 @@ from pathlib import Path
 from dpmot import __version__, plugins
 from dpmot.diffusion import weights
 from dpmot.evaluation import command as evaluation
-from dpmot.experiment import checkup
+from dpmot.experiment import checkup, members
 from dpmot.experiment.config import describe, load
 from dpmot.experiment.cost import cost, training_cost
 from dpmot.experiment.jobs import STAGES, Jobs
@@ -31,7 +31,9 @@ VERBS = {
     "train": "train, distil or load one network",
     "classify": "train the classifier that judges the samples",
     "solve": "solve every transport problem",
+    "fit": "fit a start to images, such as a Gaussian mixture",
     "select": "find sigma_M*, where DPM-OT stops copying",
+    "learn": "learn what one method leaves open, its solver's coefficients or its grid",
     "sample": "draw all samples of one method",
     "couple": "measure the coupling of noise and samples: transport cost, smoothness, interpolation",
     "measure": "measure every cell and write the tidy tables",
@@ -39,7 +41,7 @@ VERBS = {
     "timings": "gather where the time of every job went",
     "gate": "compare a run with a reference: exit status 0 passed, 1 regressed, 2 cannot compare",
 }
-SUBJECTS = {"train": "network", "sample": "method", "doctor": "network"}
+SUBJECTS = {"train": "network", "fit": "fit", "learn": "method", "sample": "method", "doctor": "network"}
 EXAMPLES = {  # what follows a verb in the example of its help
     "list": "samplers",
     "schema": "> config/schema.json",
@@ -48,7 +50,9 @@ EXAMPLES = {  # what follows a verb in the example of its help
     "new": "sampler midpoint",
     "train": f"edm --configfile {DEFAULT}",
     "sample": f"ddim --configfile {DEFAULT}",
+    "learn": f"NAME --configfile {DEFAULT}",
     "couple": "--configfile config/singular.yaml",
+    "fit": "mixture_components_10 --configfile config/mixture.yaml",
     "gate": "results/gate results/reference/gate",
     "evaluate": evaluation.EXAMPLE,
 }
@@ -159,19 +163,20 @@ def _run(options: argparse.Namespace) -> int | None:
     experiment = load(options.configfile or [DEFAULT], [text for group in options.config for text in group])
     if options.verb == "plan":
         layout, absent = Layout(options.results / experiment.experiment), missing_data(experiment)
-        Jobs(experiment, layout).compute()  # refuses what cannot be run
+        jobs = Jobs(experiment, layout)
+        jobs.compute()  # refuses what cannot be run
         lines = [*describe(experiment), cost(experiment), *([f"data: {absent}"] if absent else [])]
         lines += checkup.unchecked(
-            experiment, layout, " ".join(f"--configfile {file}" for file in options.configfile or [])
+            jobs.each.experiment, layout, " ".join(f"--configfile {file}" for file in options.configfile or [])
         )
         return print("\n".join(lines))
-    for note in experiment.notes:
+    for note in (*experiment.notes, *members.told(experiment)):
         print(f"note: {note}", file=sys.stderr)
     jobs = Jobs(experiment, Layout(options.results / experiment.experiment))
     if options.verb == "doctor":
-        return checkup.run(experiment, jobs.layout, options.name, beside=options.beside)
+        return checkup.run(jobs.each.experiment, jobs.layout, options.name, beside=options.beside)
     job = getattr(jobs, options.verb)(*([options.name] if "name" in options else []))
-    if options.verb == "train" and (told := training_cost(experiment, options.name)):
+    if options.verb == "train" and (told := training_cost(jobs.each.experiment, options.name)):
         print(told, flush=True)
     jobs.record()
     stage = importlib.import_module(f"{STAGES}.{job.stage}")

@@ -28,6 +28,8 @@ COPIES, FLAGGED, RECOVERY = "copies_pixels", "flagged_pixels", "recovery_pixels"
 AUTHENTICITY, CT = "authenticity_pixels", "ct_pixels"
 OTHER = {"train": "test", "test": "train"}  # of two references
 REAL_BESIDE = {"train": REAL_TEST, "test": REAL_TRAIN}  # reference -> real images that are none of it
+OVER_TRAININGS = "all"  # training seed of the rows over all training seeds
+NO_TRAINING = "none"  # training seed, where there are several, of what none of them changes
 FLOORS = {REAL_TRAIN: "real, split A (train)", REAL_TEST: "real, split C (test)"}  # real images as if they were samples
 
 
@@ -151,6 +153,11 @@ TIMINGS = Schema(
     numbers=("arithmetic_s",),
     unread=("startup_s", "io_s", "wall_s", "peak_mb", "images_per_s"),
 )
+
+
+def member(name: str, training_seed: int | str) -> str:
+    """The name of a network or method at one of several training seeds: what is drawn, measured and audited."""
+    return f"{name}_t{training_seed}"
 
 
 def sigma_key(sigma: float | str | None) -> str:

@@ -260,8 +260,16 @@ class Comparison:
         marks = (unranked,) * (audited and not row["ranked"]) + ("‡",) * bool(n and row["num_samples"] != n)
         return Cell(interval(row), bold=bool(row["best"]), marks=marks)
 
-    def panel(self, title: str, metric: str, reference: str = "test", notes: tuple[str, ...] = ()) -> Panel:
-        """One metric: methods down, NFE budgets across, each entry with its interval.
+    def panel(
+        self,
+        title: str,
+        metric: str,
+        reference: str = "test",
+        notes: tuple[str, ...] = (),
+        *,
+        absent: str = "not run",
+    ) -> Panel:
+        """One metric: methods down, NFE budgets across, each entry with its interval, ``absent`` where there is none.
 
         FLD of a method that stores images of the reference is against the other split: it asks for images held out.
         """
@@ -273,7 +281,7 @@ class Comparison:
             row = self.rows.get((method, nfe, metric, reference))
             if row is None and stem(metric) == LIKELIHOOD:
                 row = self.rows.get((method, nfe, metric, OTHER[reference]))
-            return self.cell(row, n=n)
+            return self.cell(row, n=n, absent=absent)
 
         return by_method(self.results, title, entry, notes)
 
@@ -331,11 +339,12 @@ class Comparison:
                 "than they are, so what such a value measures is something else, as collapse, copies or noise."
             )
         lines += [f"{mark} skipped: {reason}" for reason, mark in self.footnotes.items()]
-        if main["metric"].map(stem).isin(OF_LAW).any():
+        if not self.results.each.repeated and main["metric"].map(stem).isin(OF_LAW).any():
             lines.append(
                 "Intervals of FD, KD and FLD hold what other references of this size would say too. All rows of a "
                 "column share that part, so overlap does not tell whether one method is better than another: bold does."
             )
+        lines += self._trainings(main)
         cells = main[["method", "nfe_counted", "nfe_budget"]].drop_duplicates(["method", "nfe_budget"])
         for remark, of in main[main["reason"] != ""].groupby("reason", sort=False):
             of = of.drop_duplicates(["method", "nfe_budget"])
@@ -344,6 +353,23 @@ class Comparison:
         counts = (off["nfe_counted"] + " at " + off["nfe_budget"]).groupby(off["method"], sort=False).agg(", ".join)
         told = "; ".join(f"{self.results.title(str(method))} {count}" for method, count in counts.items())
         return tuple(lines + ([f"Counted NFE other than the budget: {told}."] if told else []))
+
+    def _trainings(self, main: pd.DataFrame) -> list[str]:
+        """What intervals over training seeds hold, and which rows have none and what that does to bold."""
+        repeated = self.results.each.repeated
+        once = [name for name in dict.fromkeys(main["method"]) if name not in repeated]
+        lines = [
+            "Intervals over training seeds hold training and sampling: each network draws with noise of its own. They "
+            "do not hold what other references, atoms or heights would say, which all networks share. A row is ranked "
+            "where it is at each training seed."
+        ]
+        if once:
+            titles = ", ".join(map(self.results.title, once))
+            lines.append(
+                f"One network each, so their intervals are over samples: {titles}. Where a column has both kinds, bold "
+                "is overlap of intervals, which is no test."
+            )
+        return lines if repeated else []
 
     def _named(self, cells: pd.DataFrame) -> str:
         """Cells as "method at NFE 5, 10; ..."."""
@@ -359,7 +385,8 @@ class Comparison:
         untested = [printed_name(pair[0]) for pair in pairs if pair not in known]
         told = (
             "Bold: ranked methods that may be the best of their column, as no other is shown to be better (multiple "
-            f"comparisons with the best, paired by samples; the chance that a panel loses one is at most {ALPHA:g})."
+            f"comparisons with the best, paired by {self.results.units}; the chance that a panel loses one is at most "
+            f"{ALPHA:g})."
         )
         names, which = ", ".join(dict.fromkeys(untested)), "ranked values whose interval overlaps the best one's"
         if untested and len(untested) == len(pairs):
@@ -411,8 +438,8 @@ def caption(table: pd.DataFrame, results: Results, *, references: str) -> str:
     if starts and n and int(n) > starts:
         references += f"; starts that store images have at most {starts} distinct images"
     return (
-        f"{results.source}; {f'n = {n} samples a cell' if n else 'no cell measured'}, pooled over {results.num_seeds} "
-        f"sample seeds; 95 % intervals in brackets; features: {features or 'none'}; {references}; "
+        f"{results.source}; {f'n = {n} samples a cell' if n else 'no cell measured'}, "
+        f"{results.pooled_over}; 95 % intervals in brackets; features: {features or 'none'}; {references}; "
         f"fingerprint: {fingerprints(measured['fingerprint'], 3, where=' (CSV)')}"
     )
 

@@ -90,13 +90,14 @@ def _overlaps(rows: pd.DataFrame, sign: int) -> pd.Series:
 
 
 def _replicates(results: Results, rows: Sequence[Row]) -> list[Replicates] | None:
-    """The replicates of cells of one NFE budget; None where one has none.
+    """The replicates of cells of one NFE budget; None where one has none, or some are over training seeds, some not.
 
     Raises:
         ValueError: they have other groups, or are of another run than metrics.csv.
     """
     keys = [(cell_key(*(row[name] for name in CELL)), row["metric"], row["reference"]) for row in rows]
-    if not all(key in results.replicates for key in keys):
+    over_trainings = {row["method"] in results.each.repeated for row in rows}
+    if len(over_trainings) > 1 or not all(key in results.replicates for key in keys):
         return None
     found, file = [results.replicates[key] for key in keys], results.folder / "replicates.csv"
     for row, (full, parts) in zip(rows, found, strict=True):

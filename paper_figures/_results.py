@@ -16,8 +16,20 @@ from pydantic import BaseModel, Field, FiniteFloat, ValidationError
 
 from dpmot import results as files
 from dpmot.experiment.checks import ConfigError, parsed
+from dpmot.experiment.members import Members, members
 from dpmot.experiment.plan import Experiment
-from dpmot.results import FLOORS, POOLED, REAL_BESIDE, REAL_TEST, REAL_TRAIN, SKIPPED, Schema, sigma_key, stem
+from dpmot.results import (
+    FLOORS,
+    OVER_TRAININGS,
+    POOLED,
+    REAL_BESIDE,
+    REAL_TEST,
+    REAL_TRAIN,
+    SKIPPED,
+    Schema,
+    sigma_key,
+    stem,
+)
 
 REPORTED = Schema(
     columns=(
@@ -30,6 +42,7 @@ REPORTED_FILE = Path(__file__).with_name("reported.csv")
 CLASSIFIER = "classifier"  # the data set's own: its features come first
 GROUPS = {
     "rivals": "Rivals, from the prior",
+    "mixture": "Gaussian mixture starts",
     "dpm_ot": "DPM-OT",
     "singular": "DPM-OT, singular set",
     "controls": "Controls",
@@ -113,7 +126,7 @@ def _audited(row: dict[str, Any]) -> Verdict:
     """The verdict of a row of audit.csv."""
     if row["ranked"]:
         return Verdict(True)
-    reasons, word = row["reasons"] or "no reason given", row["verdict"] or UNKNOWN.word
+    reasons, word = row["reasons"] or "no reason given", row["verdict"]
     said = reasons.partition(": ")[0].endswith(word)  # "transport not converged: ..."
     return Verdict(False, word, reasons if said else f"{word}: {reasons}")
 
@@ -124,13 +137,21 @@ class Results:
 
     Attributes:
         folder: the results folder.
-        metrics: metrics.csv; keys as text, ``value low high sigma_start sigma_atoms`` as float (NaN: empty).
+        metrics: metrics.csv, over all training seeds; keys as text, ``value low high sigma_start sigma_atoms`` as
+            float (NaN: empty).
         experiment: experiment.json, the resolved config.
+        drawn: the same of what was drawn, with each member of a method at several training seeds.
     """
 
     folder: Path
     metrics: pd.DataFrame
     experiment: Experiment
+    drawn: pd.DataFrame
+
+    @cached_property
+    def each(self) -> Members:
+        """The methods that were drawn: at several training seeds each one's members."""
+        return members(self.experiment)
 
     # CSV files that need not exist: None where they do not
     audit = cached_property(lambda self: self._table("audit", files.AUDIT))
@@ -143,6 +164,11 @@ class Results:
         """star.json, the selection of sigma_M*, or None."""
         file = self.folder / "star.json"
         return _record(file, Star) if file.is_file() else None
+
+    @cached_property
+    def fits(self) -> dict[str, dict[str, Any]]:
+        """What is known of each fit of a start, by its name: fits/*.json."""
+        return {file.stem: files.read_json(file) for file in sorted((self.folder / "fits").glob("*.json"))}
 
     @cached_property
     def replicates(self) -> dict[tuple[str, str, str], tuple[float, np.ndarray]]:
@@ -160,7 +186,8 @@ class Results:
 
     def _table(self, name: str, schema: Schema) -> pd.DataFrame | None:
         file = self.folder / f"{name}.csv"
-        return files.read(file, schema, methods=self.experiment.methods) if file.is_file() else None
+        known = (*self.experiment.methods, *self.each.experiment.methods)
+        return files.read(file, schema, methods=known) if file.is_file() else None
 
     @cached_property
     def source(self) -> str:
@@ -185,9 +212,33 @@ class Results:
         return f"{self.source}; {told}; fingerprint: {fingerprints(marks, most)}"
 
     @property
-    def num_seeds(self) -> int:
-        """Sample seeds of the experiment."""
-        return len(self.experiment.sample_seeds)
+    def pooled_over(self) -> str:
+        """What a value is pooled over, and what its interval is over where that is more than samples."""
+        seeds = f"pooled over {len(self.experiment.sample_seeds)} sample seeds"
+        if not self.each.repeated:
+            return seeds
+        number = f"{len(self.experiment.trainings)} training seeds"
+        return f"the mean of {number}, each {seeds}; intervals are over the {number} (Student's t)"
+
+    @property
+    def units(self) -> str:
+        """What two methods are compared in pairs of."""
+        return "training seeds" if self.each.repeated else "samples"
+
+    @property
+    def at_first(self) -> str:
+        """The training seed of what is shown of one network, to stand before its sample seed; "" where there is one."""
+        return f"training seed {self.experiment.trainings[0]}, " if self.each.repeated else ""
+
+    @cached_property
+    def owner(self) -> dict[str, str]:
+        """What was drawn -> its method in the config."""
+        return {one: name for name, members in self.each.of.items() for one in members}
+
+    def of_first(self) -> pd.DataFrame:
+        """The rows of ``drawn`` at the first training seed, with the methods' names in the config."""
+        rows = self.drawn[self.drawn["method"].isin(self.each.firsts.values())]
+        return rows.assign(method=rows["method"].map(self.owner))
 
     @property
     def budgets(self) -> list[str]:
@@ -279,9 +330,10 @@ class Results:
         return found
 
     def flags_of(self, method: str, nfe: str, sigma: float | None, seed: int) -> pd.DataFrame:
-        """The rows of copies.csv of one cell and sample seed; none where there is no such file."""
+        """The rows of copies.csv of one cell and sample seed, at the first training seed; none without such a file."""
         table = pd.DataFrame(columns=files.FLAGS.columns) if self.copies is None else self.copies
-        own = (table["method"] == method) & (table["nfe_budget"] == nfe) & (table["sample_seed"] == str(seed))
+        drawn = self.each.firsts.get(method, method)
+        own = (table["method"] == drawn) & (table["nfe_budget"] == nfe) & (table["sample_seed"] == str(seed))
         return table[own & (table["sigma_start"].map(sigma_key) == sigma_key(sigma))]
 
     def _few(self, kinds: Iterable[tuple[str, str]]) -> dict[Any, str]:
@@ -364,21 +416,31 @@ def load(folder: Path) -> Results:
         experiment = parsed(written).completed()
     except ConfigError as error:
         raise ValueError(f"{folder / 'experiment.json'}: {error}; make it again") from None
-    metrics = files.read(folder / "metrics.csv", files.METRICS, methods=experiment.methods)
+    known = [*experiment.methods, *members(experiment).experiment.methods]
+    metrics = files.read(folder / "metrics.csv", files.METRICS, methods=known)
     if metrics.empty:
         raise ValueError(f"{folder / 'metrics.csv'} has no rows; run the experiment first")
-    results = Results(folder, metrics, experiment)
-    _of_the_plan(results)
+    shown = metrics["method"].isin([*experiment.methods, *FLOORS])
+    results = Results(folder, metrics[shown], experiment, metrics[metrics["training_seed"] != OVER_TRAININGS])
+    _of_the_plan(results, metrics)
     _one_sigma(results)
     return results
 
 
-def _of_the_plan(results: Results) -> None:
+def _of_the_plan(results: Results, rows: pd.DataFrame) -> None:
     """Rows of another experiment than experiment.json has are refused."""
-    plan, rows = results.experiment.written(), results.metrics
-    for column in ("experiment", "dataset", "training_seed"):
-        for row in rows.index[rows[column] != str(plan[column])][:1]:
-            told = f"found {rows[column][row]}; experiment.json has {plan[column]}: they are of two runs"
+    plan, each = results.experiment, results.each
+    over = dict.fromkeys(each.repeated, OVER_TRAININGS)
+    seeds = [str(over.get(method, each.training_seed(method))) for method in rows["method"]]
+    wanted: dict[str, Any] = {
+        "experiment": plan.experiment,
+        "dataset": plan.dataset,
+        "training_seed": pd.Series(seeds, rows.index),
+    }
+    for column, has in wanted.items():
+        for row in rows.index[rows[column] != has][:1]:
+            known = has if isinstance(has, str) else has[row]
+            told = f"found {rows[column][row]}; experiment.json has {known}: they are of two runs"
             raise ValueError(f"{results.folder / 'metrics.csv'}, row {row + 2}, column {column}: {told}")
 
 

@@ -56,12 +56,12 @@ def _read(path: Path, name: str) -> np.ndarray | None:
 
 
 def cells(results: Results, method: str) -> list[SampleCell]:
-    """Cells of one method in file order, without the skipped ones; empty where it has no samples file.
+    """Cells of one method, at its first training seed, in file order, without the skipped ones; empty without a file.
 
     Raises:
         ValueError: the file or its list of cells is unreadable.
     """
-    path = results.folder / "samples" / f"{method}.safetensors"
+    path = results.folder / "samples" / f"{results.each.firsts.get(method, method)}.safetensors"
     if not path.is_file():
         return []
     try:

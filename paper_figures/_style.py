@@ -40,13 +40,20 @@ GREY = "#777777"
 PALETTES = {
     "rivals": ((BLUE, SKY, GREEN, PURPLE), "o^vp8"),
     "dpm_ot": ((VERMILLION, ORANGE), "sDsDsD"),
+    "mixture": ((GREEN, PURPLE), "Ph*pdX"),
     "singular": ((GREEN, PURPLE, BLUE, SKY), "v<>^dhH"),
     "as_code": ((VERMILLION, ORANGE), "*P1+x"),
     "controls": ((BLACK, "#4D4D4D", "#737373", "#949494"), "X<>dhH"),
 }
 REAL = {REAL_TRAIN: "real A", REAL_TEST: "real C"}  # floors as figures name them
 OTHER = ((PURPLE, GREY), "ph")
-LINES = {"rivals": ("-",), "dpm_ot": ("-", "--", "-."), "as_code": (":",), "controls": ("--", ":")}
+LINES = {
+    "rivals": ("-",),
+    "mixture": ("-", "--", "-."),
+    "dpm_ot": ("-", "--", "-."),
+    "as_code": (":",),
+    "controls": ("--", ":"),
+}
 
 
 @dataclass(frozen=True)
@@ -152,7 +159,7 @@ def measured_note(results: Results, rows: pd.DataFrame) -> str:
     """n, seeds, interval and fingerprint of the cells drawn, one line."""
     n = " or ".join(sorted(set(rows["num_samples"]) - {""}, key=int)) or "unknown"
     return (
-        f"{plain(results.source)}; n = {n} a cell, pooled over {results.num_seeds} sample seeds; bars and bands: 95 % "
+        f"{plain(results.source)}; n = {n} a cell, {results.pooled_over}; bars and bands: 95 % "
         f"intervals; fingerprint {fingerprints(rows['fingerprint'], 2)}"
     )
 

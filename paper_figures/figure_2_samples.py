@@ -85,7 +85,8 @@ def make(results: Results) -> Figure:
         _name(figure, line[0], results, method, min(beyond, default=None))
     for axes, nfe in zip(panels[0], budgets, strict=True):
         axes.set_title(f"NFE {nfe}", fontweight="bold", loc="center", pad=4)
-    style.note(figure, f"{style.plain(results.source)}; first samples of sample seed {cell.sample_seed}, not selected")
+    seed = f"{results.at_first}sample seed {cell.sample_seed}"
+    style.note(figure, f"{style.plain(results.source)}; first samples of {seed}, not selected")
     return figure
 
 

@@ -194,9 +194,9 @@ def _fresh(row: Row | None, metric: str) -> str:
 
 
 def _published_panel(cells: Comparison, family: str) -> Panel:
-    """FD as published tables have it: with its bias, against train, the least over sample seeds."""
+    """FD as published tables have it: of one network, with its bias, against train, the least over sample seeds."""
     metric = f"fd_{family}"
-    rows = cells.results.metrics
+    rows = cells.results.of_first()
     rows = rows[(rows["metric"] == f"{PLAIN}{metric}") & (rows["reference"] == "train")]
     rows = rows[(rows["sample_seed"] != POOLED) & rows["value"].notna()]
     rows = rows[rows["method"].isin(comparison.main_methods(cells.results))]
@@ -214,7 +214,8 @@ def _published_panel(cells: Comparison, family: str) -> Panel:
         return Cell(comparison.number(least[method, nfe], metric), marks=marks)
 
     sizes = ", ".join(dict.fromkeys(rows["num_samples"]))
-    note = f"n = {sizes} samples a seed, {most} seed{'s' if most > 1 else ''}: comparable with published numbers of "
+    note = cells.results.at_first
+    note += f"n = {sizes} samples a seed, {most} seed{'s' if most > 1 else ''}: comparable with published numbers of "
     return comparison.by_method(cells.results, title, entry, (f"{note}that n only.",))
 
 

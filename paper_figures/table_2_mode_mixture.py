@@ -3,9 +3,11 @@
 MMR(t) = share of images with at least two classes of probability >= t (DPM-OT; thresholds of the authors'
 code). Real images have mixtures too: their ratio is the floor, taken on the training split A and on the
 held-out split C. Where the two floors disagree, the classifier knows split A and the threshold is marked §.
-A note tells the classifier's accuracy and calibration error on both.
+A note tells the classifier's accuracy and calibration error on both. Where samples are drawn for a class, a panel more
+has the share that the classifier puts into it.
 """
 
+from collections.abc import Iterator
 from functools import partial
 
 import pandas as pd
@@ -21,11 +23,12 @@ READS = ("replicates", "reported")
 THRESHOLDS = ("0.1", "0.11", "0.115", "0.13", "0.16", "0.2", "0.3", "0.4")
 MAIN = ("0.1", "0.2")
 JUDGED = ("accuracy", "ece")  # of the classifier itself
+DRAWN = "label_accuracy"
 
 
 def make(results: Results) -> pd.DataFrame:
     """Table 2 in long form: one row per (cell, threshold), columns ``comparison.COLUMNS``."""
-    judged = [(metric, "none") for metric in results.metrics["metric"].unique() if stem(metric) in JUDGED]
+    judged = [(metric, "none") for metric in results.metrics["metric"].unique() if stem(metric) in (*JUDGED, DRAWN)]
     return comparison.long_form(results, [(f"mmr_{t}", _reference(results)) for t in THRESHOLDS], also=judged)
 
 
@@ -93,11 +96,23 @@ def _classifier_note(table: pd.DataFrame) -> str:
     return f"The classifier on real images, {'; '.join(f'{split}: {values}' for split, values in splits.items())}."
 
 
+def _label_panels(cells: Comparison) -> Iterator[Panel]:
+    """Label accuracy, where samples were drawn for classes."""
+    for metric in sorted({metric for metric in cells.table["metric"] if stem(metric) == DRAWN}):
+        note = "–: drawn for no class. Real held-out images: the accuracy of the classifier, in the notes."
+        yield cells.panel(f"{fact(metric).heading}", metric, "none", (note,), absent="–")
+
+
 def layout(table: pd.DataFrame, results: Results) -> Document:
     """The printed table; thresholds outside MAIN are in LaTeX and CSV only."""
     cells = Comparison(table, results)
     panels = {t: _panel(cells, t) for t in THRESHOLDS}
-    main = (*(panels[t] for t in MAIN), _reference_panel(cells), comparison.reported_panel(results, mixture=True))
+    main = (
+        *(panels[t] for t in MAIN),
+        *_label_panels(cells),
+        _reference_panel(cells),
+        comparison.reported_panel(results, mixture=True),
+    )
     return cells.document(
         "Table 2. Mode-mixture ratio by method and NFE budget",
         "floors: real images of splits A (train) and C (test)",

@@ -52,6 +52,7 @@ def layout(table: pd.DataFrame, results: Results) -> Document:
     title = "Mean difference over seeds"
     panel = Panel(title, HEADER, tuple(rows)) if rows else not_run(title, "the results hold no identity.csv.")
     told = f"n = {results.experiment.num_samples} samples a seed; intervals of the paired mean difference in brackets"
+    told = f"{results.at_first}{told}"
     return Document(
         title="Table 3. DPM-OT against the copy control",
         caption=results.caption(told, results.metrics["fingerprint"], 3),

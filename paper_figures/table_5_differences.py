@@ -68,7 +68,7 @@ def layout(table: pd.DataFrame, results: Results) -> Document:
     panels = (_panel(table[table["metric"] == metric], results, title) for metric, _, title in _compared(results))
     told = f"intervals in brackets, which hold for all entries of a panel at once at {1 - ALPHA:.0%}"
     return Document(
-        title="Table 5. Behind the best of the others: ranked methods, paired by samples",
+        title=f"Table 5. Behind the best of the others: ranked methods, paired by {results.units}",
         caption=results.caption(told.replace("%", " %"), table["fingerprint"]),
         panels=tuple(panels),
         notes=(

@@ -111,12 +111,12 @@ def layout(table: pd.DataFrame, results: Results) -> Document:
     return Document(
         title="Table 6. The singular set",
         caption=results.caption(
-            f"n = {n} samples a cell, pooled over {results.num_seeds} sample seeds; 95 % intervals in brackets",
+            f"n = {n} samples a cell, {results.pooled_over}; 95 % intervals in brackets",
             table["fingerprint"],
         ),
         panels=panels,
         notes=(
-            f"≈ not different from the plain map at {ALPHA}, paired by samples, Holm-corrected over the "
+            f"≈ not different from the plain map at {ALPHA}, paired by {results.units}, Holm-corrected over the "
             f"{int(np.sum(table['p'].notna()))} comparisons of the table.",
             *comparison.verdict_notes(table[table["status"] == "measured"], results),
             "Mass error: about standard normal where all stored images are used equally often. Discarding takes mass "

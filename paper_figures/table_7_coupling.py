@@ -44,8 +44,8 @@ def layout(table: pd.DataFrame, results: Results) -> Document:
     return Document(
         title="Table 7. The coupling of noise and samples",
         caption=results.caption(
-            f"n = {noises} noises; {counted} evaluations a sample; 95 % intervals in brackets; distances in the units "
-            "of the data ([-1, 1] for images)",
+            f"{results.at_first}n = {noises} noises; {counted} evaluations a sample; 95 % intervals in brackets; "
+            "distances in the units of the data ([-1, 1] for images)",
             table["fingerprint"],
         ),
         panels=tuple(panels),

@@ -1,6 +1,7 @@
 """Cells and transport problems: the plain data that one stage hands to the next."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -42,15 +43,21 @@ class Problem:
         law: of the noise that is transported, "normal" or "uniform".
         sigma: noise level of the atoms.
         noises: atoms of each image.
+        per_class: one map a class: as many problems as there are classes among the images.
     """
 
     split: str
     law: str
     sigma: float
     noises: int = 1
+    per_class: bool = False
 
     @property
     def name(self) -> str:
         """Under which heights are stored."""
         several = f"-{self.noises}-noises" if self.noises > 1 else ""
-        return f"{self.split}-{self.law}-{self.sigma:.8g}{several}"
+        return f"{self.split}-{self.law}-{self.sigma:.8g}{several}{'-per-class' if self.per_class else ''}"
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON has it; ``per_class`` is said where it is true, so that other problems are planned as ever."""
+        return {key: value for key, value in asdict(self).items() if key != "per_class" or value}

@@ -20,7 +20,9 @@ from pydantic_core import ErrorDetails
 from dpmot import plugins
 from dpmot.data import _given as given_images
 from dpmot.diffusion import weights
-from dpmot.experiment import grid
+from dpmot.diffusion.networks import of_card
+from dpmot.experiment import conditional, grid, learning, members
+from dpmot.experiment.fits import PARTS
 from dpmot.experiment.plan import Experiment, Given, Method, Network
 from dpmot.experiment.smoke import stand_in_shape
 from dpmot.features import Extractor, Offer
@@ -94,7 +96,15 @@ def _told(prefix: str = "", then: str = "") -> Iterator[None]:
 
 def complete(experiment: Experiment) -> None:
     """What a whole experiment says together: plug-ins, options, levels, budgets, pages."""
+    for name, method in experiment.drawn.items():
+        _check_known("network", method.network, experiment.networks, f"methods.{name}")
+    if experiment.selection:
+        _check_known("network", experiment.selection.network, experiment.networks, "selection")
+    for name in experiment.coupling.methods if experiment.coupling else ():
+        _check_drawn(experiment, name, "coupling.methods")
     with _told():
+        _check_trainings(experiment)
+        experiment = members.members(experiment).experiment
         load = plugins.find("data", experiment.dataset).load
         _check_options(load, experiment.dataset_options, "dataset_options", skip=("root",))
         _check_values("data", experiment.dataset, experiment.dataset_options, "dataset_options.")
@@ -108,10 +118,24 @@ def complete(experiment: Experiment) -> None:
             plugins.path("metrics", name)
         _check_selection(experiment)
         _check_identity(experiment)
+        conditional.check_balanced(experiment)
         _check_coupling(experiment)
         _check_pages(experiment)
         for name, method in experiment.drawn.items():
             _check_levels(experiment, name, method)
+
+
+def _check_trainings(experiment: Experiment) -> None:
+    """Several training seeds change something, and each has its digest where some have."""
+    several = len(experiment.trainings) > 1
+    varies = [name for name, network in experiment.networks.items() if network.varies]
+    if several and not any(method.network in varies for method in experiment.drawn.values()):
+        told = "no method has a network that is trained here, or weights by {training_seed}, so they change nothing"
+        raise ConfigError(f"training_seeds: {told}; give training_seed")
+    for name, network in experiment.networks.items():
+        digests = network.sha256 if isinstance(network.sha256, Mapping) else None
+        if digests and (without := [seed for seed in experiment.trainings if seed not in digests]):
+            raise ConfigError(f"networks.{name}.sha256: no digest for training seed {without[0]}; give it, or none")
 
 
 def names(experiment: Experiment) -> None:
@@ -173,6 +197,7 @@ def _check_values(kind: str, name: str, options: Mapping, prefix: str) -> None:
 def _check_networks(experiment: Experiment) -> None:
     for name, network in experiment.networks.items():
         where = f"networks.{name}"
+        conditional.check_network(network, where)
         if network.kind:
             _check_kind(experiment, network, network.kind, where)
         else:
@@ -211,8 +236,8 @@ def _check_card(experiment: Experiment, network: Network, file: Path, where: str
         card = json.loads(seals.header(file).get("card", "{}"))
         said, shape = card.get("kind"), experiment.image_shape
         if network.kind and said:
-            find = plugins.find("networks", said).Parametrisation
-            if said != network.kind or find(**card["options"]) != find(**network.options):
+            find = plugins.find("networks", network.kind).Parametrisation
+            if said != network.kind or of_card(card) != find(**network.options):
                 told = f"kind {said} with options {card['options']}"
                 raise ValueError(f"{file} is of {told}; give these, not kind {network.kind} with {network.options}")
         if said and shape and [*shape] != card["shape"]:
@@ -238,9 +263,6 @@ def _check_kind(experiment: Experiment, network: Network, name: str, where: str)
         raise ConfigError(f"{where}.kind: {name} does not fit the data set {experiment.dataset}: {FITS}")
     elif not hasattr(kind, "loss") and network.how != "loaded" and not experiment.has_mixture:
         raise ConfigError(f"{where}: kind {name} is not trained here; give its weights")
-    if network.options.get("guidance") and network.how != "loaded" and not hasattr(kind, "model"):
-        told = "of a loaded network that has a label of no class"
-        raise ConfigError(f"{where}.options.guidance: it is {told}; the U-Net that is trained here has none")
     _check_shape(experiment.image_shape or (), network, where)
 
 
@@ -321,6 +343,8 @@ def _check_method(experiment: Experiment, method: Method, where: str) -> None:
     if method.nfe == "as_code" and method.sampler == "none":
         raise ConfigError(f"{where}.nfe: sampler none spends no evaluation, so there is none to add")
     _check_start(method, where)
+    conditional.check_method(method, experiment.networks[method.network], where)
+    learning.check(experiment, method, where)
     if method.level == "star" and not experiment.selection:
         raise ConfigError(f"{where}.level: star needs a selection block that finds sigma_M*")
 
@@ -352,6 +376,8 @@ def _check_start(method: Method, where: str) -> None:
             takers = [name for name in plugins.names("starts") if key in _options_of(name)]
             raise ConfigError(f"{where}.{key}: only for start {', '.join(takers)}, not for {method.start}")
     _check_names(own, method.start_options, f"{where}.start_options", skip=OF_STARTS)
+    if (part := method.start_options.get("part", PARTS[0])) not in PARTS:
+        raise ConfigError(f"{where}.part: {part!r} is not one of these; allowed: {', '.join(PARTS)}")
     options = {**{key: getattr(method, key) for key in own if key in given}, **method.start_options}
     _check_values("starts", method.start, options, f"{where}.")
 
@@ -359,15 +385,17 @@ def _check_start(method: Method, where: str) -> None:
 def _options_of(start: str) -> tuple[str, ...]:
     """Keys of a method that a start takes."""
     options: Any = plugins.constant("starts", start, "OPTIONS") or ()
-    return (*options, *(("noises",) if plugins.constant("starts", start, "TAKES_NOISES") else ()))
+    part = ("part",) if plugins.constant("starts", start, "FITS") else ()
+    return (*options, *(("noises",) if plugins.constant("starts", start, "TAKES_NOISES") else ()), *part)
 
 
 def _check_selection(experiment: Experiment) -> None:
     selection = experiment.selection
     if selection is None:
         return
-    _check_known("network", selection.network, experiment.networks, "selection")
     plugins.path("baselines", selection.sampler)
+    if selection.trial().learns:
+        raise ConfigError(f"selection.sampler: {selection.sampler} is learned for methods; choose one that is not")
     for sigma in selection.sigmas:
         _check_sigma(experiment, selection.network, sigma, "selection.sigmas")
     _check_met(experiment, selection.trial(), "selection")
@@ -406,10 +434,11 @@ def _check_coupling(experiment: Experiment) -> None:
     if coupling is None:
         return
     for name in coupling.methods:
-        _check_drawn(experiment, name, "coupling.methods")
         method, where = experiment.drawn[name], f"coupling.methods: {name}"
         if method.sampler == "none" or isinstance(method.level, tuple) or method.level == "star":
             raise ConfigError(f"{where} must have a sampler and one level, no list and no star")
+        if method.learns:
+            raise ConfigError(f"{where} is learned for its own budgets; name a method that is not")
         if method.law != "normal":
             raise ConfigError(f"{where} must start from normal noise, not from the authors' uniform one")
         _check_met(experiment, coupling.of(method), where)

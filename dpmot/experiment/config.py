@@ -12,7 +12,7 @@ from typing import Any
 
 from dpmot import plugins
 from dpmot.diffusion import hub, weights
-from dpmot.experiment import checks, grid, yaml_text
+from dpmot.experiment import checks, grid, members, yaml_text
 from dpmot.experiment.checks import ConfigError
 from dpmot.experiment.plan import PROTOCOLS, Experiment, Given, Network
 from dpmot.experiment.smoke import SUFFIX, smoke
@@ -269,13 +269,15 @@ def _of_repository(name: str) -> dict:
 def describe(experiment: Experiment) -> Iterator[str]:
     """Lines of the plan: every method, its budgets with counted evaluations, and what is skipped and why."""
     yield from experiment.notes
+    yield from members.told(experiment)
     for name, method in experiment.methods.items():
         if isinstance(method, Given):
             yield f"{name}: {method.label or name}, samples of {', '.join(method.paths)}"
             yield f"  NFE {method.nfe}: as stated, not drawn or counted here"
             continue
-        guidance = experiment.networks[method.network].options.get("guidance", 0)
-        guided = f", guided by w = {guidance:g}: an evaluation costs two" if guidance not in (0, 1) else ""
+        guided = f", guided by w = {method.guidance:g}" if method.guidance is not None else ""
+        guided += f": a guided evaluation is {method.cost} of the network" if method.cost > 1 else ""
+        guided += ", kept by class: a sample costs all draws over those kept" if method.balanced else ""
         yield f"{name}: {method.label or name} on {method.network}{guided}"
         for cell in grid.cells_of(experiment, method.but(sample_seeds=method.sample_seeds[:1])):
             sigma = "sigma_M*" if cell.sigma_start is None else f"sigma {cell.sigma_start:.4g}"

@@ -8,9 +8,10 @@ from pathlib import Path
 from dpmot import plugins
 from dpmot.diffusion import weights
 from dpmot.diffusion.schedule import Schedule
-from dpmot.experiment import grid
+from dpmot.experiment import grid, learning
 from dpmot.experiment.jobs import Jobs, Sample
 from dpmot.experiment.layout import Layout
+from dpmot.experiment.members import members
 from dpmot.experiment.plan import Experiment, Network
 from dpmot.experiment.smoke import stand_in_shape
 from dpmot.runtime import seals
@@ -18,6 +19,7 @@ from dpmot.runtime.files import read_json
 
 RATE = 6e10  # operations a second of two cores: 19.8 billion a step of Fashion-MNIST's network, .66 s on each of them
 ASKED = " (students ask their teachers besides)"
+THROWN_AWAY = " (besides samples that are thrown away)"
 
 
 def cost(experiment: Experiment) -> str:
@@ -27,17 +29,23 @@ def cost(experiment: Experiment) -> str:
     are those of the committed run, if it was of this configuration; else the operations of the networks are counted on
     their shapes and divided by what two cores do.
     """
+    written, experiment = experiment, members(experiment).experiment
     trained = {name: network for name, network in experiment.networks.items() if network.how in ("trained", "student")}
     seen, drawn = {name: _seen(network) for name, network in trained.items()}, _drawn(experiment)
+    learned = _learned(experiment)
+    taught = f", learning what is left open about {sum(learned.values()):,} more" if any(learned.values()) else ""
+    taught += THROWN_AWAY if any(one.balanced for one in experiment.drawn.values()) else ""
     students = ASKED if any(network.teacher for network in trained.values()) else ""
+    spent = {name: drawn[name] + learned[name] for name in drawn}
     line = (
         f"{experiment.experiment}: {len(trained)} networks see {sum(seen.values()):,} images in training{students}, "
-        f"samples take {sum(drawn.values()):,} network evaluations, {len(grid.problems(experiment))} transport problems"
+        f"samples take {sum(drawn.values()):,} network evaluations{taught}, "
+        f"{len(grid.problems(experiment))} transport problems"
     )
     committed = plugins.ROOT / "results" / "reference" / experiment.experiment
     timed = committed / "timings.csv"
-    if not timed.exists() or not _was_of(committed, experiment):
-        return f"{line}; how long that takes was not measured{_counted(experiment, seen, drawn)}"
+    if not timed.exists() or not _was_of(committed, written):
+        return f"{line}; how long that takes was not measured{_counted(experiment, seen, spent)}"
     with timed.open(encoding="utf-8", newline="") as file:
         seconds = sum(float(row["wall_s"]) for row in csv.DictReader(file))
     return f"{line}; the jobs of the committed run took {seconds / 60:.0f} minutes together, several at a time"
@@ -78,6 +86,17 @@ def _drawn(experiment: Experiment) -> dict[str, int]:
         for task in couple.samples.values():
             each = couple.num_samples * (1 + len(couple.moves))  # each noise and its moves
             spent[task.method.network] += each * sum(cell.nfe for cell in task.cells)
+    return spent
+
+
+def _learned(experiment: Experiment) -> dict[str, int]:
+    """Evaluations of each network for what methods learn, about; gradients count as none."""
+    spent, jobs = dict.fromkeys(experiment.networks, 0), Jobs(experiment, Layout(Path()))
+    for name, method in experiment.drawn.items():
+        if method.learns:
+            task = jobs.learn(name).task
+            each = (learning.evaluations(method, cell) for cell in task.cells if not cell.reason)
+            spent[method.network] += task.num_samples * sum(each)
     return spent
 
 

@@ -11,6 +11,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from dpmot import plugins
+from dpmot.diffusion import gits
 from dpmot.diffusion.budget import Budgeted
 from dpmot.diffusion.sigmas import Chain, Grid, UnattainableBudget
 from dpmot.experiment.cells import Cell, Problem
@@ -63,7 +64,7 @@ def cells_of(experiment: "Experiment", method: "Method") -> Iterator[Cell]:
 
 
 def _cell(chain: Chain, method: "Method", level: Any, budget: int | str) -> Cell:
-    sampler, cell = Budgeted.of(method.sampler, method.options), Cell("", budget, 0)
+    sampler, cell = Budgeted.of(method.sampler, method.options, method.cost), Cell("", budget, 0)
     try:
         steps = _steps(chain, sampler, budget)
         start, atoms, family, steps = _levels(chain, sampler, method, level, steps)
@@ -71,7 +72,7 @@ def _cell(chain: Chain, method: "Method", level: Any, budget: int | str) -> Cell
         return replace(cell, reason=f"NFE {budget}: {error}")
     cell = replace(cell, sigma_start=start, sigma_atoms=atoms, family=family)
     if sampler:
-        cell = replace(cell, steps=steps, nfe=sampler.evaluations(steps) + (method.nfe == "as_code"))
+        cell = replace(cell, steps=steps, nfe=sampler.evaluations(steps) + method.cost * (method.nfe == "as_code"))
     return checked(chain, cell) if sampler and start is not None else cell
 
 
@@ -114,7 +115,7 @@ def _levels(
         # The authors' latents lie backSteps levels before the end, their chain starts at backSteps / 5 levels, because
         # NCSNv2 spends five Langevin steps on a level (three on FFHQ, where theirs is a third). A sampler with one
         # evaluation a level spends one fifth.
-        spent = sampler.evaluations(steps) if sampler else steps
+        spent = sampler.evaluations(steps) // sampler.cost if sampler else steps
         default = plugins.constant("baselines", "ncsnv2", "STEPS_PER_LEVEL")
         fewer = min(steps, -(-spent // method.options.get("steps_per_level", default)))
         return float(chain.tail(fewer)[0]), float(chain.tail(spent)[0]), "tail", fewer
@@ -129,6 +130,9 @@ def sigmas(chain: Chain, cell: Cell) -> Grid:
     """
     if cell.family == "tail":
         return chain.tail(cell.steps)
+    if cell.family == "gits":  # its levels are learned: a plan knows no more than their number and their ends
+        gits.check(cell.steps)
+        cell = replace(cell, family="karras")
     if cell.sigma_start is None:
         raise ValueError(f"cell {cell.key} has no level before sigma_M* is found")
     return chain.grid(cell.steps, cell.sigma_start, family=cell.family)
@@ -140,7 +144,7 @@ def problems(experiment: "Experiment") -> list[Problem]:
     drawn = [*experiment.drawn.values()]
     drawn += [coupling.of(experiment.drawn[name]) for name in coupling.methods] if coupling else []
     wanted = {
-        Problem(method.split, method.law, sigma, method.noises)
+        Problem(method.split, method.law, sigma, method.noises, method.per_class)
         for method in drawn
         if method.needs_heights
         for sigma in [

@@ -6,6 +6,7 @@ configuration re-runs only the jobs whose task changed.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,10 @@ from dpmot.diffusion import weights
 from dpmot.experiment import grid
 from dpmot.experiment.cells import Cell, Problem
 from dpmot.experiment.checks import ConfigError
+from dpmot.experiment.fits import Fit, fit_of, fits
 from dpmot.experiment.layout import Layout
+from dpmot.experiment.learning import learning_starts, seed_of
+from dpmot.experiment.members import Members, members
 from dpmot.experiment.plan import Classifier, Experiment, Given, Method, Network, Transport
 from dpmot.features import Extractor, Offer
 from dpmot.metrics import AUDITED_BY, AUDITED_SPACE
@@ -50,12 +54,13 @@ class Prepare:
 
 @dataclass(frozen=True)
 class Train:
-    """Train, distil or load one network."""
+    """Train, distil or load one network; ``origin`` is its name where it is one of several, by training seed."""
 
     name: str
     network: Network
     seed: int
     download: bool = field(compare=False, default=False)
+    origin: str = field(compare=False, default="")
 
 
 @dataclass(frozen=True)
@@ -79,7 +84,11 @@ class Solve:
 
 @dataclass(frozen=True)
 class Sample:
-    """Draw the cells of a method, so many samples each; without its label and group, which change none."""
+    """Draw the cells of a method, so many samples each; without its label and group, which change none.
+
+    Attributes:
+        fit: name of what its start was fitted to; the method says it too.
+    """
 
     name: str
     method: Method
@@ -87,6 +96,7 @@ class Sample:
     num_samples: int
     atom_seed: int
     num_atoms: int | None
+    fit: str | None = field(compare=False, default=None)
 
 
 @dataclass(frozen=True)
@@ -147,6 +157,11 @@ class Jobs:
     experiment: Experiment
     layout: Layout
 
+    @cached_property
+    def each(self) -> Members:
+        """The networks and methods that are trained and drawn: at several training seeds each one's members."""
+        return members(self.experiment)
+
     def record(self) -> None:
         """Write the resolved configuration beside the results, if it is not there already."""
         written = self.experiment.written()
@@ -165,19 +180,21 @@ class Jobs:
 
     def train(self, name: str) -> Job[Train]:
         """The job that trains, distils or loads one network."""
-        network = _known(self.experiment.networks, name, "network")
+        each = self.each
+        network, seed = _known(each.experiment.networks, name, "network"), each.seeds[name]
         plugged = ("networks", network.kind) if network.kind else ("distillation", str(network.distillation))
         inputs = [self.layout.data]
         inputs += [self.layout.network(network.teacher)] if network.teacher else []
         inputs += weights.files(Path(network.weights)) if network.weights else []
-        task = Train(name, network, self.experiment.training_seed, self.experiment.download)
+        seed = each.experiment.training_seed if seed is None else seed
+        task = Train(name, network, seed, self.experiment.download, each.origin[name])
         return self._job("train", task, inputs, [self.layout.network(name)], plugged, of=name)
 
     def classify(self) -> Job[Classify]:
         """The job that trains the classifier on split B and records its accuracy and calibration."""
         given = self.experiment.classifier
         inputs = [self.layout.data, *([Path(given.weights)] if given.weights else [])]
-        task = Classify(given, self.experiment.training_seed)
+        task = Classify(given, self.experiment.trainings[0])
         return self._job("classify", task, inputs, [self.layout.classifier], device="cpu")
 
     def solve(self) -> Job[Solve]:
@@ -186,9 +203,20 @@ class Jobs:
         task = Solve(tuple(grid.problems(e)), e.transport, e.atom_seed, e.num_atoms, e.fit_seed)
         return self._job("solve", task, [layout.data], [layout.heights])
 
+    @property
+    def fits(self) -> Mapping[str, Fit]:
+        """What starts are fitted to, by name."""
+        return fits(self.experiment)
+
+    def fit(self, name: str) -> Job[Fit]:
+        """The job that fits a start to images."""
+        task = _known(self.fits, name, "fit")
+        outputs = [self.layout.fit(name), self.layout.facts_of_fit(name)]
+        return self._job("fit", task, [self.layout.data], outputs, ("starts", task.start), of=name, device="cpu")
+
     def select(self) -> Job[Select]:
         """The job that finds sigma_M*, on seeds, latents and held-out images that no table reports."""
-        e, selection = self.experiment, self.experiment.selection
+        e, selection = self.experiment, self.each.experiment.selection
         if selection is None:
             raise ConfigError("selection: this experiment has no such block; config/digits.yaml has one")
         count = selection.num_samples or e.num_samples * len(e.sample_seeds)  # the audit of the tables has this power
@@ -199,18 +227,31 @@ class Jobs:
 
     def sample(self, name: str) -> Job[Sample] | Job[Read]:
         """The job that draws all samples of one method, or reads those that come from elsewhere."""
-        method, outputs = _known(self.experiment.methods, name, "method"), [self.layout.samples(name)]
+        method, outputs = _known(self.each.experiment.methods, name, "method"), [self.layout.samples(name)]
         if isinstance(method, Given):
             return self._reading(name, method, outputs)
         task = self._drawing(name, method, self.experiment.num_samples)
-        return self._job("sample", task, self._read_by(task), outputs, *self._plugged(task), of=name)
+        inputs = (*self._read_by(task), *([self.layout.learned(name)] if method.learns else []))
+        return self._job("sample", task, inputs, outputs, *self._plugged(task), of=name)
+
+    def learn(self, name: str) -> Job[Sample]:
+        """The job that learns what a method leaves open, from starts that no table uses."""
+        method = _known(self.each.experiment.drawn, name, "method")
+        if not method.learns:
+            raise ConfigError(f"methods.{name}: nothing of it is learned, `dpmot sample {name}` draws it")
+        starts = min(learning_starts(method), self.experiment.num_samples)  # a smoke run has few
+        training = self.each.seeds[name] if self.each.repeated else None
+        task = self._drawing(name, method.but(sample_seeds=(seed_of(training),)), starts)
+        plugged, outputs = self._plugged(task), [self.layout.learned(name)]
+        return self._job("learn", task, self._read_by(task), outputs, *plugged, of=name)
 
     def couple(self) -> Job[Couple]:
         """The job that measures what the map from noise to sample is like."""
         e, coupling = self.experiment, self.experiment.coupling
         if coupling is None:
             raise ConfigError("coupling: this experiment has no such block; config/singular.yaml has one")
-        samples = {name: self._drawing(name, coupling.of(e.drawn[name]), e.num_samples) for name in coupling.methods}
+        drawn = {name: self.each.experiment.drawn[self.each.firsts[name]] for name in coupling.methods}
+        samples = {name: self._drawing(name, coupling.of(one), e.num_samples) for name, one in drawn.items()}
         task = Couple(e.experiment, e.dataset, samples, coupling.moves, coupling.num_noises, coupling.num_samples)
         inputs = sorted({file for one in samples.values() for file in self._read_by(one)})
         plugged = sorted({plugin for one in samples.values() for plugin in self._plugged(one)})
@@ -224,8 +265,9 @@ class Jobs:
         offered = (Extractor(name, Offer(given=options)) for name, options in extractors.items())
         inputs = [layout.data, *(file for extractor in offered for file in extractor.inputs())]
         inputs += [layout.classifier] if self.needs_classifier else []
-        inputs += map(layout.samples, e.methods)
-        inputs += map(layout.network, sorted({method.network for method in e.drawn.values()}))  # for the fingerprint
+        inputs += map(layout.samples, self.each.experiment.methods)
+        networks = {method.network for method in self.each.experiment.drawn.values()}
+        inputs += map(layout.network, sorted(networks))  # for the fingerprint
         plugged = [*(("features", name) for name in extractors), *(("metrics", name) for name in e.metrics)]
         return self._job("measure", Measure(e, e.scientific(), extractors, code), inputs, layout.measured, *plugged)
 
@@ -241,9 +283,10 @@ class Jobs:
             "star": [layout.star] if e.selection else [],
             "data": [layout.data],
             "strips": [layout.strips] if e.coupling else [],
-            "samples": [layout.samples(method) for method in e.methods],
-            "timings": [layout.timing(job) for job in (*self._solves, *(f"sample_{method}" for method in e.methods))],
+            "samples": [layout.samples(method) for method in self.each.firsts.values()],
+            "timings": [layout.timing(job) for job in (*self._solves, *self._draws)],
             "reported": [Path("paper_figures/reported.csv")],
+            "fits": [layout.facts_of_fit(fit) for fit in self.fits],
         }
         asked: Any = plugins.constant("pages", name, "READS") or ()
         inputs = [metrics, audit, fingerprint, *(file for kind in asked for file in reads[kind])]
@@ -269,11 +312,14 @@ class Jobs:
 
     def compute(self) -> list[Job]:
         """Every job before measuring, in the order of the paper."""
-        jobs: list[Job] = [self.prepare(), *map(self.train, self.experiment.networks)]
+        jobs: list[Job] = [self.prepare(), *map(self.train, self.each.experiment.networks)]
         jobs += [self.classify()] if self.needs_classifier else []
         jobs += [self.solve()] if self._solves else []
+        jobs += map(self.fit, self.fits)
         jobs += [self.select()] if self.experiment.selection else []
-        return [*jobs, *map(self.sample, self.experiment.methods)]
+        each = self.each.experiment
+        jobs += [self.learn(name) for name, method in each.drawn.items() if method.learns]
+        return [*jobs, *map(self.sample, each.methods)]
 
     def uses_gpu(self) -> bool:
         """Whether jobs use a GPU. "auto" looks for one on this machine (torch takes seconds to import)."""
@@ -292,12 +338,18 @@ class Jobs:
     @property
     def needs_classifier(self) -> bool:
         """Whether an extractor needs the classifier that is trained on split B."""
-        return any(Extractor(name).trained for name in self.extractors)
+        balanced = any(method.balanced for method in self.experiment.drawn.values())
+        return balanced or any(Extractor(name).trained for name in self.extractors)
 
     @property
     def _solves(self) -> tuple[str, ...]:
         """The job that solves transport problems, where samples are drawn."""
         return ("solve",) if self.experiment.drawn else ()
+
+    @property
+    def _draws(self) -> tuple[str, ...]:
+        """The jobs that draw or read samples."""
+        return tuple(f"sample_{method}" for method in self.each.experiment.methods)
 
     def _reading(self, name: str, method: Given, outputs: Files) -> Job[Read]:
         """The job that reads samples; what a folder holds is in its task, as are times and sizes of all files."""
@@ -308,19 +360,25 @@ class Jobs:
         return self._job("read", task, inputs, outputs, of=name, job="sample", threads=1, device="cpu")
 
     def _drawing(self, name: str, method: Method, num_samples: int) -> Sample:
-        e, cells = self.experiment, tuple(grid.cells_of(self.experiment, method))
-        return Sample(name, method.but(label=None, group=None), cells, num_samples, e.atom_seed, e.num_atoms)
+        e, cells = self.experiment, tuple(grid.cells_of(self.each.experiment, method))
+        fit = fit_of(e, method)
+        drawn = method.but(label=None, group=None)
+        return Sample(name, drawn, cells, num_samples, e.atom_seed, e.num_atoms, fit.name if fit else None)
 
     def _read_by(self, task: Sample) -> tuple[Path, ...]:
         files = [self.layout.data, self.layout.network(task.method.network)]
         files += [self.layout.heights] if task.method.needs_heights else []
+        files += [self.layout.classifier] if task.method.balanced else []
+        files += [self.layout.fit(task.fit)] if task.fit else []
         return (*files, *([self.layout.star] if task.method.level == "star" else []))
 
     def _plugged(self, task: Sample) -> list[tuple[str, str]]:
-        method, network = task.method, self.experiment.networks[task.method.network]
-        kind = network.kind or self.experiment.networks[str(network.teacher)].kind
+        method, networks = task.method, self.each.experiment.networks
+        network = networks[method.network]
+        kind = network.kind or networks[str(network.teacher)].kind
         sampler = [("baselines", method.sampler)] if method.sampler != "none" else []
-        return [("starts", method.start), ("networks", str(kind)), *sampler]
+        judge = [("features", "classifier")] if method.balanced else []
+        return [("starts", method.start), ("networks", str(kind)), *sampler, *judge]
 
     def _job(
         self,

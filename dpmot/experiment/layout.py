@@ -48,9 +48,21 @@ class Layout:
         """The weights of a network after so many steps of its training, where ``snapshots`` asks for it; no rule's."""
         return self.root / "snapshots" / f"{name}_{steps}.safetensors"
 
+    def fit(self, name: str) -> Path:
+        """What a start is fitted to images: see :mod:`dpmot.experiment.fits`."""
+        return self.root / "fits" / f"{name}.safetensors"
+
+    def facts_of_fit(self, name: str) -> Path:
+        """What is known of it: its bytes, seconds, and how likely images are."""
+        return self.root / "fits" / f"{name}.json"
+
     def samples(self, method: str) -> Path:
         """All samples of one method."""
         return self.root / "samples" / f"{method}.safetensors"
+
+    def learned(self, method: str) -> Path:
+        """What one method has learned from runs of its network, per budget and level."""
+        return self.root / "learned" / f"{method}.json"
 
     def timing(self, job: str) -> Path:
         """Where the time of one job went."""

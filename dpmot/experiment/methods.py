@@ -7,6 +7,7 @@ from pydantic import Discriminator, Field, Tag
 from pydantic import model_validator as validated
 
 from dpmot import plugins
+from dpmot.diffusion.budget import cost_of
 from dpmot.experiment.cells import Cell
 from dpmot.experiment.values import (
     AsPaper,
@@ -44,14 +45,20 @@ class Method(Model):
     start_options: Options = {}
     """Of the start, where no key below is of them."""
     grid: (
-        Literal["vp", "karras", "geometric", "log_snr", "quadratic", "cosine", "uniform", "aligned", "flow"] | None
+        Literal[
+            "vp", "karras", "geometric", "log_snr", "quadratic", "cosine", "uniform", "aligned", "flow", "dmn", "gits"
+        ]
+        | None
     ) = None
+    """How steps are spaced; gits is learned from the network's own trajectories."""
     level: Start | None = None
     """sigma_M; as_paper where a start has a level and none is given."""
     source_measure: AsPaper = "as_paper"
     targets: AsPaper = "as_paper"
     nfe: AsPaper = "as_paper"
     heights: Literal["solved", "zero"] = "solved"
+    guidance: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    """w of classifier-free guidance, D_none + w (D_label - D_none); but for 0 and 1 it costs two evaluations each."""
     noises: Count = 1
     """Latents of each stored image."""
     singular: Literal["plain", "discard", "treat", "as_code", "smooth"] = "plain"
@@ -76,6 +83,32 @@ class Method(Model):
         return self.heights == "solved" and bool(plugins.constant("starts", self.start, "NEEDS_HEIGHTS"))
 
     @property
+    def cost(self) -> int:
+        """Evaluations of the network for one of its sampler's."""
+        return cost_of(self.guidance)
+
+    @property
+    def per_class(self) -> bool:
+        """Whether its start has one transport map a class."""
+        return self.start_options.get("per_class") is True
+
+    @property
+    def balanced(self) -> bool:
+        """Whether its samples are kept by the classifier's label."""
+        return self.start_options.get("balanced") is True
+
+    @property
+    def learned_options(self) -> tuple[str, ...]:
+        """Options of its sampler that are learned, because it does not state them."""
+        named: Any = plugins.constant("baselines", self.sampler, "LEARNS") if self.sampler != "none" else ()
+        return () if set(named or ()) & set(self.options) else tuple(named or ())
+
+    @property
+    def learns(self) -> bool:
+        """Whether something of it is learned from runs of its network: options of its sampler, or its grid."""
+        return self.grid == "gits" or bool(self.learned_options)
+
+    @property
     def start_arguments(self) -> dict[str, Any]:
         """Keyword arguments of its start: keys that are options of it, and the prior that its sampler wants."""
         own: Any = plugins.constant("starts", self.start, "OPTIONS") or ()
@@ -85,7 +118,18 @@ class Method(Model):
         elif not self.has_level and self.sampler != "none":
             law = getattr(plugins.find("baselines", self.sampler), "PRIOR", None)
             options |= {"law": law} if law else {}
-        return {**options, **self.start_options}
+        return {**options, **{key: value for key, value in self.start_options.items() if key not in self.fit_options}}
+
+    @property
+    def fits(self) -> bool:
+        """Whether its start is fitted to images before it is drawn from."""
+        return bool(plugins.constant("starts", self.start, "FITS"))
+
+    @property
+    def fit_options(self) -> dict[str, Any]:
+        """Those of its start's options that are of the fit."""
+        own = {"part", *plugins.arguments("starts", self.start, "fit")} if self.fits else set()
+        return {key: value for key, value in self.start_options.items() if key in own}
 
     @property
     def split(self) -> str:

@@ -1,5 +1,6 @@
 """Networks of an experiment as they are planned. No torch is imported."""
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
@@ -9,6 +10,7 @@ from dpmot import plugins
 from dpmot.experiment.values import (
     Count,
     Counts,
+    Digests,
     Model,
     Options,
     Positive,
@@ -20,6 +22,8 @@ from dpmot.experiment.values import (
     or_else,
     wrong,
 )
+
+SEED = "{training_seed}"  # in the name of a file of weights
 
 
 class Unet(Model):
@@ -36,6 +40,9 @@ class Unet(Model):
     dropout: Share | None = None
     classes: Annotated[int, Field(ge=2)] | None = None
     """Give the network class labels."""
+    no_class: Literal[True] | None = None
+    """The last label of a loaded network, beyond its classes, is that of no class; one trained here with label_dropout
+    has it anyway."""
     patch: Count | None = None
     """Side of the squares of pixels that are one position."""
 
@@ -63,6 +70,8 @@ class Training(Model):
     """Memory format of images in training: faster convolutions on CUDA."""
     compile: bool | None = None
     """torch.compile the network for training: minutes at first, then faster."""
+    label_dropout: Share | None = None
+    """Share of the images whose class is not told, so that methods may guide the network; without it none."""
     snapshots: Annotated[tuple[Count, ...], Field(strict=False), AfterValidator(distinct)] = ()
     """Keep the weights after so many steps, below snapshots/."""
 
@@ -77,12 +86,12 @@ class Network(Model):
     unet: Unet = Unet()
     training: Training | None = None
     weights: str | None = None
-    """Load this file, or folder of diffusers, instead of training."""
+    """Load this file, or folder of diffusers, instead of training; {training_seed} in its name stands for that seed."""
     card: str | None = None
     """What the weights are: a key of baselines/cards.yaml, or hf:<owner>/<name>[@<revision>], a pipeline that diffusers
     fetches where download is true."""
-    sha256: Sha256 | None = None
-    """Of the file of weights."""
+    sha256: Annotated[Sha256 | Digests, or_else("64 hex digits, or {training seed: digits}")] | None = None
+    """Of the file of weights; of files by training seed, a mapping {seed: digest}."""
     distillation: str | None = None
     """A file of baselines/distillation/."""
     teacher: str | None = None
@@ -99,12 +108,41 @@ class Network(Model):
             raise wrong(f"{self.given()} is not allowed here; {told}")
         if self.fetched and self.training:
             raise wrong(f"card {self.card} is fetched and not trained; leave training out")
+        if isinstance(self.sha256, Mapping) and not self.by_seed:
+            raise wrong(f"sha256: digests by training seed are of weights whose name has {SEED}; give one digest")
+        if isinstance(self.sha256, str) and self.by_seed:
+            raise wrong(f"sha256: one digest of weights whose name has {SEED}; give {{seed: digest}} for each")
         return self
+
+    @property
+    def by_seed(self) -> bool:
+        """Whether each training seed has a file of weights of its own."""
+        return SEED in (self.weights or "")
+
+    @property
+    def varies(self) -> bool:
+        """Whether another training seed gives another network."""
+        return self.by_seed or self.how in ("trained", "student")
+
+    def of_seed(self, seed: int) -> "Network":
+        """The network of one training seed, with its own file of weights where it is loaded."""
+        if not self.by_seed:
+            return self
+        digests = self.sha256 if isinstance(self.sha256, Mapping) else {}
+        own = {"weights": str(self.weights).replace(SEED, str(seed)), "sha256": digests.get(seed)}
+        return self.but(
+            **{key: value for key, value in own.items() if value is not None or key in self.model_fields_set}
+        )
 
     @property
     def classes(self) -> int:
         """Classes whose labels it is trained with, 0 for none; what a loaded one knows is in its file."""
         return self.unet.classes or self.options.get("classes") or 0
+
+    @property
+    def label_dropout(self) -> float:
+        """Share of the labels that are dropped in training here."""
+        return (self.training.label_dropout or 0.0) if self.training else 0.0
 
     @property
     def has_own_model(self) -> bool:

@@ -147,6 +147,8 @@ class Experiment(Model):
     """Where networks are trained and evaluated, slow features extracted and transport solved, but classifiers and exact
     networks stay on the cpu; auto: cuda where there is one."""
     training_seed: Seed = 0
+    training_seeds: Seeds | None = None
+    """Instead of it: each network is trained, and drawn from, once with each of these."""
     atom_seed: Seed = 0
     fit_seed: Seed = 0
     num_atoms: Count | None = None
@@ -155,7 +157,7 @@ class Experiment(Model):
     """Files of dpmot/features/; a key with the name of one holds its options."""
     feature_options: dict[str, Options] = {}
     metrics: Annotated[Names, Field(min_length=1)] = ()
-    """Files of dpmot/metrics/; default all."""
+    """Files of dpmot/metrics/; default all, without those of labelled samples where none are drawn."""
     metrics_except: Names = ()
     """These are not taken."""
     copying_tolerance: Annotated[float, Field(gt=0, lt=1)] = 0.01
@@ -202,6 +204,22 @@ class Experiment(Model):
             return given
         return {"nfe_budgets": budgets, "sample_seeds": [0], **given}
 
+    @validated(mode="before")
+    @classmethod
+    def _one_or_several_trainings(cls, given: Any) -> Any:
+        """A list of one training seed is that seed."""
+        several = given.get("training_seeds") if isinstance(given, Mapping) else None
+        if several is not None and "training_seed" in given:
+            raise wrong("training_seed and training_seeds say the same; give one of them")
+        if not (isinstance(several, list | tuple) and len(several) == 1):
+            return given
+        return {**given, "training_seed": several[0], "training_seeds": None}
+
+    @property
+    def trainings(self) -> tuple[int, ...]:
+        """Its training seeds, one or several."""
+        return self.training_seeds or (self.training_seed,)
+
     @property
     def drawn(self) -> dict[str, Method]:
         """The methods whose samples are drawn here, by name."""
@@ -224,9 +242,16 @@ class Experiment(Model):
 
     def completed(self) -> "Experiment":
         """The same with what a method takes from its experiment, and with the metrics by name."""
-        metrics = [name for name in self.metrics or plugins.names("metrics") if name not in self.metrics_except]
+        metrics = [name for name in self.metrics or self._all_metrics() if name not in self.metrics_except]
         methods = {name: self._completed(method) for name, method in self.methods.items()}
         return self.but(methods=methods, metrics=metrics, metrics_except=())
+
+    def _all_metrics(self) -> list[str]:
+        """Every metric, without those of labelled samples (``OF_LABELLED``) where it is planned to draw none."""
+        labelled = any(network.classes for network in self.networks.values())
+        labelled = labelled or any(method.per_class for method in self.drawn.values())
+        names = plugins.names("metrics")
+        return [name for name in names if labelled or not plugins.constant("metrics", name, "OF_LABELLED")]
 
     def _completed(self, method: Method | Given) -> Method | Given:
         if isinstance(method, Given):
@@ -242,6 +267,8 @@ class Experiment(Model):
         whole = self.plain()
         for key in ("networks", "methods"):
             whole[key] = {name: one.given() for name, one in getattr(self, key).items()}
+        if self.training_seeds:
+            del whole["training_seed"]
         return whole | whole.pop("feature_options")
 
     def scientific(self) -> dict[str, Any]:

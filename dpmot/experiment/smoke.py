@@ -52,6 +52,8 @@ def smoke(experiment: Experiment) -> Experiment:
         "transport": transport.but(chi2=max(transport.chi2, CHI2), noise="plain"),
         "networks": {name: _network(network, shape) for name, network in experiment.networks.items()},
     }
+    if experiment.training_seeds:
+        changes["training_seeds"] = experiment.training_seeds[:2]
     if not experiment.classifier.weights:
         changes["classifier"] = experiment.classifier.but(epochs=EPOCHS)
     if selection := experiment.selection:
@@ -60,7 +62,8 @@ def smoke(experiment: Experiment) -> Experiment:
         changes["identity"] = identity.but(pairs=identity.pairs[:1])
     if stood and experiment.num_atoms:
         changes["num_atoms"] = min(experiment.num_atoms, images)
-    few = experiment.but(**changes)
+    methods = {name: _lowered(method) for name, method in experiment.methods.items()}
+    few = experiment.but(**changes, methods=methods)
     kept = telling(few)
     if coupling := few.coupling:
         names = tuple(name for name in coupling.methods if name in kept)
@@ -124,11 +127,22 @@ def patch(height: int, width: int) -> int:
     return side
 
 
+def _lowered(method: Method | Given) -> Method | Given:
+    """One method whose start has no more of its options than stand-in images bear, as its file says (AT_MOST)."""
+    most: Any = plugins.constant("starts", method.start, "AT_MOST") if isinstance(method, Method) else None
+    if isinstance(method, Given) or not most:
+        return method
+    few = {key: min(value, most[key]) for key, value in method.start_options.items() if key in most and value}
+    return method.but(start_options={**method.start_options, **few}) if few else method
+
+
 def _method(experiment: Experiment, method: Method | Given) -> Method | Given:
     """One method with few seeds and levels, and the smallest budget that it can meet; few of given samples."""
     if isinstance(method, Given):
         return method.but(num_samples=min(method.num_samples or experiment.num_samples, experiment.num_samples))
     changes: dict[str, Any] = {"sample_seeds": method.sample_seeds[: 2 if method.group == "identity" else 1]}
+    if method.balanced:  # a network of a few steps draws some classes never
+        changes["start_options"] = {key: value for key, value in method.start_options.items() if key != "balanced"}
     if isinstance(method.level, tuple):
         changes["level"] = tuple(sorted({method.level[0], method.level[-1]}))
     budgets = {max(experiment.nfe_budgets) if budget == "full" else budget for budget in method.nfe_budgets}

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Annotated, Any, Literal
 from unicodedata import category
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WrapValidator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WrapValidator
 from pydantic import model_validator as validated
 from pydantic_core import PydanticCustomError, ValidationError
 
@@ -65,6 +65,13 @@ def _one_line(text: str) -> str:
     return text
 
 
+def _of_seeds(given: Any) -> Any:
+    """A mapping whose keys are seeds; JSON has them as text."""
+    if not isinstance(given, Mapping):
+        return given
+    return {int(key) if isinstance(key, str) and key.isdecimal() else key: value for key, value in given.items()}
+
+
 def or_else(description: str) -> WrapValidator:
     """One line for a value that is none of several types."""
 
@@ -90,7 +97,9 @@ Level = Annotated[  # an integer stays one: it is a part of the names of cells
 Share = Annotated[float, Field(ge=0, lt=1)]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-fA-F]{64}$")]
 PLAIN = "^[a-z0-9_]+$"  # upper and lower case would be one file on some systems
-Name = Annotated[str, Field(pattern=PLAIN, max_length=100)]
+Digests = Annotated[dict[Seed, Sha256], Field(min_length=1), BeforeValidator(_of_seeds)]
+LONGEST = 100  # letters of a name
+Name = Annotated[str, Field(pattern=PLAIN, max_length=LONGEST)]
 Label = Annotated[str, AfterValidator(_one_line)]
 ExperimentName = Annotated[  # its folder lies below results/, and what is overridden is added to it
     str, Field(pattern=PLAIN, max_length=200), AfterValidator(partial(_free, taken=("reference",)))
@@ -126,7 +135,7 @@ Hashes = Annotated[
     or_else("64 hex digits, or a list of them, one a path"),
 ]
 Range = Annotated[tuple[float, float], Field(strict=False), AfterValidator(_of_floats)]
-Group = Literal["rivals", "dpm_ot", "singular", "as_code", "controls", "reference", "sweep", "identity"]
+Group = Literal["rivals", "mixture", "dpm_ot", "singular", "as_code", "controls", "reference", "sweep", "identity"]
 
 
 class Model(BaseModel):

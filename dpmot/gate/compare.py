@@ -47,6 +47,7 @@ def compare(candidate: Run, reference: Run, *, alpha: float = ALPHA) -> Report:
 
 
 def _check_comparable(candidate: Run, reference: Run) -> None:
+    _check_trainings(candidate, reference)
     missing = [key for key in reference.cells if key not in candidate.cells]
     if missing:
         row = reference.cells[missing[0]]
@@ -77,6 +78,17 @@ def _check_comparable(candidate: Run, reference: Run) -> None:
             raise CannotCompare(
                 f"{was['method']} has {other} {now[other]} in {candidate.path} and {was[other]} in {reference.path}: "
                 "run the same configuration, or update the reference"
+            )
+
+
+def _check_trainings(candidate: Run, reference: Run) -> None:
+    """Where one run has several training seeds of a method, the other has the same."""
+    for name in reference.members.keys() | candidate.members.keys():
+        now, was = (run.seeds_of_training(name) for run in (candidate, reference))
+        if now and was and now != was:
+            raise CannotCompare(
+                f"{name} has training seeds {', '.join(now)} in {candidate.path} and {', '.join(was)} in "
+                f"{reference.path}: run the same configuration, or update the reference"
             )
 
 

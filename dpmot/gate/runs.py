@@ -11,7 +11,19 @@ import numpy as np
 import pandas as pd
 
 from dpmot import results
-from dpmot.results import AUDIT, CELL, KEY, METRICS, PLAIN, POOLED, cell_key, fact, sigma_key
+from dpmot.results import (
+    AUDIT,
+    CELL,
+    KEY,
+    METRICS,
+    OVER_TRAININGS,
+    PLAIN,
+    POOLED,
+    cell_key,
+    fact,
+    member,
+    sigma_key,
+)
 
 Row = Mapping[str, str]
 
@@ -47,9 +59,13 @@ class Run:
         file = path / "metrics.csv" if path.is_dir() else path
         plan = file.with_name("experiment.json")
         try:
-            methods = results.read_json(plan).get("methods") if plan.is_file() else None
+            planned = results.read_json(plan) if plan.is_file() else {}
+            methods, trainings = planned.get("methods"), planned.get("training_seeds") or ()
             if not isinstance(methods, dict | None):
                 raise ValueError(f"{plan}, methods: found {methods!r}; methods by name are allowed")
+            if methods is not None and isinstance(trainings, list):
+                members = {member(name, seed): one for name, one in methods.items() for seed in trainings}
+                methods = methods | members
             table = results.text(file, METRICS, methods=methods)
         except OSError as error:
             raise CannotCompare(f"{file} cannot be read: {error}; give a results folder or its metrics.csv") from None
@@ -59,7 +75,41 @@ class Run:
             raise CannotCompare(f"{file} is no metrics.csv: no rows")
         run = cls(file, table, methods or {})
         run._check_seeds()
+        run._check_trainings()
         return run
+
+    @cached_property
+    def trainings(self) -> dict[str, str]:
+        """Method, or member of one, -> its training seed; of several the rows of their mean have ``OVER_TRAININGS``."""
+        return dict(zip(self.metrics["method"], self.metrics["training_seed"], strict=True))
+
+    @cached_property
+    def members(self) -> dict[str, list[str]]:
+        """Methods with rows over training seeds -> their members."""
+        over = [name for name, seed in self.trainings.items() if seed == OVER_TRAININGS]
+        return {name: [one for one, t in self.trainings.items() if one == member(name, t)] for name in over}
+
+    def seeds_of_training(self, method: str) -> list[str]:
+        """The training seeds of a method, ascending; none where the run has no such method."""
+        of = self.members.get(method) or [method] * (method in self.trainings)
+        return sorted((self.trainings[name] for name in of), key=lambda seed: (len(seed), seed))
+
+    def _check_trainings(self) -> None:
+        """Refuse a method of two trainings, and rows over training seeds that are not the mean of their members'."""
+        for row in results.records(self.metrics):
+            if row["training_seed"] != (seed := self.trainings[row["method"]]):
+                told = f"{row['method']} has training seeds {seed} and {row['training_seed']}"
+                raise CannotCompare(f"{self.path}: {told}: rows of two runs stand in one file; measure again")
+        for key, over in self.cells.items():
+            if over["training_seed"] != OVER_TRAININGS:
+                continue
+            units = [self.cells.get((one, *key[1:])) for one in self.members[over["method"]]]
+            told = f"{self.path}: {over['metric']} of {cell_name(over)}, over training seeds"
+            if len(units) < 2 or None in units:
+                raise CannotCompare(f"{told}, lacks rows of its training seeds: rows are cut; measure again")
+            mean = np.mean([float(unit["value"]) for unit in units if unit])
+            if not np.isclose(float(over["value"]), mean, rtol=1e-9, atol=1e-12):
+                raise CannotCompare(f"{told}, is {over['value']}; its {len(units)} rows have the mean {mean}")
 
     def _check_seeds(self) -> None:
         """Refuse a row of one seed that has no row over all seeds, and one that says something else of its cell."""
@@ -100,9 +150,15 @@ class Run:
             raise CannotCompare(str(error)) from None
 
     def budget(self, row: Row) -> float:
-        """Evaluations that a row may spend: its budget, and one more for a method with ``nfe: as_code``."""
+        """Evaluations that a row may spend: its budget, and one more for a method with ``nfe: as_code``.
+
+        One that keeps samples by their class spends its budget on every draw, as many as there are.
+        """
         method = self.methods.get(row["method"])
-        more = isinstance(method, Mapping) and method.get("nfe") == "as_code"
+        known = method if isinstance(method, Mapping) else {}
+        if (known.get("start_options") or {}).get("balanced"):
+            return math.inf
+        more = (known.get("nfe") == "as_code") * (1 if known.get("guidance") in (None, 0, 1) else 2)
         return int(row["nfe_budget"]) + more if row["nfe_budget"].isdigit() else math.inf
 
     @cached_property
@@ -130,13 +186,18 @@ class Run:
         """Refuse replicates, where there are any, that are not those of every row."""
         rows = self.cells.values() if self.replicates else ()
         own = [row for row in rows if fact(row["metric"]).replicates and not row["metric"].startswith(PLAIN)]
-        numbers = {len(self.replicates_of(row)[1]) for row in own}
-        if len(numbers) > 1:
+        of = [(row["training_seed"] == OVER_TRAININGS, len(self.replicates_of(row)[1])) for row in own]
+        for over in (False, True):  # groups of samples, or training seeds
+            numbers = {number for one, number in of if one == over}
+            if len(numbers) <= 1:
+                continue
             told = " and ".join(map(str, sorted(numbers)))
             raise CannotCompare(f"{self.path.with_name('replicates.csv')} has cells of {told} replicates: it is cut")
 
     def plain(self, row: Row) -> Row:
-        """The row with the bias of a row without, or itself."""
+        """The row with the bias of a row without, or itself, as over training seeds, whose units are values."""
+        if row["training_seed"] == OVER_TRAININGS:
+            return row
         return self.cells.get(_key({**row, "metric": f"{PLAIN}{row['metric']}"}), row)
 
 

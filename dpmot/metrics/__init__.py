@@ -17,8 +17,9 @@ all real images); and one of
   the value has its least where samples and reference are of one law, so that its first derivatives vanish there.
 
 ``COPYING = True`` marks a metric that asks about the images a method could copy: "train" is then the split that the
-method stores. ``OF_CLASSES = True`` marks one that asks about the data set's own classes. ``RANGE`` bounds the
-intervals. An optional ``remark(generated, references)`` says what a reader of the values must know, "" for nothing.
+method stores. ``OF_CLASSES = True`` marks one that asks about the data set's own classes, ``OF_LABELLED = True`` one
+that only samples drawn for a class have. ``RANGE`` bounds the intervals. An optional ``remark(generated, references)``
+says what a reader of the values must know, "" for nothing.
 
 ``references`` maps "train" and "test" to Features; a metric without a reference says "none". Whichever function is
 asked raises ValueError where what it needs (a reference, probabilities, rows of these) is missing or in another space,
@@ -71,6 +72,7 @@ class Fact:
         replicates: whether replicates.csv has its values without each group; else its interval is its own.
         copier: whether the plain value of the training images is what an exact copier of them tends to.
         fresh: whether as many real images that no method stores have a value beside the floors.
+        share: whether it is a share, in [0, 1].
     """
 
     direction: Literal["lower", "higher", "none"]
@@ -84,6 +86,7 @@ class Fact:
     replicates: bool = True
     copier: bool = False
     fresh: bool = False
+    share: bool = False
 
     @property
     def heading(self) -> str:

@@ -9,8 +9,8 @@ from dpmot.features._calibration import calibration
 from dpmot.metrics import Fact, NotMeasurable, References, Values
 
 FACTS = {
-    "accuracy": Fact("higher", "accuracy", digits=3, least=0.01, quality=False),
-    "ece": Fact("lower", "ECE", digits=3, least=0.01, quality=False),
+    "accuracy": Fact("higher", "accuracy", digits=3, least=0.01, quality=False, share=True),
+    "ece": Fact("lower", "ECE", digits=3, least=0.01, quality=False, share=True),
 }
 OF_CLASSES = True
 SPACE = "probabilities"

@@ -12,9 +12,11 @@ from dpmot.metrics import Arrays, Fact, References, counts_without, of_all
 from dpmot.metrics._neighbours import nearest, required
 
 FACTS = {
-    "distinct_samples": Fact("higher", "distinct samples", digits=3, least=0.001, exact=True, quality=False),
-    "distinct_neighbours": Fact("higher", "distinct neighbours", digits=3, least=0.01, quality=False),
-    "distinct_sources": Fact("higher", "distinct starts", digits=3, least=0.01, quality=False),
+    "distinct_samples": Fact(
+        "higher", "distinct samples", digits=3, least=0.001, exact=True, quality=False, share=True
+    ),
+    "distinct_neighbours": Fact("higher", "distinct neighbours", digits=3, least=0.01, quality=False, share=True),
+    "distinct_sources": Fact("higher", "distinct starts", digits=3, least=0.01, quality=False, share=True),
 }
 SPACE = "pixels"
 COPYING = True

@@ -9,7 +9,7 @@ import numpy as np
 from dpmot.features import Features
 from dpmot.metrics import Arrays, Fact, References
 
-FACTS = {"mmr": Fact("lower", "MMR", "Mode-mixture ratio", digits=3, least=0.01)}
+FACTS = {"mmr": Fact("lower", "MMR", "Mode-mixture ratio", digits=3, least=0.01, share=True)}
 OF_CLASSES = True
 SPACE = "probabilities"
 THRESHOLDS = (0.1, 0.11, 0.115, 0.13, 0.16, 0.2, 0.3, 0.4)

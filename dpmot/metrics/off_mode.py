@@ -6,7 +6,11 @@ Real samples in two dimensions have exp(-9/2) = 0.011. It needs no classifier an
 from dpmot.features import Features
 from dpmot.metrics import Arrays, Fact, References
 
-FACTS = {"off_mode": Fact("lower", "off-mode", "True off-mode share (3 standard deviations)", digits=3, least=0.01)}
+FACTS = {
+    "off_mode": Fact(
+        "lower", "off-mode", "True off-mode share (3 standard deviations)", digits=3, least=0.01, share=True
+    )
+}
 SPACE = "features"
 
 

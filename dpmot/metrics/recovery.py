@@ -10,7 +10,7 @@ from dpmot.features import Features
 from dpmot.metrics import Arrays, Fact, References, _pairs
 from dpmot.metrics._neighbours import nearest, required
 
-FACTS = {"recovery": Fact("lower", "source recovery", digits=3, least=0.01, quality=False)}
+FACTS = {"recovery": Fact("lower", "source recovery", digits=3, least=0.01, quality=False, share=True)}
 SPACE = "any"
 COPYING = True
 

@@ -32,6 +32,12 @@ def test_images_and_evaluations_are_counted():
     assert "was not measured" in told and "billion" not in told  # digits' shape is not known before they are read
 
 
+def test_what_is_thrown_away_is_said_to_come_on_top():
+    told = cost(load([ROOT / "config" / "smoke.yaml"], ["methods={edm: {start_options: {balanced: true}}}"]))
+    assert "network evaluations (besides samples that are thrown away), " in told
+    assert "thrown away" not in of("smoke")
+
+
 def test_one_training_states_its_own_cost():
     config = load([ROOT / "config" / "cifar10.yaml"], ["device=cpu"])
     told = training_cost(config, "edm")

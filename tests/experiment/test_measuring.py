@@ -63,7 +63,7 @@ def test_every_metric_of_the_fewest_samples_a_plan_allows_has_a_value_or_a_reaso
         e: {name: drawn(e, m, labels=np.arange(m) % K) for name, m in (("train", 200), ("test", 210))} for e in names
     }
     found = []
-    for known in ({"source": np.arange(n)}, {"labels": np.arange(n) % K}):
+    for known in ({"source": np.arange(n)}, {"labels": np.arange(n) % K, "drawn_for": np.arange(n) % K}):
         generated = {e: drawn(e, n, **known) for e in names}
         found += measure(generated, references, np.arange(n) % 20, stored=stored)
     stems = {one.metric.removeprefix("plain_").rpartition("_")[0] for one in found}

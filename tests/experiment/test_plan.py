@@ -104,7 +104,7 @@ def test_twenty_samples_are_allowed():
 def test_names_and_numbers_that_stand_in_two_places_agree():
     assert signature(SemiDiscreteSolver).parameters["chi2"].default == Transport().chi2
     assert set(get_args(get_args(Transport.model_fields["method"].annotation)[0])) == {"auto", *METHODS}
-    assert set(get_args(get_args(Method.model_fields["grid"].annotation)[0])) == {"vp", *FAMILIES}
+    assert set(get_args(get_args(Method.model_fields["grid"].annotation)[0])) == {"vp", "gits", *FAMILIES}
 
 
 def test_how_a_network_comes_about():

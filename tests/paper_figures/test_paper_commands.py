@@ -25,8 +25,9 @@ def command(name, *arguments):
 
 def test_all_tables_and_figures_of_the_paper_are_here():
     assert NAMES == [
-        "figure_10_smoothness", "figure_11_published_path", "figure_1_expressway", "figure_2_samples", "figure_3_nfe",
-        "figure_4_mode_mixture", "figure_7_neighbours", "figure_8_sigma_sweep", "figure_9_interpolation",
+        "figure_10_smoothness", "figure_11_published_path", "figure_12_frontier", "figure_1_expressway",
+        "figure_2_samples", "figure_3_nfe", "figure_4_mode_mixture", "figure_7_neighbours", "figure_8_sigma_sweep",
+        "figure_9_interpolation",
         "table_1_quality", "table_2_mode_mixture", "table_3_identity", "table_4_distribution", "table_5_differences",
         "table_6_singular_set", "table_7_coupling", "table_8_break_even", "table_9_published_path",
     ]  # fmt: skip

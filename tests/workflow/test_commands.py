@@ -93,7 +93,8 @@ def test_every_kind_of_plugin_is_listed_with_one_line_each(kind, capsys):
 def test_the_rules_are_listed_in_the_order_of_the_paper(capsys):
     assert cli.main(["plan", "--rules"]) == 0
     rules = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
-    assert rules[:6] == ["prepare", "train", "classify", "solve", "select", "sample"] and rules[-1] == "timings"
+    expected = ["prepare", "train", "classify", "solve", "fit", "select", "learn", "sample"]
+    assert rules[:8] == expected and rules[-1] == "timings"
     text = "".join(path.read_text() for path in [ROOT / "Snakefile", *(ROOT / "rules").glob("*.smk")])
     assert set(re.findall(r"^ *rule (\w+):", text, re.M)) == {"all", *rules}
 

@@ -140,13 +140,13 @@ class Coupling:
         yield "mass_chi2", None, mass_chi2(points.source.numpy(), len(images)), n
         if not isinstance(start, transport.Start):
             return
-        yield "angle", None, _mean(start.sharpest(noise)), n
+        yield "angle", None, _mean(start.sharpest(noise, points.labels)), n
         if points.redraws is not None:
             yield "singular_share", None, mean_interval((points.redraws > 0).numpy()), n
             yield "redraws", None, _mean(points.redraws), n
         elif start.singular == "treat":
-            yield "singular_share", None, mean_interval(start.near(noise).numpy()), n
-        level = (points.x - start.clean(noise)).flatten(1).double().square().mean(1) / start.sigma**2
+            yield "singular_share", None, mean_interval(start.near(noise, points.labels).numpy()), n
+        level = (points.x - start.clean(noise, points.labels)).flatten(1).double().square().mean(1) / start.sigma**2
         squared = _mean(level)
         yield "noise_level", None, Estimate(*(math.sqrt(max(v, 0)) for v in vars(squared).values())), n
 

@@ -21,6 +21,9 @@ from dpmot.evaluation.copying import searched, shares
 from dpmot.evaluation.estimates import NUM_GROUPS, Measurement, measure, real_groups
 from dpmot.evaluation.feature_cache import Extractors
 from dpmot.experiment.cells import Cell
+from dpmot.experiment.members import members as members_of
+from dpmot.experiment.methods import Method
+from dpmot.experiment.stages import _trainings
 from dpmot.experiment.stages._audit import STORED, verdicts
 from dpmot.experiment.stages._fresh import Fresh, as_law, fresh, of_fresh
 from dpmot.experiment.stages._prepared import read_data
@@ -67,7 +70,8 @@ def run(job: "Job[Measure]", layout: "Layout", *, cores: int = 1) -> None:
     Methods are measured side by side, as many as there are cores for, which changes no number: each has ``threads`` of
     the job. Where features are extracted on a GPU, it is one method at a time.
     """
-    task = job.task
+    each = members_of(job.task.experiment)
+    task = replace(job.task, experiment=each.experiment)
     with session(job, layout) as stage:
         parts, mixture, facts = read_data(layout.data)
         environ = environment(job.threads, job.device)
@@ -82,15 +86,18 @@ def run(job: "Job[Measure]", layout: "Layout", *, cores: int = 1) -> None:
             mark["samples"] = {name: file_digest(layout.samples(name)) for name in given}
         with stage.watch.arithmetic():
             real = _compared_with(task, extract, parts)
-        measured = _measured(job, layout, stage, extract, real, cores=cores)
+        measured = _measured(replace(job, task=task), layout, stage, extract, real, cores=cores)
         rows, replicates, flags = ([row for one in measured for row in one[key]] for key in KEPT)
+        if not rows:
+            asked = f"{', '.join(task.experiment.metrics)} in features {', '.join(task.extractors)}"
+            raise ValueError(f"metrics: nothing is measured by {asked}; name metrics or features that go together")
         unsolved = {name: cells for each in measured for name, cells in each.get("unsolved", {}).items()}
         with stage.watch.io():
-            common = {key: getattr(task.experiment, key) for key in ("experiment", "dataset", "training_seed")}
-            metrics = pd.DataFrame(rows).assign(**common, fingerprint=digest(mark))
-            tables = {"metrics": metrics.reindex(columns=results.METRICS.columns)}
-            tables["replicates"] = pd.DataFrame(replicates, columns=results.REPLICATES.columns)
-            tables["audit"] = verdicts(task.experiment, tables["metrics"], parts, unsolved)
+            metrics, over = _trainings.assembled(rows, each, fingerprint=digest(mark))
+            parted = pd.DataFrame([*replicates, *over], columns=results.REPLICATES.columns)
+            tables = {"metrics": metrics, "replicates": parted}
+            own = metrics[metrics.training_seed != results.OVER_TRAININGS]
+            tables["audit"] = _trainings.verdicts(verdicts(task.experiment, own, parts, unsolved), each)
             tables["identity"] = _identity(task.experiment.identity, tables["metrics"])
             tables["copies"] = pd.DataFrame(flags, columns=results.FLAGS.columns)
             for name, table in tables.items():
@@ -194,7 +201,8 @@ def _method(task: "Measure", layout: "Layout", name: str, extract: Extractors, r
     path, method = layout.samples(name), task.experiment.methods[name]
     drawn, texts = seals.load(path, name=path.name)
     cells = [Cell(**cell) for cell in json.loads(texts["cells"])]
-    notes = json.loads(texts.get("notes", "[]"))  # of samples from elsewhere
+    notes = json.loads(texts.get("notes", "[]"))  # of samples from elsewhere, or what was learned
+    kept_by_class = isinstance(method, Method) and method.balanced  # by the classifier, which says nothing of them then
     real = _beside(real, drawn[TRAIN], extract, name) if TRAIN in drawn else real
     described = {"method": name, "start": method.start, "network": method.network, "sampler": method.sampler}
     rows: list[dict] = []
@@ -212,10 +220,14 @@ def _method(task: "Measure", layout: "Layout", name: str, extract: Extractors, r
             skipped = {"sample_seed": POOLED, "metric": SKIPPED, "reference": "none", "reason": first.reason}
             rows.append({**cell, **skipped, "num_samples": 0})
             continue
-        sources = [drawn[f"{one.key}/source"].numpy() if f"{one.key}/source" in drawn else None for one in members]
         features = [
-            extract(drawn[f"{one.key}/images"], source=source, num_sources=task.experiment.num_atoms)
-            for one, source in zip(members, sources, strict=True)
+            extract(
+                drawn[f"{one.key}/images"],
+                source=_of_each(drawn, f"{one.key}/source"),
+                num_sources=task.experiment.num_atoms,
+                drawn_for=None if kept_by_class else _of_each(drawn, f"{one.key}/labels"),
+            )
+            for one in members
         ]
         group = np.arange(len(drawn[f"{first.key}/images"])) % NUM_GROUPS
         for member, one in zip(members, features, strict=True):
@@ -232,9 +244,15 @@ def _method(task: "Measure", layout: "Layout", name: str, extract: Extractors, r
             flags += [[name, first.nfe_budget, first.sigma_start, *one] for one in told]
         replicates += _replicates(results.cell_key(name, *setting), measured)
     for row in rows if notes else ():
-        row["reason"] = row["reason"] or "; ".join(notes)
+        if row["metric"] != SKIPPED:  # beside what else is said of a value, as of one with a bias
+            row["reason"] = "; ".join([*([row["reason"]] if row["reason"] else []), *notes])
     unsolved = {f"{cell.nfe_budget}/{cell.sigma_start:.6g}": cell.unsolved for cell in cells if cell.unsolved}
     return {"rows": rows, "replicates": replicates, "flags": flags, "unsolved": {name: unsolved}}
+
+
+def _of_each(drawn: Mapping[str, torch.Tensor], name: str) -> np.ndarray | None:
+    """What a file of samples has of each sample, where it has that."""
+    return drawn[name].numpy() if name in drawn else None
 
 
 def _beside(real: Real, train: torch.Tensor, extract: Extractors, name: str) -> Real:

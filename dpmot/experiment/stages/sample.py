@@ -6,8 +6,10 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from hashlib import blake2b
 from itertools import islice
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
@@ -18,8 +20,9 @@ from dpmot.diffusion import metering, network
 from dpmot.diffusion.denoiser import NonFiniteOutput, TiledDenoiser
 from dpmot.diffusion.protocols import Noise
 from dpmot.diffusion.sigmas import BadGrid, Chain, current_step
-from dpmot.experiment import grid
+from dpmot.experiment import grid, learning
 from dpmot.experiment.cells import Cell, Problem
+from dpmot.experiment.stages import _balanced
 from dpmot.experiment.stages._prepared import Part, encode, read, read_data
 from dpmot.runtime.files import read_json
 from dpmot.runtime.session import Fault, session
@@ -45,7 +48,7 @@ def run(job: "Job[Sample]", layout: "Layout") -> None:
         method = LoadedMethod.load(job, layout)
         star = read_json(layout.star) if job.task.method.level == "star" else None
         tensors: dict[str, Tensor] = {}
-        cells = []
+        cells: list[Cell] = []
         for planned in tqdm(job.task.cells, desc=job.task.name, unit="cell", mininterval=5):
             cell = resolved(planned, star, method.network.chain)
             if not cell.reason:
@@ -57,10 +60,11 @@ def run(job: "Job[Sample]", layout: "Layout") -> None:
                     stage.keep(cell.key, *kept)
                 tensors |= {f"{cell.key}/{name}": tensor for name, tensor in kept[0].items()}
                 cell = replace(cell, nfe_counted=int(kept[1]["nfe"]), unsolved=method.unsolved(cell))
-            cells.append(asdict(cell))
-        texts = {"cells": json.dumps(cells)}
-        if guidance := method.network.guidance:
-            texts["notes"] = json.dumps([f"guided by w = {guidance:g}: an evaluation costs two of the network"])
+            cells.append(cell)
+        cells = _balanced.one_cost(cells) if job.task.method.balanced else cells
+        texts = {"cells": json.dumps([asdict(cell) for cell in cells])}
+        if notes := learning.notes(method.learned):
+            texts["notes"] = json.dumps(notes)
         stage.save(layout.samples(job.task.name), tensors, texts)
 
 
@@ -83,6 +87,9 @@ class LoadedMethod:
     part: Part
     heights: Mapping[str, Tensor]
     solved: Mapping[str, Mapping]
+    classifier: Path | None = None
+    fitted: Mapping[str, Tensor] | None = None
+    learned: Mapping[str, learning.Learned] = field(default_factory=dict)
     _noisy: list[int] = field(default_factory=list)  # step counts at which noise was drawn, though not for D = 0
 
     @classmethod
@@ -101,7 +108,9 @@ class LoadedMethod:
             written = f"was written as {loaded.card['name']}: delete it and run again"
             raise ValueError(f"{layout.network(planned.network)} {written}")
         heights, solved = read(layout.heights) if planned.needs_heights else ({}, {})
-        return cls(task, loaded, parts[planned.split], heights, solved)
+        fitted = read(layout.fit(task.fit))[0] if task.fit else None
+        given = learning.read(layout.learned(task.name)) if planned.learns and job.stage == "sample" else {}
+        return cls(task, loaded, parts[planned.split], heights, solved, layout.classifier, fitted, given)
 
     def unsolved(self, cell: Cell) -> str | None:
         """Why the cell's transport problem did not converge; None where it did, or where there is none."""
@@ -113,15 +122,17 @@ class LoadedMethod:
 
     def _problem(self, sigma: float | None) -> str:
         planned = self.task.method
-        return Problem(planned.split, planned.law, self._level(sigma), planned.noises).name
+        return Problem(planned.split, planned.law, self._level(sigma), planned.noises, planned.per_class).name
 
     @lru_cache(maxsize=1)  # noqa: B019 - one method per process; cells of one level follow each other
     def start(self, sigma: float | None, noise: Callable[..., Tensor] = prior_noise) -> Start:
         """The start at atoms of noise level sigma, given these prior draws."""
         task, planned, solved = self.task, self.task.method, self.heights.get(self._problem(sigma))
         images, level = self.part.first(task.num_atoms), self._level(sigma)
-        labels = self.part.labels if self.network.classes else None
-        setting = Setting(self.network.chain, images, level, task.atom_seed, solved, noise, planned.noises, labels)
+        labels = self.part.labels if self.network.classes or planned.per_class else None
+        setting = Setting(
+            self.network.chain, images, level, task.atom_seed, solved, noise, planned.noises, labels, self.fitted
+        )
         return plugins.find("starts", planned.start).Start(setting, **planned.start_arguments)
 
     def draw(self, cell: Cell) -> tuple[dict[str, Tensor], int]:
@@ -140,16 +151,22 @@ class LoadedMethod:
         joined = {name: torch.cat([drawn[name] for drawn, _ in parts]) for name in first}
         return {name: one[:SHOWN] if name in ("start", "prior") else one for name, one in joined.items()}, counted
 
+    def check_spent(self, spent: int, cell: Cell) -> None:
+        """Raise OverBudget for more evaluations than predicted."""
+        if spent > cell.nfe:
+            raise OverBudget(
+                f"sample_{self.task.name}: {spent} evaluations were spent, {cell.nfe} are allowed at "
+                f"NFE {cell.nfe_budget}; correct num_steps in baselines/{self.task.method.sampler}.py"
+            )
+
     def _drawn(self, cell: Cell, rows: Sequence[int]) -> tuple[dict[str, Tensor], int]:
+        if self.task.method.balanced:
+            return _balanced.drawn(self, cell, rows, shown=SHOWN)
         start = self.start(cell.sigma_atoms)
         points = start(rows)
         labels = self.labels(points)
         x, counted = self.finish(points, cell, rows, labels=labels)
-        if counted + start.nfe > cell.nfe:
-            raise OverBudget(
-                f"sample_{self.task.name}: {counted + start.nfe} evaluations were spent, {cell.nfe} are allowed at "
-                f"NFE {cell.nfe_budget}; correct num_steps in baselines/{self.task.method.sampler}.py"
-            )
+        self.check_spent(counted + start.nfe, cell)
         shape = self.part.raw.shape[1:]
         drawn = {"images": encode(x, self.part.raw), "start": points.x[:SHOWN].float()}
         law = self.task.method.start_arguments.get("law", self.task.method.law)
@@ -168,8 +185,8 @@ class LoadedMethod:
         """
         if self.task.method.sampler == "none":
             return points.x.double(), 0
-        given = {} if labels is None else {"labels": labels}
-        if points.source is not None and not self._draws_noise(cell):
+        given = {"labels": labels} if labels is not None and self.network.classes else {}
+        if points.source is not None and not self.draws_noise(cell):
             try:
                 return self._each_once(points.x, given, cell, rows)
             except metering.NoiseDrawn:  # it depends on the answers of the network
@@ -199,21 +216,29 @@ class LoadedMethod:
         """Samples by their start, of the cells that differ in nothing but the seed; filled as they are drawn."""
         return {}
 
-    def _draws_noise(self, cell: Cell) -> bool:
+    def draws_noise(self, cell: Cell) -> bool:
+        """Whether the sampler draws noise on its way."""
         if cell.steps in self._noisy:
             return True
         x = torch.zeros(1, *self.part.raw.shape[1:], dtype=torch.float64)
         method = self.task.method
-        return metering.draws_noise(str(method.sampler), x, self._sigmas(cell), method.options)
+        return metering.draws_noise(str(method.sampler), x, self._sigmas(cell), self._options(cell))
 
     def _sigmas(self, cell: Cell) -> Tensor:
-        return torch.from_numpy(grid.sigmas(self.network.chain, cell).copy())
+        learned = self._learned(cell).sigmas
+        return torch.from_numpy(np.array(learned or grid.sigmas(self.network.chain, cell), dtype=np.float64))
+
+    def _options(self, cell: Cell) -> dict[str, Any]:
+        return {**self.task.method.options, **self._learned(cell).options}
+
+    def _learned(self, cell: Cell) -> learning.Learned:
+        return learning.of(self.learned, cell, self.task.name) if self.task.method.learns else learning.NOTHING
 
     def _sampled(
         self, x: Tensor, given: Mapping[str, Tensor], cell: Cell, rows: Sequence[int], *, noisy: bool = True
     ) -> tuple[Tensor, int]:
         planned, x = self.task.method, x.double()
-        denoiser = TiledDenoiser(self.network.denoiser(cell.steps), labels=given.get("labels"))
+        denoiser = TiledDenoiser(self.network.denoiser(cell.steps, planned.guidance), labels=given.get("labels"))
         sampler = f"baselines/{planned.sampler}.py"
 
         def noise(some: Sequence[int]) -> Noise:
@@ -229,7 +254,7 @@ class LoadedMethod:
                 x,
                 self._sigmas(cell),
                 noise=noise if noisy else None,
-                options=planned.options,
+                options=self._options(cell),
                 final=final,
             )
         except NonFiniteOutput as error:
