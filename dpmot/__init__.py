@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 _PUBLIC = {  # name -> its module, or itself one; the same names are in __init__.pyi, for type checkers
     "Evaluation": "dpmot.evaluation.report",
     "Expressway": "dpmot.expressways",
+    "Mixture": "dpmot.mixing",
     "Samples": "dpmot.sampling",
     "Diagnosis": "dpmot.diffusion.doctor",
     "audit": "dpmot.evaluation.evaluate",
@@ -20,6 +21,7 @@ _PUBLIC = {  # name -> its module, or itself one; the same names are in __init__
     "doctor": "dpmot.diffusion.doctor",
     "evaluate": "dpmot.evaluation.evaluate",
     "expressway": "dpmot.solving",
+    "mixture": "dpmot.mixing",
     "onnx_network": "dpmot.diffusion.onnx_network",
     "sample": "dpmot.sampling",
     "transport": "dpmot.transport",

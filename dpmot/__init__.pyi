@@ -8,6 +8,8 @@ from dpmot.evaluation.evaluate import audit as audit
 from dpmot.evaluation.evaluate import evaluate as evaluate
 from dpmot.evaluation.report import Evaluation as Evaluation
 from dpmot.expressways import Expressway as Expressway
+from dpmot.mixing import Mixture as Mixture
+from dpmot.mixing import mixture as mixture
 from dpmot.sampling import Samples as Samples
 from dpmot.sampling import sample as sample
 from dpmot.solving import expressway as expressway

@@ -4,6 +4,7 @@ import inspect
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from torch import Tensor
 from dpmot import plugins
 from dpmot.device import ordinary
 from dpmot.diffusion import network
+from dpmot.diffusion.budget import cost_of
+from dpmot.diffusion.guidance import Guided
 from dpmot.diffusion.modes import modules_in
 from dpmot.diffusion.protocols import Denoiser
 from dpmot.diffusion.sigmas import Chain, edm_chain
@@ -140,19 +143,22 @@ def denoiser(model: Callable[..., Tensor], kind: str, **options: Any) -> network
     return network.NetworkDenoiser(parametrisation, _Timed(model, scale, offset))
 
 
-def plugged(denoiser: Any, levels: tuple[float, float] | None) -> Plugged:
-    """What a caller gives as a denoiser.
+def plugged(denoiser: Any, levels: tuple[float, float] | None, guidance: float | None = None) -> Plugged:
+    """What a caller gives as a denoiser, guided where that is asked for.
 
     Raises:
-        ValueError: it is none, or its levels are none.
+        ValueError: it is none, its levels are none, or it cannot be guided.
     """
     if isinstance(denoiser, str | Path):
         denoiser = network.load(Path(denoiser))
     if isinstance(denoiser, network.Network):
         if levels is not None:
             raise ValueError(f"levels = {levels}: the network says its own; leave them out")
-        shape = tuple(denoiser.card["shape"])
-        return Plugged(denoiser.chain, denoiser.denoiser, denoiser.classes, "", False, shape, True, torch.zeros(1))
+        shape, of_steps = tuple(denoiser.card["shape"]), partial(denoiser.denoiser, guidance=guidance)
+        return Plugged(denoiser.chain, of_steps, denoiser.classes, "", False, shape, True, torch.zeros(1))
+    if guidance is not None:
+        told = "only networks of this project are guided here; pipelines by dpmot.diffusers.denoiser(..., guidance=w)"
+        raise ValueError(f"guidance = {guidance}: {told}")
     if not callable(denoiser):
         told = "give a function or module D(x, sigma), a network, or its file"
         raise ValueError(f"The denoiser is a {type(denoiser).__name__}; {told}")
@@ -229,6 +235,7 @@ class Checked:
     def __init__(self, denoiser: Callable[..., Tensor], chain: Chain, parameter: Tensor | None) -> None:
         self.denoiser, self.parameter = denoiser, parameter
         self.sigma_min, self.sigma_max = chain.sigma_min, chain.sigma_max
+        self.evaluations_each = cost_of(denoiser.w) if isinstance(denoiser, Guided) else 1
 
     def __call__(self, x: Tensor, sigma: Tensor, *labels: Tensor) -> Tensor:
         like = x if self.parameter is None else self.parameter

@@ -15,19 +15,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dpmot import plugins
 from dpmot import seeds as streams
 from dpmot.callables import Checked, Plugged, plugged, try_out
 from dpmot.device import ordinary
 from dpmot.diffusion import metering
-from dpmot.diffusion.budget import Budgeted
+from dpmot.diffusion.budget import Budgeted, cost_of
 from dpmot.diffusion.denoiser import TiledDenoiser
+from dpmot.diffusion.guidance import Guided
 from dpmot.diffusion.modes import evaluating
 from dpmot.diffusion.network import Network
 from dpmot.diffusion.protocols import Noise
 from dpmot.diffusion.sigmas import Chain, intervals
 from dpmot.expressways import Expressway
 from dpmot.images import to_uint8
+from dpmot.mixing import Mixture
+from dpmot.samplers import Sampler
 from dpmot.starts import Points, prior_noise
 from dpmot.tiles import in_blocks, rows_of
 from dpmot.transport.given import between, real, whole
@@ -78,8 +80,8 @@ class Samples:
 @ordinary(grad=False)
 def sample(
     denoiser: Callable[..., Tensor] | Network | Path | str,
-    start: Expressway | Tensor | str,
-    sampler: str = "ddim",
+    start: Expressway | Mixture | Tensor | str,
+    sampler: str | Callable[..., Tensor] = "ddim",
     nfe: int | None = None,
     *,
     num_samples: int | None = None,
@@ -92,6 +94,8 @@ def sample(
     levels: tuple[float, float] | None = None,
     grid: str | None = None,
     options: Mapping[str, Any] | None = None,
+    num_steps: Callable[..., int] | None = None,
+    guidance: float | None = None,
     tile: int | None = None,
 ) -> Samples:
     """Draw samples with a denoiser, from a start, by a sampler, for a number of network evaluations.
@@ -101,8 +105,13 @@ def sample(
             function or a module. One that takes classes is D(x, sigma, labels), labels int64 (B,). Or a network of this
             project, loaded or as its file. It is evaluated without gradients and in evaluation mode. A function or
             module is tried first on two images of the expressway, which ``Samples.nfe`` does not count.
-        start: an :class:`Expressway`; "prior", noise at the network's sigma_max; or points x (B, *S) at ``sigma``.
-        sampler: ddim, edm (Heun), dpm_solver_pp, unipc, ...: a file of baselines/ (``dpmot list samplers``).
+        start: an :class:`Expressway` or a :class:`Mixture`; "prior", noise at the network's sigma_max; or points x
+            (B, *S) at ``sigma``.
+        sampler: ddim, edm (Heun), dpm_solver_pp, unipc, ...: a file of baselines/ (``dpmot list samplers``). Or a
+            function of yours, ``sample(denoiser, x, sigmas, *, noise, ...)``: from x (B, *S) at sigmas[0] to (B, *S) at
+            sigma 0. It asks ``denoiser(x, sigma)`` about all B samples at a time, sigma a number or (B,), and each
+            such call is an evaluation of every sample; ``noise(i)``, (B, *S), is that of step i. It may leave out
+            ``noise``, it must be the same for samples drawn alone, and its further keyword arguments are options.
         nfe: network evaluations a sample, 10 unless ``sigmas`` are given; ``Samples.nfe`` are those that were spent.
         num_samples: how many; None: as many as there are points, seeds, noises or labels, else 16.
         seeds: the number of the run, or one seed for each sample.
@@ -110,11 +119,15 @@ def sample(
         sigma: noise level of a tensor ``start``.
         sigmas: noise levels of your own, descending from the start's to 0.
         labels: the class of each sample, or one for all. None: of a denoiser with a parameter ``labels``, and of a
-            network with classes, that of the image behind the start, where the expressway has labels.
+            network with classes, that of the start, where the expressway or mixture has labels.
         shape: S, for start "prior"; not needed where the network or ``noise`` says it.
         levels: (sigma_min, sigma_max) of the denoiser; None: its attributes of these names, else sigma_min 0.002.
         grid: how steps are spaced: karras, uniform, aligned, ...; None: as the sampler or the network has it.
-        options: of the sampler, such as {"eta": 1.0}.
+        options: of the sampler, such as {"eta": 1.0}; of pas and gs those that ``dpmot learn`` found.
+        num_steps: of a sampler that is a function, nfe -> most steps within it; None: each costs one evaluation.
+        guidance: w of classifier-free guidance, D_none + w (D_label - D_none), of a network of this project that was
+            trained with ``label_dropout``; None: none. But for w = 0 and 1, each step's evaluations cost two, and both
+            count: ``nfe`` = 10 buys five guided ones.
         tile: rows that the network sees at a time, the last ones filled up; samples are the same to the bit for one
             tile, and but for rounding for all. None: up to 128, fewer for large images.
 
@@ -125,17 +138,19 @@ def sample(
     Raises:
         ValueError: what does not fit together; one line says what was given and what is allowed.
         UnattainableBudget: the sampler has no step for so few evaluations.
+        Uncounted: the sampler did what its contract does not offer, a ValueError too.
         NonFiniteOutput: the denoiser returned NaN or infinity.
 
     Warns:
         NoDenoiser: it does not clean those images.
     """
     options = dict(options or {})
-    _check_sampler(sampler, options)
-    network = plugged(denoiser, levels)
+    method = Sampler.of(sampler, num_steps, options, _cost(denoiser, guidance))
+    network = plugged(denoiser, levels, guidance)
     rows = _seeds(seeds, num_samples, start, noise, labels)
-    begun = _Begun.of(start, network, sampler, rows, noise=noise, sigma=sigma, shape=shape)
-    steps = _sigmas(network.chain, sampler, begun.sigma, nfe, sigmas, grid, options)
+    begun = _Begun.of(start, network, method.law, rows, noise=noise, sigma=sigma, shape=shape, labels=labels)
+    nfe = nfe if sigmas is not None else whole(10 if nfe is None else nfe, "nfe", 1)
+    steps = _sigmas(network.chain, method.budgeted, begun.sigma, nfe, sigmas, grid)
     classes = network.labels(labels, begun.points.labels, len(rows))
     x, like = begun.points.x, begun.like
     tile = rows_of(x[0].numel()) if tile is None else whole(tile, "tile", 1)
@@ -152,7 +167,7 @@ def sample(
 
         here = x[list(some)].to(like.device, torch.float32 if like.device.type == "mps" else torch.float64)
         tiled = TiledDenoiser(of_network, labels=given, tile=tile)
-        return metering.run(sampler, tiled, here, steps.to(here), noise=step_noise, options=options, audited=False)
+        return metering.run(method.run, tiled, here, steps.to(here), noise=step_noise, options=options, audited=False)
 
     with evaluating(denoiser):
         if isinstance(of_network, Checked) and begun.points.source is not None:
@@ -160,11 +175,12 @@ def sample(
             labels_of_few = None if classes is None else classes[:TRIED].cpu()
             try_out(of_network, network.chain.sigma_min, start.atoms.clean(few), labels_of_few)  # type: ignore
         parts = in_blocks(drawn, range(len(rows)), x[0].numel(), most=AT_ONCE)
+    method.check_spent(nfe, spent := max(counted for _, counted in parts))
     x0 = torch.cat([end for end, _ in parts]).to(like)
     source = None if begun.points.source is None else begun.points.source.to(x0.device)
     classes = begun.points.labels if classes is None else classes
     classes = None if classes is None else classes.to(x0.device)
-    return Samples(x0, max(counted for _, counted in parts), steps, source, classes, tuple(rows))
+    return Samples(x0, spent, steps, source, classes, tuple(rows))
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,14 +194,15 @@ class _Begun:
     @classmethod
     def of(
         cls,
-        start: Expressway | Tensor | str,
+        start: Expressway | Mixture | Tensor | str,
         network: Plugged,
-        sampler: str,
+        law: str,
         rows: Sequence[int],
         *,
         noise: Tensor | None,
         sigma: float | None,
         shape: Sequence[int] | None,
+        labels: Any,
     ) -> "_Begun":
         if sigma is not None and not isinstance(start, Tensor):
             raise ValueError(f"sigma = {sigma} is for a tensor of points; the start has a level of its own")
@@ -200,30 +217,27 @@ class _Begun:
         if noise is not None and not (isinstance(noise, Tensor) and noise.is_floating_point() and noise.ndim > 1):
             raise ValueError("noise is a tensor of floats (B, *S), one for each sample")
         like = network.like if noise is None else noise.detach().flatten()[:1]
-        if isinstance(start, Expressway):
+        if isinstance(start, Expressway | Mixture):
             if shape is not None and tuple(shape) != start.shape:
-                raise ValueError(f"shape = {tuple(shape)}, but the expressway's images are {start.shape}")
-            drawn = prior_noise(rows, start.shape, source_measure=start.source_measure) if noise is None else noise
-            return cls(start.points(drawn), start.sigma, like)
+                raise ValueError(f"shape = {tuple(shape)}, but the start's images are {start.shape}")
+            measure = start.source_measure if isinstance(start, Expressway) else "normal"
+            drawn = prior_noise(rows, start.shape, source_measure=measure) if noise is None else noise
+            if isinstance(start, Expressway):
+                return cls(start.points(drawn), start.sigma, like)
+            asked = None if labels is None or not start.fitted.classes else real(labels, "Labels")
+            return cls(start.points(drawn, seeds=rows, labels=asked), start.sigma, like)
         if start != "prior":
-            raise ValueError(f'start = {start!r:.60}; give an Expressway, "prior", or a tensor of points with sigma=')
-        law = plugins.constant("baselines", sampler, "PRIOR") or "normal"
+            told = f'start = {start!r:.60}; give an Expressway, a Mixture, "prior", or a tensor of points with sigma='
+            raise ValueError(told)
         if noise is None:
-            noise = prior_noise(rows, network.shape_of(shape), source_measure=str(law))
+            noise = prior_noise(rows, network.shape_of(shape), source_measure=law)
         x = 2 * noise - 1 if law == "uniform" else network.prior_std * noise
         return cls(Points(x, None), network.chain.sigma_max, like)
 
 
-def _check_sampler(sampler: str, options: Mapping[str, Any]) -> None:
-    """Raise where there is no such sampler or option, or where an option cannot have its value."""
-    known = set(plugins.arguments("baselines", sampler, "sample"))
-    known -= {"denoiser", "x", "sigmas", "noise", "callback"}
-    for name in options.keys() - known:
-        raise ValueError(f"Sampler {sampler} has no option {name}; it has {', '.join(sorted(known)) or 'none'}")
-    with metering.LOCK:
-        module = plugins.find("baselines", sampler)
-    if hasattr(module, "check"):
-        module.check(**options)
+def _cost(denoiser: Any, guidance: float | None) -> int:
+    """Network evaluations for one of the denoiser's."""
+    return cost_of(denoiser.w if isinstance(denoiser, Guided) else guidance)
 
 
 def _seeds(seeds: int | Sequence[int], num_samples: int | None, start: Any, noise: Any, labels: Any) -> list[int]:
@@ -247,12 +261,11 @@ def _seeds(seeds: int | Sequence[int], num_samples: int | None, start: Any, nois
 
 def _sigmas(
     chain: Chain,
-    sampler: str,
+    budgeted: Budgeted,
     sigma: float,
     nfe: int | None,
     sigmas: Any,
     grid: str | None,
-    options: Mapping[str, Any],
 ) -> Tensor:
     """The sampler's noise levels, float64 (n + 1,)."""
     if sigmas is not None:
@@ -263,10 +276,8 @@ def _sigmas(
         if own.ndim != 1 or float(own[-1]) or abs(float(own[0]) - sigma) > 1e-6 * sigma:
             raise ValueError(f"sigmas go from {float(own[0]):.6g} to {float(own[-1]):g}; give them from {sigma:g} to 0")
         return own
-    with metering.LOCK:
-        budgeted = Budgeted.of(sampler, options)
-    assert budgeted is not None
-    steps = budgeted.num_steps(whole(10 if nfe is None else nfe, "nfe", 1))
+    assert nfe is not None
+    steps = budgeted.num_steps(nfe)
     family = grid or budgeted.family or chain.family
     whole_chain = steps == len(chain.sigmas) - 1 and family == chain.family and sigma == chain.sigma_max
     own_levels = chain.tail(steps) if whole_chain else chain.grid(steps, sigma, family=family)

@@ -14,6 +14,7 @@ PAGE = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
 EXAMPLES = {  # file -> what it prints at its end
     "audit.py": r"sigma 0.1: Verdict: copies: .*\nsigma 10.0: Verdict: no copies found: .*\n$",
     "expressway.py": r"NFE 5 from 2\)\nSamples\(16 of shape \(1, 8, 8\), NFE 5 from 80\)\n$",
+    "mixture.py": r"NFE 5 from 2\)\nSamples\(16 .*NFE 5 from 1\)\nSamples\(16 of shape \(1, 8, 8\), NFE 5 from 80\)\n$",
     "sample.py": r"NFE 20 from 1\) torch.Size\(\[64, 1, 8, 8\]\) images \[\d+, \d+, \d+\] classes \[\d, \d, \d\]\n$",
     "save_and_load.py": r"converged\) True\n$",
     "transport.py": r"the same to the bit True\n$",

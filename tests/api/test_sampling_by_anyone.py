@@ -13,6 +13,7 @@ from dpmot import plugins, sampling, seeds
 from dpmot.diffusion import metering, network
 from dpmot.diffusion.budget import Budgeted
 from dpmot.diffusion.denoiser import NonFiniteOutput, TiledDenoiser
+from dpmot.diffusion.guidance import Guided
 from dpmot.diffusion.sigmas import BadGrid, UnattainableBudget, karras
 from dpmot.starts import prior_noise
 from dpmot.warned import NoDenoiser
@@ -34,13 +35,38 @@ class Learned(torch.nn.Module):
         return self.dropout(self.scale * x / (1 + sigma.reshape(-1, 1, 1, 1) ** 2))
 
 
-def file_of(folder, classes=0):
+def file_of(folder, classes=0, no_class=False):
     """A network of this project with random weights, on disk."""
-    card = {"kind": "edm", "options": {}, "shape": [1, 8, 8], "unet": {"channels": 8, "classes": classes}}
+    unet = {"channels": 8, "classes": classes, "no_class": no_class}
+    card = {"kind": "edm", "options": {}, "shape": [1, 8, 8], "unet": unet, "no_class": no_class}
     stream = torch.Generator().manual_seed(0)
     tensors = {k: 0.1 * torch.randn(v.shape, generator=stream) for k, v in network.build(card).state_dict().items()}
     network.save(folder / "n.safetensors", card, {None: tensors})
     return folder / "n.safetensors"
+
+
+def test_guidance_costs_two_evaluations_of_a_step_and_both_count(tmp_path):
+    loaded = network.load(file_of(tmp_path, classes=3, no_class=True))
+    options = {"labels": torch.tensor([0, 1, 2, 2]), "sampler": "ddim"}
+    drawn = {w: dpmot.sample(loaded, "prior", nfe=7, guidance=w, **options) for w in (None, 1, 0, 2.5)}
+    assert {w: (one.nfe, len(one.sigmas) - 1) for w, one in drawn.items()} == {
+        **dict.fromkeys((None, 1, 0), (7, 7)),
+        2.5: (6, 3),
+    }
+    assert torch.equal(drawn[1].x0, drawn[None].x0) and not torch.equal(drawn[0].x0, drawn[None].x0)
+    at_once = dpmot.sample(Guided(loaded.denoiser(3), 2.5, 3), "prior", nfe=7, shape=(1, 8, 8), **options)
+    assert at_once.nfe == 6 and torch.allclose(at_once.x0, drawn[2.5].x0, atol=1e-4)
+    with pytest.raises(UnattainableBudget, match="a guided evaluation costs 2 of the network; give NFE 2 or more"):
+        dpmot.sample(loaded, "prior", nfe=1, guidance=2, **options)
+
+
+def test_guidance_of_what_knows_no_class_is_refused(digits, tmp_path):
+    with pytest.raises(ValueError, match="guidance 2 needs a network with classes that has a label of no class"):
+        dpmot.sample(file_of(tmp_path, classes=3), "prior", guidance=2, labels=1)
+    with pytest.raises(ValueError, match="guidance is -1"):
+        dpmot.sample(file_of(tmp_path, classes=3, no_class=True), "prior", guidance=-1, labels=1)
+    with pytest.raises(ValueError, match="only networks of this project are guided here"):
+        dpmot.sample(digits.denoiser, digits.way, guidance=2)
 
 
 def test_one_seed_is_one_sample_beside_any_others(digits, monkeypatch):
@@ -69,15 +95,29 @@ def test_memory_is_bounded_by_blocks(digits, monkeypatch):
     assert seen == [128, 128, 44]
 
 
+# What is learned, as it is for 15 steps that learning leaves as they were: DDIM's, and D itself.
+LEARNED = {
+    "pas": {"coordinates": [0.0] * 60},
+    "gs": {"coefficients": [c for n in range(15) for c in (0.0,) * (n + 1) + (1.0,)]},
+}
+
+
+def test_a_sampler_whose_options_are_learned_is_refused_without_them(digits):
+    assert {name for name in plugins.names("baselines") if plugins.constant("baselines", name, "LEARNS")} == {*LEARNED}
+    for sampler, options in (("pas", {}), ("pas", {"coordinates": []}), ("gs", {"order": 3})):
+        with pytest.raises(ValueError, match=rf"^Sampler {sampler} has .* learned .* `dpmot learn METHOD`"):
+            dpmot.sample(digits.denoiser, digits.way, sampler, 5, options=options)
+
+
 @pytest.mark.parametrize("sampler", plugins.names("baselines"))
 def test_every_sampler_goes_on_from_an_expressway_and_spends_what_it_says(digits, sampler):
-    calls = []
+    calls, options = [], LEARNED.get(sampler, {})
 
     def counted(x, sigma):
         calls.append(len(x))
         return digits.denoiser(x, sigma)
 
-    drawn = dpmot.sample(counted, digits.way, sampler, 15, num_samples=20)
+    drawn = dpmot.sample(counted, digits.way, sampler, 15, num_samples=20, options=options)
     assert calls.pop(0) == sampling.TRIED and set(calls) == {128}  # one tile, filled up
     assert drawn.nfe == len(calls) <= 15
     assert drawn.x0.shape == (20, 1, 8, 8) and drawn.images.dtype == torch.uint8
@@ -234,7 +274,7 @@ REFUSED = {  # arguments -> error, what is said
     "levels turned": ({"levels": (80, 0.002)}, "levels are 80.0 to 0.002"),
     "levels of one": ({"levels": 3}, r"levels = 3; give \(sigma_min, sigma_max\)"),
     "sigma of a way": ({"sigma": 1.0}, "sigma = 1.0 is for a tensor of points"),
-    "shape of others": ({"shape": (3, 8, 8)}, r"shape = \(3, 8, 8\), but the expressway's images are \(1, 8, 8\)"),
+    "shape of others": ({"shape": (3, 8, 8)}, r"shape = \(3, 8, 8\), but the start's images are \(1, 8, 8\)"),
     "no start": ({"start": "piror"}, "start = 'piror'; give an Expressway"),
     "prior without levels": ({"start": "prior"}, r"say levels=\(sigma_min, sigma_max\)"),
     "prior without shape": ({"start": "prior", "levels": LEVELS}, r"shape=\(C, H, W\)"),
