@@ -128,12 +128,16 @@ def patch(height: int, width: int) -> int:
 
 
 def _lowered(method: Method | Given) -> Method | Given:
-    """One method whose start has no more of its options than stand-in images bear, as its file says (AT_MOST)."""
-    most: Any = plugins.constant("starts", method.start, "AT_MOST") if isinstance(method, Method) else None
-    if isinstance(method, Given) or not most:
+    """One method whose start has no more of its options than stand-in images bear, as its file says (AT_MOST).
+
+    Its prior is not balanced: a network of a few steps draws some classes never.
+    """
+    if isinstance(method, Given):
         return method
-    few = {key: min(value, most[key]) for key, value in method.start_options.items() if key in most and value}
-    return method.but(start_options={**method.start_options, **few}) if few else method
+    most: Any = plugins.constant("starts", method.start, "AT_MOST") or {}
+    options = {key: value for key, value in method.start_options.items() if key != "balanced"}
+    few = options | {key: min(value, most[key]) for key, value in options.items() if key in most and value}
+    return method if few == method.start_options else method.but(start_options=few)
 
 
 def _method(experiment: Experiment, method: Method | Given) -> Method | Given:
@@ -141,8 +145,6 @@ def _method(experiment: Experiment, method: Method | Given) -> Method | Given:
     if isinstance(method, Given):
         return method.but(num_samples=min(method.num_samples or experiment.num_samples, experiment.num_samples))
     changes: dict[str, Any] = {"sample_seeds": method.sample_seeds[: 2 if method.group == "identity" else 1]}
-    if method.balanced:  # a network of a few steps draws some classes never
-        changes["start_options"] = {key: value for key, value in method.start_options.items() if key != "balanced"}
     if isinstance(method.level, tuple):
         changes["level"] = tuple(sorted({method.level[0], method.level[-1]}))
     budgets = {max(experiment.nfe_budgets) if budget == "full" else budget for budget in method.nfe_budgets}
