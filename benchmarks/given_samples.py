@@ -44,7 +44,7 @@ def main() -> None:
                 command += [*([] if role == "samples" else [f"--{role}"]), str(folder / f"{role}.npz")]
         began = time.perf_counter()
         subprocess.run(command, check=True, env={**os.environ, "DPMOT_CACHE": str(folder / "cache")})
-        seconds, peak = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
+        seconds, peak = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / 1e9
     numbers = ", ".join(f"{getattr(options, role)} {role}" for role in ("samples", "reference", "train"))
     print(f"{numbers}, {options.side} x {options.side} x 3: {seconds:.0f} s, at most {peak:.2f} GB")
 

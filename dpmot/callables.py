@@ -115,7 +115,8 @@ def denoiser(model: Callable[..., Tensor], kind: str, **options: Any) -> network
             "ddpm"   trained on x_t = sqrt(abar_t) x0 + sqrt(1 - abar_t) eps; t = 0, ..., num_levels - 1 as float, and
                      between these. Options prediction ("epsilon", "v_prediction", "sample"), num_levels, schedule
                      ("linear", "scaled_linear", "sigmoid", "squaredcos_cap_v2"), beta_min, beta_max;
-            "flow"   the velocity eps - x0, trained on x_t = (1 - t) x0 + t eps; t in [0, 1], 1 is noise;
+            "flow"   the velocity eps - x0, trained on x_t = (1 - t) x0 + t eps; t in [0, 1], 1 is noise. Options
+                     num_levels T, and sigma_max where samples start, T - 1 unless it is given;
             "edm"    the raw F of Karras et al. 2022, told c_in x and ln(sigma) / 4. Options sigma_data, sigma_min,
                      sigma_max.
         options: of the kind.
@@ -138,7 +139,8 @@ def denoiser(model: Callable[..., Tensor], kind: str, **options: Any) -> network
     made = plugins.find("networks", kind).Parametrisation
     for name in options.keys() - made.__dataclass_fields__.keys():
         raise ValueError(f"kind {kind} has no option {name}; it has {', '.join(made.__dataclass_fields__)}")
-    parametrisation = made(**options)
+    usual = {"sigma_max": None} if kind == "flow" else {}
+    parametrisation = made(**{**usual, **options})
     scale, offset = (float(parametrisation.num_levels), -1.0) if kind == "ddpm" else (1.0, 0.0)
     return network.NetworkDenoiser(parametrisation, _Timed(model, scale, offset))
 
@@ -236,14 +238,15 @@ class Checked:
         self.denoiser, self.parameter = denoiser, parameter
         self.sigma_min, self.sigma_max = chain.sigma_min, chain.sigma_max
         self.evaluations_each = cost_of(denoiser.w) if isinstance(denoiser, Guided) else 1
+        self.spans = getattr(denoiser, "spans", False)
 
-    def __call__(self, x: Tensor, sigma: Tensor, *labels: Tensor) -> Tensor:
+    def __call__(self, x: Tensor, sigma: Tensor, *labels: Tensor, **to: Tensor) -> Tensor:
         like = x if self.parameter is None else self.parameter
         there = like.device, like.dtype
         given = [x.to(*there), sigma.to(*there), *(some.to(like.device) for some in labels)]
         asked = f"D(x {tuple(x.shape)}, sigma {tuple(sigma.shape)}{', labels' * len(labels)})"
         try:
-            answer = self.denoiser(*given)
+            answer = self.denoiser(*given, **{name: level.to(*there) for name, level in to.items()})
         except Exception as error:
             told = "sigma is one number a row, and sigma.reshape(-1, *[1] * (x.ndim - 1)) goes with x"
             error.add_note(f"dpmot asked the denoiser for {asked}, {like.dtype} on {like.device}; {told}")

@@ -24,7 +24,7 @@ from dpmot.diffusion.denoiser import TiledDenoiser
 from dpmot.diffusion.guidance import Guided
 from dpmot.diffusion.modes import evaluating
 from dpmot.diffusion.network import Network
-from dpmot.diffusion.protocols import Noise
+from dpmot.diffusion.protocols import Noise, is_posterior_mean
 from dpmot.diffusion.sigmas import Chain, intervals
 from dpmot.expressways import Expressway
 from dpmot.images import to_uint8
@@ -37,6 +37,7 @@ from dpmot.transport.given import between, real, whole
 AT_ONCE = 2**28  # bytes of points in float64 on which a sampler works
 USUAL = 16  # samples
 TRIED = 2  # images that a caller's denoiser is tried on
+COUPLED = "the network was trained with a coupling of noise and images; use start prior"
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,6 +158,11 @@ def sample(
     if network.own and tile == x.shape[-1] > 1:
         tile -= 1  # or sigma (tile,) would fit the last axis of x, and nobody would notice
     of_network = network.of(len(steps) - 1, x[0].shape)
+    coupled = not (is_posterior_mean(of_network) and is_posterior_mean(denoiser))
+    at_prior = isinstance(start, str)
+    if coupled and not (at_prior and guidance in (None, 0, 1)):
+        told = f"guidance {guidance:g}" if at_prior else "A start at a level of its own"
+        raise ValueError(f"{told} needs a posterior mean under independent noise: {COUPLED}")
 
     def drawn(some: Sequence[int]) -> tuple[Tensor, int]:
         given = None if classes is None else classes[list(some)].to(like.device)
@@ -167,7 +173,13 @@ def sample(
 
         here = x[list(some)].to(like.device, torch.float32 if like.device.type == "mps" else torch.float64)
         tiled = TiledDenoiser(of_network, labels=given, tile=tile)
-        return metering.run(method.run, tiled, here, steps.to(here), noise=step_noise, options=options, audited=False)
+        given_noise = None if coupled else step_noise
+        try:
+            return metering.run(
+                method.run, tiled, here, steps.to(here), noise=given_noise, options=options, audited=False
+            )
+        except metering.NoiseDrawn:
+            raise ValueError(f"The sampler draws noise on its way: {COUPLED}, with a deterministic sampler") from None
 
     with evaluating(denoiser):
         if isinstance(of_network, Checked) and begun.points.source is not None:

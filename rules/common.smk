@@ -7,5 +7,8 @@ def code(job):
 
 
 def task(job):
-    """What a job does, as text: a change of its part of the configuration re-runs it."""
-    return json.dumps(job.identity, sort_keys=True)
+    """What a job does, as text: a change of its part of the configuration re-runs it.
+
+    A name in braces, as in `edm_t{training_seed}.safetensors`, is no wildcard: its brace is written as JSON's escape.
+    """
+    return re.sub(r"\{(?=\w)", r"\\u007b", json.dumps(job.identity, sort_keys=True))

@@ -1,6 +1,30 @@
 # Networks: the denoisers of the methods, and the classifier that judges them.
 
 
+if JOBS.pairings:
+
+    rule pair:
+        """Couplings: the map from noise to clean images, by which networks are coupled in training."""
+        input:
+            lambda wildcards: JOBS.pair(wildcards.pairing).inputs,
+            code=lambda wildcards: code(JOBS.pair(wildcards.pairing)),
+        output:
+            JOBS.layout.pairing("{pairing}"),
+            JOBS.layout.timing("pair_{pairing}"),
+        log:
+            f"{LOG}/pair_{{pairing}}.log",
+        wildcard_constraints:
+            pairing="|".join(JOBS.pairings),
+        priority: 15
+        threads: EXPERIMENT.threads
+        resources:
+            gpu=GPU,
+        params:
+            task=lambda wildcards: task(JOBS.pair(wildcards.pairing)),
+        shell:
+            f"dpmot pair {{wildcards.pairing}} {GIVEN} > {{log}} 2>&1"
+
+
 rule train:
     """Networks: train, distil or load one of them."""
     input:

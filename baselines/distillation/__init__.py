@@ -9,4 +9,7 @@
     labels        of the images, (N,), for a teacher that takes classes;
     checkpoint    name of a stage -> its resumption state;
 what follows are the method's options, such as ``step_counts``, the steps of the students, each half the one before.
+
+A file whose students are trained on noise that belongs to an image, and so are no posterior means under independent
+noise, says ``COUPLING = "its name"``: stochastic samplers, guidance and starts but the prior are then refused on them.
 """

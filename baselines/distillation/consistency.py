@@ -23,6 +23,7 @@ from dpmot.diffusion.training import Losses, batch_of, fit
 from dpmot.runtime.seals import Checkpoint
 
 LEAST = {"levels": 2}
+GRID = "karras"  # of the levels that it trains on
 
 
 @ordinary(grad=True)

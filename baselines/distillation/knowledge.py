@@ -14,10 +14,9 @@ from itertools import pairwise
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from baselines import edm
-from baselines.distillation._pairs import pair_loss
+from baselines.distillation._pairs import BLOCK, draws, pair_loss, recorded
 from dpmot import seeds
 from dpmot.device import ordinary
 from dpmot.diffusion.denoiser import Denoiser, TiledDenoiser
@@ -27,7 +26,6 @@ from dpmot.diffusion.sigmas import Chain, Grid, karras
 from dpmot.diffusion.training import Losses, fit
 from dpmot.runtime.seals import Checkpoint
 
-BLOCK = 512  # trajectories computed at once, and kept in a checkpoint of their own
 LEAST = {"pairs": 1, "teacher_steps": 1}
 
 
@@ -107,21 +105,14 @@ def record(
     checkpoint: Callable[[str], Checkpoint] | None = None,
 ) -> Tensor:
     """The teacher's Heun trajectories at every level, float32 (n + 1, pairs, *S); row 0 is the prior draw."""
-    trajectories = torch.empty(len(levels), pairs, *shape)
-    for k in tqdm(range(0, pairs, BLOCK), desc="teacher's trajectories", unit="block", mininterval=5):
-        rows = range(k, min(k + BLOCK, pairs))
-        state = checkpoint(f"trajectories_{k}") if checkpoint else None
-        stored = state.load() if state else None
-        if stored is not None:
-            trajectories[:, k : rows.stop] = stored[0]["trajectories"]
-            continue
-        x = chain.prior_std * seeds.normal([seeds.MAX_SAMPLES * seed + j for j in rows], shape, "knowledge").double()
-        tiled = TiledDenoiser(teacher, labels=None if labels is None else labels[k : rows.stop])
 
-        def store(i: int, x: Tensor, _: Tensor, block: Tensor = trajectories[:, k : rows.stop]) -> None:
-            block[i] = x
+    def walk(rows: range, part: Tensor) -> None:
+        x = chain.prior_std * draws(rows, tuple(shape), seed=seed)
+        tiled = TiledDenoiser(teacher, labels=None if labels is None else labels[rows.start : rows.stop])
 
-        trajectories[-1, k : rows.stop] = edm.sample(tiled, x, torch.from_numpy(levels.copy()), callback=store)
-        if state:
-            state.save({"trajectories": trajectories[:, k : rows.stop].contiguous()}, {})
-    return trajectories
+        def store(i: int, x: Tensor, _: Tensor) -> None:
+            part[i] = x
+
+        part[-1] = edm.sample(tiled, x, torch.from_numpy(levels.copy()), callback=store)
+
+    return recorded(torch.empty(len(levels), pairs, *shape), walk, checkpoint=checkpoint, block=BLOCK)

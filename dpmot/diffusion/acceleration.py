@@ -32,8 +32,13 @@ class _Accelerated(nn.Module):
         if options.channels_last:
             cast(Any, model).to(memory_format=torch.channels_last)  # torch's overloads leave the layout out
         self.model, self.options = torch.compile(model) if options.compile else model, options
+        self.plain = [model]  # in a list, or its parameters would be listed twice
 
     def forward(self, x: Tensor, condition: Tensor, **labels: Tensor) -> Tensor:
+        if torch.autograd.forward_ad.unpack_dual(x).tangent is not None:  # which neither autocast nor a compiler takes
+            if self.options.channels_last:
+                raise ValueError("training.channels_last: this kind's forward derivatives do not take it; leave it out")
+            return self.plain[0](x, condition, **labels)
         if self.options.channels_last:
             x = x.contiguous(memory_format=torch.channels_last)
         rounded = self.options.precision == "bfloat16"

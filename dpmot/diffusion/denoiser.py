@@ -5,13 +5,14 @@ its points, and a Gaussian mixture's is a responsibility-weighted average (Vince
 """
 
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from dpmot.device import ordinary
 from dpmot.diffusion.audit import evaluated
-from dpmot.diffusion.protocols import Callback, Denoiser, Noise  # noqa: F401 - the contract, imported from here too
+from dpmot.diffusion.protocols import Callback, Denoiser, Noise, is_posterior_mean  # noqa: F401 - imported from here too
 from dpmot.tiles import in_tiles
 
 BLOCK = 2048  # points, or pairs, taken to float64 at a time
@@ -48,22 +49,36 @@ class TiledDenoiser:
         self.denoiser, self.labels, self.tile = denoiser, labels, tile
         self.sigma_min, self.sigma_max = denoiser.sigma_min, denoiser.sigma_max
         self.evaluations_each = getattr(denoiser, "evaluations_each", 1)  # of the network
+        self.posterior_mean = is_posterior_mean(denoiser)
 
-    def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
+    def __call__(self, x: Tensor, sigma: Tensor, to: Tensor | float | None = None) -> Tensor:
         """D(x, sigma) in x's dtype, (B, *S), an ordinary tensor without gradient.
+
+        With ``to``, () or (B,), it is D of the span from sigma to there (:mod:`dpmot.diffusion.networks.meanflow`).
 
         Raises:
             NonFiniteOutput: the network returned NaN or infinity.
+            ValueError: a span is asked for, and the network knows none.
         """
         levels = per_sample(sigma, x).float()
         labels = () if self.labels is None else (self.labels.repeat(len(x) // len(self.labels)),)
-        output = in_tiles(self.denoiser, x.float(), levels, *labels, tile=self.tile)
+        if to is None:
+            output = in_tiles(self.denoiser, x.float(), levels, *labels, tile=self.tile)
+        else:
+            output = in_tiles(self._of_span, x.float(), levels, per_sample(to, x).float(), *labels, tile=self.tile)
         if not torch.isfinite(output.sum()):  # NaN and infinity reach the sum; a quarter of the time of asking each
             row = (~torch.isfinite(output)).flatten(1).any(1).nonzero()[:, 0]
             if len(row):  # and not merely a sum beyond the largest number
                 batch = {"row": row, "x": x[row], "sigma": levels[row], "output": output[row]}
                 raise NonFiniteOutput(float(levels[0]), batch)
         return output.to(x.dtype)
+
+    def _of_span(self, x: Tensor, sigma: Tensor, to: Tensor, *labels: Tensor) -> Tensor:
+        ask: Any = self.denoiser
+        if not getattr(ask, "spans", False):
+            told = "give one of kind meanflow, without guidance, or another sampler"
+            raise ValueError(f"the sampler asks for D of a span, D(x, sigma, to), and the network knows none: {told}")
+        return ask(x, sigma, *labels, to=to)
 
 
 class IdealDenoiser:

@@ -30,6 +30,7 @@ FORMS_OF = {  # (kind, prediction) -> form
     ("edm", "epsilon"): "EDM's F",
     ("edm", "v_prediction"): "minus EDM's F",
     ("flow", None): "flow velocity",
+    ("meanflow", None): "flow velocity",
     ("ncsnv2", None): "minus epsilon",
 }
 LIKELY_WITH_EDM = ({"EDM's F", "minus EDM's F"}, {"EDM's F", "epsilon"})

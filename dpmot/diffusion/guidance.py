@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from dpmot.diffusion.budget import cost_of
-from dpmot.diffusion.protocols import Denoiser
+from dpmot.diffusion.protocols import Denoiser, is_posterior_mean
 
 
 class Guided:
@@ -32,6 +32,7 @@ class Guided:
     def __init__(self, denoiser: Denoiser, w: float, none: int) -> None:
         self.denoiser, self.w, self.none, self.evaluations_each = denoiser, w, none, cost_of(w)
         self.sigma_min, self.sigma_max = denoiser.sigma_min, denoiser.sigma_max
+        self.posterior_mean = is_posterior_mean(denoiser)
 
     @property
     def parametrisation(self) -> Any:

@@ -68,10 +68,11 @@ class _NoNoise:
 
 
 class Question(NamedTuple):
-    """What a sampler asked of a few samples, and the answer."""
+    """What a sampler asked of a few samples, and the answer; ``to`` is NaN where no span was asked for."""
 
     x: Tensor
     sigma: Tensor
+    to: Tensor
     answer: Tensor
 
 
@@ -94,7 +95,7 @@ class Meter:
         self.audit, self.open, self.inside = Audit(), False, (threading.get_ident(), _modes())
 
     def handed(self) -> Any:
-        """D(x, sigma) for a sampler, with ``sigma_min`` and ``sigma_max``."""
+        """D(x, sigma), and D(x, sigma, to) of spans, for a sampler, with ``sigma_min`` and ``sigma_max``."""
         return _opaque(self._sell, self.denoiser)
 
     @property
@@ -102,16 +103,21 @@ class Meter:
         """Evaluations of each sample so far."""
         return self.rows // self.shape[0]
 
-    def _sell(self, x: Tensor, sigma: Tensor | float) -> Tensor:
+    def _sell(self, x: Tensor, sigma: Tensor | float, to: Tensor | float | None = None) -> Tensor:
         self._check(x, sigma)
+        if to is not None:
+            self._check(x, to)
         sigma = sigma if isinstance(sigma, Tensor) else float(sigma)
+        span = {} if to is None else {"to": to if isinstance(to, Tensor) else float(to)}
+        ask: Any = self.denoiser  # numbers will do
         with self.audit.paid():
-            answer = self.denoiser(x, sigma)  # type: ignore[arg-type]  # a number will do
+            answer = ask(x, sigma, **span)
         tile = rows_of(x[0].numel())
         self.rows += self.cost * len(x)
         self.padded += self.cost * (-(-len(x) // tile) * tile)
         if len(self.again):
-            self.questions.append(Question(*(_of(self.again, part, self.shape[0]) for part in (x, sigma, answer))))
+            asked = (x, sigma, math.nan if to is None else to, answer)
+            self.questions.append(Question(*(_of(self.again, part, self.shape[0]) for part in asked)))
         return answer
 
     def _check(self, x: Tensor, sigma: Tensor | float) -> None:
@@ -155,10 +161,11 @@ class _Replayed:
     def __init__(self, questions: Sequence[Question]) -> None:
         self.questions, self.next, self.fault = questions, 0, ""
 
-    def answer(self, x: Tensor, sigma: Tensor | float) -> Tensor:
+    def answer(self, x: Tensor, sigma: Tensor | float, to: Tensor | float | None = None) -> Tensor:
         told = self.questions[self.next] if self.next < len(self.questions) else None
         self.next += 1
-        if told is None or not (alike(x, told.x) and alike(torch.as_tensor(sigma), told.sigma)):
+        levels = torch.as_tensor(sigma), torch.as_tensor(math.nan if to is None else to)
+        if told is None or not (alike(x, told.x) and alike(levels[0], told.sigma) and alike(levels[1], told.to)):
             self.fault = f"evaluation {self.next}"
             raise Uncounted(self.fault)
         return told.answer.clone()
@@ -262,7 +269,7 @@ def draws_noise(sampler: str, x: Tensor, sigmas: Tensor, options: Mapping[str, A
 
     none = _NoNoise()
 
-    def zero(x: Tensor, sigma: Tensor) -> Tensor:
+    def zero(x: Tensor, sigma: Tensor, to: Tensor | None = None) -> Tensor:
         return torch.zeros_like(x)
 
     zero.sigma_min, zero.sigma_max = float(sigmas[sigmas > 0].min()), float(sigmas[0])  # type: ignore[attr-defined]

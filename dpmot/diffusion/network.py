@@ -1,9 +1,9 @@
 """A network on disk and in memory: weights as safetensors, and a card that says what they are.
 
 The card is plain data: kind (a file of ``dpmot/diffusion/networks/``), its options, the image shape, the U-Net's
-options (or diffusers', of a published one), whether it knows a label of no class, and for a distilled student the step
-counts it was made for. No code is
-ever loaded with weights.
+options (or diffusers', of a published one), whether it knows a label of no class, for a distilled student the step
+counts it was made for, and the ``coupling`` of noise and images under which it was trained, where these were not
+independent. No code is ever loaded with weights.
 """
 
 import json
@@ -39,21 +39,26 @@ FEW = 100  # blocks that are built in no time
 class NetworkDenoiser:
     """A raw network seen through its parametrisation; see :class:`dpmot.diffusion.denoiser.Denoiser`."""
 
-    def __init__(self, parametrisation: Parametrisation, model: Any) -> None:
+    def __init__(self, parametrisation: Parametrisation, model: Any, *, posterior_mean: bool = True) -> None:
         self.parametrisation, self.model = parametrisation, for_evaluation(model)
+        self.posterior_mean = posterior_mean
         self.sigma_min, self.sigma_max = parametrisation.chain.sigma_min, parametrisation.chain.sigma_max
+        self.spans = spans(parametrisation)
 
     @ordinary()
-    def __call__(self, x: Tensor, sigma: Tensor, labels: Tensor | None = None) -> Tensor:
+    def __call__(
+        self, x: Tensor, sigma: Tensor, labels: Tensor | None = None, *, to: Tensor | float | None = None
+    ) -> Tensor:
         """D(x, sigma): x (B, *S), sigma () or (B,), labels (B,) of a network with classes -> (B, *S), as x is.
 
+        With ``to``, a level () or (B,), it is D of the span from sigma to there, of a network that knows spans.
         It is computed in the dtype and on the device of the network's parameters.
         """
         evaluated(self, len(x))
         like = self._like(x)
         labels = None if labels is None else labels.to(like.device)
-        levels = torch.as_tensor(sigma).to(like).expand(len(x))
-        return self.parametrisation.denoise(self._given(labels), x.to(like), levels).to(x)
+        levels = [torch.as_tensor(level).to(like).expand(len(x)) for level in (sigma, *([] if to is None else [to]))]
+        return self.parametrisation.denoise(self._given(labels), x.to(like), *levels).to(x)
 
     def losses(self, batch: Batch, labels: Tensor | None = None, *, drop: Drop | None = None) -> Losses:
         """Of a training step; labels (N,) are of all images, for a network with classes, and ``drop`` takes some."""
@@ -103,6 +108,11 @@ class Network:
         return guided(self.denoisers[steps if None not in self.denoisers else None], guidance, self.no_class)
 
 
+def spans(parametrisation: Parametrisation) -> bool:
+    """Whether a network of this kind can be asked for D of a span, D(x, sigma, to)."""
+    return bool(getattr(parametrisation, "spans", False))
+
+
 def parametrisation(card: Mapping) -> Parametrisation:
     """The parametrisation that a card names, with its options."""
     return of_card(card)
@@ -142,7 +152,7 @@ def build(card: Mapping, tensors: Mapping[str, Tensor] | None = None) -> Any:
     """
     exact = getattr(parametrisation(card), "model", None)
     if exact is not None:
-        return for_evaluation(exact(tensors))
+        return for_evaluation(_own(exact, card["kind"], tensors))
     if tensors is None:
         return _architecture(card).eval()
     tensors = _fitting(card, tensors)
@@ -151,8 +161,21 @@ def build(card: Mapping, tensors: Mapping[str, Tensor] | None = None) -> Any:
     return model.eval()
 
 
+def _own(model: Any, kind: str, tensors: Mapping[str, Tensor] | None) -> Any:
+    try:
+        return model(tensors)
+    except (ValueError, OSError, MemoryError):  # in words of their own
+        raise
+    except Exception as error:  # of whoever wrote the kind: of torch's list of what does not fit, the first
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+        reason = lines[1] + f" (the first of {len(lines) - 1})" * (len(lines) > 2) if len(lines) > 1 else lines[0]
+        raise ValueError(f"kind {kind}: its model does not take these weights: {reason}") from None
+
+
 def _architecture(card: Mapping) -> Module:
-    return adapters.build(card["diffusers"]) if "diffusers" in card else UNet(card["shape"][0], **card["unet"])
+    if "diffusers" in card:
+        return adapters.build(card["diffusers"])
+    return UNet(card["shape"][0], **card["unet"], conditions=getattr(parametrisation(card), "conditions", 1))
 
 
 def _fitting(card: Mapping, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -276,7 +299,9 @@ def of(
         model = build(card, tensors)
         if isinstance(model, Module):
             cast(Any, model).to(device, memory_format=layout)  # torch's overloads leave the layout out
-        denoisers[count] = NetworkDenoiser(parametrisation(card), model)
+        one = NetworkDenoiser(parametrisation(card), model, posterior_mean=not card.get("coupling"))
+        one.spans = one.spans and "distilled" not in card  # students are trained at one level at a time
+        denoisers[count] = one
     return Network(card, chain_of(card), denoisers)
 
 

@@ -23,6 +23,7 @@ from dpmot.diffusion.forms import LIKELY_WITH_EDM, forms
 Asked = Callable[[Tensor, float, Tensor | None], Tensor]  # D(x, sigma, labels): (B, *S), a number, (B,) or None
 FACTORS = (0.25, 0.5, 0.7, 1.4, 2.0, 4.0)  # between true and given levels
 SKEWS = (0.4, 0.5, 0.65, 0.8, 1.25, 1.5, 2.0, 2.5)  # between true and given sigma_data
+FLOWS = ("flow", "meanflow")  # kinds whose networks see x / (1 + sigma)
 STEP = 1.15  # ratio of neighbouring levels from which on one index matters
 
 
@@ -102,7 +103,7 @@ class Known:
 
     def scale(self, sigma: float) -> float:
         """c_in, by which it scales its input."""
-        return _flow(sigma) if self.kind == "flow" else _edm(1.0 if self.kind in ("ddpm", "ncsnv2") else self.s, sigma)
+        return _flow(sigma) if self.kind in FLOWS else _edm(1.0 if self.kind in ("ddpm", "ncsnv2") else self.s, sigma)
 
 
 def elsewhere(known: Known) -> Iterator[Repair]:
@@ -202,7 +203,7 @@ def _scales(known: Known) -> Iterator[Repair]:
         yield Repair("c_in missing", told, mend, gross=True)
         told = f"the network does better when x is divided by c_in = {formula}: it is scaled twice"
         yield Repair("c_in applied twice", told, partial(mend, inverse=True), gross=True)
-    for skew in SKEWS if known.kind not in ("ddpm", "flow", "ncsnv2") else ():
+    for skew in SKEWS if known.kind not in ("ddpm", *FLOWS, "ncsnv2") else ():
         true = skew * s
         told = f"the network does better with sigma_data of about {true:.2g} than with {s:g}: set it as in training"
         yield Repair("sigma_data wrong", told, partial(_of_other_data, given=s, true=true), gross=True)

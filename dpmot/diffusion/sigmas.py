@@ -338,12 +338,23 @@ def edm_chain(
     return Chain("karras", karras(num_levels, sigma_max, sigma_min), sigma_min, sigma_max, sigma_max, data_std)
 
 
-def flow_chain(*, num_levels: int = 1000) -> Chain:
-    """The chain of flow matching: t = (T - 1) / T, ..., 1 / T; at t = 1 sigma would be infinite."""
-    sigma_max = num_levels - 1.0
-    sigmas = flow(num_levels - 1, sigma_max, 1 / sigma_max)
-    sigmas[-2] = 1 / sigma_max
-    return Chain("flow", sigmas, 1 / sigma_max, sigma_max, sigma_max)
+def flow_chain(*, num_levels: int = 1000, sigma_max: float | None = None) -> Chain:
+    """The chain of flow matching: t = (T - 1) / T, ..., 1 / T; at t = 1 sigma would be infinite.
+
+    Args:
+        num_levels: T.
+        sigma_max: a coarser level above these, t = sigma_max / (1 + sigma_max); None: T - 1, the coarsest of them.
+
+    Raises:
+        ValueError: sigma_max is not finite, or below T - 1.
+    """
+    most = num_levels - 1.0
+    sigmas = flow(num_levels - 1, most, 1 / most)
+    sigmas[-2] = 1 / most
+    top = most if sigma_max is None else float(sigma_max)
+    if not most <= top < np.inf:
+        raise ValueError(f"sigma_max must be finite and at least num_levels - 1 = {most:g}, got {top:g}")
+    return Chain("flow", sigmas if top == most else np.append(top, sigmas), 1 / most, top, top)
 
 
 def ncsnv2_chain(*, num_levels: int = 232, sigma_min: float = 0.02, sigma_max: float = 100.0) -> Chain:

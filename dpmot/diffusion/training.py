@@ -8,7 +8,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -51,6 +51,29 @@ class Batch(NamedTuple):
     rows: Tensor
 
 
+class Pairing(Protocol):
+    """Which image goes with which noise."""
+
+    def __call__(self, noise: Tensor, rows: Tensor, *key: int | str) -> tuple[Tensor, Tensor]:
+        """Noise (B, *S) and rows (B,), drawn independently, as pairs; what it draws itself is of the stream ``key``."""
+
+
+@dataclass(frozen=True, eq=False)
+class Paired:
+    """Images (N, *S), as :func:`batch_of` takes them, whose batches are drawn from a coupling with their noise."""
+
+    images: Tensor
+    pairing: Pairing
+
+    @property
+    def shape(self) -> torch.Size:
+        return self.images.shape
+
+    @property
+    def device(self) -> torch.device:
+        return self.images.device
+
+
 @dataclass(frozen=True)
 class Drop:
     """Labels that are not told in training, so that the network learns to do without (Ho & Salimans 2022).
@@ -82,11 +105,13 @@ class Losses(NamedTuple):
         return float(self.sigma[self.values.nan_to_num(math.inf, math.inf, math.inf).argmax()])
 
 
-def batch_of(images: Tensor, *key: int | str, size: int) -> Batch:
+def batch_of(images: Tensor | Paired, *key: int | str, size: int) -> Batch:
     """The random batch of ``size`` B of the step whose stream ``key`` names.
 
-    The images are (N, *S) in [-1, 1], or as stored, uint8 (N, C, H, W): then only the batch becomes floats.
+    The images are (N, *S) in [-1, 1], or as stored, uint8 (N, C, H, W): then only the batch becomes floats. Where they
+    are :class:`Paired` each noise gets the image, and row, that the coupling has for it.
     """
+    pairing, images = (images.pairing, images.images) if isinstance(images, Paired) else (None, images)
     stream = seeds.generator(*key)
     rows = torch.from_numpy(stream.integers(len(images), size=size))
     noise = torch.from_numpy(stream.standard_normal((size, *images.shape[1:]), dtype="float32"))
@@ -94,6 +119,8 @@ def batch_of(images: Tensor, *key: int | str, size: int) -> Batch:
     below_one = 1 - torch.finfo(noise.dtype).eps / 2  # rounding to float32 could reach 1, which is no level
     drawn = noise, u.to(noise.dtype).clamp(max=below_one), rows
     noise, u, rows = (numbers.to(images.device) for numbers in drawn)
+    if pairing is not None:
+        noise, rows = pairing(noise, rows, *key)
     x0 = images[rows]
     return Batch(to_float(x0) if x0.dtype == torch.uint8 else x0, noise, u, rows)
 

@@ -91,6 +91,7 @@ class UNet(nn.Module):
         no_class: whether it has one label more, K, that of no class.
         patch: side of the squares of pixels that are one position inside, the image's sides are multiples of it: 2 is
             about four times as fast as 1 at the same width (patches as in simple diffusion, Hoogeboom et al. 2023).
+        conditions: numbers that it is told of each image: a noise level, or two times (its kind says so).
     """
 
     frequencies: Tensor
@@ -108,14 +109,17 @@ class UNet(nn.Module):
         classes: int = 0,
         no_class: bool = False,
         patch: int = 1,
+        conditions: int = 1,
     ) -> None:
         super().__init__()
         self.image_channels, self.classes, self.patch = image_channels, classes, patch
+        self.conditions = conditions
         pixels = image_channels * patch**2
         attended = () if isinstance(attention, bool) else tuple(attention)
         block = partial(Block, dropout=dropout)
         self.register_buffer("frequencies", torch.logspace(0, math.log10(256.0), 16), persistent=False)
-        self.embed = nn.Sequential(nn.Linear(32, embedding), nn.SiLU(), nn.Linear(embedding, embedding), nn.SiLU())
+        told = nn.Linear(32 * conditions, embedding)
+        self.embed = nn.Sequential(told, nn.SiLU(), nn.Linear(embedding, embedding), nn.SiLU())
         if classes:
             self.label = nn.Embedding(classes + no_class, embedding)
             nn.init.zeros_(self.label.weight)
@@ -143,6 +147,8 @@ class UNet(nn.Module):
     def forward(self, x: Tensor, condition: Tensor, labels: Tensor | None = None) -> Tensor:
         """x (B, C, H, W), condition (B,), the noise level on a scale of order 1, labels (B,) -> (B, C, H, W).
 
+        A network of c > 1 conditions takes them as (B, c).
+
         Raises:
             ValueError: another number of channels, sides that are no multiples of the patch, or labels missing or not
                 wanted.
@@ -150,7 +156,7 @@ class UNet(nn.Module):
         check_inputs(x, labels, channels=self.image_channels, classes=self.classes)
         if x.shape[2] % self.patch or x.shape[3] % self.patch:
             raise ValueError(f"Patches of {self.patch} pixels do not fill images of {x.shape[2]}x{x.shape[3]}")
-        angles = condition[:, None] * self.frequencies
+        angles = (condition.reshape(-1, self.conditions, 1) * self.frequencies).flatten(1)
         embedding = self.embed(torch.cat([angles.sin(), angles.cos()], dim=1))
         if self.classes:
             embedding = embedding + self.label(labels)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from dpmot import plugins
 from dpmot.diffusion import weights
+from dpmot.diffusion.protocols import is_posterior_mean
 from dpmot.experiment.jobs import Jobs
 from dpmot.experiment.layout import Layout
 from dpmot.experiment.plan import Experiment, Network
@@ -89,6 +90,9 @@ def _diagnosed(jobs: Jobs, name: str, beside: Path | None) -> "Diagnosis":
     if counts:
         print(f"{name} has students of {counts} steps; that of {counts[-1]} is checked", flush=True)
     denoiser = found.denoisers[counts[-1] if counts else None]
+    if not is_posterior_mean(denoiser):
+        told = "with a coupling of noise and images; the noise of this check is independent, which it was not made for"
+        print(f"{name} was trained {told}", flush=True)
     part = parts[getattr(getattr(denoiser, "parametrisation", None), "split", "A")]
     return doctor(
         denoiser,

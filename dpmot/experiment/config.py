@@ -12,9 +12,10 @@ from typing import Any
 
 from dpmot import plugins
 from dpmot.diffusion import hub, weights
-from dpmot.experiment import checks, grid, members, yaml_text
+from dpmot.experiment import checks, grid, members, pairings, yaml_text
 from dpmot.experiment.checks import ConfigError
 from dpmot.experiment.plan import PROTOCOLS, Experiment, Given, Network
+from dpmot.experiment.refusals import told_as_fault
 from dpmot.experiment.smoke import SUFFIX, smoke
 from dpmot.runtime.fingerprint import digest
 
@@ -141,12 +142,15 @@ def validate(config: Mapping) -> Experiment:
     if experiment.experiment.endswith(SUFFIX) and experiment.scale != "smoke":
         raise ConfigError(f"experiment: {experiment.experiment} is the folder of a smoke run; choose another name")
     networks = {name: _described(network, f"networks.{name}") for name, network in experiment.networks.items()}
+    with told_as_fault():
+        networks = pairings.inherited(networks)
     checks.names(experiment)
     experiment = experiment.but(networks=networks).completed()
     experiment = experiment.but(notes=tuple(dict.fromkeys((*experiment.notes, *_twins(experiment)))))
     if experiment.weights == "train":
         experiment = _untrained(experiment)
     checks.complete(experiment)
+    experiment = experiment.but(notes=tuple(dict.fromkeys((*experiment.notes, *grid.far(experiment)))))
     if experiment.scale == "smoke":
         experiment = smoke(experiment)
         checks.complete(experiment)
@@ -192,13 +196,21 @@ def _without(experiment: Experiment, removed: Sequence[str]) -> Experiment:
         told.append("the search for sigma_M*")
         selection = None
     asked: set[str | None] = {one.network for one in (*methods.values(), *([selection] if selection else ()))}
-    asked |= {network.teacher for name, network in experiment.networks.items() if name in asked}
+    while more := {
+        other
+        for name, network in experiment.networks.items()
+        if name in asked
+        for other in (network.teacher, network.rewires)
+        if other not in asked
+    }:
+        asked |= more
     networks = {name: network for name, network in experiment.networks.items() if name in asked}
     if unused := [name for name in experiment.networks if name not in asked]:
         told.append(f"networks {', '.join(unused)}")
-    changes = {"methods": methods, "networks": networks, "identity": identity, "coupling": coupling}
+    headline = [name for name in experiment.headline if name not in removed]
+    changes = {"headline": headline, "methods": methods, "networks": networks, "identity": identity}
     notes = [*experiment.notes, f"left out: {'; '.join(told)}"]
-    return experiment.but(**changes, selection=selection, notes=notes)
+    return experiment.but(**changes, coupling=coupling, selection=selection, notes=notes)
 
 
 def _twins(experiment: Experiment) -> Iterator[str]:
@@ -270,6 +282,7 @@ def describe(experiment: Experiment) -> Iterator[str]:
     """Lines of the plan: every method, its budgets with counted evaluations, and what is skipped and why."""
     yield from experiment.notes
     yield from members.told(experiment)
+    yield from pairings.told(experiment)
     for name, method in experiment.methods.items():
         if isinstance(method, Given):
             yield f"{name}: {method.label or name}, samples of {', '.join(method.paths)}"

@@ -12,6 +12,7 @@ from dpmot.experiment import grid, learning
 from dpmot.experiment.jobs import Jobs, Sample
 from dpmot.experiment.layout import Layout
 from dpmot.experiment.members import members
+from dpmot.experiment.pairings import pairings
 from dpmot.experiment.plan import Experiment, Network
 from dpmot.experiment.smoke import stand_in_shape
 from dpmot.runtime import seals
@@ -40,13 +41,12 @@ def cost(experiment: Experiment) -> str:
     line = (
         f"{experiment.experiment}: {len(trained)} networks see {sum(seen.values()):,} images in training{students}, "
         f"samples take {sum(drawn.values()):,} network evaluations{taught}, "
-        f"{len(grid.problems(experiment))} transport problems"
+        f"{len(grid.problems(experiment)) + len(pairings(experiment))} transport problems"
     )
-    committed = plugins.ROOT / "results" / "reference" / experiment.experiment
-    timed = committed / "timings.csv"
-    if not timed.exists() or not _was_of(committed, written):
+    run = committed(written)
+    if run is None:
         return f"{line}; how long that takes was not measured{_counted(experiment, seen, spent)}"
-    with timed.open(encoding="utf-8", newline="") as file:
+    with (run / "timings.csv").open(encoding="utf-8", newline="") as file:
         seconds = sum(float(row["wall_s"]) for row in csv.DictReader(file))
     return f"{line}; the jobs of the committed run took {seconds / 60:.0f} minutes together, several at a time"
 
@@ -61,9 +61,15 @@ def training_cost(experiment: Experiment, name: str) -> str:
     return f"{name}: sees {seen:,} images{ASKED if network.teacher else ''}{counted}"
 
 
-def _was_of(committed: Path, experiment: Experiment) -> bool:
+def committed(experiment: Experiment) -> Path | None:
+    """The folder of the committed and timed run of this configuration; None where there is none."""
+    folder = plugins.ROOT / "results" / "reference" / experiment.experiment
+    return folder if (folder / "timings.csv").is_file() and _was_of(folder, experiment) else None
+
+
+def _was_of(folder: Path, experiment: Experiment) -> bool:
     """Whether a committed run was of this configuration, but for its pages and how its keys were chosen."""
-    ran = Experiment.model_validate(read_json(committed / "experiment.json")).completed()
+    ran = Experiment.model_validate(read_json(folder / "experiment.json")).completed()
     one, other = ({**each.scientific(), "scale": "", "weights": ""} for each in (ran, experiment))
     return one == other
 
@@ -128,8 +134,8 @@ def _evaluation(experiment: Experiment, network: Network, shape: Sequence[int]) 
     """Operations of a network on one image, a student's are its teacher's; None where its file does not tell them."""
     from dpmot.diffusion import flops
 
-    if not network.weights and network.teacher:
-        return _evaluation(experiment, experiment.networks[network.teacher], shape)
+    if not network.weights and (before := network.teacher or network.rewires):
+        return _evaluation(experiment, experiment.networks[before], shape)
     if network.fetched:
         return None
     if not network.weights:

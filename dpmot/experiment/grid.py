@@ -20,6 +20,9 @@ from dpmot.experiment.plan import Given
 if TYPE_CHECKING:
     from dpmot.experiment.plan import Experiment, Method
 
+FAR = 100.0  # sigma from which t = sigma / (1 + sigma) is above .99
+LONG = 1000.0  # sigma_max from which on most of Karras' levels are above that
+
 
 def chain_of(experiment: "Experiment", name: str) -> Chain:
     """The noise levels of a configured network; a student has its teacher's, and its step counts."""
@@ -136,6 +139,37 @@ def sigmas(chain: Chain, cell: Cell) -> Grid:
     if cell.sigma_start is None:
         raise ValueError(f"cell {cell.key} has no level before sigma_M* is found")
     return chain.grid(cell.steps, cell.sigma_start, family=cell.family)
+
+
+def far(experiment: "Experiment") -> Iterator[str]:
+    """What is said of grids that spend much of a budget between a flow network's far end and sigma ``FAR``.
+
+    At its sigma_max, 1e5 by default, grids that are even in some power or the logarithm of sigma have most of their
+    levels where a sample is noise alone.
+    """
+    for name, network in experiment.networks.items():
+        way = network.distillation
+        own = plugins.constant("distillation", way, "GRID") if way and not network.weights else None
+        if (
+            own
+            and (teacher := chain_of(experiment, str(network.teacher))).family == "flow"
+            and teacher.sigma_max > LONG
+        ):
+            told = f"{way} trains on the {own} grid, which is mostly above sigma {FAR:g} from {teacher.sigma_max:g} on"
+            yield f"networks.{name}: {told}; give teacher {network.teacher} options sigma_max: null, or use reflow"
+    for name, method in experiment.drawn.items():
+        chain = chain_of(experiment, method.network)
+        if chain.family != "flow":
+            continue
+        for cell in cells_of(experiment, method.but(sample_seeds=method.sample_seeds[:1])):
+            if cell.reason or cell.sigma_start is None or not cell.steps or cell.family in ("tail", "flow"):
+                continue
+            spent = int((sigmas(chain, cell)[1:] > FAR).sum())  # besides the first step, which begins there anyway
+            if 4 * spent >= cell.steps:
+                where = f"above sigma {FAR:g}, where a sample of flow network {method.network} is noise alone"
+                told = f"grid {cell.family} begins {spent + 1} of {cell.steps} steps {where}"
+                yield f"methods.{name}: {told}; grid: flow begins one there"
+                break
 
 
 def problems(experiment: "Experiment") -> list[Problem]:

@@ -5,7 +5,7 @@ configuration re-runs only the jobs whose task changed.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,14 @@ from dpmot import plugins
 from dpmot.data import _given as given_images
 from dpmot.diffusion import weights
 from dpmot.experiment import grid
-from dpmot.experiment.cells import Cell, Problem
-from dpmot.experiment.checks import ConfigError
 from dpmot.experiment.fits import Fit, fit_of, fits
 from dpmot.experiment.layout import Layout
 from dpmot.experiment.learning import learning_starts, seed_of
 from dpmot.experiment.members import Members, members
-from dpmot.experiment.plan import Classifier, Experiment, Given, Method, Network, Transport
+from dpmot.experiment.pairings import Pair, drawing, pairings
+from dpmot.experiment.plan import Experiment, Given, Method
+from dpmot.experiment.refusals import ConfigError, named
+from dpmot.experiment.tasks import Classify, Couple, Measure, Prepare, Read, Sample, Select, Solve, Train
 from dpmot.features import Extractor, Offer
 from dpmot.metrics import AUDITED_BY, AUDITED_SPACE
 from dpmot.runtime.files import read_json, write_json
@@ -28,126 +29,9 @@ from dpmot.runtime.fingerprint import digest
 from dpmot.runtime.job import Job
 
 STAGES = "dpmot.experiment.stages"
+COUPLING = ("dpmot.couplings",)  # which a training with a coupling imports by name
 Files = Iterable[Path]
 Plugin = tuple[str, str]  # kind, name
-
-
-@dataclass(frozen=True)
-class Prepare:
-    """Load a data set and split it; what does not compare is asked of the images before anything is trained.
-
-    Attributes:
-        classes: whether a classifier will be trained on split B.
-        atoms: split -> images that will be asked of it.
-        labelled: network -> classes that it will be given.
-    """
-
-    dataset: str
-    options: Mapping[str, Any]
-    root: Path | None
-    scale: str
-    download: bool = field(compare=False)
-    classes: bool = field(compare=False)
-    atoms: Mapping[str, int] = field(compare=False, default_factory=dict)
-    labelled: Mapping[str, int] = field(compare=False, default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Train:
-    """Train, distil or load one network; ``origin`` is its name where it is one of several, by training seed."""
-
-    name: str
-    network: Network
-    seed: int
-    download: bool = field(compare=False, default=False)
-    origin: str = field(compare=False, default="")
-
-
-@dataclass(frozen=True)
-class Classify:
-    """Train or load the classifier of split B."""
-
-    classifier: Classifier
-    seed: int
-
-
-@dataclass(frozen=True)
-class Solve:
-    """Solve transport problems."""
-
-    problems: tuple[Problem, ...]
-    solver: Transport
-    atom_seed: int
-    num_atoms: int | None
-    fit_seed: int
-
-
-@dataclass(frozen=True)
-class Sample:
-    """Draw the cells of a method, so many samples each; without its label and group, which change none.
-
-    Attributes:
-        fit: name of what its start was fitted to; the method says it too.
-    """
-
-    name: str
-    method: Method
-    cells: tuple[Cell, ...]
-    num_samples: int
-    atom_seed: int
-    num_atoms: int | None
-    fit: str | None = field(compare=False, default=None)
-
-
-@dataclass(frozen=True)
-class Read:
-    """Read the samples of a method that come from elsewhere; without its label and group, which change none.
-
-    Attributes:
-        files: digest of names, sizes and times of what is read, so that an exchanged file is read anew.
-    """
-
-    name: str
-    given: Given
-    cells: tuple[Cell, ...]
-    files: str
-
-
-@dataclass(frozen=True)
-class Select:
-    """Find sigma_M* among the levels of ``drawn``, at most ``tolerance`` of copies allowed."""
-
-    drawn: Sample
-    tolerance: float
-
-
-@dataclass(frozen=True)
-class Couple:
-    """Measure the map from noise to sample of some methods."""
-
-    experiment: str
-    dataset: str
-    samples: Mapping[str, Sample]
-    moves: tuple[float, ...]
-    num_noises: int
-    num_samples: int
-
-
-@dataclass(frozen=True)
-class Measure:
-    """Measure every cell of every method.
-
-    Attributes:
-        experiment: what is measured.
-        config: the same without what changes no number, which the fingerprint is of.
-        extractors: name of each feature extractor -> its options.
-        all_code: modules whose closure the fingerprint is of.
-    """
-
-    experiment: Experiment = field(compare=False)
-    config: Mapping[str, Any]
-    extractors: Mapping[str, Mapping[str, Any]]
-    all_code: tuple[str, ...] = field(compare=False)
 
 
 @dataclass(frozen=True)
@@ -175,20 +59,24 @@ class Jobs:
         labelled = {name: network.classes for name, network in e.networks.items() if network.classes}
         asked = e.download, self.needs_classifier, atoms, labelled
         task = Prepare(e.dataset, e.dataset_options, root or None, e.scale, *asked)
-        plugged = ("data", e.dataset)
-        return self._job("prepare", task, [], [self.layout.data], plugged, threads=1, device="cpu")
+        return self._job("prepare", task, [], [self.layout.data], ("data", e.dataset), threads=1, device="cpu")
 
     def train(self, name: str) -> Job[Train]:
         """The job that trains, distils or loads one network."""
         each = self.each
-        network, seed = _known(each.experiment.networks, name, "network"), each.seeds[name]
+        network, seed = named(each.experiment.networks, name, "network"), each.seeds[name]
         plugged = ("networks", network.kind) if network.kind else ("distillation", str(network.distillation))
         inputs = [self.layout.data]
-        inputs += [self.layout.network(network.teacher)] if network.teacher else []
+        before = network.teacher or (network.rewires if network.how == "trained" else None)
+        inputs += [self.layout.network(before)] if before else []
         inputs += weights.files(Path(network.weights)) if network.weights else []
+        coupled, pair = drawing(each.experiment, name)
+        inputs += [self.layout.pairing(pair)] if pair else []
         seed = each.experiment.training_seed if seed is None else seed
-        task = Train(name, network, seed, self.experiment.download, each.origin[name])
-        return self._job("train", task, inputs, [self.layout.network(name)], plugged, of=name)
+        task = Train(name, network, seed, self.experiment.download, each.origin[name], coupled, pair)
+        return self._job(
+            "train", task, inputs, [self.layout.network(name)], plugged, of=name, also=COUPLING if coupled else ()
+        )
 
     def classify(self) -> Job[Classify]:
         """The job that trains the classifier on split B and records its accuracy and calibration."""
@@ -203,6 +91,16 @@ class Jobs:
         task = Solve(tuple(grid.problems(e)), e.transport, e.atom_seed, e.num_atoms, e.fit_seed)
         return self._job("solve", task, [layout.data], [layout.heights])
 
+    @cached_property
+    def pairings(self) -> Mapping[str, Pair]:
+        """The maps that trainings are coupled by, by name."""
+        return pairings(self.each.experiment)
+
+    def pair(self, name: str) -> Job[Pair]:
+        """The job that solves one of them."""
+        task = named(self.pairings, name, "pairing")
+        return self._job("pair", task, [self.layout.data], [self.layout.pairing(name)], of=name)
+
     @property
     def fits(self) -> Mapping[str, Fit]:
         """What starts are fitted to, by name."""
@@ -210,7 +108,7 @@ class Jobs:
 
     def fit(self, name: str) -> Job[Fit]:
         """The job that fits a start to images."""
-        task = _known(self.fits, name, "fit")
+        task = named(self.fits, name, "fit")
         outputs = [self.layout.fit(name), self.layout.facts_of_fit(name)]
         return self._job("fit", task, [self.layout.data], outputs, ("starts", task.start), of=name, device="cpu")
 
@@ -227,7 +125,7 @@ class Jobs:
 
     def sample(self, name: str) -> Job[Sample] | Job[Read]:
         """The job that draws all samples of one method, or reads those that come from elsewhere."""
-        method, outputs = _known(self.each.experiment.methods, name, "method"), [self.layout.samples(name)]
+        method, outputs = named(self.each.experiment.methods, name, "method"), [self.layout.samples(name)]
         if isinstance(method, Given):
             return self._reading(name, method, outputs)
         task = self._drawing(name, method, self.experiment.num_samples)
@@ -236,7 +134,7 @@ class Jobs:
 
     def learn(self, name: str) -> Job[Sample]:
         """The job that learns what a method leaves open, from starts that no table uses."""
-        method = _known(self.each.experiment.drawn, name, "method")
+        method = named(self.each.experiment.drawn, name, "method")
         if not method.learns:
             raise ConfigError(f"methods.{name}: nothing of it is learned, `dpmot sample {name}` draws it")
         starts = min(learning_starts(method), self.experiment.num_samples)  # a smoke run has few
@@ -290,8 +188,9 @@ class Jobs:
         }
         asked: Any = plugins.constant("pages", name, "READS") or ()
         inputs = [metrics, audit, fingerprint, *(file for kind in asked for file in reads[kind])]
-        folder, endings = ("tables", ("md", "tex", "csv")) if name in e.tables else ("figures", ("png", "pdf"))
-        files = [root / folder / f"{name}.{ending}" for ending in endings]
+        table, figure = ("tables", (".md", ".tex", "_full.tex", ".csv")), ("figures", (".png", ".pdf"))
+        folder, endings = table if name in e.tables else figure
+        files = [root / folder / f"{name}{ending}" for ending in endings]
         facts = [("metrics", metric) for metric in plugins.names("metrics")]  # dpmot.results finds both by name
         facts += [("features", extractor) for extractor in self.extractors]
         code = _modules(("pages", name), *facts)
@@ -312,7 +211,8 @@ class Jobs:
 
     def compute(self) -> list[Job]:
         """Every job before measuring, in the order of the paper."""
-        jobs: list[Job] = [self.prepare(), *map(self.train, self.each.experiment.networks)]
+        jobs: list[Job] = [self.prepare(), *map(self.pair, self.pairings)]
+        jobs += map(self.train, self.each.experiment.networks)
         jobs += [self.classify()] if self.needs_classifier else []
         jobs += [self.solve()] if self._solves else []
         jobs += map(self.fit, self.fits)
@@ -389,10 +289,11 @@ class Jobs:
         *plugged: Plugin,
         of: str = "",
         job: str = "",
+        also: tuple[str, ...] = (),
         **machine: Any,
     ) -> Job[Any]:
         name, e = f"{job or stage}_{of}" if of else stage, self.experiment
-        code = (f"{STAGES}.{stage}", *_modules(*plugged))
+        code = (f"{STAGES}.{stage}", *_modules(*plugged), *also)
         inputs, outputs = tuple(inputs), tuple(outputs)
         if own := {file.resolve() for file in inputs} & {file.resolve() for file in outputs}:
             raise ConfigError(f"{name} would read and write {own.pop()}; give a copy of it, or another `experiment:`")
@@ -402,10 +303,3 @@ class Jobs:
 
 def _modules(*plugged: Plugin) -> tuple[str, ...]:
     return tuple(plugins.module_name(kind, name) for kind, name in plugged)
-
-
-def _known(table: Mapping[str, Any], name: str, noun: str) -> Any:
-    if name not in table:
-        hint = plugins.did_you_mean(name, table)
-        raise ConfigError(f'No {noun} "{name}" in this experiment: {hint}found {", ".join(table)}')
-    return table[name]

@@ -44,6 +44,10 @@ class Layout:
         """The weights of one network."""
         return self.root / "networks" / f"{name}.safetensors"
 
+    def pairing(self, name: str) -> Path:
+        """Heights of clean images, by which trainings are coupled: see :mod:`dpmot.experiment.pairings`."""
+        return self.root / "pairings" / f"{name}.safetensors"
+
     def snapshot(self, name: str, steps: int) -> Path:
         """The weights of a network after so many steps of its training, where ``snapshots`` asks for it; no rule's."""
         return self.root / "snapshots" / f"{name}_{steps}.safetensors"

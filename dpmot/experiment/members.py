@@ -83,9 +83,9 @@ def members(experiment: Experiment) -> Members:
     for name, network in experiment.networks.items():
         for seed in trainings if name in varies else trainings[:1]:
             one = member(name, seed) if name in varies else name
-            teacher = member(network.teacher, seed) if network.teacher in varies else network.teacher
-            own = network.of_seed(seed)
-            _add(networks, one, own if teacher == network.teacher else own.but(teacher=teacher))
+            own, before = network.of_seed(seed), {"teacher": network.teacher, "rewires": network.rewires}
+            moved = {key: member(other, seed) for key, other in before.items() if other in varies}
+            _add(networks, one, own.but(**moved) if moved else own)
             origin[one], known[one] = name, seed if name in varies or not several else None
     for name, method in experiment.methods.items():
         repeated = method.network in varies

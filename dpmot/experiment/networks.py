@@ -24,6 +24,7 @@ from dpmot.experiment.values import (
 )
 
 SEED = "{training_seed}"  # in the name of a file of weights
+OF_COUPLINGS = {"chi2": "semidiscrete", "tau": "semidiscrete", "mirrored": "semidiscrete", "noises": "minibatch"}
 
 
 class Unet(Model):
@@ -74,6 +75,31 @@ class Training(Model):
     """Share of the images whose class is not told, so that methods may guide the network; without it none."""
     snapshots: Annotated[tuple[Count, ...], Field(strict=False), AfterValidator(distinct)] = ()
     """Keep the weights after so many steps, below snapshots/."""
+    coupling: Literal["independent", "minibatch", "semidiscrete"] | None = None
+    """Which noise goes with which image; all but independent, the default, make a network that only deterministic
+    samplers from the prior may use."""
+    chi2: Positive | None = None
+    """semidiscrete: how well its map is solved; default transport.chi2."""
+    tau: Positive | None = None
+    """semidiscrete: draw the image from softmax((<noise, y> + h) / tau); without it the best one."""
+    mirrored: Literal[True] | None = None
+    """semidiscrete: the second half of a batch has the first one's noises with the other sign, for half of the cost."""
+    noises: Count | None = None
+    """minibatch: pairs that are assigned together, of which a batch is taken; default those of the batch."""
+    level: Literal["own", "uniform_t"] | None = None
+    """Distribution of sigma: the kind's own, the default, or uniform in t = sigma / (1 + sigma)."""
+
+    @validated(mode="after")
+    def _coupled(self) -> "Training":
+        for key, of in OF_COUPLINGS.items():
+            if getattr(self, key) is not None and self.coupling != of:
+                raise wrong(f"{key} is of coupling: {of}, not of {self.coupling or 'independent'}; leave it out")
+        return self
+
+    @property
+    def couples(self) -> bool:
+        """Whether noise and images are not independent."""
+        return self.coupling not in (None, "independent")
 
 
 class Network(Model):
@@ -96,10 +122,14 @@ class Network(Model):
     """A file of baselines/distillation/."""
     teacher: str | None = None
     step_counts: Counts | None = None
+    rewires: str | None = None
+    """Train this network further, for `training.steps` steps; options are over those that it has."""
 
     @validated(mode="after")
     def _whole(self) -> "Network":
         student = bool(self.distillation or self.teacher)
+        if self.rewires:
+            return self._rewired(student)
         own = self.distillation and self.teacher and self.training and not (self.kind or self.card)
         if not (own if student else (self.kind or self.card) and (self.weights or self.fetched or not self.card)):
             told = (
@@ -112,6 +142,12 @@ class Network(Model):
             raise wrong(f"sha256: digests by training seed are of weights whose name has {SEED}; give one digest")
         if isinstance(self.sha256, str) and self.by_seed:
             raise wrong(f"sha256: one digest of weights whose name has {SEED}; give {{seed: digest}} for each")
+        return self
+
+    def _rewired(self, student: bool) -> "Network":
+        if student or self.card or self.step_counts or not self.training:
+            told = "a network that rewires another one has its training, options, and weights where it is loaded"
+            raise wrong(f"{self.given()} is not allowed here; {told}")
         return self
 
     @property
@@ -159,7 +195,7 @@ class Network(Model):
         """How its weights come about."""
         if self.weights or self.fetched:
             return "loaded"
-        return "student" if self.distillation else "trained" if self.training else "exact"
+        return "student" if self.distillation else "trained" if self.training else "exact"  # rewired: trained, too
 
 
 class Classifier(Model):

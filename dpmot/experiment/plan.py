@@ -42,7 +42,7 @@ PROTOCOLS: dict[str, dict[str, Any]] = {  # how the field's tables are made; wha
     "dpm-ot": {"num_samples": 40_000, "sample_seeds": [0]},  # Li et al. 2023 on CIFAR-10
     "adm": {"num_samples": 50_000, "sample_seeds": [0]},  # Dhariwal & Nichol 2021
 }
-CHANGES_NO_NUMBER = ("tables", "figures", "data_root", "download", "notes")  # and of a method: label, group
+CHANGES_NO_NUMBER = ("tables", "figures", "headline", "data_root", "download", "notes")  # and of a method: label, group
 
 
 class Transport(Model):
@@ -169,6 +169,8 @@ class Experiment(Model):
     identity: Identity | None = None
     tables: Names = ("table_1_quality", "table_2_mode_mixture")
     figures: Names = ()
+    headline: Annotated[Names, Field(max_length=10)] = ()
+    """Methods of the headline of each table; default by a rule that takes the best of every group."""
     notes: Annotated[tuple[str, ...], Field(strict=False)] = ()
     """What the command line changed or left out, in words."""
 
@@ -214,6 +216,14 @@ class Experiment(Model):
         if not (isinstance(several, list | tuple) and len(several) == 1):
             return given
         return {**given, "training_seed": several[0], "training_seeds": None}
+
+    @validated(mode="after")
+    def _headline_of_methods(self) -> "Experiment":
+        for name in self.headline:
+            if name not in self.methods:
+                hint = plugins.did_you_mean(name, self.methods)
+                raise wrong(f'headline: no method "{name}" here: {hint}found {", ".join(self.methods)}')
+        return self
 
     @property
     def trainings(self) -> tuple[int, ...]:
@@ -269,6 +279,8 @@ class Experiment(Model):
             whole[key] = {name: one.given() for name, one in getattr(self, key).items()}
         if self.training_seeds:
             del whole["training_seed"]
+        if not self.headline:  # as configurations without it were written
+            del whole["headline"]
         return whole | whole.pop("feature_options")
 
     def scientific(self) -> dict[str, Any]:

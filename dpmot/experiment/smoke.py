@@ -45,12 +45,15 @@ def smoke(experiment: Experiment) -> Experiment:
     transport = experiment.transport  # few rows: no other noise pays off
     changes |= {
         "protocol": None,
+        "headline": (),
         "experiment": experiment.experiment.removesuffix(SUFFIX) + SUFFIX,
         "num_samples": count,
         "sample_seeds": experiment.sample_seeds[:1],
         "nfe_budgets": budgets,
         "transport": transport.but(chi2=max(transport.chi2, CHI2), noise="plain"),
-        "networks": {name: _network(network, shape) for name, network in experiment.networks.items()},
+        "networks": {
+            name: _network(network, _made(experiment, network, shape)) for name, network in experiment.networks.items()
+        },
     }
     if experiment.training_seeds:
         changes["training_seeds"] = experiment.training_seeds[:2]
@@ -102,11 +105,21 @@ def stand_in_shape(experiment: Experiment) -> tuple[int, ...] | None:
     return experiment.image_shape if of_files else None
 
 
+def _made(experiment: Experiment, network: Network, shape: tuple[int, ...] | None) -> tuple[int, ...] | None:
+    """The shape for which a network gets a tiny U-Net; None where it goes on from a loaded one, whose layers it has."""
+    while network.rewires:
+        network = experiment.networks[network.rewires]
+        if network.how == "loaded":
+            return None
+    return shape
+
+
 def _network(network: Network, shape: tuple[int, ...] | None) -> Network:
     changes: dict[str, Any] = {}
     if training := network.training:
-        few = {"steps": min(training.steps, STEPS), "batch": min(training.batch or BATCH, BATCH)}
+        few: dict[str, Any] = {"steps": min(training.steps, STEPS), "batch": min(training.batch or BATCH, BATCH)}
         kept = {key: value for key, value in training.given().items() if key not in ("snapshots", "compile")}
+        few |= {"chi2": max(training.chi2, CHI2)} if training.chi2 else {}
         changes["training"] = Training(**{**kept, **few})
     if shape and network.how == "trained" and not network.has_own_model:
         unet = Unet(**UNET, patch=patch(*shape[1:]))

@@ -185,4 +185,6 @@ class NoisyImages:
         return seeds.normal([seeds.MAX_SAMPLES * self.seed + i for i in index.tolist()], self.shape, "atoms")
 
     def _noisy(self, index: np.ndarray) -> Tensor:
+        if self.sigma == 0:
+            return self._clean(index)
         return self._noise(index).mul_(self.sigma).add_(self._clean(index))

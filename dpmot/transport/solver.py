@@ -239,6 +239,6 @@ class SemiDiscreteSolver:
 
     def _explain(self, certificate: Certificate, reason: str | None, number: int) -> str:
         seen = f"certified chi2 {certificate.chi2:.3g} [{certificate.low:.3g}, {certificate.high:.3g}]"
-        seen = f"{seen} is not below {self.chi2:g}"
+        seen = f"the upper end of {seen} is not below {self.chi2:g}"
         empty = f"{certificate.empty_cells} of {number} cells caught none of {certificate.noises} noises"
         return "; ".join(filter(None, [reason, seen, empty if certificate.empty_cells else None]))

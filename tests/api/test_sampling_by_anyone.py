@@ -109,7 +109,10 @@ def test_a_sampler_whose_options_are_learned_is_refused_without_them(digits):
             dpmot.sample(digits.denoiser, digits.way, sampler, 5, options=options)
 
 
-@pytest.mark.parametrize("sampler", plugins.names("baselines"))
+OF_SPANS = {"meanflow"}  # needs a network that knows spans
+
+
+@pytest.mark.parametrize("sampler", [name for name in plugins.names("baselines") if name not in OF_SPANS])
 def test_every_sampler_goes_on_from_an_expressway_and_spends_what_it_says(digits, sampler):
     calls, options = [], LEARNED.get(sampler, {})
 

@@ -70,7 +70,7 @@ def test_a_page_is_called_like_its_file_and_writes_files_of_its_own_name(name):
     page = plugins.find("pages", name).PAGE
     assert isinstance(page, Page) and page.name == name
     assert name.partition("_")[0] + "s" == page.folder
-    assert page.outputs == tuple(f"{page.folder}/{name}.{suffix}" for suffix in page.suffixes)
+    assert page.outputs == tuple(f"{page.folder}/{name}{ending}" for ending in page.endings)
 
 
 @pytest.mark.parametrize("name", PAGES)

@@ -14,7 +14,7 @@ from dpmot.diffusion import metering, permitted
 from dpmot.diffusion.budget import Budgeted
 from dpmot.diffusion.denoiser import IdealDenoiser, MixtureDenoiser, TiledDenoiser
 from dpmot.diffusion.network import NetworkDenoiser
-from dpmot.diffusion.networks import edm
+from dpmot.diffusion.networks import edm, meanflow
 from dpmot.diffusion.sigmas import FAMILIES, BadGrid, UnattainableBudget, karras
 from dpmot.diffusion.unet import UNet
 from dpmot.experiment.config import ConfigError, load
@@ -52,13 +52,27 @@ def sampler(request):
     return plugins.find("baselines", request.param)
 
 
-def small_network():
+def asked_by(sampler, denoiser):
+    """The denoiser as the sampler asks it: of spans it gives their first tangent."""
+    if not getattr(sampler, "SPANS", False):
+        return denoiser
+
+    def of_span(x, sigma, to):
+        return denoiser(x, sigma)
+
+    of_span.sigma_min = getattr(denoiser, "sigma_min", 0.002)
+    return of_span
+
+
+def small_network(sampler=None):
     """A network with weights that hide no rounding, for images of 1 x 4 x 4."""
     torch.manual_seed(0)
-    model = UNet(1, channels=8, multipliers=(1,), attention=False).eval().requires_grad_(False)
+    spans = getattr(sampler, "SPANS", False)
+    model = UNet(1, channels=8, multipliers=(1,), attention=False, conditions=2 if spans else 1)
+    model = model.eval().requires_grad_(False)
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.1)
-    return NetworkDenoiser(edm.Parametrisation(), model)
+    return NetworkDenoiser(meanflow.Parametrisation() if spans else edm.Parametrisation(), model)
 
 
 def noise_of(rows, shape=(3,)):
@@ -67,7 +81,8 @@ def noise_of(rows, shape=(3,)):
 
 def draw(sampler, *, denoiser=DENOISER, x=X, sigmas=SIGMAS, callback=None):
     rows = ROWS[: len(x)]
-    return sampler.sample(denoiser, x, sigmas, noise=noise_of(rows, x.shape[1:]), callback=callback)
+    asked = asked_by(sampler, denoiser)
+    return sampler.sample(asked, x, sigmas, noise=noise_of(rows, x.shape[1:]), callback=callback)
 
 
 def test_a_sampler_has_the_common_signature_and_every_option_is_a_keyword_with_a_default(sampler):
@@ -103,7 +118,8 @@ def spent(name, steps, options):
         return 0 * x
 
     denoiser.sigma_min = 0.002
-    plugins.find("baselines", name).sample(denoiser, X[:1], sigmas, noise=lambda i: X[:1], **json.loads(options))
+    sampler = plugins.find("baselines", name)
+    sampler.sample(asked_by(sampler, denoiser), X[:1], sigmas, noise=lambda i: X[:1], **json.loads(options))
     return len(asked)
 
 
@@ -240,7 +256,7 @@ def test_sixty_steps_leave_the_samples_as_far_from_the_modes_as_the_data_are(sam
 
 
 def test_sample_k_is_the_same_bits_in_every_batch_and_order(sampler):
-    denoiser = TiledDenoiser(small_network())
+    denoiser = TiledDenoiser(small_network(sampler))
     x = 20 * seeds.normal(ROWS, (1, 4, 4), "prior").double()
     sigmas = torch.from_numpy(karras(4, 20.0, 0.02))
 
@@ -269,7 +285,7 @@ def test_a_run_costs_what_was_predicted_and_changes_no_bit(name, options):
     def noise(some):
         return noise_of([rows[k] for k in some], (1, 4, 4))
 
-    denoiser = small_network()
+    denoiser = TiledDenoiser(small_network(plugins.find("baselines", name)))
     end, nfe = metering.run(name, denoiser, x, sigmas, noise=noise, options=options)
     assert nfe == budgeted.evaluations(steps)
     direct = plugins.find("baselines", name).sample(denoiser, x, sigmas, noise=noise(range(10)), **options)

@@ -176,6 +176,8 @@ def test_the_edm_weights_make_the_raw_networks_loss_uniform():
         (ddpm.Parametrisation, {"schedule": "cosine"}, "schedule is one of linear, scaled_linear, sigmoid, squared"),
         (edm.Parametrisation, {"prediction": "sample"}, "prediction is epsilon or v_prediction, got 'sample'"),
         (flow.Parametrisation, {"num_levels": 2}, "at least 3 levels, got num_levels 2"),
+        (flow.Parametrisation, {"sigma_max": 80.0}, "sigma_max in num_levels - 1 = 999 to 1e.06, got 80"),
+        (flow.Parametrisation, {"sigma_max": 1e9}, "sigma_max in num_levels - 1 = 999 to 1e.06, got 1e.09"),
     ],
 )
 def test_what_a_network_cannot_predict_is_refused_with_what_it_can(make, options, said):
@@ -184,6 +186,6 @@ def test_what_a_network_cannot_predict_is_refused_with_what_it_can(make, options
 
 
 def test_the_chain_of_a_flow_takes_equal_steps_in_time_from_next_to_noise():
-    chain = flow.Parametrisation(num_levels=8).chain
+    chain = flow.Parametrisation(num_levels=8, sigma_max=None).chain
     np.testing.assert_allclose(chain.sigmas / (1 + chain.sigmas), np.arange(7, -1, -1) / 8, rtol=1e-12)
     assert chain.family == "flow" and chain.sigma_max == 7 and chain.prior_std == 7

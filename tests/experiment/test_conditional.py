@@ -210,7 +210,7 @@ def test_each_class_has_its_own_certificate_and_all_have_one(run):
 
 
 def test_one_class_that_did_not_converge_is_named_and_counts_for_all():
-    from dpmot.experiment.stages.solve import _by_class
+    from dpmot.experiment.stages.solve import by_class
     from dpmot.transport import NoisyImages
 
     look = {"chi2": 0.1, "low": 0.0, "high": 0.2, "total_variation": 0.2, "empty_cells": 0, "noises": 9}
@@ -221,7 +221,7 @@ def test_one_class_that_did_not_converge_is_named_and_counts_for_all():
         return torch.zeros(len(atoms), dtype=torch.float64), fact
 
     labels, problem = torch.tensor([0, 3, 3, 0]), Problem("A", "normal", 1.0, per_class=True)
-    _, found = _by_class(fit, problem, NoisyImages(torch.zeros(4, 2), 1.0, 0), labels)
+    _, found = by_class(fit, problem, NoisyImages(torch.zeros(4, 2), 1.0, 0), labels)
     assert not found["converged"] and found["reason"] == "class 3: out of noises"
 
 

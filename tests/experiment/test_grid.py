@@ -130,3 +130,28 @@ def test_problems_are_shared_by_networks_and_samplers_and_name_no_network():
 def test_cell_keys_are_unique_within_a_method():
     cells = _cells({"start": "transport", "level": [1, 2]}, sample_seeds=[0, 1])
     assert len({cell.key for cell in cells}) == len(cells) == 8
+
+
+@pytest.mark.parametrize(
+    ("method", "told"),
+    [
+        ({"sampler": "ipndm"}, ["methods.m: grid karras begins 3 of 5 steps above sigma 100"]),
+        ({"sampler": "dpm_solver_pp"}, ["methods.m: grid log_snr begins 4 of 10 steps above sigma 100"]),
+        ({"sampler": "ddim"}, []),
+        ({"sampler": "ipndm", "grid": "flow"}, []),
+        ({"sampler": "ipndm", "network": "edm"}, []),
+        ({"sampler": "ipndm", "start": "transport", "level": 1.0}, []),
+    ],
+)
+def test_a_grid_that_wastes_steps_at_a_flow_networks_far_end_is_said(method, told):
+    networks = {**NETWORKS, "flow": {"kind": "flow", "training": {"steps": 1}}}
+    found = list(grid.far(_experiment({"network": "flow", **method}, networks=networks)))
+    assert [line[: len(start)] for line, start in zip(found, told, strict=True)] == told
+
+
+def test_a_student_that_trains_on_karras_levels_of_a_flow_teacher_is_said():
+    students = {"c": {"distillation": "consistency", "teacher": "flow", "training": {"steps": 1}}}
+    for options, told in (({}, 1), ({"sigma_max": None}, 0)):
+        networks = {**NETWORKS, **students, "flow": {"kind": "flow", "options": options, "training": {"steps": 1}}}
+        found = list(grid.far(_experiment({"network": "c"}, networks=networks)))
+        assert len([line for line in found if line.startswith("networks.c: consistency trains on the karras")]) == told

@@ -14,7 +14,7 @@ from dpmot.experiment.config import load as load_config
 from dpmot.experiment.jobs import Jobs, Train
 from dpmot.experiment.layout import Layout
 from dpmot.experiment.plan import Network
-from dpmot.experiment.stages import classify, prepare, train
+from dpmot.experiment.stages import _rewiring, classify, prepare, train
 from dpmot.experiment.stages._prepared import Part
 from dpmot.plugins import ROOT
 
@@ -130,7 +130,7 @@ def test_images_of_another_shape_are_refused(weights):
     with pytest.raises(
         ValueError, match=r"w.pt was made for images of shape \[1, 8, 8\], the data set has \[3, 8, 8\]"
     ):
-        train._check_shape(facts, [3, 8, 8], "w.pt")
+        _rewiring.check_shape(facts, [3, 8, 8], "w.pt")
 
 
 def test_a_classifier_whose_hash_is_pinned_must_have_it(tmp_path):

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from dpmot import cli
-from dpmot.experiment import checks, yaml_text
+from dpmot.experiment import refusals, yaml_text
 from dpmot.experiment.config import ConfigError, load, typed, validate
 from dpmot.plugins import ROOT
 
@@ -298,7 +298,7 @@ def test_options_of_a_plug_in_are_checked_as_far_as_its_signature_goes():
     def sample(x, *, plain=1, text: "float" = 1.0, foreign: "Denoiser | None" = None, array: np.ndarray = None): ...  # noqa: F821
 
     def check(**options):
-        checks._check_options(sample, options, "options", skip=("x",))
+        refusals.check_options(sample, options, "options", skip=("x",))
 
     check(plain="anything", text=2, foreign=3, array=[1])
     with pytest.raises(ConfigError, match=r"options.text: '2' is no"):
@@ -330,9 +330,9 @@ def test_learned_coefficients_are_an_option_whatever_list_the_sampler_names(kind
     def sample(*, coefficients=()): ...
 
     sample.__annotations__["coefficients"] = kind
-    checks._check_options(sample, {"coefficients": [1, 2.5]}, "options", skip=())
+    refusals.check_options(sample, {"coefficients": [1, 2.5]}, "options", skip=())
     with pytest.raises(ConfigError, match=r"options.coefficients: \[1, 'a'\] is no list of number"):
-        checks._check_options(sample, {"coefficients": [1, "a"]}, "options", skip=())
+        refusals.check_options(sample, {"coefficients": [1, "a"]}, "options", skip=())
 
 
 def test_a_long_document_without_aliases_is_none_of_them():

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from dpmot.diffusion import network
 from dpmot.diffusion.networks import onnx as kind
 from dpmot.diffusion.onnx_network import GRAPH
-from dpmot.experiment import checks
+from dpmot.experiment import checks_networks
 from dpmot.experiment.config import ConfigError, load
 from dpmot.experiment.jobs import Jobs
 from dpmot.experiment.layout import Layout
@@ -89,7 +89,7 @@ def test_a_plan_refuses_what_cannot_run(tmp_path, made, card, said):
 
 
 def test_a_plan_says_how_to_install_what_is_missing(ideal, tmp_path, monkeypatch):
-    monkeypatch.setattr(checks, "find_spec", lambda name: None)
+    monkeypatch.setattr(checks_networks, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"theirs: kind onnx needs onnxruntime: pip install 'dpmot\[onnx\]'$"):
         planned(tmp_path, ideal)
 

@@ -5,6 +5,10 @@ A file exports a frozen dataclass ``Parametrisation`` whose fields are its optio
 that builds it: from loaded weights, or from the data set's own tensors where it is known exactly. No file imports
 torch: they are arithmetic on tensors, and plans are made without it.
 
+A network that knows spans (MeanFlow) says ``spans = True`` in its class: ``denoise(model, x, sigma, to)`` is then D of
+the whole way from sigma to the level ``to`` below it, such that Euler's step lands there, and ``denoise(model, x,
+sigma)`` the ordinary one. ``conditions = 2`` in the class says that its U-Net is told two numbers of each image.
+
 What a file may say beside it, read by the contract tests: ``SHAPE``, of one image it takes, (1, 8, 8) if unsaid;
 ``CLASSES``, how many class labels its network takes, 0 if unsaid; ``example()``, tensors that ``model`` builds from
 and clean inputs (B, *S), for a ``model`` that builds no fresh network from None.

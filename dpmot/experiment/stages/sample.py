@@ -18,9 +18,9 @@ from dpmot import plugins, seeds
 from dpmot.device import chosen
 from dpmot.diffusion import metering, network
 from dpmot.diffusion.denoiser import NonFiniteOutput, TiledDenoiser
-from dpmot.diffusion.protocols import Noise
+from dpmot.diffusion.protocols import Noise, is_posterior_mean
 from dpmot.diffusion.sigmas import BadGrid, Chain, current_step
-from dpmot.experiment import grid, learning
+from dpmot.experiment import grid, learning, pairings
 from dpmot.experiment.cells import Cell, Problem
 from dpmot.experiment.stages import _balanced
 from dpmot.experiment.stages._prepared import Part, encode, read, read_data
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from dpmot.experiment.jobs import Job, Sample
     from dpmot.experiment.layout import Layout
 
+COUPLED = "was trained with a coupling of noise and images"
 AT_ONCE = 2**30  # bytes of points in float64 on which a sampler works
 KEPT = 2**28  # bytes of samples in float64 that are kept for other seeds of their starts
 SHOWN = 16  # start points and prior noises kept for the figures
@@ -107,6 +108,8 @@ class LoadedMethod:
         if loaded.card.get("name") not in (None, planned.network):
             written = f"was written as {loaded.card['name']}: delete it and run again"
             raise ValueError(f"{layout.network(planned.network)} {written}")
+        if loaded.card.get("coupling") and (told := pairings.unfit(planned)):  # the plan may not have known it
+            raise ValueError(f"network {planned.network} {COUPLED}: {told}")
         heights, solved = read(layout.heights) if planned.needs_heights else ({}, {})
         fitted = read(layout.fit(task.fit))[0] if task.fit else None
         given = learning.read(layout.learned(task.name)) if planned.learns and job.stage == "sample" else {}
@@ -246,6 +249,7 @@ class LoadedMethod:
             drawn = seeds.trajectory(chosen, x.shape[1:], expected=cell.nfe)  # no more than it evaluates
             return lambda step: drawn(step).to(x)
 
+        noisy = noisy and is_posterior_mean(denoiser)
         final = self.network.chain.sigma_min if planned.nfe == "as_code" else None
         try:
             return metering.run(
@@ -257,6 +261,11 @@ class LoadedMethod:
                 options=self._options(cell),
                 final=final,
             )
+        except metering.NoiseDrawn:
+            if is_posterior_mean(denoiser):
+                raise
+            told = f"network {planned.network} {COUPLED}, and is no posterior mean"
+            raise ValueError(f"{sampler} draws noise on its way, and {told}: choose a deterministic sampler") from None
         except NonFiniteOutput as error:
             step = f"step {current_step()} of {cell.steps}"
             where = f"{sampler}, {step}, network {planned.network}"

@@ -22,7 +22,7 @@ from dpmot.transport.watching import watching
 
 if TYPE_CHECKING:
     from dpmot.experiment.cells import Problem
-    from dpmot.experiment.jobs import Job, Solve
+    from dpmot.experiment.jobs import Job, Pair, Solve
     from dpmot.experiment.layout import Layout
 
 Solved = tuple[Tensor, dict[str, Any]]  # heights (N,), and what is known of them
@@ -39,8 +39,8 @@ def run(job: "Job[Solve]", layout: "Layout") -> None:
             images, noises = part.first(task.num_atoms), problem.noises
             device = chosen(job.device)
             atoms = NoisyImages(images, problem.sigma, task.atom_seed, noises_per_image=noises, device=device)
-            fit = partial(_fitted, job, stage, problem, progress=progress)
-            found = _by_class(fit, problem, atoms, part.labels[: len(images)]) if problem.per_class else fit(atoms)
+            fit = partial(fitted, job, stage, problem, progress=progress)
+            found = by_class(fit, problem, atoms, part.labels[: len(images)]) if problem.per_class else fit(atoms)
             heights[problem.name], facts[problem.name] = found
         stage.save(layout.heights, heights, {"facts": json.dumps(facts)})
         missed = [name for name, fact in facts.items() if not fact["converged"]]
@@ -48,7 +48,7 @@ def run(job: "Job[Solve]", layout: "Layout") -> None:
         print(f"{len(facts)} transport problems, {len(missed)} not converged{named}")
 
 
-def _by_class(
+def by_class(
     fit: Callable[..., Solved], problem: "Problem", atoms: NoisyImages, labels: Tensor
 ) -> tuple[Tensor, dict[str, Any]]:
     """Heights (N,) of one map per class, those of each class in its own gauge, and what is known of all and of each.
@@ -70,8 +70,14 @@ def _by_class(
     return heights, {**_described(problem), **whole, "classes": facts}
 
 
-def _fitted(
-    job: "Job[Solve]", stage: Session, problem: "Problem", atoms: Atoms, *, progress: tqdm, label: int | None = None
+def fitted(
+    job: "Job[Solve] | Job[Pair]",
+    stage: Session,
+    problem: "Problem",
+    atoms: Atoms,
+    *,
+    progress: tqdm,
+    label: int | None = None,
 ) -> Solved:
     """One fit, or what was kept of it; ``label`` is of atoms that are one class."""
     name = problem.name if label is None else f"{problem.name}-{label}"
@@ -85,7 +91,7 @@ def _fitted(
 
 
 def _solve(
-    job: "Job[Solve]", problem: "Problem", atoms: Atoms, name: str, checkpoint: Checkpoint, progress: tqdm
+    job: "Job[Solve] | Job[Pair]", problem: "Problem", atoms: Atoms, name: str, checkpoint: Checkpoint, progress: tqdm
 ) -> Solved:
     task = job.task
     options = task.solver.plain()

@@ -1,6 +1,6 @@
 """Train a network on split A, distil a student from a teacher, or load published weights."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from dpmot.diffusion.training import Diverged, Drop, Losses, batch_of, fit
 from dpmot.diffusion.unet import UNet
 from dpmot.diffusion.weights import read_folder, read_tensors, verify, weights_file
 from dpmot.experiment.stages._prepared import Part, read_data
+from dpmot.experiment.stages._rewiring import check_shape, coupled, level_of, rewired, weights_of
 from dpmot.images import to_float
 from dpmot.runtime.files import atomic
 from dpmot.runtime.session import Fault, Session, session
@@ -56,7 +57,7 @@ def loaded(task: "Train", parts: Mapping[str, Part], mixture: Mapping[str, Tenso
         return _facts(task, parts), {None: _exact(given, parts, mixture)}
     facts, weights = _load(task, parts)
     where = given.weights or str(given.card)
-    _check_shape(facts, parts["A"].raw.shape[1:], where)
+    check_shape(facts, parts["A"].raw.shape[1:], where)
     _check_classes(network.classes(facts), parts, where)
     for tensors in weights.values():
         model = network.build(facts, tensors)
@@ -96,7 +97,7 @@ def _read(task: "Train", path: Path, parts: Mapping[str, Part]) -> tuple[dict[st
     if network.is_own(file):
         loaded = network.load(file)
         _check_same(loaded, given, file)
-        return {**loaded.card, "loaded": {"sha256": sha256}}, _weights_of(loaded)
+        return {**loaded.card, "loaded": {"sha256": sha256}}, weights_of(loaded)
     if not given.kind:
         raise ValueError(f"{file} does not say what it is: give network {task.name} a kind, or a card")
     facts = _facts(task, parts)
@@ -121,27 +122,31 @@ def _read(task: "Train", path: Path, parts: Mapping[str, Part]) -> tuple[dict[st
 
 
 def _train(job: "Job[Train]", layout: "Layout", stage: Session, parts: Mapping[str, Part]) -> tuple[dict, dict]:
-    task, device = job.task, chosen(job.device)
+    task, given, device = job.task, job.task.network, chosen(job.device)
     images = parts["A"].raw.to(device)
-    facts = _facts(task, parts)
+    facts, tensors = rewired(task, layout, parts) if given.rewires else (_facts(task, parts), None)
     _check_classes(network.classes(facts), parts, f"networks.{task.name}.unet")
     labels = parts["A"].labels.to(device) if network.classes(facts) else None
     streams = task.origin or task.name
     torch.manual_seed(int(seeds.generator(task.seed, "initialisation", streams).integers(2**31)))
-    model = network.build(facts).to(device)
+    model = network.build(facts, tensors).to(device)
     schedule, accelerated = split(task.network)
+    paired, facts = coupled(task, layout, facts, images, labels)
+    level = level_of(task, facts)
     denoiser = network.NetworkDenoiser(network.parametrisation(facts), accelerated(model))
     none = network.no_class(facts)
     drop = None if none is None else Drop(task.network.label_dropout, none)
 
     def loss_at(step: int) -> Losses:
         stage.watch.images += schedule.batch
-        batch = batch_of(images, task.seed, "training", streams, step, size=schedule.batch)
-        return denoiser.losses(batch, labels, drop=drop)
+        batch = batch_of(paired, task.seed, "training", streams, step, size=schedule.batch)
+        return denoiser.losses(batch if level is None else batch._replace(u=level(batch.u)), labels, drop=drop)
 
     def trained(steps: int) -> dict:
         parameters = sum(p.numel() for p in model.parameters())
-        return {"seed": task.seed, "images_seen": steps * schedule.batch, "parameters": parameters}
+        own = {"seed": task.seed, "images_seen": steps * schedule.batch, "parameters": parameters}
+        before = facts.get("rewired", {}).get("images_seen")
+        return own if before is None else {**own, "images_seen_in_all": before + own["images_seen"]}
 
     def snapshot(steps: int, weights: Mapping) -> None:
         name = f"{task.name}_{steps}"
@@ -163,30 +168,35 @@ def _distil(job: "Job[Train]", layout: "Layout", stage: Session, parts: Mapping[
     method, options = plugins.find("distillation", str(given.distillation)), dict(given.options)
     if given.step_counts:
         options["step_counts"] = given.step_counts
+    images, labels = parts["A"].raw.to(device), parts["A"].labels.to(device) if teacher.classes else None
+    paired, _ = coupled(task, layout, dict(teacher.card), images, labels)
     with stage.watch.arithmetic():
         weights = method.train(
             teacher.denoiser(0),
             teacher.chain,
-            parts["A"].raw.to(device),
+            paired,
             split(given)[0],
             seed=task.seed,
-            labels=parts["A"].labels.to(device) if teacher.classes else None,
+            labels=labels,
             checkpoint=stage.checkpoint,
             **options,
         )
     facts = {key: value for key, value in teacher.card.items() if key != "trained"}
     facts["distilled"] = {"method": given.distillation, "teacher": given.teacher, "seed": task.seed, **given.options}
     facts["distilled"] |= given.training.given() if given.training else {}
+    if own := plugins.constant("distillation", str(given.distillation), "COUPLING"):
+        facts["coupling"] = {"kind": own}
     return facts | ({"step_counts": sorted(given.step_counts)} if given.step_counts else {}), weights
 
 
 def split(given: "Network") -> tuple[Schedule, Acceleration]:
     """The options of a network's ``training``, by what they are of."""
-    names = {entry.name for entry in fields(Acceleration)}
     options = given.training.given() if given.training else {}
-    options.pop("label_dropout", None)  # of the labels, not of the schedule
-    faster = {key: value for key, value in options.items() if key in names}
-    return Schedule(**{key: value for key, value in options.items() if key not in names}), Acceleration(**faster)
+
+    def own(kind: type) -> dict[str, Any]:  # label_dropout, coupling and level are of the batches, and of neither
+        return {entry.name: options[entry.name] for entry in fields(kind) if entry.name in options}
+
+    return Schedule(**own(Schedule)), Acceleration(**own(Acceleration))
 
 
 def _check_same(loaded: network.Network, given: "Network", file: Path) -> None:
@@ -221,18 +231,3 @@ def _check_classes(classes: int, parts: Mapping, where: str) -> None:
         if classes == known + 1:
             told += ", or unet: {no_class: true} where the last label of a loaded network is that of no class"
         raise ValueError(f"{where}: {told}")
-
-
-def _check_shape(card: Mapping, shape: Sequence[int], path: str) -> None:
-    if decoder := card.get("latents"):
-        told = (
-            f"sees latents of shape {card['shape']}, which its {decoder} decodes, and an experiment's data are pixels"
-        )
-        raise ValueError(f"{path}: the network {told}: sample it from Python, by dpmot.diffusers.ExpresswayPipeline")
-    if list(shape) != list(card["shape"]):
-        raise ValueError(f"{path} was made for images of shape {card['shape']}, the data set has {list(shape)}")
-
-
-def _weights_of(loaded: network.Network) -> dict:
-    denoisers = loaded.denoisers.items()
-    return {count: one.model.state_dict() for count, one in denoisers if isinstance(one, network.NetworkDenoiser)}

@@ -1,0 +1,136 @@
+"""What each job of the workflow is asked: plain data, so that a change of the configuration re-runs only the jobs whose
+task changed. What stands with ``compare=False`` changes no result."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dpmot.experiment.cells import Cell, Problem
+from dpmot.experiment.plan import Classifier, Experiment, Given, Method, Network, Transport
+
+
+@dataclass(frozen=True)
+class Prepare:
+    """Load a data set and split it; what does not compare is asked of the images before anything is trained.
+
+    Attributes:
+        classes: whether a classifier will be trained on split B.
+        atoms: split -> images that will be asked of it.
+        labelled: network -> classes that it will be given.
+    """
+
+    dataset: str
+    options: Mapping[str, Any]
+    root: Path | None
+    scale: str
+    download: bool = field(compare=False)
+    classes: bool = field(compare=False)
+    atoms: Mapping[str, int] = field(compare=False, default_factory=dict)
+    labelled: Mapping[str, int] = field(compare=False, default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train, distil or load one network.
+
+    Attributes:
+        origin: its name where it is one of several, by training seed.
+        coupling: of its noise and images, as :mod:`dpmot.couplings` names it; the network, or its teacher, says it too.
+        pairing: name of the map that it needs.
+    """
+
+    name: str
+    network: Network
+    seed: int
+    download: bool = field(compare=False, default=False)
+    origin: str = field(compare=False, default="")
+    coupling: Mapping[str, Any] | None = field(compare=False, default=None)
+    pairing: str | None = field(compare=False, default=None)
+
+
+@dataclass(frozen=True)
+class Classify:
+    """Train or load the classifier of split B."""
+
+    classifier: Classifier
+    seed: int
+
+
+@dataclass(frozen=True)
+class Solve:
+    """Solve transport problems."""
+
+    problems: tuple[Problem, ...]
+    solver: Transport
+    atom_seed: int
+    num_atoms: int | None
+    fit_seed: int
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Draw the cells of a method, so many samples each; without its label and group, which change none.
+
+    Attributes:
+        fit: name of what its start was fitted to; the method says it too.
+    """
+
+    name: str
+    method: Method
+    cells: tuple[Cell, ...]
+    num_samples: int
+    atom_seed: int
+    num_atoms: int | None
+    fit: str | None = field(compare=False, default=None)
+
+
+@dataclass(frozen=True)
+class Read:
+    """Read the samples of a method that come from elsewhere; without its label and group, which change none.
+
+    Attributes:
+        files: digest of names, sizes and times of what is read, so that an exchanged file is read anew.
+    """
+
+    name: str
+    given: Given
+    cells: tuple[Cell, ...]
+    files: str
+
+
+@dataclass(frozen=True)
+class Select:
+    """Find sigma_M* among the levels of ``drawn``, at most ``tolerance`` of copies allowed."""
+
+    drawn: Sample
+    tolerance: float
+
+
+@dataclass(frozen=True)
+class Couple:
+    """Measure the map from noise to sample of some methods."""
+
+    experiment: str
+    dataset: str
+    samples: Mapping[str, Sample]
+    moves: tuple[float, ...]
+    num_noises: int
+    num_samples: int
+
+
+@dataclass(frozen=True)
+class Measure:
+    """Measure every cell of every method.
+
+    Attributes:
+        experiment: what is measured.
+        config: the same without what changes no number, which the fingerprint is of.
+        extractors: name of each feature extractor -> its options.
+        all_code: modules whose closure the fingerprint is of.
+    """
+
+    experiment: Experiment = field(compare=False)
+    config: Mapping[str, Any]
+    extractors: Mapping[str, Mapping[str, Any]]
+    all_code: tuple[str, ...] = field(compare=False)
