@@ -7,8 +7,12 @@ dpmot plan --rules                                           # the rules, in thi
 
 import json
 import os
+import re
 import sys
+from datetime import datetime
 from pathlib import Path
+
+from snakemake.logging import logger
 
 from dpmot.experiment.config import ConfigError, load
 from dpmot.experiment.cost import cost
@@ -16,6 +20,7 @@ from dpmot.experiment.jobs import Jobs
 from dpmot.experiment.layout import Layout
 from dpmot.experiment.members import told
 from dpmot.experiment.missing import missing_data, missing_weights
+from dpmot.monitor.ending import finished, stopped
 from dpmot.runtime.closure import closure
 
 if not workflow.configfiles:
@@ -53,6 +58,14 @@ onstart:
         raise SystemExit(f"config: {wanting}")
     print(cost(EXPERIMENT), file=sys.stderr)
     JOBS.record()
+
+
+onsuccess:
+    logger.info(finished(EXPERIMENT, JOBS.layout, (datetime.now() - workflow.start_time).total_seconds()))
+
+
+onerror:
+    logger.info(stopped(EXPERIMENT, JOBS.layout, (datetime.now() - workflow.start_time).total_seconds()))
 
 
 report: "report/workflow.rst"

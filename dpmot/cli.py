@@ -3,8 +3,11 @@
 import argparse
 import importlib
 import json
+import os
 import re
+import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from dpmot import __version__, plugins
@@ -19,7 +22,8 @@ from dpmot.experiment.missing import missing_data
 from dpmot.experiment.plan import json_schema
 from dpmot.templates import KINDS, new
 
-DEFAULT = "config/digits.yaml"
+DEFAULT, RESULTS = "config/digits.yaml", Path("results")
+INTERRUPTED, CLOSED = 130, 141  # exit statuses as a shell has them of SIGINT and SIGPIPE
 VERBS = {
     "plan": "show what would run: every method, its counted evaluations, and what is skipped and why",
     "list": "list what can be named in a configuration, one line each, read from the files themselves",
@@ -28,7 +32,8 @@ VERBS = {
     "doctor": "say within a minute whether a network is a denoiser, and which mistake was likely made",
     "new": "write a new file of your own, a working example with its contract filled in",
     "prepare": "load and split the data set",
-    "train": "train, distil or load one network",
+    "pair": "solve the map from noise to clean images, by which networks are coupled in training",
+    "train": "train, distil, rewire or load one network",
     "classify": "train the classifier that judges the samples",
     "solve": "solve every transport problem",
     "fit": "fit a start to images, such as a Gaussian mixture",
@@ -39,24 +44,30 @@ VERBS = {
     "measure": "measure every cell and write the tidy tables",
     "evaluate": "measure samples from elsewhere against real images, without a configuration",
     "timings": "gather where the time of every job went",
+    "status": "say what of a run is done, runs, waits or failed, and how long the rest takes",
+    "show": "print a table of a run in the terminal",
     "gate": "compare a run with a reference: exit status 0 passed, 1 regressed, 2 cannot compare",
 }
-SUBJECTS = {"train": "network", "fit": "fit", "learn": "method", "sample": "method", "doctor": "network"}
+SUBJECTS = {"pair": "map", "train": "network", "fit": "fit", "learn": "method", "sample": "method", "doctor": "network"}
 EXAMPLES = {  # what follows a verb in the example of its help
     "list": "samplers",
     "schema": "> config/schema.json",
     "cards": "",
     "doctor": f"edm --configfile {DEFAULT}",
     "new": "sampler midpoint",
+    "pair": "clean_chi2_0_01 --configfile config/coupling.yaml",
     "train": f"edm --configfile {DEFAULT}",
     "sample": f"ddim --configfile {DEFAULT}",
     "learn": f"NAME --configfile {DEFAULT}",
     "couple": "--configfile config/singular.yaml",
     "fit": "mixture_components_10 --configfile config/mixture.yaml",
+    "status": "digits",
+    "show": "table_1 digits --results results/reference",
     "gate": "results/gate results/reference/gate",
     "evaluate": evaluation.EXAMPLE,
 }
-UNCONFIGURED = ("list", "schema", "cards", "gate", "evaluate", "new")
+UNCONFIGURED = ("list", "schema", "cards", "gate", "evaluate", "new", "status", "show")
+FOLLOWING = ("status", "show")
 USER_ERRORS = (ValueError, OSError, ArithmeticError, MemoryError)
 
 
@@ -79,6 +90,8 @@ def parser() -> argparse.ArgumentParser:
             evaluation.add_arguments(one)
         if verb == "list":
             add("kind", choices=plugins.LISTED, help="what to list")
+        if verb in FOLLOWING:
+            _add_following(one)
         if verb == "new":
             add("kind", choices=KINDS, help="what to write")
             add("name", help="its name in a configuration, and of its file")
@@ -96,8 +109,13 @@ def parser() -> argparse.ArgumentParser:
         add("--configfile", action="append", metavar="FILE", help=f"experiment (default {DEFAULT}); repeatable")
         override = "override one key, value in YAML"
         add("--config", action="append", nargs="+", default=[], metavar="KEY=VALUE", help=override)
-        folder = "results go to FOLDER/<experiment>/ (default results)"
-        add("--results", type=Path, default=Path("results"), metavar="FOLDER", help=folder)
+        add(
+            "--results",
+            type=Path,
+            default=RESULTS,
+            metavar="FOLDER",
+            help="results go to FOLDER/<experiment>/ (default results)",
+        )
     return top
 
 
@@ -117,6 +135,38 @@ def _add_gate(one: argparse.ArgumentParser) -> None:
     one.add_argument("--reason", default="", metavar="TEXT", help="why the numbers changed, for the log of updates")
 
 
+def _add_following(one: argparse.ArgumentParser) -> None:
+    if one.prog.endswith("show"):
+        one.add_argument("table", help="its name or number, as table_1")
+        one.add_argument("--metric", metavar="NAME", help="one of the table's metrics (default its first)")
+    told = "experiment: its name, or its folder (default: where something happened last)"
+    one.add_argument("experiment", nargs="?", help=told)
+    one.add_argument(
+        "--configfile", action="append", metavar="FILE", help="the experiment of a configuration; repeatable"
+    )
+    one.add_argument(
+        "--config", action="append", nargs="+", default=[], metavar="KEY=VALUE", help="and what it overrides"
+    )
+    one.add_argument(
+        "--results", type=Path, default=RESULTS, metavar="FOLDER", help="folder of results (default results)"
+    )
+
+
+def _following(options: argparse.Namespace) -> Iterator[str]:
+    """The lines of ``status`` or ``show``."""
+    folders, name = importlib.import_module("dpmot.monitor.folders"), options.experiment
+    if options.configfile or options.config:
+        if name:
+            raise ValueError(f"{name} and --configfile both name an experiment; give one of them")
+        name = load(options.configfile or [DEFAULT], _overrides(options)).experiment
+    root = folders.folder(options.results, name)
+    if options.verb == "status":
+        return iter(importlib.import_module("dpmot.monitor.status").status(root))
+    tables = importlib.import_module("dpmot.monitor.tables")
+    shown = {"width": shutil.get_terminal_size((120, 24)).columns, "colour": sys.stdout.isatty()}
+    return iter(tables.show(tables.find(root, options.table), root.name, metric=options.metric, **shown))
+
+
 def _gate(options: argparse.Namespace) -> int:
     report, update = (importlib.import_module(f"dpmot.gate.{name}") for name in ("report", "update"))
     if options.reason and not options.update:
@@ -131,12 +181,36 @@ def _gate(options: argparse.Namespace) -> int:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one verb; a user's error is one line on standard error and exit status 1 (of the gate: what it says)."""
-    options = parser().parse_args(arguments)
+    """Run one verb; a user's error is one line on standard error and exit status 1 (of the gate: what it says).
+
+    Ctrl-C is one line too, and 130; a reader that wants no more, as ``head``, ends the verb quietly with 141.
+    """
+    verb = ""
+    try:
+        try:
+            options = parser().parse_args(arguments)
+            verb = options.verb
+            return _verb(options)
+        finally:
+            sys.stdout.flush()
+    except KeyboardInterrupt:
+        told = (
+            "" if verb in (*UNCONFIGURED, "plan", "doctor") else "; run the same command again: it goes on where it was"
+        )
+        print(f"dpmot {verb}: interrupted{told}", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # lest the interpreter flush into it again
+        return CLOSED
+
+
+def _verb(options: argparse.Namespace) -> int:
     try:
         if options.verb == "gate":
             return _gate(options)
         return _run(options) or 0
+    except BrokenPipeError:
+        raise
     except USER_ERRORS as error:
         line = " ".join(str(error).split())
         print(f"dpmot {options.verb}: {line}", file=sys.stderr)
@@ -160,7 +234,9 @@ def _run(options: argparse.Namespace) -> int | None:
         return print(new(options.kind, options.name))
     if options.verb == "plan" and options.rules:
         return print("\n".join(_rules()))
-    experiment = load(options.configfile or [DEFAULT], [text for group in options.config for text in group])
+    if options.verb in FOLLOWING:
+        return print("\n".join(_following(options)))
+    experiment = load(options.configfile or [DEFAULT], _overrides(options))
     if options.verb == "plan":
         layout, absent = Layout(options.results / experiment.experiment), missing_data(experiment)
         jobs = Jobs(experiment, layout)
@@ -169,6 +245,7 @@ def _run(options: argparse.Namespace) -> int | None:
         lines += checkup.unchecked(
             jobs.each.experiment, layout, " ".join(f"--configfile {file}" for file in options.configfile or [])
         )
+        lines += importlib.import_module("dpmot.monitor.ending").left_out(experiment)
         return print("\n".join(lines))
     for note in (*experiment.notes, *members.told(experiment)):
         print(f"note: {note}", file=sys.stderr)
@@ -182,6 +259,10 @@ def _run(options: argparse.Namespace) -> int | None:
     stage = importlib.import_module(f"{STAGES}.{job.stage}")
     stage.run(job, jobs.layout, **({"cores": options.cores} if "cores" in options else {}))
     return None
+
+
+def _overrides(options: argparse.Namespace) -> list[str]:
+    return [text for group in options.config for text in group]
 
 
 def _listed(kind: str) -> list[str]:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from dpmot.plugins import ROOT
 
-PARTS = ["dpmot", "baselines", "paper_figures", "config", "profiles", "rules", "report", "Snakefile"]
+PLUGIN = "snakemake_logger_plugin_dpmot"
+PARTS = ["dpmot", "baselines", "paper_figures", "config", "profiles", "rules", "report", "Snakefile", PLUGIN]
 TIMEOUT = 600
 
 

@@ -4,6 +4,7 @@ import re
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,7 +13,8 @@ from dpmot import cli, plugins
 from dpmot.plugins import ROOT
 
 pytestmark = pytest.mark.workflow
-
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [page for page in PAGES if "templates" not in page.parts]
 
 BAD = {  # more of them, through dpmot itself: tests/faults/bad_inputs.py
     "methods={x: {network: edm, sampler: dimm}}": r'No sampler "dimm" in baselines/: did you mean "ddim"',
@@ -93,8 +95,8 @@ def test_every_kind_of_plugin_is_listed_with_one_line_each(kind, capsys):
 def test_the_rules_are_listed_in_the_order_of_the_paper(capsys):
     assert cli.main(["plan", "--rules"]) == 0
     rules = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
-    expected = ["prepare", "train", "classify", "solve", "fit", "select", "learn", "sample"]
-    assert rules[:8] == expected and rules[-1] == "timings"
+    expected = ["prepare", "pair", "train", "classify", "solve", "fit", "select", "learn", "sample"]
+    assert rules[:9] == expected and rules[-1] == "timings"
     text = "".join(path.read_text() for path in [ROOT / "Snakefile", *(ROOT / "rules").glob("*.smk")])
     assert set(re.findall(r"^ *rule (\w+):", text, re.M)) == {"all", *rules}
 
@@ -114,15 +116,35 @@ def test_published_weights_are_listed_with_address_licence_and_what_was_reported
     assert "reported FID 3.17 at NFE 1000" in shown and "needs SongUNet of NVlabs/edm" in shown
 
 
-def test_commands_in_the_readme_parse():
-    text = (ROOT / "README.md").read_text()
-    commands = re.findall(r"^ *\$? *dpmot (.+?)(?: *#.*)?$", text, re.M)
-    assert commands
-    for command in commands:
-        cli.parser().parse_args(shlex.split(command))
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_in_the_documents_parse(page):
+    for command in re.findall(r"^ *\$? *dpmot (.+?)(?: +#.*)?$", _blocks(page), re.M):
+        cli.parser().parse_args(shlex.split(command.split(" > ")[0]))
 
 
-def test_make_targets_in_the_readme_exist():
-    targets = set(re.findall(r"(?:^|`)make ([\w-]+)(?:`|  )", (ROOT / "README.md").read_text(), re.M))
-    assert {"run", "test", "venv"} <= targets
-    assert all(re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.M) for target in targets)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_make_targets_in_the_documents_exist(page):
+    makefile = (ROOT / "Makefile").read_text()
+    text = page.read_text(encoding="utf-8")
+    targets = set(re.findall(r"(?:^|`)make (?:PYTHON=\S+ )?([a-z_-]+)", text, re.M))
+    assert all(re.search(rf"^{target}:", makefile, re.M) for target in targets)
+
+
+def test_configurations_in_the_documents_are_there():
+    pages = [page for page in PAGES if page.name != "extending.md"]  # whose reader writes one
+    told = {name for page in pages for name in re.findall(r"\bconfig/\w+\.yaml", _blocks(page))}
+    assert {"config/digits.yaml", "config/fashion_mnist.yaml"} <= told
+    assert all((ROOT / name).is_file() for name in told), told
+
+
+def test_the_readme_shows_the_two_commands_and_the_workflow():
+    text = _blocks(ROOT / "README.md")
+    assert {"make run", "make test"} <= {line.split("#")[0].strip() for line in text.splitlines()}
+    assert text.count("\nsnakemake ") == 3
+
+
+def _blocks(page: Path) -> str:
+    """What stands in blocks of code, which a reader copies, and in `code` that begins with a command."""
+    text = page.read_text(encoding="utf-8")
+    blocks = re.findall(r"^```[a-z]*\n(.*?)^```", text, re.M | re.S)
+    return "\n".join([*blocks, *re.findall(r"`(dpmot [a-z]+ (?=\S*[./:_])[^`A-Z]+)`", text)])

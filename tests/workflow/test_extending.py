@@ -22,9 +22,10 @@ WRITTEN = {  # by `dpmot new`, as the page names them
 }
 FILES = [
     *("dpmot/diffusion/networks/theirs.py", "config/theirs.yaml"),
+    *("dpmot/diffusion/networks/their_ddpm.py", "config/their_ddpm.yaml"),
     *("paper_figures/table_10_cost.py", "config/bars.yaml"),
 ]
-NAMES = f"theirs or their_labelled or table_10_cost or {' or '.join(WRITTEN.values())}"
+NAMES = f"theirs or their_ddpm or their_labelled or table_10_cost or {' or '.join(WRITTEN.values())}"
 
 
 def test_the_page_adds_new_files_only_and_names_what_is_written(extended):
@@ -54,11 +55,25 @@ def test_the_additions_run_together_from_data_to_table(extended):
     assert "Table 10. What each method spent" in (results / "tables" / "table_10_cost.md").read_text()
 
 
-def trained_elsewhere(steps=2000):
-    """Weights of the page's pretrained example, as their project makes them: plain PyTorch, images in [0, 1]."""
+def flow_of_noise(images, noise, t):
+    """What the page's flow network sees and answers: t = 1 is the data, in [0, 1]."""
+    u = (images + 1) / 2
+    return (1 - t) * noise + t * u, t, u - noise
+
+
+def noise_of_ddpm(images, noise, t):
+    """What the page's DDPM sees, at one of its 1000 levels, and what its layers add to that for the noise."""
+    step = (999 * t).round()
+    bar = torch.cumprod(1 - torch.linspace(1e-4, 0.02, 1000), 0)[step.long()]
+    seen = bar.sqrt() * images + (1 - bar).sqrt() * noise
+    return seen, step / 1000, noise - seen
+
+
+def trained_elsewhere(example, steps=2000):
+    """Weights of one of the page's pretrained examples, as their project makes them: plain PyTorch."""
     torch.manual_seed(0)
     images, _ = digits.load().part("A")
-    images = torch.from_numpy(images).float().flatten(1) / 255
+    images = torch.from_numpy(images).float().flatten(1) / 127.5 - 1
     body = torch.nn.Sequential(
         *(torch.nn.Linear(65, 256), torch.nn.SiLU(), torch.nn.Linear(256, 256), torch.nn.SiLU()),
     )
@@ -68,10 +83,9 @@ def trained_elsewhere(steps=2000):
     for step in range(steps):
         for group in optimiser.param_groups:
             group["lr"] = 2e-3 * (1 - step / steps)
-        u, t = images[torch.randint(len(images), (256,))], torch.rand(256, 1)
-        noise = torch.randn_like(u)
-        velocity = last(body(torch.cat([(1 - t) * noise + t * u, t], dim=1)))
-        loss = (velocity - (u - noise)).square().mean()
+        x0 = images[torch.randint(len(images), (256,))]
+        seen, told, target = example(x0, torch.randn_like(x0), torch.rand(256, 1))
+        loss = (last(body(torch.cat([seen, told], dim=1))) - target).square().mean()
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -82,8 +96,18 @@ def trained_elsewhere(steps=2000):
 @pytest.fixture(scope="module")
 def pretrained(extended):
     (extended.folder / "downloads").mkdir(exist_ok=True)
-    save_file(trained_elsewhere(), extended.folder / "downloads" / "theirs.safetensors")
+    for name, example in {"theirs": flow_of_noise, "their_ddpm": noise_of_ddpm}.items():
+        save_file(trained_elsewhere(example), extended.folder / "downloads" / f"{name}.safetensors")
     return extended
+
+
+def test_a_network_of_a_known_kind_is_its_architecture_alone(pretrained):
+    """The shorter road of the page: the doctor finds no mistake, and DPM-OT starts it."""
+    config = ["--configfile", "config/their_ddpm.yaml"]
+    said = pretrained.run([sys.executable, "-m", "dpmot", "doctor", "theirs", *config], check=False)
+    assert said.returncode == 0 and "wrong" not in said.stdout, said.stdout + said.stderr
+    pretrained.run([sys.executable, "-m", "snakemake", "--cores", "2", *config])
+    assert "DPM-OT (DDIM)" in (pretrained.folder / "results/their_ddpm/tables/table_1_quality.md").read_text()
 
 
 def test_the_pretrained_network_is_checked_first_and_then_runs_with_dpm_ot(pretrained):

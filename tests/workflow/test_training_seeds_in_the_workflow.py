@@ -51,3 +51,10 @@ def test_the_gate_passes_the_run_against_itself(trained):
 
     run = Run.read(trained.results("metrics.csv").parent)
     assert compare(run, run).status == 0 and run.members["edm"] == ["edm_t0", "edm_t3"]
+
+
+def test_weights_that_are_kept_by_seed_are_planned_by_seed(trained):
+    weights = str(trained.results("networks")) + "/edm_t{training_seed}.safetensors"
+    changes = ("experiment=loaded", *CHANGES[1:-1], f"networks={{edm: {{weights: '{weights}'}}}}")
+    planned = trained.planned("results/loaded/metrics.csv", "--config", *changes, "training_seeds=[0, 3]")
+    assert {"train_edm_t0", "train_edm_t3", "sample_edm_t0", "sample_edm_t3"} <= {*planned}
