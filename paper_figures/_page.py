@@ -28,14 +28,14 @@ class Page:
         file: its module's ``__file__``; page and job are called like it.
         doc: its module's docstring, printed by ``--help``.
         folder: of the outputs, below the results folder.
-        suffixes: one for each output.
+        endings: of the name of each output, as ``.md``.
         contents: results -> the content of each output.
     """
 
     file: str
     doc: str | None
     folder: str
-    suffixes: tuple[str, ...]
+    endings: tuple[str, ...]
     contents: Callable[[Results], Iterable[bytes]]
 
     @property
@@ -46,7 +46,7 @@ class Page:
     @property
     def outputs(self) -> tuple[str, ...]:
         """Paths below the results folder."""
-        return tuple(f"{self.folder}/{self.name}.{suffix}" for suffix in self.suffixes)
+        return tuple(f"{self.folder}/{self.name}{ending}" for ending in self.endings)
 
     @property
     def parser(self) -> argparse.ArgumentParser:

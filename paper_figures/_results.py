@@ -8,11 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, Field, FiniteFloat, ValidationError
 
 from dpmot import results as files
 from dpmot.experiment.checks import ConfigError, parsed
@@ -22,23 +21,16 @@ from dpmot.results import (
     FLOORS,
     OVER_TRAININGS,
     POOLED,
-    REAL_BESIDE,
-    REAL_TEST,
     REAL_TRAIN,
     SKIPPED,
     Schema,
     sigma_key,
     stem,
 )
+from paper_figures._agreement import OUTSIDE, of_the_plan, one_sigma
+from paper_figures._json import Fingerprint, Star, Timing, record
+from paper_figures._verdicts import UNKNOWN, verdicts
 
-REPORTED = Schema(
-    columns=(
-        *("dataset", "method", "sampler", "network", "nfe", "metric", "value", "num_samples", "conditional"),
-        *("source", "grade", "note"),
-    ),
-    key=("dataset", "method", "sampler", "network", "nfe", "metric", "num_samples", "conditional", "source", "note"),
-)
-REPORTED_FILE = Path(__file__).with_name("reported.csv")
 CLASSIFIER = "classifier"  # the data set's own: its features come first
 GROUPS = {
     "rivals": "Rivals, from the prior",
@@ -49,86 +41,9 @@ GROUPS = {
     "as_code": "DPM-OT, options of the authors' code",
     "given": "Samples from elsewhere, NFE as stated",
 }
-REAL = {**REAL_BESIDE, "none": REAL_TEST}  # reference -> real images that are none of it
-UNRANKED = ("noise", "copies", "collapsed", "not converged", "not audited")  # words for it, the gravest first
-FEW, NEAR = 0.1, 0.95  # of real images' value: what is certainly below fails; what is nearer is smooth
-# word -> kinds of metrics (stem, reference), of which one must be certainly few, in all features
-FAILS = {"noise": [("precision", "test")], "collapsed": [("distinct_samples", "none"), ("recall", "test")]}
-OUTSIDE = ("sweep", "identity", "reference")  # groups with figures or tables of their own
 
 
-Record = TypeVar("Record", bound=BaseModel)
 Row = Mapping[str, Any]  # one row of a table, by the names of its columns
-
-
-Audit = FiniteFloat | Annotated[list[FiniteFloat], Field(min_length=1)] | None
-
-
-class Trial(BaseModel):
-    """A candidate of the selection; an audit has a value, or [value, low, high], or none if it was not measured."""
-
-    sigma: FiniteFloat
-    recovery: Audit = None
-    copies: Audit = None
-
-
-class Star(BaseModel):
-    """star.json: the selected level, if there is one."""
-
-    sigma: FiniteFloat | None = None
-    reason: str | None = None
-    rows: list[Trial] = []
-
-
-class Timing(BaseModel):
-    """A file of timings/."""
-
-    job: str
-    arithmetic_s: FiniteFloat
-
-
-class Noted(BaseModel):
-    """What fingerprint.json says of the data."""
-
-    note: str | None = None
-
-
-class Fingerprint(BaseModel):
-    """fingerprint.json."""
-
-    data: Noted = Noted()
-
-
-BESIDE = {"real": "value", "real_low": "low", "real_high": "high"}
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What a page says of a cell: whether it competes, a word for why not (or "smooth"), and the reasons."""
-
-    ranked: bool
-    verdict: str = ""
-    audit: str = ""
-
-    def beside(self, word: str, reason: str) -> "Verdict":
-        """The same with one more word for not ranking it, and its reason: the gravest comes first."""
-        found = [(word, f"{word}: {reason}")]
-        if self.verdict in UNRANKED and self != UNKNOWN:
-            found.append((self.verdict, self.audit))
-        found.sort(key=lambda one: UNRANKED.index(one[0]))
-        return Verdict(False, found[0][0], "; ".join(told for _, told in found))
-
-
-UNKNOWN = Verdict(False, "not audited", "not audited")
-
-
-def _audited(row: dict[str, Any]) -> Verdict:
-    """The verdict of a row of audit.csv."""
-    if row["ranked"]:
-        return Verdict(True)
-    reasons, word = row["reasons"] or "no reason given", row["verdict"]
-    said = reasons.partition(": ")[0].endswith(word)  # "transport not converged: ..."
-    return Verdict(False, word, reasons if said else f"{word}: {reasons}")
 
 
 @dataclass(frozen=True)
@@ -163,7 +78,7 @@ class Results:
     def star(self) -> Star | None:
         """star.json, the selection of sigma_M*, or None."""
         file = self.folder / "star.json"
-        return _record(file, Star) if file.is_file() else None
+        return record(file, Star) if file.is_file() else None
 
     @cached_property
     def fits(self) -> dict[str, dict[str, Any]]:
@@ -181,7 +96,7 @@ class Results:
         """Seconds of arithmetic of each job, from timings.csv and timings/, which is there before that file."""
         table = self._table("timings", files.TIMINGS)
         gathered = {} if table is None else dict(zip(table["job"], table["arithmetic_s"], strict=True))
-        single = [_record(path, Timing) for path in sorted((self.folder / "timings").glob("*.json"))]
+        single = [record(path, Timing) for path in sorted((self.folder / "timings").glob("*.json"))]
         return gathered | {timing.job: timing.arithmetic_s for timing in single}
 
     def _table(self, name: str, schema: Schema) -> pd.DataFrame | None:
@@ -193,7 +108,7 @@ class Results:
     def source(self) -> str:
         """The data set with what a reader of every number must know of it: source, exactness (fingerprint.json)."""
         file = self.folder / "fingerprint.json"
-        note = _record(file, Fingerprint).data.note if file.is_file() else None
+        note = record(file, Fingerprint).data.note if file.is_file() else None
         loaded = [name for name, network in self.experiment.networks.items() if _foreign(network.weights)]
         loaded += ["the classifier"] * _foreign(self.experiment.classifier.weights)
         told = f"; loaded weights ({', '.join(loaded)}): trained on images not known here, maybe those of splits B or C"
@@ -303,31 +218,28 @@ class Results:
         stored = self.metrics.loc[self.metrics["metric"] == metric, "reference"]
         return str(stored.iloc[0]) if len(stored) else "none"
 
+    @cached_property
+    def main_methods(self) -> list[str]:
+        """Methods that have a row in the main tables: those run at an NFE budget, or planned and not yet run."""
+        at = self.metrics.groupby("method")["nfe_budget"].agg(set)
+        inside = [method for method in self.methods if self.group(method) not in OUTSIDE]
+        return [method for method in inside if method not in at or at[method] & set(self.budgets)]
+
     def pooled(self) -> pd.DataFrame:
-        """Pooled rows, with ``ranked`` (bool), ``verdict`` (of UNRANKED, "smooth" or "") and ``audit`` (the reasons).
+        """A copy of the pooled rows, with ``ranked`` (bool), ``verdict`` (of UNRANKED, "smooth" or "") and ``audit``.
 
         The verdict is audit.csv's, and that of the cell's own metrics: noise, collapsed, or smooth, which is ranked.
+        ``audit`` has its reasons.
         """
-        rows = self.metrics[(self.metrics["sample_seed"] == POOLED) & (self.metrics["metric"] != SKIPPED)].copy()
-        keys = zip(rows["method"], rows["nfe_budget"], rows["sigma_start"].map(sigma_key), strict=True)
-        found = [self._verdicts.get(key, UNKNOWN) for key in keys]
-        return rows.assign(**{name: [getattr(one, name) for one in found] for name in ("ranked", "verdict", "audit")})
+        return self._pooled.copy()
 
     @cached_property
-    def _verdicts(self) -> dict[Any, Verdict]:
-        """Cell -> its verdict, from audit.csv and from metrics.csv."""
-        audited = [] if self.audit is None else files.records(self.audit)
-        found = {(row["method"], row["nfe_budget"], sigma_key(row["sigma_start"])): _audited(row) for row in audited}
-        own = {word: self._few(kinds) for word, kinds in FAILS.items()}
-        for key in dict.fromkeys([*found, *own["noise"], *own["collapsed"]]):
-            if (collapse := own["collapsed"].get(key)) is not None:
-                found[key] = found.get(key, UNKNOWN).beside("collapsed", collapse)
-            if (noise := own["noise"].get(key)) is not None:  # nothing else of it means anything
-                found[key] = Verdict(False, "noise", f"noise: {noise}")
-        for key, told in self._smooth().items():
-            if found.get(key, UNKNOWN).ranked:
-                found[key] = Verdict(True, "smooth", told)
-        return found
+    def _pooled(self) -> pd.DataFrame:
+        rows = self.metrics[(self.metrics["sample_seed"] == POOLED) & (self.metrics["metric"] != SKIPPED)].copy()
+        keys = zip(rows["method"], rows["nfe_budget"], rows["sigma_start"].map(sigma_key), strict=True)
+        known = verdicts(self.metrics, self.audit)
+        found = [known.get(key, UNKNOWN) for key in keys]
+        return rows.assign(**{name: [getattr(one, name) for one in found] for name in ("ranked", "verdict", "audit")})
 
     def flags_of(self, method: str, nfe: str, sigma: float | None, seed: int) -> pd.DataFrame:
         """The rows of copies.csv of one cell and sample seed, at the first training seed; none without such a file."""
@@ -335,41 +247,6 @@ class Results:
         drawn = self.each.firsts.get(method, method)
         own = (table["method"] == drawn) & (table["nfe_budget"] == nfe) & (table["sample_seed"] == str(seed))
         return table[own & (table["sigma_start"].map(sigma_key) == sigma_key(sigma))]
-
-    def _few(self, kinds: Iterable[tuple[str, str]]) -> dict[Any, str]:
-        """Cells of which a kind of metric is certainly under FEW of real images', in all features -> what was found."""
-        told: dict[Any, list[str]] = {}
-        for kind, reference in kinds:
-            rows = self._beside_real(kind, reference)
-            rows["few"] = rows["high"].fillna(rows["value"]) < FEW * rows["real"]
-            for key, cells in rows.groupby(["method", "nfe_budget", "level"]):
-                if cells["few"].all():
-                    told.setdefault(key, []).extend(cells["told"])
-        return {key: f"{', '.join(parts)}, under {FEW:g} of real images'" for key, parts in told.items()}
-
-    def _smooth(self) -> dict[Any, str]:
-        """Cells whose samples crowd where real images are dense, or lie nearer to all images than real ones do."""
-        dense = self._beside_real("density", "test")
-        dense["so"] = dense["low"] > dense["real_high"]
-        near = pd.concat([self._beside_real("nn_distance", reference) for reference in ("test", "train")])
-        near["told"] += " to " + near["reference"]
-        near["so"] = near["high"] < NEAR * near["real_low"]
-        told: dict[Any, list[str]] = {}
-        for rows, words in ((dense, "above real images'"), (near, f"under {NEAR:g} of real images'")):
-            for key, cells in rows.groupby(["method", "nfe_budget", "level"]):
-                if cells["so"].all() and (rows is dense or len(cells) == 2):
-                    told.setdefault(key, []).append(f"{', '.join(cells['told'])}, {words}")
-        return {key: f"smooth: {'; '.join(parts)}" for key, parts in told.items()}
-
-    def _beside_real(self, kind: str, reference: str) -> pd.DataFrame:
-        """Pooled rows of a kind of metric, with real images' value and ends, the level as a key, and both as text."""
-        rows = self.metrics[(self.metrics["sample_seed"] == POOLED) & (self.metrics["reference"] == reference)]
-        rows = rows[(rows["metric"].map(stem) == kind) & rows["value"].notna()]
-        real = rows[rows["method"] == REAL[reference]].set_index("metric")
-        rows = rows[~rows["method"].isin(FLOORS) & rows["metric"].isin(real.index)]
-        ends = {name: rows["metric"].map(real[end]) for name, end in BESIDE.items()}
-        told = [f"{files.printed_name(row['metric'])} {row['value']:.3f}" for row in files.records(rows)]
-        return rows.assign(**ends, level=rows["sigma_start"].map(sigma_key), told=told)
 
     def skipped(self) -> dict[tuple[str, str], str]:
         """(method, NFE budget) -> reason, for cells that were skipped as a whole, or that there can be none of."""
@@ -393,15 +270,6 @@ def fingerprints(values: Iterable[str], most: int | None = None, *, where: str =
     return (", ".join(distinct[:most]) or "none") + (f" and {more} more{where}" if more > 0 else "")
 
 
-def _record(path: Path, kind: type[Record]) -> Record:
-    """A JSON file with the fields of a page that reads it."""
-    try:
-        return kind.model_validate(files.read_json(path))
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise ValueError(f"{path}, {'.'.join(map(str, first['loc']))}: {first['msg']}; make it again") from None
-
-
 def load(folder: Path) -> Results:
     """Read a results folder.
 
@@ -422,48 +290,6 @@ def load(folder: Path) -> Results:
         raise ValueError(f"{folder / 'metrics.csv'} has no rows; run the experiment first")
     shown = metrics["method"].isin([*experiment.methods, *FLOORS])
     results = Results(folder, metrics[shown], experiment, metrics[metrics["training_seed"] != OVER_TRAININGS])
-    _of_the_plan(results, metrics)
-    _one_sigma(results)
+    of_the_plan(results, metrics)
+    one_sigma(results)
     return results
-
-
-def _of_the_plan(results: Results, rows: pd.DataFrame) -> None:
-    """Rows of another experiment than experiment.json has are refused."""
-    plan, each = results.experiment, results.each
-    over = dict.fromkeys(each.repeated, OVER_TRAININGS)
-    seeds = [str(over.get(method, each.training_seed(method))) for method in rows["method"]]
-    wanted: dict[str, Any] = {
-        "experiment": plan.experiment,
-        "dataset": plan.dataset,
-        "training_seed": pd.Series(seeds, rows.index),
-    }
-    for column, has in wanted.items():
-        for row in rows.index[rows[column] != has][:1]:
-            known = has if isinstance(has, str) else has[row]
-            told = f"found {rows[column][row]}; experiment.json has {known}: they are of two runs"
-            raise ValueError(f"{results.folder / 'metrics.csv'}, row {row + 2}, column {column}: {told}")
-
-
-def _one_sigma(results: Results) -> None:
-    """A method outside the sweep has one level at each budget."""
-    rows = results.pooled()
-    rows = rows[~results.of_groups(rows, OUTSIDE) & rows["nfe_budget"].isin(results.budgets)]
-    for row in files.records(rows[rows.duplicated(["method", "nfe_budget", "metric", "reference", "features"])][:1]):
-        raise ValueError(
-            f'Method "{row["method"]}" has several pooled cells at NFE {row["nfe_budget"]}, a page has place for one; '
-            f'give the method the group "sweep" in the config'
-        )
-
-
-def published(dataset: str, path: Path = REPORTED_FILE) -> pd.DataFrame:
-    """Rows of reported.csv for one data set; "CIFAR-10" and "cifar10" are the same.
-
-    Raises:
-        ValueError: the file lacks a column.
-    """
-
-    def plain(name: str) -> str:
-        return "".join(letter for letter in name.lower() if letter.isalnum())
-
-    table = files.text(path, REPORTED)
-    return table[table["dataset"].map(plain) == plain(dataset)]

@@ -129,7 +129,7 @@ def page(file: str, doc: str | None, make: Callable[[Results], Figure]) -> Page:
             figure.text(0.5, 1.0, plain(shorten(results.warning, 150)), fontsize=6, va="top", **told)
         return encode(figure)
 
-    return Page(file, doc, "figures", ("png", "pdf"), contents)
+    return Page(file, doc, "figures", (".png", ".pdf"), contents)
 
 
 def not_run(text: str, *, height: float = 1.6) -> Figure:

@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 
 from paper_figures import _samples as samples
 from paper_figures import _style as style
-from paper_figures._results import OUTSIDE, Results
+from paper_figures._agreement import OUTSIDE
+from paper_figures._results import Results
 from paper_figures._samples import SampleCell
 
 READS = ("samples", "data")

@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 
 from dpmot.results import REAL_TEST, printed_name, records
 from paper_figures import _style as style
-from paper_figures._results import OUTSIDE, Results
+from paper_figures._agreement import OUTSIDE
+from paper_figures._results import Results
 from paper_figures._style import Quantity
 
 

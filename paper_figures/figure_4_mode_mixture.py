@@ -13,7 +13,8 @@ from matplotlib.ticker import FixedLocator, NullFormatter, StrMethodFormatter
 
 from dpmot.results import REAL_TEST, REAL_TRAIN
 from paper_figures import _style as style
-from paper_figures._results import OUTSIDE, Results
+from paper_figures._agreement import OUTSIDE
+from paper_figures._results import Results
 
 BANDS = {REAL_TRAIN: "#B0B0B0", REAL_TEST: "#DADADA"}
 LABELLED, UNLABELLED = (0.1, 0.13, 0.2, 0.3, 0.4), (0.11, 0.115, 0.16)  # all are measured; labels would collide

@@ -6,6 +6,7 @@ the features named in the table ("FID" and "IS" only for Inception's). Beside th
 it copies, the floors of real images, and published numbers apart.
 """
 
+from collections.abc import Callable
 from math import isnan, nan
 
 import pandas as pd
@@ -26,11 +27,15 @@ from dpmot.results import (
     records,
 )
 from dpmot.statistics.audit import WIDE
-from paper_figures import _comparison as comparison
 from paper_figures import _tables as tables
-from paper_figures._comparison import Comparison
-from paper_figures._results import REAL, Results, Row
-from paper_figures._tables import Cell, Document, Panel, not_run
+from paper_figures._comparison import Comparison, by_method, of_number
+from paper_figures._headline import by_budget, floor
+from paper_figures._long_form import OF_STORED, csv, long_form
+from paper_figures._numbers import alone, interval, plain, quantity
+from paper_figures._panels import Cell, Document, Panel, not_run
+from paper_figures._reported import reported_panel
+from paper_figures._results import Results, Row
+from paper_figures._verdicts import REAL
 
 READS = ("replicates", "reported")
 NEAREST, RATIO = "nn_distance_pixels", "nn_ratio_pixels"
@@ -53,13 +58,13 @@ def _scores(results: Results, family: str) -> dict[tuple[str, str], str]:
 
 
 def make(results: Results) -> pd.DataFrame:
-    """Table 1 in long form: one row per (cell, metric, reference), columns ``comparison.COLUMNS``."""
+    """Table 1 in long form: one row per (cell, metric, reference), columns ``COLUMNS``."""
     wanted = [column for family in results.families for column in _scores(results, family)]
-    wanted += [(metric, "train") for metric in (*comparison.OF_STORED, NEAREST)]
+    wanted += [(metric, "train") for metric in (*OF_STORED, NEAREST)]
     # a method whose atoms come from the held-out split is audited against that split
-    also = [(metric, "test") for metric in (*comparison.OF_STORED, NEAREST)]
+    also = [(metric, "test") for metric in (*OF_STORED, NEAREST)]
     also += SHARES
-    table = comparison.long_form(results, wanted, also=also)
+    table = long_form(results, wanted, also=also)
     return pd.concat([table, _ratios(table)], ignore_index=True)
 
 
@@ -78,7 +83,7 @@ def _plain(row: Row | None, *, absent: str = "not run") -> str:
     """A value without its interval; ratios always with two decimals."""
     if row is not None and row["metric"] == RATIO and row["status"] == "measured":
         return f"{row['value']:.2f}"
-    return comparison.plain(row, absent=absent)
+    return plain(row, absent=absent)
 
 
 def _audit(cells: Comparison, method: str, nfe: str) -> list[Row | None]:
@@ -92,19 +97,42 @@ def _shares(cells: Comparison, method: str, nfe: str) -> list[Row | None]:
 
 
 def _copying_panel(cells: Comparison) -> Panel:
-    def entry(method: str, nfe: str) -> Cell:
-        rows = _audit(cells, method, nfe)
-        measured = [row for row in (*rows, *_shares(cells, method, nfe)) if row is not None]
-        texts = [_plain(row, absent="–") for row in rows]
-        sigmas = [row["sigma_start"] for row in measured if not isnan(row["sigma_start"])]
-        if not sigmas and len({_plain(row) for row in measured}) == 1:
-            return Cell(_plain(measured[0]))
-        word = next((row["verdict"] for row in measured if row["verdict"]), "")
-        return Cell(" / ".join([f"{sigmas[0]:.3g}" if sigmas else "–", *texts]) + (word and f", {word}"))
+    """Where each cell starts, and what it copies."""
+
+    def level(method: str, nfe: str) -> Cell:
+        rows = [*_audit(cells, method, nfe), *_shares(cells, method, nfe)]
+        sigmas = [row["sigma_start"] for row in rows if row is not None and not isnan(row["sigma_start"])]
+        return Cell(f"{sigmas[0]:.3g}" if sigmas else "–")
+
+    def verdict(method: str, nfe: str) -> Cell:
+        rows = [*_audit(cells, method, nfe), *_shares(cells, method, nfe)]
+        return Cell(next((row["verdict"] for row in rows if row is not None and row["verdict"]), ""))
+
+    def audited(index: int) -> Callable[[str, str], Cell]:
+        def entry(method: str, nfe: str) -> Cell:
+            row = _audit(cells, method, nfe)[index]
+            if row is not None and row["metric"] == RATIO and row["status"] == "measured":
+                return Cell(_plain(row))
+            return _entry(row)
+
+        return entry
+
+    def share(index: int) -> Callable[[str, str], Cell]:
+        return lambda method, nfe: _entry(_shares(cells, method, nfe)[index])
+
+    def _entry(row: Row | None) -> Cell:
+        return Cell("–") if row is None or row["status"] != "measured" else of_number(quantity(row))
 
     held = cells.rows.get((REAL_TEST, "0", AUTHENTICITY, "train"))
-    held_out = comparison.interval(held) if held is not None and held["status"] == "measured" else "not measured"
-    title = f"Start and copying audit: start level / {' / '.join(AUDIT.values())}, verdict"
+    held_out = interval(held) if held is not None and held["status"] == "measured" else "not measured"
+    shares = (
+        "Copies: share of samples that are copies of images of that split, moved, mirrored, blurred or recoloured ones "
+        f"too. A lower end above the tolerance, {cells.results.experiment.copying_tolerance:g}, unranks a row. An "
+        f"upper end is no finding: it counts all that may be copies too noisy to tell, and one above {WIDE:g} leaves "
+        "the row not audited."
+        if (cells.table["metric"] == COPIES).any()
+        else "metrics.csv holds no shares of copies."
+    )
     note = (
         "Source recovery: share of samples whose nearest stored image is their own source (a start without a "
         f"source has none: –). Authenticity: of held-out images {held_out}. nn ratio: distance to the nearest "
@@ -112,28 +140,11 @@ def _copying_panel(cells: Comparison) -> Panel:
         "split A, or C for methods whose atoms are held-out images. Verdict: why a row is unranked; ranked ones have "
         "none, or are smooth (Notes)."
     )
-    return comparison.by_method(cells.results, title, entry, (note,))
-
-
-def _share_panel(cells: Comparison) -> Panel:
-    """The shares of copies with their intervals."""
-    title = "Share of copies of training images / of test images"
-
-    def entry(method: str, nfe: str) -> Cell:
-        shown = [cells.cell(row, absent="–") for row in _shares(cells, method, nfe)]
-        texts = [one.text for one in shown]
-        none = set(texts) == {"–"}
-        return Cell("–" if none else " / ".join(texts), marks=shown[0].marks or shown[1].marks)
-
-    if not (cells.table["metric"] == COPIES).any():
-        return not_run(title, "metrics.csv holds no shares of copies.")
-    note = (
-        "Samples that are copies of images of that split, moved, mirrored, blurred or recoloured ones too. A lower end "
-        f"above the tolerance, {cells.results.experiment.copying_tolerance:g}, unranks a row. An upper end is no "
-        "finding: it counts all that may be copies too noisy to tell, and one above "
-        f"{WIDE:g} leaves the row not audited."
-    )
-    return comparison.by_method(cells.results, title, entry, (note,))
+    columns: dict[str, Callable[[str, str], Cell]] = {"start level": level}
+    columns |= {name: audited(index) for index, name in enumerate(AUDIT.values())}
+    columns |= {name: share(index) for index, name in enumerate(SHARES.values())}
+    asked = [*AUDIT.values(), *SHARES.values()]
+    return cells.listed("Start and copying audit", columns | {"verdict": verdict}, (note, shares), asked=asked)
 
 
 def _reference_panel(cells: Comparison, family: str) -> Panel:
@@ -160,6 +171,7 @@ def _reference_panel(cells: Comparison, family: str) -> Panel:
         header,
         tuple(rows),
         (beside, *_copier(cells.results, family)),
+        heads=4,
     )
 
 
@@ -190,7 +202,7 @@ def _fresh(row: Row | None, metric: str) -> str:
     if row is None:
         return "– (not measured)"
     known = not isnan(row["low"]) and row["low"] < row["high"]
-    return comparison.interval({**row, "metric": metric}) if known else comparison.number(row["value"], metric)
+    return interval({**row, "metric": metric}) if known else alone(row["value"], metric)
 
 
 def _published_panel(cells: Comparison, family: str) -> Panel:
@@ -199,7 +211,7 @@ def _published_panel(cells: Comparison, family: str) -> Panel:
     rows = cells.results.of_first()
     rows = rows[(rows["metric"] == f"{PLAIN}{metric}") & (rows["reference"] == "train")]
     rows = rows[(rows["sample_seed"] != POOLED) & rows["value"].notna()]
-    rows = rows[rows["method"].isin(comparison.main_methods(cells.results))]
+    rows = rows[rows["method"].isin(cells.results.main_methods)]
     title = f"{printed_name(metric)} against train as published: with its bias, the least of the sample seeds"
     if rows.empty:
         return not_run(title, f"metrics.csv holds no {printed_name(metric)} of single seeds with its bias.")
@@ -211,12 +223,12 @@ def _published_panel(cells: Comparison, family: str) -> Panel:
             return Cell("–")
         row = cells.rows.get((method, nfe, metric, "train"))
         marks = ("†",) if row is not None and not row["ranked"] else ()
-        return Cell(comparison.number(least[method, nfe], metric), marks=marks)
+        return Cell(alone(least[method, nfe], metric), marks=marks)
 
     sizes = ", ".join(dict.fromkeys(rows["num_samples"]))
     note = cells.results.at_first
     note += f"n = {sizes} samples a seed, {most} seed{'s' if most > 1 else ''}: comparable with published numbers of "
-    return comparison.by_method(cells.results, title, entry, (f"{note}that n only.",))
+    return by_method(cells.results, title, entry, (f"{note}that n only.",))
 
 
 def layout(table: pd.DataFrame, results: Results) -> Document:
@@ -228,14 +240,17 @@ def layout(table: pd.DataFrame, results: Results) -> Document:
         for (metric, reference), name in _scores(results, family).items()
     ]
     panels += [_published_panel(cells, family) for family in results.families]
-    panels += [_copying_panel(cells), _share_panel(cells)]
+    panels.append(_copying_panel(cells))
     panels += [_reference_panel(cells, family) for family in results.families]
-    panels.append(comparison.reported_panel(results))
+    panels.append(reported_panel(results))
     title = "Table 1. Sample quality by method and NFE budget"
-    return cells.document(title, "reference: held-out split C (test)", panels)
+    metric = f"fd_{results.families[0]}", "test"
+    floors = floor(cells, *metric)
+    short = by_budget(cells, *metric, floors=floors)
+    return cells.document(title, "reference: held-out split C (test)", panels, headline=short)
 
 
-PAGE = tables.page(__file__, __doc__, make, layout, comparison.csv)
+PAGE = tables.page(__file__, __doc__, make, layout, csv)
 
 if __name__ == "__main__":
     raise SystemExit(PAGE.main())

@@ -13,11 +13,14 @@ from functools import partial
 import pandas as pd
 
 from dpmot.results import FLOORS, REAL_TEST, REAL_TRAIN, by_key, fact, printed_name, records, stem
-from paper_figures import _comparison as comparison
 from paper_figures import _tables as tables
 from paper_figures._comparison import Comparison
+from paper_figures._headline import by_budget, floor
+from paper_figures._long_form import csv, long_form
+from paper_figures._numbers import interval
+from paper_figures._panels import Cell, Document, Panel
+from paper_figures._reported import reported_panel
 from paper_figures._results import Results
-from paper_figures._tables import Cell, Document, Panel
 
 READS = ("replicates", "reported")
 THRESHOLDS = ("0.1", "0.11", "0.115", "0.13", "0.16", "0.2", "0.3", "0.4")
@@ -27,9 +30,9 @@ DRAWN = "label_accuracy"
 
 
 def make(results: Results) -> pd.DataFrame:
-    """Table 2 in long form: one row per (cell, threshold), columns ``comparison.COLUMNS``."""
+    """Table 2 in long form: one row per (cell, threshold), columns ``COLUMNS``."""
     judged = [(metric, "none") for metric in results.metrics["metric"].unique() if stem(metric) in (*JUDGED, DRAWN)]
-    return comparison.long_form(results, [(f"mmr_{t}", _reference(results)) for t in THRESHOLDS], also=judged)
+    return long_form(results, [(f"mmr_{t}", _reference(results)) for t in THRESHOLDS], also=judged)
 
 
 def _reference(results: Results) -> str:
@@ -67,7 +70,7 @@ def _reference_panel(cells: Comparison) -> Panel:
         shown = (cells.cell(cells.rows.get((method, nfe, f"mmr_{t}", reference))) for t in THRESHOLDS)
         rows.append((Cell(cells.results.title(method)), Cell(nfe), *shown))
     header = ("row", "NFE", *(f"t = {t}{_mark(cells.table, t)}" for t in THRESHOLDS))
-    return Panel("Floors and references at every threshold", header, tuple(rows))
+    return Panel("Floors and references at every threshold", header, tuple(rows), heads=2)
 
 
 def _floor_note(table: pd.DataFrame) -> str:
@@ -91,7 +94,7 @@ def _classifier_note(table: pd.DataFrame) -> str:
     rows = table[table["metric"].map(stem).isin(JUDGED) & (table["status"] == "measured")]
     if rows.empty:
         return "Accuracy and calibration of the classifier: not measured (no labelled real images)."
-    judged = [f"{printed_name(row['metric'])} {comparison.interval(row)}" for row in records(rows)]
+    judged = [f"{printed_name(row['metric'])} {interval(row)}" for row in records(rows)]
     splits = pd.Series(judged).groupby(rows["method"].map(FLOORS).to_numpy(), sort=False).agg(", ".join)
     return f"The classifier on real images, {'; '.join(f'{split}: {values}' for split, values in splits.items())}."
 
@@ -111,18 +114,21 @@ def layout(table: pd.DataFrame, results: Results) -> Document:
         *(panels[t] for t in MAIN),
         *_label_panels(cells),
         _reference_panel(cells),
-        comparison.reported_panel(results, mixture=True),
+        reported_panel(results, mixture=True),
     )
+    metric = f"mmr_{MAIN[0]}", _reference(results)
+    floors = floor(cells, *metric)
     return cells.document(
         "Table 2. Mode-mixture ratio by method and NFE budget",
         "floors: real images of splits A (train) and C (test)",
         main,
         remarks=(_floor_note(table), _classifier_note(table)),
         latex_panels=tuple(panels[t] for t in THRESHOLDS if t not in MAIN),
+        headline=by_budget(cells, *metric, floors=floors),
     )
 
 
-PAGE = tables.page(__file__, __doc__, make, layout, partial(comparison.csv, mixture=True))
+PAGE = tables.page(__file__, __doc__, make, layout, partial(csv, mixture=True))
 
 if __name__ == "__main__":
     raise SystemExit(PAGE.main())

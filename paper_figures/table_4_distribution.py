@@ -7,14 +7,19 @@ C_T (far below 0: nearer to the stored images than held-out images are), exact a
 none, and one in a hundred), distinct neighbours, starts and samples, over n, and source recovery in features.
 """
 
+from dataclasses import replace
+from functools import partial
+
 import pandas as pd
 
 from dpmot.results import COPIES, CT, FLOORS, REAL_TEST, REAL_TRAIN, fact, facts, printed_name
-from paper_figures import _comparison as comparison
 from paper_figures import _tables as tables
-from paper_figures._comparison import Comparison
+from paper_figures._comparison import Comparison, valued
+from paper_figures._headline import ARROWS, cell, chosen, competing, notes_of
+from paper_figures._long_form import csv, long_form
+from paper_figures._notes import fresh
+from paper_figures._panels import Cell, Document, Panel
 from paper_figures._results import Results
-from paper_figures._tables import Cell, Document, Panel
 
 READS = ("replicates", "reported")
 SHOWN = ("kd", "fld", "precision", "density", "recall", "coverage")
@@ -25,7 +30,7 @@ BOTH = ("kd", "precision", "density", "recall", "coverage")  # against the train
 
 
 def make(results: Results) -> pd.DataFrame:
-    """Table 4 in long form: one row per (cell, metric, reference), columns ``comparison.COLUMNS``."""
+    """Table 4 in long form: one row per (cell, metric, reference), columns ``COLUMNS``."""
     wanted = [(f"{stem}_{family}", "test") for family in results.families for stem in SHOWN]
     wanted += [(f"{stem}_{family}", "train") for family in results.families for stem in BOTH]
     copying = [metric for metric in _copying(results) if metric != COPIES]  # which older folders lack
@@ -34,7 +39,7 @@ def make(results: Results) -> pd.DataFrame:
     also = [(OFF_MODE, "none"), *((metric, "test") for metric in copying), *((COPIES, split) for split in SPLITS)]
     also += [(DISTINCT, "none")]
     also += [(f"fld_{family}", "train") for family in results.families]
-    return comparison.long_form(results, wanted, also=also)
+    return long_form(results, wanted, also=also)
 
 
 def _copying(results: Results) -> list[str]:
@@ -44,6 +49,51 @@ def _copying(results: Results) -> list[str]:
 
 def _labels(stems: tuple[str, ...]) -> list[str]:
     return [facts()[stem].label for stem in stems]
+
+
+def _train_panel(cells: Comparison, family: str) -> Panel:
+    """What an exact copier does best in."""
+    columns = {
+        fact(f"{stem}_{family}").label: partial(cells.value, metric=f"{stem}_{family}", references=("train",))
+        for stem in BOTH
+    }
+    note = "An exact copier of the training images does best here."
+    return cells.listed(f"Against the training split A ({family})", columns, (note,))
+
+
+def _copying_panel(cells: Comparison) -> Panel:
+    """What is copied, against the images that each method stores."""
+
+    def entry(method: str, nfe: str, metric: str) -> Cell:
+        return cells.value(method, nfe, metric, (cells.stored(method, nfe, CT), "none"))
+
+    recovered = [printed_name(f"recovery_{family}") for family in cells.results.families]
+    names = ["share of copies", *_labels(COPIED), *recovered, "distinct samples"]
+    metrics = (*_copying(cells.results), DISTINCT)
+    columns = {name: partial(entry, metric=metric) for name, metric in zip(names, metrics, strict=True)}
+    note = "Against the images that the method stores (–: skipped, not measured, or a start without stored images)."
+    return cells.listed("Copying", columns, (note,))
+
+
+def _headline(cells: Comparison) -> Panel | None:
+    """Chosen methods at the smallest budget: distance, fidelity and diversity against test."""
+    results, family = cells.results, cells.results.families[0]
+    nfe, pairs = results.budgets[0], [(f"{stem}_{family}", "test") for stem in ("kd", *BOTH[1:])]
+    known = {pair: competing(cells, *pair) for pair in pairs}
+    shown = [pair for pair in pairs if len(known[pair])]
+    if not shown:
+        return None
+    direction = fact(shown[0][0]).direction
+    rows = []
+    for method in chosen(results, known[shown[0]], direction):
+        entries = [cell(cells, cells.rows.get((method, nfe, *pair))) for pair in shown]
+        if any(map(valued, entries)):
+            rows.append((Cell(results.label(method)), Cell(results.attribute(method, "network") or "–"), *entries))
+    if not rows:
+        return None
+    header = ("method", "network", *(f"{fact(m).label}{ARROWS.get(fact(m).direction, '')}" for m, _ in shown))
+    panel = Panel(f"Against test ({family}) at NFE {nfe}", header, tuple(rows), heads=2)
+    return replace(panel, notes=notes_of(cells, panel, shown, [nfe]))
 
 
 def _floor_panel(cells: Comparison) -> Panel:
@@ -60,8 +110,10 @@ def _floor_panel(cells: Comparison) -> Panel:
         "half of split A, fitted to the other half. FLD falls with n: the value of fresh images is the floor of rows "
         "of its own n."
     )
-    fresh = [line for family in cells.results.families for line in comparison.fresh(cells.results, "fld", family)]
-    return Panel("Floors: real images", ("row", "n", *map(printed_name, metrics)), tuple(rows), (note, *fresh))
+    of_fresh = [line for family in cells.results.families for line in fresh(cells.results, "fld", family)]
+    return Panel(
+        "Floors: real images", ("row", "n", *map(printed_name, metrics)), tuple(rows), (note, *of_fresh), heads=2
+    )
 
 
 def layout(table: pd.DataFrame, results: Results) -> Document:
@@ -72,20 +124,17 @@ def layout(table: pd.DataFrame, results: Results) -> Document:
     if OFF_MODE in set(results.metrics["metric"]):
         panels.append(cells.panel(fact(OFF_MODE).heading, OFF_MODE, "none"))
     panels.append(cells.panel(fact(ENTROPY).heading, ENTROPY))
-    note = "An exact copier of the training images does best here; intervals are in the CSV."
     for family in families:
-        title = f"Against the training split A ({family}): {' / '.join(_labels(BOTH))}"
-        panels.append(cells.joined(title, (f"{stem}_{family}" for stem in BOTH), note))
-    recovered = [printed_name(f"recovery_{family}") for family in families]
-    names = ["share of copies", *_labels(COPIED), *recovered, "distinct samples"]
-    note = "Against the images that the method stores (–: skipped, not measured, or a start without stored images)."
-    panels.append(cells.joined(f"Copying: {' / '.join(names)}", (*_copying(results), DISTINCT), note, audit=CT))
+        panels.append(_train_panel(cells, family))
+    panels.append(_copying_panel(cells))
     panels.append(_floor_panel(cells))
     title = "Table 4. Fidelity, diversity and copying by method and NFE budget"
-    return cells.document(title, "reference: held-out split C (test) except where said", panels)
+    return cells.document(
+        title, "reference: held-out split C (test) except where said", panels, headline=_headline(cells)
+    )
 
 
-PAGE = tables.page(__file__, __doc__, make, layout, comparison.csv)
+PAGE = tables.page(__file__, __doc__, make, layout, csv)
 
 if __name__ == "__main__":
     raise SystemExit(PAGE.main())

@@ -7,14 +7,19 @@ gains by looking best on these samples; intervals hold for a panel at once, and 
 are Holm-corrected over the panel (``dpmot/statistics/best.py``).
 """
 
+from dataclasses import replace
+
 import pandas as pd
 
 from dpmot.results import by_key, printed_name
-from paper_figures import _comparison as comparison
 from paper_figures import _tables as tables
+from paper_figures._comparison import by_method, of_number
+from paper_figures._headline import across, chosen, how_chosen
+from paper_figures._long_form import long_form, ranked_cells
+from paper_figures._numbers import quantity
 from paper_figures._paired import ALPHA, against_best
-from paper_figures._results import Results
-from paper_figures._tables import Cell, Document, Panel, not_run
+from paper_figures._panels import Cell, Document, Panel, not_run
+from paper_figures._results import Results, fingerprints
 
 READS = ("replicates",)
 COLUMNS = [
@@ -27,8 +32,8 @@ MIXTURE = "mmr_0.1"
 
 def make(results: Results) -> pd.DataFrame:
     """One row per (metric, NFE budget, ranked method), COLUMNS; those without others to compare with come first."""
-    table = comparison.long_form(results, [(metric, reference) for metric, reference, _ in _compared(results)])
-    cells = comparison.ranked_cells(table, results)
+    table = long_form(results, [(metric, reference) for metric, reference, _ in _compared(results)])
+    cells = ranked_cells(table, results)
     panels = [against_best(panel, results) for _, panel in cells.groupby(["metric", "reference"], sort=False)]
     if not panels:
         return pd.DataFrame(columns=COLUMNS)
@@ -56,11 +61,40 @@ def _panel(table: pd.DataFrame, results: Results, title: str) -> Panel:
         row = found.get((method, nfe))
         if row is None:
             return Cell("–")
-        text = "the only one" if pd.isna(row["behind"]) else comparison.interval(row, "behind")
-        return Cell(text, bold=row["may_be_best"])
+        if pd.isna(row["behind"]):
+            return Cell("the only one", bold=row["may_be_best"])
+        return of_number(quantity(row, "behind"), bold=row["may_be_best"])
 
-    methods = [method for method in comparison.main_methods(results) if method in listed]
-    return comparison.by_method(results, title, entry, methods=methods)
+    methods = [method for method in results.main_methods if method in listed]
+    return by_method(results, title, entry, methods=methods)
+
+
+def _headline(table: pd.DataFrame, results: Results) -> Panel | None:
+    """Chosen methods of the first metric, NFE budgets across."""
+    known = _compared(results)
+    table = table[(table["metric"] == known[0][0]) & table["behind"].notna()] if known else table[:0]
+    if table.empty:
+        return None
+    found = by_key(table, "method", "nfe_budget")
+    methods = chosen(results, table.assign(ranked=True))
+
+    def entry(method: str, nfe: str) -> Cell:
+        row = found.get((method, nfe))
+        if row is None:
+            return Cell("–")
+        number = quantity(row, "behind")
+        return Cell(number.short, bool(row["may_be_best"]), number=number)
+
+    panel, _ = across(results, f"{known[0][2]} behind the best of the others ↓ by NFE", methods, entry)
+    sure = f"{1 - ALPHA:.0%}".replace("%", " %")
+    notes = (
+        "Bold: may be the best of its column, as no other is shown to be better (multiple comparisons with the best). "
+        "Below 0: it leads.",
+        f"Data set {results.experiment.dataset}; paired by {results.units}; ±: half an interval's width, which holds "
+        f"at {sure} for all entries at once; fingerprint {fingerprints(table['fingerprint'], 1)}.",
+        how_chosen(results).replace("– not run", "– unranked or not run"),
+    )
+    return replace(panel, notes=notes)
 
 
 def layout(table: pd.DataFrame, results: Results) -> Document:
@@ -79,6 +113,7 @@ def layout(table: pd.DataFrame, results: Results) -> Document:
             "Below 0: the method leads by that much. The only one: no other is ranked at that budget.",
             "– skipped, unranked, or without replicates.",
         ),
+        headline=_headline(table, results),
     )
 
 

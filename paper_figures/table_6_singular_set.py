@@ -6,16 +6,22 @@ table. Discarding takes mass from cells with sharp creases, so the certificate o
 mass error and the cells' chi2 say by how much.
 """
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 
-from dpmot.results import by_key, printed_name, records
-from paper_figures import _comparison as comparison
+from dpmot.results import by_key, fact, printed_name, records
 from paper_figures import _tables as tables
-from paper_figures._comparison import Comparison
+from paper_figures._comparison import Comparison, coupling_panel, grouped, valued
+from paper_figures._headline import ARROWS, MOST, brief, chosen, how_chosen
+from paper_figures._long_form import long_form
+from paper_figures._notes import verdict_notes
 from paper_figures._paired import ALPHA, differences
-from paper_figures._results import Results
-from paper_figures._tables import Cell, Document, Panel, not_run
+from paper_figures._panels import Cell, Document, Panel, not_run
+from paper_figures._results import Results, fingerprints
+from paper_figures._verdicts import UNRANKED
 
 READS = ("replicates", "coupling")
 COLUMNS = [
@@ -64,16 +70,16 @@ def make(results: Results) -> pd.DataFrame:
     base = plain(results)
     if base is None:
         return pd.DataFrame(columns=COLUMNS)
-    cells = Comparison(comparison.long_form(results, list(_metrics(results))), results)
-    main = cells.table["method"].isin(comparison.main_methods(results))
+    cells = Comparison(long_form(results, list(_metrics(results))), results)
+    main = cells.table["method"].isin(results.main_methods)
     rows = records(cells.table[main & cells.table["nfe_budget"].isin(results.budgets)])
     pairs = [(row, cells.rows.get((base, row["nfe_budget"], row["metric"], row["reference"]))) for row in rows]
     return differences(results, pairs, COLUMNS)
 
 
-def _panel(table: pd.DataFrame, results: Results, base: str, nfe: str) -> Panel:
-    metrics, cells = _metrics(results), Comparison(table, results)
-    found = by_key(table[table["nfe_budget"] == nfe], "method", "metric")
+def _entries(table: pd.DataFrame, results: Results, base: str, nfe: str) -> Callable[[str, str], Cell]:
+    """Makes the cell of a method and a metric at one budget; ≈ where it does not differ from the plain map's."""
+    cells, found = Comparison(table, results), by_key(table[table["nfe_budget"] == nfe], "method", "metric")
     n = str(table["num_samples"].mode().iloc[0])
 
     def entry(method: str, metric: str) -> Cell:
@@ -82,12 +88,46 @@ def _panel(table: pd.DataFrame, results: Results, base: str, nfe: str) -> Panel:
             return Cell("–" if row and (row["status"] == "skipped" or metric in OF_SOURCES) else "not run")
         same = method != base and row["p_holm"] > ALPHA
         shown = cells.cell({**row, "best": False}, n=n)
-        return Cell(shown.text, marks=(*shown.marks, *(("≈",) if same else ())))
+        return replace(shown, marks=(*shown.marks, *(("≈",) if same else ())))
 
-    def row(method: str) -> tuple[Cell, ...]:
-        return Cell(results.label(method)), *(entry(method, metric) for metric, _ in metrics)
+    return entry
 
-    return Panel(f"NFE {nfe}", ("method", *metrics.values()), comparison.grouped(results, row))
+
+def _panel(table: pd.DataFrame, results: Results, base: str, nfe: str) -> Panel:
+    metrics, entry = _metrics(results), _entries(table, results, base, nfe)
+    cells = {method: tuple(entry(method, metric) for metric, _ in metrics) for method in results.main_methods}
+    shown = [method for method, row in cells.items() if any(map(valued, row))]
+    empty = ", ".join(results.label(method) for method in cells if method not in shown)
+    body = grouped(results, lambda method: (Cell(results.label(method)), *cells[method]), shown)
+    notes = (f"Without a value: {empty}.",) if empty else ()
+    return Panel(f"NFE {nfe}", ("method", *metrics.values()), body, notes)
+
+
+def _headline(table: pd.DataFrame, results: Results, base: str) -> Panel | None:
+    """The plain map and chosen methods beside it, at the smallest budget."""
+    nfe, metrics = results.budgets[0], _metrics(results)
+    distance = f"fd_{results.families[0]}"
+    rows = table[(table["metric"] == distance) & (table["status"] == "measured") & (table["nfe_budget"] == nfe)]
+    if rows.empty:
+        return None
+    entry = _entries(table, results, base, nfe)
+    others = chosen(results, rows[rows["method"] != base], most=MOST - 1)
+    methods = [method for method in results.main_methods if method in (base, *others)]
+    made = [(Cell(results.label(one)), *(brief(entry(one, metric)) for metric, _ in metrics)) for one in methods]
+    known = [k for k, _ in enumerate(metrics, 1) if any(valued(row[k]) for row in made)]
+    arrows = [ARROWS.get(fact(metric).direction, "") if fact(metric).quality else "" for metric, _ in metrics]
+    header = ("method", *(f"{name}{arrow}" for name, arrow in zip(metrics.values(), arrows, strict=True)))
+    body = tuple(tuple(row[k] for k in (0, *known)) for row in made)
+    words = [word for word in UNRANKED if (rows["verdict"] == word).any()]
+    told = f" † unranked ({', '.join(words)})." if words else ""
+    notes = (
+        f"≈ not different from the plain map, {results.label(base)}, at {ALPHA}, paired by {results.units}, "
+        f"Holm-corrected.{told}",
+        f"Data set {results.experiment.dataset}; ±: half the width of the 95 % interval; fingerprint "
+        f"{fingerprints(rows['fingerprint'], 1)}.",
+        how_chosen(results),
+    )
+    return Panel(f"At NFE {nfe}", tuple(header[k] for k in (0, *known)), body, notes)
 
 
 def _draws(results: Results) -> Panel:
@@ -95,8 +135,8 @@ def _draws(results: Results) -> Panel:
     if results.coupling is None:
         return not_run(title, "the results hold no coupling.csv.")
     known = set(results.coupling.loc[results.coupling["quantity"] == "mass_chi2", "method"])
-    names = {method: results.label(method) for method in comparison.main_methods(results) if method in known}
-    return comparison.coupling_panel(title, results.coupling, "quantity", DRAWS, names)
+    names = {method: results.label(method) for method in results.main_methods if method in known}
+    return coupling_panel(title, results.coupling, "quantity", DRAWS, names)
 
 
 def layout(table: pd.DataFrame, results: Results) -> Document:
@@ -107,6 +147,7 @@ def layout(table: pd.DataFrame, results: Results) -> Document:
         panels: tuple[Panel, ...] = (not_run("Samples", told),)
     else:
         panels = (*(_panel(table, results, base, nfe) for nfe in results.budgets), _draws(results))
+    short = None if base is None else _headline(table, results, base)
     n = ", ".join(sorted({str(one) for one in table["num_samples"] if str(one) not in ("", "0", "nan")})) or "none"
     return Document(
         title="Table 6. The singular set",
@@ -118,13 +159,14 @@ def layout(table: pd.DataFrame, results: Results) -> Document:
         notes=(
             f"≈ not different from the plain map at {ALPHA}, paired by {results.units}, Holm-corrected over the "
             f"{int(np.sum(table['p'].notna()))} comparisons of the table.",
-            *comparison.verdict_notes(table[table["status"] == "measured"], results),
+            *verdict_notes(table[table["status"] == "measured"], results),
             "Mass error: about standard normal where all stored images are used equally often. Discarding takes mass "
             "from cells with sharp creases: the certificate of the fit is that of the plain map.",
             "Chi2 of the cells: N sum p^2 - 1 on fresh noise, unbiased; 0 for equal masses. Noise level: standard "
             "deviation of the starts' noise over the sigma that the network is told; the atoms' own for one atom.",
             "Copy is plain with another coupling. K noises an image: K = 1 is the plain map, K → ∞ fresh noise.",
         ),
+        headline=short,
     )
 
 

@@ -7,10 +7,11 @@ x' = sqrt(1 - e^2) x + e z, moves the choice of the atom, the start, and the sam
 import pandas as pd
 
 from dpmot.results import COUPLING
-from paper_figures import _comparison as comparison
 from paper_figures import _tables as tables
-from paper_figures._results import Results
-from paper_figures._tables import Document, not_run
+from paper_figures._comparison import coupling_panel
+from paper_figures._headline import MOST, brief
+from paper_figures._panels import Document, Panel, not_run
+from paper_figures._results import Results, fingerprints
 
 READS = ("coupling",)
 COSTS = {"transport_cost": "transport cost", "independent_cost": "independent pairs", "cost_saved": "saved"}
@@ -27,6 +28,24 @@ def make(results: Results) -> pd.DataFrame:
     return pd.DataFrame(columns=columns) if results.coupling is None else results.coupling[columns].copy()
 
 
+def _headline(table: pd.DataFrame, results: Results) -> Panel | None:
+    """Transport costs of the first ten methods, or of those that the configuration names."""
+    rows = table[table["quantity"].isin(COSTS)]
+    if rows.empty:
+        return None
+    there = dict.fromkeys(rows["method"])
+    methods = ([one for one in results.experiment.headline if one in there] or list(there))[:MOST]
+    panel = coupling_panel("Transport cost", rows, "quantity", COSTS, {one: results.title(one) for one in methods})
+    notes = (
+        "Cost: E |x - T(x)|² / 2 ± half the width of the 95 % interval; saved: independent pairs' less that; – this "
+        "start stores no image.",
+        f"Data set {results.experiment.dataset}; fingerprint {fingerprints(rows['fingerprint'], 1)}. All rows are in "
+        "the supplement.",
+    )
+    short = tuple(tuple(brief(entry) for entry in row) for row in panel.rows if not isinstance(row, str))
+    return Panel(panel.title, panel.header, short, notes)
+
+
 def layout(table: pd.DataFrame, results: Results) -> Document:
     """The printed table."""
     parts = [("Transport cost", table[table["quantity"].isin(COSTS)], "quantity", COSTS)]
@@ -34,7 +53,7 @@ def layout(table: pd.DataFrame, results: Results) -> Document:
         rows = table[table["quantity"] == quantity]
         parts.append((title, rows, "move", {e: f"e = {e:g}" for e in sorted(rows["move"].unique())}))
     panels = [
-        comparison.coupling_panel(*part, {method: results.title(method) for method in part[1]["method"].unique()})
+        coupling_panel(*part, {method: results.title(method) for method in part[1]["method"].unique()})
         for part in parts
     ]
     if table.empty:
@@ -56,6 +75,7 @@ def layout(table: pd.DataFrame, results: Results) -> Document:
             "independent coupling.",
             "– this start stores no image.",
         ),
+        headline=_headline(table, results),
     )
 
 

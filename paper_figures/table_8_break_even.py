@@ -16,11 +16,13 @@ import pandas as pd
 
 from dpmot.experiment import grid
 from dpmot.experiment.fits import fit_of
-from dpmot.results import CELL, POOLED, SKIPPED, by_key, printed_name, records
-from paper_figures import _comparison as comparison
+from dpmot.results import CELL, POOLED, SKIPPED, printed_name, records
 from paper_figures import _tables as tables
-from paper_figures._results import Results, Row
-from paper_figures._tables import Cell, Document, Panel, not_run
+from paper_figures._headline import chosen, spread
+from paper_figures._long_form import long_form
+from paper_figures._numbers import Number
+from paper_figures._panels import Cell, Document, Panel, not_run
+from paper_figures._results import Results, Row, fingerprints
 
 READS = ("replicates", "timings", "fits")
 COLUMNS = [
@@ -28,6 +30,7 @@ COLUMNS = [
     "method_s_per_1000", "rival_s_per_1000", "saved_s_per_1000", "break_even_samples", "outcome", "fingerprint",
 ]  # fmt: skip
 JUDGED = ("dpm_ot", "mixture")  # groups of methods whose start is fitted
+HEADER = ("NFE", "rival", "samples", "saved s per 1,000", "rival's NFE", "outcome")
 NEVER_AS_GOOD, NEVER_SLOWER = "rival never as good within budgets", "never: the rival takes no longer"
 
 
@@ -60,7 +63,7 @@ def evaluation_seconds(results: Results, chain: str) -> float | None:
 
 def make(results: Results) -> pd.DataFrame:
     """One row per (DPM-OT method, NFE budget, rival of its network), COLUMNS."""
-    table = comparison.long_form(results, [(f"fd_{results.families[0]}", "test")])
+    table = long_form(results, [(f"fd_{results.families[0]}", "test")])
     cells = records(table[(table["status"] == "measured") & table["nfe_budget"].isin(results.budgets)])
     return pd.DataFrame(list(_rows(results, cells)), columns=COLUMNS)
 
@@ -138,29 +141,51 @@ def _bytes(own: int, images: int) -> tuple[str, str]:
     return f"{own:,}", f"{own / images:.2g}"
 
 
-def _entry(row: Row | None) -> Cell:
-    if row is None:
-        return Cell("–")
+def _row(row: Row, results: Results) -> tuple[Cell, ...]:
+    """The entries of a method at a budget against one rival, behind their names."""
     marks = () if row["ranked"] else ("†",)
-    if row["outcome"] != "break-even":
-        return Cell(row["outcome"] + (f" (NFE {row['rival_nfe']})" if row["rival_nfe"] else ""), marks=marks)
-    saved = f"saves {row['saved_s_per_1000']:.2g} s on NFE {row['rival_nfe']}"
-    return Cell(f"{row['break_even_samples']:,.0f} ({saved})", marks=marks)
+    samples = f"{row['break_even_samples']:,.0f}" if row["outcome"] == "break-even" else "–"
+    gain = float(row["saved_s_per_1000"])
+    saved = "–" if isnan(gain) else f"{gain:.2g}".replace("-", "−")
+    told = (samples, saved, row["rival_nfe"] or "–", row["outcome"])
+    return Cell(row["nfe_budget"], marks=marks), Cell(results.title(row["rival"])), *map(Cell, told)
+
+
+def _headline(table: pd.DataFrame, results: Results) -> Panel | None:
+    """Chosen methods at small budgets, each against the rival that reaches its quality at the fewest evaluations."""
+    if table.empty:
+        return None
+    cells = table.drop_duplicates(["method", "nfe_budget"]).assign(value=lambda rows: rows["fd"])
+    pairs = list(zip(cells["method"], cells["nfe_budget"], strict=True))
+    rows = []
+    for method, nfe in spread(pairs, chosen(results, cells)):
+        rivals = records(table[(table["method"] == method) & (table["nfe_budget"] == nfe)])
+        row = min(rivals, key=lambda one: (not one["rival_nfe"], int(one["rival_nfe"] or 0)))
+        number = Number(row["fd"], row["fd_low"], row["fd_high"])
+        (at, *entries) = _row(row, results)
+        own = Cell(number.short, marks=at.marks, number=number)
+        rows.append((Cell(results.label(method)), Cell(row["nfe_budget"]), own, *entries))
+    quality = printed_name(f"fd_{results.families[0]}")
+    header = ("method", "NFE", f"{quality} ↓", *HEADER[1:])
+    notes = (
+        "Rival: the one on the network that reaches this quality, within intervals, at the fewest evaluations. "
+        "Samples: seconds of the fit / seconds saved a sample. † unranked.",
+        f"Data set {results.experiment.dataset}; ±: half the width of the 95 % interval; fingerprint "
+        f"{fingerprints(table['fingerprint'], 1)}. Rows: small budgets first; all are in the supplement.",
+    )
+    return Panel("Samples until the fit is paid for", header, tuple(rows), notes, heads=3)
 
 
 def layout(table: pd.DataFrame, results: Results) -> Document:
     """The printed table."""
-    found = by_key(table, "method", "rival", "nfe_budget")
     rows: list[str | tuple[Cell, ...]] = []
     for method in table["method"].unique():
         rows.append(results.title(method))
-        for rival in table.loc[table["method"] == method, "rival"].unique():
-            cells = (_entry(found.get((method, rival, nfe))) for nfe in results.budgets)
-            rows.append((Cell(f"against {results.title(rival)}"), *cells))
-    title = (
-        "Samples until the fit is paid for (seconds saved on 1,000 samples, and the rival's budget of equal quality)"
-    )
-    panel = Panel(title, ("", *(f"NFE {nfe}" for nfe in results.budgets)), tuple(rows))
+        of = table[table["method"] == method]
+        for rival in of["rival"].unique():
+            rows += [_row(row, results) for row in records(of[of["rival"] == rival])]
+    title = "Samples until the fit is paid for, against each rival"
+    panel = Panel(title, HEADER, tuple(rows), heads=2)
     if not rows:
         panel = not_run(title, "no DPM-OT method with a rival on its network.")
     fit, quality = fit_seconds(results), printed_name(f"fd_{results.families[0]}")
@@ -178,9 +203,10 @@ def layout(table: pd.DataFrame, results: Results) -> Document:
             f'"{NEVER_AS_GOOD}": at no budget of the table, within intervals, and all were run; "{NEVER_SLOWER}": it '
             "is as good in no more time, so the fit never pays. At budgets with nothing, it was skipped or not run.",
             "† the DPM-OT row is unranked (Table 1): the quality of copies of training images costs no fit.",
-            "– the DPM-OT cell was skipped or not run (Table 1).",
+            "Saved: seconds on 1,000 samples. Rival's NFE: its smallest budget of equal quality; – none.",
             "Training is not counted: not the networks', nor that of a distilled rival, nor what a sampler learned.",
         ),
+        headline=_headline(table, results),
     )
 
 

@@ -7,14 +7,19 @@ to the nearest image of each split (pixels in [-1, 1]). Where these rows reach w
 was asked, the result is the data's. Beside them the floors: real images.
 """
 
+from dataclasses import replace
+
 import pandas as pd
 
 from dpmot.results import FLOORS, RECOVERY, by_key, printed_name
-from paper_figures import _comparison as comparison
 from paper_figures import _tables as tables
 from paper_figures._comparison import Comparison
+from paper_figures._headline import brief, chosen, notes_of, spread
+from paper_figures._long_form import csv, long_form
+from paper_figures._notes import caption, verdict_notes
+from paper_figures._panels import Cell, Document, Panel
 from paper_figures._results import Results
-from paper_figures._tables import Cell, Document, Panel
+from paper_figures._verdicts import UNRANKED
 
 READS = ("replicates", "reported")
 MIXTURE, COPIES, NEAREST = "mmr_0.1", "exact_duplicates_pixels", "nn_distance_pixels"
@@ -38,11 +43,11 @@ def columns(family: str) -> dict[tuple[str, str], str]:
 
 
 def make(results: Results) -> pd.DataFrame:
-    """Table 9 in long form: one row per (cell, metric, reference), columns ``comparison.COLUMNS``."""
+    """Table 9 in long form: one row per (cell, metric, reference), columns ``COLUMNS``."""
     wanted = [key for family in results.families for key in columns(family)]
     plain = [key for key in wanted if key[1] != "stored"]
     also = [(metric, split) for metric, reference in wanted if reference == "stored" for split in STORED]
-    table = comparison.long_form(results, plain, also=also)
+    table = long_form(results, plain, also=also)
     return table[(table["status"] != "not run") & (table["group"] != "identity")].reset_index(drop=True)
 
 
@@ -68,7 +73,7 @@ def _method_panel(cells: Comparison, method: str, family: str) -> Panel:
     stored = next((STORED[one] for one in part.loc[part["metric"] == COPIES, "reference"]), "no image")
     title = f"{cells.results.title(method)} (stored images: {stored})"
     header = ("steps", "sigma of latents", "sigma of start", "NFE", *columns(family).values())
-    return Panel(title, header, tuple(body))
+    return Panel(title, header, tuple(body), heads=4)
 
 
 def _floor_panel(cells: Comparison, family: str) -> Panel:
@@ -82,7 +87,38 @@ def _floor_panel(cells: Comparison, family: str) -> Panel:
         "Recall depends on n: compare with a method of the same n. The classifier may know split A: then the floors of "
         "mode mixture differ, and a method that hands back images has the floor of the split that they come from."
     )
-    return Panel(f"Floors: real images ({family})", ("row", "n", *columns(family).values()), body, (note,))
+    return Panel(f"Floors: real images ({family})", ("row", "n", *columns(family).values()), body, (note,), heads=2)
+
+
+def _headline(cells: Comparison) -> Panel | None:
+    """Methods at budgets of the path, small ones first, in the metrics that tell copies from quality."""
+    results, family = cells.results, cells.results.families[0]
+    shown = [key for key in columns(family) if key[0] in (f"fd_{family}", MIXTURE, RECOVERY, COPIES)]
+    table = cells.table[cells.table["nfe_budget"].isin(results.budgets)]
+    rows = table[(table["metric"] == f"fd_{family}") & (table["reference"] == "test") & (table["status"] == "measured")]
+    rows = rows[~rows["group"].isin(["floor", "sweep"])]
+    if rows.empty:
+        return None
+    pairs = list(dict.fromkeys(zip(rows["method"], rows["nfe_budget"], strict=True)))
+    body = []
+    for method, nfe in spread(pairs, chosen(results, rows)):
+        part = table[(table["method"] == method) & (table["nfe_budget"] == nfe)]
+        start = part["sigma_start"].iloc[0]
+        known = by_key(part, "metric", "reference")
+        entries = []
+        for metric, reference in shown:
+            splits = STORED if reference == "stored" else (reference,)
+            row = next((known[metric, split] for split in splits if (metric, split) in known), None)
+            entries.append(replace(brief(cells.cell(row, absent="–")), bold=False))
+        sigma = Cell("–" if pd.isna(start) else f"{start:.4g}")
+        body.append((Cell(results.label(method)), Cell(nfe), sigma, *entries))
+    header = ("method", "steps", "sigma of start", *(columns(family)[key] for key in shown))
+    panel = Panel("First levels of the path", header, tuple(body), heads=3)
+    keys = [(metric, split) for metric, reference in shown for split in (*STORED, reference)]
+    notes = [note for note in notes_of(cells, panel, keys, results.budgets) if not note.startswith("Bold")]
+    words = [word for word in UNRANKED if (rows["verdict"] == word).any()]
+    marked = [f"† unranked ({', '.join(words)})."] if words else []
+    return replace(panel, notes=(*marked, *notes))
 
 
 def layout(table: pd.DataFrame, results: Results) -> Document:
@@ -95,18 +131,19 @@ def layout(table: pd.DataFrame, results: Results) -> Document:
     notes = (
         "Sigmas are those of images in [-1, 1], twice those of images in [0, 1]. Steps: the number that the published "
         "path has at this level; –: a level of the sweep.",
-        *comparison.verdict_notes(table[~table["method"].isin(FLOORS)], results),
+        *verdict_notes(table[~table["method"].isin(FLOORS)], results),
         *(f"{mark} skipped: {reason}" for reason, mark in cells.footnotes.items()),
     )
     return Document(
         title="Table 9. The published path level by level: latents, and exact denoising",
-        caption=comparison.caption(table, results, references="reference: held-out split C (test) except where said"),
+        caption=caption(table, results, references="reference: held-out split C (test) except where said"),
         panels=tuple(panels),
         notes=notes,
+        headline=_headline(cells),
     )
 
 
-PAGE = tables.page(__file__, __doc__, make, layout, comparison.csv)
+PAGE = tables.page(__file__, __doc__, make, layout, csv)
 
 if __name__ == "__main__":
     raise SystemExit(PAGE.main())

@@ -9,6 +9,7 @@ rule table:
     output:
         report(f"{JOBS.layout.root}/tables/{{page}}.md", category="Tables", caption="../report/table.rst"),
         f"{JOBS.layout.root}/tables/{{page}}.tex",
+        f"{JOBS.layout.root}/tables/{{page}}_full.tex",
         f"{JOBS.layout.root}/tables/{{page}}.csv",
         JOBS.layout.timing("{page}"),
     log:

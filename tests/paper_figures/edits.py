@@ -67,6 +67,14 @@ def printed(results, title):
     return {(row[0], row[1]): row[2:] for row in cells if not row[0].startswith("*")}
 
 
+def listed(results, title):
+    """{(method, NFE): cells} of a panel of Table 1's Markdown that has a row for each of them."""
+    text = _tables.markdown(table_1_quality.layout(table_1_quality.make(results), results))
+    rows = [line.strip("|").split(" | ") for line in section(text, title) if line.startswith("| ")]
+    cells = [[cell.strip() for cell in row] for row in rows[1:]]
+    return {(row[0], row[2]): row[3:] for row in cells if not row[0].startswith("*")}
+
+
 FD = "FD (classifier) against test"
 
 

@@ -10,7 +10,16 @@ import warnings
 import pytest
 from edits import BUDGETS, FD, section, write_csv
 
-from paper_figures import _style, _tables, figure_3_nfe, figure_10_smoothness, table_1_quality
+from paper_figures import (
+    _latex,
+    _markdown,
+    _panels,
+    _style,
+    _tables,
+    figure_3_nfe,
+    figure_10_smoothness,
+    table_1_quality,
+)
 from paper_figures._results import load
 
 LABELS = (
@@ -52,14 +61,14 @@ def test_a_label_is_one_cell_and_itself_in_every_form_of_a_table(labelled):
     for first in range(0, len(LABELS), 6):  # methods of the folder
         labels = LABELS[first : first + 6]
         files = table_1_quality.PAGE.produce(labelled(*labels))
-        markdown, latex, table = (content.decode() for content in files.values())
+        markdown, _, latex, table = (content.decode() for content in files.values())
         rows = [line for line in section(markdown, FD) if re.search(r"\| (ddpm|edm) ", line)]
         for label, row in zip(labels, rows, strict=False):
             (cell, *rest) = re.split(r"(?<!\\)\|", row.strip("|"))  # a pipe of the label is escaped
             assert len(rest) == 1 + len(BUDGETS["smoke"]), (label, row)
             assert re.sub(r"\\(?=[^\w\s])", "", cell.strip()).replace("\\", "") == label.replace("\\", ""), label
             assert not MARKS.search(cell.strip()), (label, cell)
-            assert f"\\relax {_tables.escape(label)} & " in latex, label
+            assert f"\\relax {_latex.typeset(label)} & " in latex, label
             assert label in {entry["label"] for entry in csv.DictReader(io.StringIO(table))}
 
 
@@ -69,20 +78,20 @@ def test_line_ends_and_tabs_of_a_label_are_spaces(labelled):
 
 
 def test_latex_keeps_apart_what_it_would_join():
-    assert _tables.escape("a--b ``c'' ?` \\") == r"a-{}-b `{}`c'{}' ?{}` \textbackslash{}"
+    assert _latex.escape("a--b ``c'' ?` \\") == r"a-{}-b `{}`c'{}' ?{}` \textbackslash{}"
 
 
 def test_markdown_leaves_readable_what_marks_nothing():
     for text in ("sigma_M*", "p < 0.05", "[0.1, 0.2]", "a_b", "50 %", r"C:\dir"):
-        assert _tables.plain(text) == text
-    assert [_tables.plain(text) for text in ("*a*", "_a_", "<b>", "$x$", r"\*", "&lt;")] == [
+        assert _markdown.plain(text) == text
+    assert [_markdown.plain(text) for text in ("*a*", "_a_", "<b>", "$x$", r"\*", "&lt;")] == [
         r"\*a*", r"\_a\_", r"\<b>", r"\$x\$", r"\\\*", r"\&lt;",
     ]  # fmt: skip
 
 
 def test_a_heading_of_a_group_may_end_in_a_star():
-    panel = _tables.Panel("p", ("a", "b"), ("DPM-OT, sigma_M*", (_tables.Cell("1"), _tables.Cell("2"))))
-    assert r"| *DPM-OT, sigma_M\** |" in _tables.markdown(_tables.Document("t", "c", (panel,), ()))
+    panel = _panels.Panel("p", ("a", "b"), ("DPM-OT, sigma_M*", (_panels.Cell("1"), _panels.Cell("2"))))
+    assert r"| *DPM-OT, sigma_M\** |" in _tables.markdown(_panels.Document("t", "c", (panel,), ()))
 
 
 def test_figures_draw_a_label_as_the_text_it_is_in_the_tables(labelled):

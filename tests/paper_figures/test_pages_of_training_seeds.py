@@ -10,6 +10,7 @@ from dpmot.experiment.checks import parsed
 from dpmot.experiment.members import members
 from dpmot.experiment.stages import _trainings
 from dpmot.results import cell_key
+from paper_figures._numbers import interval
 from paper_figures._results import load
 
 SEEDS = [0, 1, 2]
@@ -62,7 +63,7 @@ def test_a_table_prints_the_mean_of_the_seeds_and_says_what_its_intervals_are_ov
     assert "_t0" not in text.split("**Details**")[0]
     row = results.metrics[(results.metrics.method == "edm") & (results.metrics.metric == "fd_classifier")]
     row = row[(row.reference == "test") & (row.nfe_budget == "5")].iloc[0]
-    assert f"{row.value:.2f} [{row.low:.2f}, {row.high:.2f}]" in text
+    assert interval(row) in text
     units = results.drawn[results.drawn.method.isin(["edm_t0", "edm_t1", "edm_t2"])]
     units = units[(units.metric == "fd_classifier") & (units.reference == "test") & (units.nfe_budget == "5")]
     assert row.value == pytest.approx(units[units.sample_seed == "pooled"].value.mean(), rel=1e-9)

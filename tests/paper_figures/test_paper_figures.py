@@ -20,7 +20,8 @@ from paper_figures import (
     figure_8_sigma_sweep,
     figure_11_published_path,
 )
-from paper_figures._results import OUTSIDE, load
+from paper_figures._agreement import OUTSIDE
+from paper_figures._results import load
 
 FIGURES = (
     figure_1_expressway,

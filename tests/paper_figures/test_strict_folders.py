@@ -128,8 +128,9 @@ def marked(folder, words):
     """Tables in three forms, and a figure, of a folder: whether each says these words."""
     results = load(folder)
     files = import_module("paper_figures.table_1_quality").PAGE.produce(results)
-    markdown, latex, csv = (content.decode() for content in files.values())
+    markdown, headline, latex, csv = (content.decode() for content in files.values())
     assert markdown.splitlines()[2].startswith(f"**{words}") and latex.count(rf"\caption{{\textbf{{{words}") > 3
+    assert headline.count(rf"\caption{{\textbf{{{words}") == 1
     assert "not_a_result" in csv.splitlines()[0] and words in csv.splitlines()[1]
 
 

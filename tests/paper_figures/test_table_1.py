@@ -5,16 +5,18 @@ import dataclasses
 import json
 
 import pytest
-from edits import FD, edited, one, printed, read_csv, section, setting, write_csv
+from edits import FD, edited, listed, one, printed, read_csv, section, setting, write_csv
 
 from dpmot.features import inception
-from paper_figures import _comparison as comparison
 from paper_figures import (
-    _results,
+    _long_form,
+    _notes,
+    _reported,
     _tables,
     table_1_quality,
 )
-from paper_figures._results import REPORTED, load
+from paper_figures._reported import REPORTED
+from paper_figures._results import load
 
 BLANK = dict.fromkeys(REPORTED.columns, "")
 
@@ -23,8 +25,8 @@ def test_the_lowest_ranked_distance_is_bold_and_a_lower_unranked_one_is_not(resu
     cells = printed(load(results_folder("smoke")), FD)
     # fresh noise has the lowest FD at 5 NFE (1.40), a copy as its audit says; DDIM's 21.90 is the best ranked
     assert cells["Fresh noise (DDPM, DDIM)", "ddpm"][0] == "1.40 [1.24, 1.56] †"
-    assert cells["DDIM", "ddpm"][0] == "**21.90 [20.10, 23.70]**"
-    assert cells["EDM (Heun)", "edm"][0] == "44.00 [40.43, 47.57]"
+    assert cells["DDIM", "ddpm"][0] == "**21.9 [20.1, 23.7]**"
+    assert cells["EDM (Heun)", "edm"][0] == "44.0 [40.4, 47.6]"
     assert cells["Fresh noise (DDPM, DDIM)", "ddpm"][1] == "**1.59 [1.41, 1.77]**"
 
 
@@ -54,7 +56,7 @@ def test_a_small_distance_keeps_digits_that_tell_it_from_zero(results_folder):
     small = {"value": "0.00283", "low": "-0.001", "high": "0.0066"}
     setting(folder, small, metric="fd_classifier", reference="test", method="real_train")  # the floor
     results = setting(folder, small, **nfe)
-    assert printed(results, FD)["Copy (DDPM, DDIM)", "ddpm"][1] == "**0.0028 [-0.0010, 0.0066]**"
+    assert printed(results, FD)["Copy (DDPM, DDIM)", "ddpm"][1] == "**0.0028 [−0.0010, 0.0066]**"
 
 
 def test_the_highest_inception_score_is_the_best_one(results_folder):
@@ -111,12 +113,15 @@ def test_a_planned_method_without_rows_prints_not_run(results_folder):
     folder = results_folder("smoke")
     write_csv(folder / "metrics.csv", [row for row in read_csv(folder / "metrics.csv") if row["method"] != "edm"])
     cells = printed(load(folder), FD)
-    assert cells["EDM (Heun)", "edm"] == ["not run", "not run"]
+    assert ("EDM (Heun)", "edm") not in cells
+    results = load(folder)
+    text = _tables.markdown(table_1_quality.layout(table_1_quality.make(results), results))
+    assert "Without a value: EDM (Heun) (not run)." in "\n".join(section(text, FD))
 
 
 def test_the_csv_never_leaves_a_measured_number_blank(digits_folder):
     table = table_1_quality.make(load(digits_folder))
-    rows = list(csv.DictReader(comparison.csv(table, load(digits_folder)).decode().splitlines()))
+    rows = list(csv.DictReader(_long_form.csv(table, load(digits_folder)).decode().splitlines()))
     measured = [row["measured"] for row in rows]
     assert len(measured) > 500
     assert {"", "nan"}.isdisjoint(measured)
@@ -140,10 +145,9 @@ def test_a_method_with_held_out_atoms_is_audited_against_the_held_out_split(digi
     table = table_1_quality.make(results)
     recovery = table[(table["method"] == "as_code") & (table["metric"] == "recovery_pixels")]
     assert set(recovery["reference"]) == {"test"}
-    found, word = printed(results, AUDIT)["as coded: all four", "ddpm"][0].split(", ")
-    level, share, authenticity, ratio = found.split(" / ")
+    level, share, authenticity, ratio, _, copies, word = listed(results, AUDIT)["as coded: all four", "5"]
+    share, authenticity = share.split()[0], authenticity.split()[0]
     assert (level, share, authenticity, word) == ("0.14", "0.996", "0.002", "copies")
-    copies = printed(results, "Share of copies")["as coded: all four", "ddpm"][0].split(" / ")[1]
     assert float(copies.split()[0]) == pytest.approx(float(share), abs=0.005)  # of test, which it stores; printed
     distances = table[(table["metric"] == "nn_distance_pixels") & (table["reference"] == "test")]
     distances = distances.set_index(["method", "nfe_budget"])["value"]
@@ -152,7 +156,7 @@ def test_a_method_with_held_out_atoms_is_audited_against_the_held_out_split(digi
 
 def test_a_start_without_source_images_prints_a_dash_for_recovery_and_says_why_in_the_csv(digits_folder):
     results = load(digits_folder)
-    assert printed(results, AUDIT)["DDIM", "ddpm"][0].split(" / ")[:2] == ["80", "–"]
+    assert listed(results, AUDIT)["DDIM", "5"][:2] == ["80", "–"]
     row = one(table_1_quality.make(results), method="ddim", nfe_budget="5", metric="recovery_pixels")
     assert (row["status"], row["reason"]) == ("skipped", "this start has no source image")
 
@@ -179,8 +183,8 @@ def reported(tmp_path, monkeypatch):
     ]  # fmt: skip
     path = tmp_path / "reported.csv"
     write_csv(path, rows)
-    published = _results.published
-    monkeypatch.setattr(comparison, "published", lambda dataset: published(dataset, path))
+    published = _reported.published
+    monkeypatch.setattr(_reported, "published", lambda dataset: published(dataset, path))
 
 
 def test_reported_numbers_stand_in_a_panel_of_their_own_and_never_in_a_measured_column(results_folder, reported):
@@ -267,4 +271,4 @@ def test_a_protocol_is_printed_with_what_was_altered(results_folder):
         ({"num_samples": 500, "sample_seeds": [0, 1, 2]}, "; protocol edm, altered: num_samples 500; train is"),
     ):
         changed = dataclasses.replace(results, experiment=results.experiment.but(protocol="edm", **given))
-        assert text in comparison.caption(table, changed, references="reference: test")
+        assert text in _notes.caption(table, changed, references="reference: test")
