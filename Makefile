@@ -7,7 +7,7 @@ PYTEST := $(BIN)/pytest -n 2 --dist worksteal
 SNAKEFILES := Snakefile $(wildcard rules/*.smk)
 
 .DEFAULT_GOAL := help
-.PHONY: help run smoke gate gate_bugs test test-all coverage lint types format bench venv
+.PHONY: help run smoke gate gate_bugs test test-all coverage lint types format bench docs venv
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z_-]*\):.*## /\1\t/p' Makefile | expand -t 11
@@ -56,6 +56,15 @@ bench: venv  ## sampling, metrics, gate and transport against their peers
 	$(BIN)/python -m benchmarks.gate_power --redraws 0
 	$(BIN)/python -m benchmarks.transport --solvers ours
 	$(BIN)/python -m benchmarks.transport_hard --seeds 3
+
+docs: .venv-docs/.ready  ## the site, into site/; a link that leads nowhere stops it
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict --quiet
+
+# An environment of its own: the site needs neither torch nor dpmot, and .venv, whose packages stand in fingerprints, stays.
+.venv-docs/.ready: docs/requirements.txt
+	$(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/python -m pip install --disable-pip-version-check --quiet -r docs/requirements.txt
+	touch $@
 
 venv: $(READY)  ## .venv with the locked versions
 

@@ -1,0 +1,74 @@
+"""README and the pages of docs/ that are made: from the csv files of results/reference/, and from the types."""
+
+import importlib.util
+import sys
+
+import pandas as pd
+import pytest
+
+from dpmot.plugins import ROOT
+
+ONE_SCREEN = 8192  # bytes of README.md
+
+
+def _script(name: str):
+    spec = importlib.util.spec_from_file_location(f"docs_{name}", ROOT / "docs" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look there
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def fill():
+    return _script("fill")
+
+
+def test_the_readme_is_read_in_a_minute():
+    assert len((ROOT / "README.md").read_bytes()) <= ONE_SCREEN
+
+
+@pytest.mark.slow  # reads eight experiments
+def test_the_numbers_of_the_pages_are_those_of_the_csv_files(fill):
+    pages = list(fill.pages())
+    assert len(pages) == 6  # README.md and five of docs/results/
+    for page, text in pages:
+        assert page.read_text(encoding="utf-8") == text, f"{page} is stale, run python docs/fill.py"
+
+
+def test_the_keys_of_the_configuration_are_those_of_the_types():
+    options = _script("options")
+    page = options.PAGE.read_text(encoding="utf-8")
+    assert page.split(options.MARK)[1] == options.keys(), "run dpmot schema > config/schema.json, docs/options.py"
+    assert "| `nfe_budgets` | list of integer ≥ 1" in page and "## Method" in page
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "shown"),
+    [
+        (34.84, 30.51, 39.17, "34.8 [30.5, 39.2]"),
+        (0.466, 0.091, 0.84, "0.47 [0.09, 0.84]"),
+        (1387.2, 1375.4, 1399.0, "1387 [1375, 1399]"),
+        (-0.0001, -0.05, 0.05, "0.000 [−0.050, 0.050]"),
+        (1.0, 0.998, 1.0, "1.0000 [0.9980, 1.0000]"),
+        (2.3409, float("nan"), float("nan"), "2.34"),
+    ],
+)
+def test_the_half_width_decides_the_digits(fill, value, low, high, shown):
+    assert fill.number(value, low, high) == shown
+
+
+def test_an_experiment_that_is_not_committed_reads_not_measured(fill):
+    missing = fill.run("no_such_experiment")
+    assert missing.cell("ddim", 5) == missing.floor() == missing.n("ddim", 5) == fill.MISSING
+
+
+def test_a_row_that_a_committed_experiment_lacks_is_an_error(fill):
+    rows = [["ddim", "5", "fd_classifier", "test", 1.0, 0.5, 1.5, False, "copies"]]
+    columns = ["method", "nfe_budget", "metric", "reference", "value", "low", "high", "ranked", "verdict"]
+    run = fill.Run("here", pd.DataFrame(rows, columns=columns))
+    assert run.cell("ddim", 5) == "1.00 [0.50, 1.50] †"
+    assert run.cell("ddim", 5, word=True) == "1.00 [0.50, 1.50], copies"
+    assert run.cell("ddim", 10, absent="–") == "–"
+    with pytest.raises(LookupError, match="results/reference/here: 0 rows of method ddim, NFE 10"):
+        run.cell("ddim", 10)
