@@ -12,6 +12,8 @@ from dpmot.monitor.forecast import duration
 
 def finished(given: Experiment, layout: Layout, seconds: float) -> str:
     """After a run whose jobs all succeeded."""
+    if not (layout.root / "metrics.csv").is_file():  # a target before measuring was asked for
+        return f"\n{given.experiment}: finished in {duration(seconds)}; what was asked for is in {layout.root}"
     lines = [
         f"{given.experiment}: finished in {duration(seconds)}; tables, figures and metrics.csv are in {layout.root}"
     ]

@@ -200,6 +200,8 @@ def test_the_end_says_where_results_are_the_headline_and_how_long_it_took(layout
     tables.mkdir()
     committed = ROOT / "results/reference/digits/tables/table_1_quality.csv"
     (tables / committed.name).write_bytes(committed.read_bytes())
+    assert finished(validate(CONFIG), layout, 200.0).endswith(f"what was asked for is in {layout.root}")
+    (layout.root / "metrics.csv").write_text("")
     text = finished(validate(CONFIG), layout, 200.0)
     assert f"tiny: finished in 3 min 20 s; tables, figures and metrics.csv are in {layout.root}" in text
     assert "FD (classifier) against test, lower is better" in text and "NFE    5  9.5 [7.0, 12.0]" in text
