@@ -31,6 +31,7 @@ from dpmot.images import to_float
 from dpmot.starts._maps import Map, Maps
 from dpmot.transport import BrenierPotential, NoisyImages
 from dpmot.transport.atoms import Atoms, by_rows
+from dpmot.transport.noise import Plain
 from dpmot.transport.potential import IN_MEMORY
 from dpmot.transport.race import winners
 from dpmot.transport.workers import Scratch, side_by_side
@@ -158,21 +159,8 @@ class SemiDiscrete:
 
 
 @dataclass(frozen=True, eq=False)
-class Rounded:
+class Rounded(Plain):
     """Rows of noise (R, d) whose products with atoms are taken in the atoms' type, heights added in float32."""
-
-    z: Tensor
-
-    @property
-    def bundles(self) -> int:
-        return len(self.z)
-
-    @property
-    def nbytes(self) -> int:
-        return self.z.nbytes
-
-    def __len__(self) -> int:
-        return len(self.z)
 
     def scores(self, y: Tensor, h: Tensor, scratch: Scratch) -> Iterator[Tensor]:
         yield (self.z.to(y.dtype) @ y.T).float().add_(h)

@@ -35,6 +35,11 @@ def check_trainings(experiment: Experiment) -> None:
 
 
 def check_networks(experiment: Experiment) -> None:
+    """Refuse networks whose kind, options, training or files do not fit together.
+
+    Raises:
+        ConfigError: the first that does not.
+    """
     for name, network in experiment.networks.items():
         where = f"networks.{name}"
         conditional.check_network(network, where)

@@ -77,6 +77,7 @@ def told_as_fault(prefix: str = "", then: str = "") -> Iterator[None]:
 
 
 def check_known(noun: str, name: str, known: Collection[str], where: str) -> None:
+    """Refuse, as ConfigError, a name that is not among those of a block of the configuration."""
     if name not in known:
         raise ConfigError(f'{where}: no {noun} "{name}" under {noun}s: found {", ".join(known) or "none"}')
 
@@ -106,6 +107,7 @@ def _kind(annotation: Any) -> str:
 
 
 def check_names(known: Iterable[str], options: Mapping, where: str, *, skip: Sequence[str]) -> None:
+    """Refuse, as ConfigError, options whose name is not ``known``, or is one of ``skip``."""
     allowed = [name for name in known if name not in skip]
     for key in options:
         if key not in allowed:

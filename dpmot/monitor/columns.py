@@ -33,6 +33,7 @@ def fitted(header: Sequence[str], body: Sequence[Sequence[Entry]], width: int, g
 def block(
     header: Sequence[str], texts: Sequence[Sequence[str]], widths: Sequence[int], groups: Sequence[str]
 ) -> list[str]:
+    """Lines of a table: header, rule, and rows cut to ``widths`` characters; a blank line where the group changes."""
     rule = "─" * (sum(widths) + len(GAP) * (len(widths) - 1))
     lines, before = [_line(header, widths), rule], groups[0] if groups else ""
     for row, group in zip(texts, groups, strict=True):

@@ -87,6 +87,7 @@ def level_of(task: "Train", facts: Mapping) -> UniformInTime | None:
 
 
 def check_shape(card: Mapping, shape: Sequence[int], path: str) -> None:
+    """Refuse, as ValueError, a network of latents or of another shape than (C, H, W) of the images."""
     if decoder := card.get("latents"):
         told = (
             f"sees latents of shape {card['shape']}, which its {decoder} decodes, and an experiment's data are pixels"
@@ -97,5 +98,6 @@ def check_shape(card: Mapping, shape: Sequence[int], path: str) -> None:
 
 
 def weights_of(loaded: network.Network) -> dict:
+    """Step count of a student, or None -> the tensors of its network; without denoisers that are known exactly."""
     denoisers = loaded.denoisers.items()
     return {count: one.model.state_dict() for count, one in denoisers if isinstance(one, network.NetworkDenoiser)}
