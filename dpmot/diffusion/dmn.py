@@ -36,7 +36,8 @@ def levels(n: int, start: float, finest: float) -> tuple[float, ...]:
 
     def of(inner: NDArray) -> tuple[float, NDArray]:
         ends = np.broadcast_to([[first, last]], (n - 1, 2))
-        values = bound(np.hstack([ends[:, :1], inner + moves, ends[:, 1:]])) / whole
+        with np.errstate(over="ignore", invalid="ignore"):  # a look at levels that have passed each other: no minimum
+            values = bound(np.hstack([ends[:, :1], inner + moves, ends[:, 1:]])) / whole
         return float(values[0]), (values[1:] - values[0]) / (STEP * size)
 
     steps = np.eye(n - 1, n - 2) - np.eye(n - 1, n - 2, k=-1)  # lambda_{s+1} - lambda_s, but for the ends
