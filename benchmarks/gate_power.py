@@ -47,6 +47,7 @@ from dpmot.experiment.stages._prepared import read_data
 from dpmot.features import classifier
 from dpmot.gate.compare import compare
 from dpmot.gate.runs import Run
+from dpmot.runtime.packed import stored
 from dpmot.starts import transport
 
 CONFIG = str(plugins.ROOT / "config" / "gate.yaml")
@@ -246,7 +247,7 @@ def candidate_run(reference: Path, folder: Path, bug: str) -> Path:
 def averaged_reference(reference: Path, folder: Path) -> Path:
     """A reference whose EDM network is trained here, with its last weights beside it."""
     jobs = Jobs(load([CONFIG]), Layout(folder))
-    shutil.copytree(reference, folder, ignore=shutil.ignore_patterns("samples", "*.csv", ".resume"))
+    shutil.copytree(reference, folder, ignore=shutil.ignore_patterns("samples", "*.csv", "*.csv.xz", ".resume"))
     original = train.fit
 
     def fit(model, *args, **options):
@@ -353,7 +354,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary)
         reference = options.reference or folder / "reference"
-        if not (reference / "metrics.csv").exists():
+        if not stored(reference / "metrics.csv").exists():
             reference_run(reference)
         missed = (bugs(folder, reference, options) if options.bugs else 0) + honest(reference, options)
     sys.exit(1 if missed else 0)
@@ -364,7 +365,7 @@ def bugs(folder: Path, reference: Path, options: argparse.Namespace) -> int:
     references = {name: reference for name in ("no_bug", *options.bugs)}
     if NO_AVERAGE in references:
         references[NO_AVERAGE] = folder / "averaged"
-        if not (references[NO_AVERAGE] / "metrics.csv").exists():
+        if not stored(references[NO_AVERAGE] / "metrics.csv").exists():
             averaged_reference(reference, references[NO_AVERAGE])
     print("bug                   status  what the gate saw")
     wrong = 0

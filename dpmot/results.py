@@ -5,6 +5,7 @@ seed (or "pooled" over all), metric and reference. Rows are counted as a spreads
 """
 
 import csv
+import io
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ import pandas as pd
 
 from dpmot import plugins
 from dpmot.metrics import REAL_TEST, REAL_TRAIN, Fact
+from dpmot.runtime.packed import content, stored
 from dpmot.statistics.audit import VERDICTS
 
 POOLED = "pooled"  # sample seed of the rows over all seeds
@@ -127,6 +129,18 @@ FLAGS = Schema(
         **dict.fromkeys(("down", "right"), ("-?[0-9]+", "an integer is")),
     },
 )
+MIXED = Schema(
+    columns=(*CELL, "sample_seed", "sample", "first", "first_probability", "second", "second_probability"),
+    key=(*CELL, "sample_seed", "sample"),
+    numbers=("sigma_start", "first_probability", "second_probability"),
+    optional=("sigma_start",),
+    integers=("nfe_budget", "sample_seed", "sample", "first", "second"),
+    words={
+        "nfe_budget": BUDGET,
+        "sigma_start": LEVEL,
+        **dict.fromkeys(("sample", "first", "second"), ("[0-9]+", "an integer is")),
+    },
+)
 _TESTED = ("mean_difference", "low", "high", "margin", "p_value", "p_difference")
 IDENTITY = Schema(
     columns=("pair", "metric", "reference", "nfe", "seeds", *_TESTED[:5], "equivalent", "p_difference"),
@@ -152,6 +166,19 @@ TIMINGS = Schema(
     key=("job",),
     numbers=("arithmetic_s",),
     unread=("startup_s", "io_s", "wall_s", "peak_mb", "images_per_s"),
+)
+TRAININGS = Schema(
+    columns=(
+        *("network", "of", "training_seed", "how", "rewires", "coupling", "tau", "map", "chi2", "off"),
+        *("images_seen", "images_before", "train_s", "map_s"),
+    ),
+    key=("network",),
+    numbers=("tau", "chi2", "off", "images_seen", "images_before", "train_s", "map_s"),
+    optional=("tau", "chi2", "off", "images_seen", "images_before", "train_s", "map_s"),
+    words={
+        "training_seed": (f"0|[1-9][0-9]*|{NO_TRAINING}", f'an integer or "{NO_TRAINING}" is'),
+        "how": ("trained|loaded|student|exact", "trained, loaded, student or exact is"),
+    },
 )
 
 
@@ -222,7 +249,7 @@ def _by_weights(table: pd.DataFrame, folder: Path) -> None:
 
 
 def text(path: Path, schema: Schema, *, methods: Collection[str] | None = None) -> pd.DataFrame:
-    """A CSV file with every entry as a string, and none that contradicts another.
+    """A CSV file, plain or packed, with every entry as a string, and none that contradicts another.
 
     ``methods`` are those that there are, if that is known.
 
@@ -231,6 +258,7 @@ def text(path: Path, schema: Schema, *, methods: Collection[str] | None = None) 
             file; an entry that is no finite number, flag or word that is allowed; an unknown method.
         OSError: the file cannot be opened.
     """
+    path = stored(path)
     table = _entries(path)
     needed = [column for column in schema.columns if column not in schema.unread]
     if missing := [column for column in needed if column not in table.columns]:
@@ -266,8 +294,8 @@ def text(path: Path, schema: Schema, *, methods: Collection[str] | None = None) 
 def _entries(path: Path) -> pd.DataFrame:
     """The entries of a CSV file as strings, with their rows in a spreadsheet as index; empty rows are left out."""
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = [(number, row) for number, row in enumerate(csv.reader(file, strict=True), 1) if row]
+        file = io.StringIO(content(path).decode("utf-8-sig"), newline="")
+        rows = [(number, row) for number, row in enumerate(csv.reader(file, strict=True), 1) if row]
     except (csv.Error, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is no readable CSV file ({error}); make it again") from None
     if not rows:

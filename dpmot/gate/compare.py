@@ -8,6 +8,7 @@ from dpmot.gate.findings import Finding, Report
 from dpmot.gate.invariants import invariants
 from dpmot.gate.runs import CannotCompare, Row, Run, cell_name, metric_name
 from dpmot.results import INTERVAL, KEY, METRICS, PLAIN, fact
+from dpmot.runtime.packed import content, stored
 from dpmot.statistics.equivalence import Change, least_half_widths, paired, unpaired
 from dpmot.statistics.jackknife import Estimate
 from dpmot.statistics.paired import holm
@@ -106,7 +107,7 @@ def _exact(candidate: Run, reference: Run) -> Iterator[Finding]:
         verdict, text = ("changed", why) if changed else ("same", "")
         yield Finding(cell_name(row), metric_name(row), was, now, verdict, text=text)
     files = [run.path.with_name("replicates.csv") for run in (candidate, reference)]
-    if all(file.is_file() for file in files) and files[0].read_bytes() != files[1].read_bytes():
+    if all(stored(file).is_file() for file in files) and content(files[0]) != content(files[1]):
         yield Finding("all", "replicates.csv", "", "", "changed", text=why)
 
 

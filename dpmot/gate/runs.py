@@ -24,6 +24,7 @@ from dpmot.results import (
     member,
     sigma_key,
 )
+from dpmot.runtime.packed import stored
 
 Row = Mapping[str, str]
 
@@ -40,7 +41,7 @@ class Run:
     """A results folder.
 
     Attributes:
-        path: its metrics.csv.
+        path: its metrics.csv; the file may be packed.
         metrics: all rows, as text.
         methods: its methods as experiment.json beside it describes them, by name; none where there is no such file.
     """
@@ -166,7 +167,7 @@ class Run:
         """(cell, metric, reference) -> plain value of all samples, and without each group (G,)."""
         file = self.path.with_name("replicates.csv")
         try:
-            return results.replicates(file, as_written=True) if file.is_file() else {}
+            return results.replicates(file, as_written=True) if stored(file).is_file() else {}
         except ValueError as error:
             raise CannotCompare(f"{file} is no replicates.csv of a whole run: {error}") from None
 
