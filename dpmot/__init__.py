@@ -13,6 +13,7 @@ _PUBLIC = {  # name -> its module, or itself one; the same names are in __init__
     "Evaluation": "dpmot.evaluation.report",
     "Expressway": "dpmot.expressways",
     "Mixture": "dpmot.mixing",
+    "Prediction": "dpmot.theory.report",
     "Samples": "dpmot.sampling",
     "Diagnosis": "dpmot.diffusion.doctor",
     "audit": "dpmot.evaluation.evaluate",
@@ -23,6 +24,7 @@ _PUBLIC = {  # name -> its module, or itself one; the same names are in __init__
     "expressway": "dpmot.solving",
     "mixture": "dpmot.mixing",
     "onnx_network": "dpmot.diffusion.onnx_network",
+    "predict": "dpmot.theory.prediction",
     "sample": "dpmot.sampling",
     "transport": "dpmot.transport",
 }

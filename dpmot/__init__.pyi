@@ -13,5 +13,7 @@ from dpmot.mixing import mixture as mixture
 from dpmot.sampling import Samples as Samples
 from dpmot.sampling import sample as sample
 from dpmot.solving import expressway as expressway
+from dpmot.theory.prediction import predict as predict
+from dpmot.theory.report import Prediction as Prediction
 
 __version__: str

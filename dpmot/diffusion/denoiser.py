@@ -117,6 +117,33 @@ class IdealDenoiser:
             result[~few] = self._of_all(exact, variance)[~few]  # of the whole tile: a product's bits know its shape
         return result.to(x.dtype).reshape(x.shape)
 
+    @ordinary()
+    def weights(self, x: Tensor, sigma: Tensor | float) -> Tensor:
+        """The posterior softmax_i(-|x - y_i|^2 / 2 sigma^2) of x (B, *S) at sigma () or (B,): float64 (B, N)."""
+        exact, variance = x.flatten(1).double(), per_sample(sigma, x).double().square()
+        rows, index = self._candidates(exact - self._mean, variance)
+        few = torch.bincount(rows, minlength=len(x)) <= FEW
+        of_few = few[rows]
+        result = exact.new_zeros(len(x), len(self.points))
+        if of_few.any():
+            rows, index = rows[of_few], index[of_few]
+            result[rows, index] = self._weights_of_few(exact, variance, rows, index)
+        if not few.all():
+            result[~few] = self._weights_of_all(exact[~few], variance[~few])
+        return result
+
+    @ordinary()
+    def mean(self, weights: Tensor) -> Tensor:
+        """sum_i w_i y_i of weights float64 (B, N) that sum to 1: float64 (B, d)."""
+        few = weights.gt(0).sum(1) <= FEW
+        result = weights.new_zeros(len(weights), self._centred.shape[1])
+        rows, index = (weights * few[:, None]).nonzero().T
+        for i, j in zip(rows.split(BLOCK), index.split(BLOCK), strict=True):
+            result.index_add_(0, i, weights[i, j][:, None] * self.points.flatten(1)[j].double())
+        if not few.all():
+            result[~few] = weights[~few] @ self._exact + self._mean
+        return result
+
     def _candidates(self, centred: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
         """(row, point) of all pairs whose weight may be more than e^-NEGLIGIBLE of the row's largest."""
         near = centred.float()
@@ -127,24 +154,30 @@ class IdealDenoiser:
         rows, index = (scores >= limit.float()[:, None]).nonzero().T
         return rows, index
 
-    def _of_few(self, x: Tensor, variance: Tensor, rows: Tensor, index: Tensor) -> Tensor:
-        """The mean over the pairs (row, point), (B, d); 0 for rows without a pair."""
+    def _weights_of_few(self, x: Tensor, variance: Tensor, rows: Tensor, index: Tensor) -> Tensor:
+        """Of the pairs (row, point), each row's to sum 1."""
         y = self.points.flatten(1)
-        pairs = list(zip(rows.split(BLOCK), index.split(BLOCK), strict=True))
-        logs = [-(x[i] - y[j].double()).square().sum(1) / (2 * variance[i]) for i, j in pairs]
-        log = torch.cat(logs)
+        pairs = zip(rows.split(BLOCK), index.split(BLOCK), strict=True)
+        log = torch.cat([-(x[i] - y[j].double()).square().sum(1) / (2 * variance[i]) for i, j in pairs])
         top = log.new_full((len(x),), -torch.inf).scatter_reduce(0, rows, log, "amax")
         weight = (log - top[rows]).exp()
-        weight = weight / torch.zeros_like(top).index_add(0, rows, weight)[rows]
+        return weight / torch.zeros_like(top).index_add(0, rows, weight)[rows]
+
+    def _of_few(self, x: Tensor, variance: Tensor, rows: Tensor, index: Tensor) -> Tensor:
+        """The mean over the pairs (row, point), (B, d); 0 for rows without a pair."""
+        y, weight = self.points.flatten(1), self._weights_of_few(x, variance, rows, index)
         result = torch.zeros_like(x)
-        for (i, j), w in zip(pairs, weight.split(BLOCK), strict=True):
+        for i, j, w in zip(rows.split(BLOCK), index.split(BLOCK), weight.split(BLOCK), strict=True):
             result.index_add_(0, i, w[:, None] * y[j].double())
         return result
 
     def _of_all(self, x: Tensor, variance: Tensor) -> Tensor:
         """The mean over all points, (B, d)."""
+        return self._weights_of_all(x, variance) @ self._exact + self._mean
+
+    def _weights_of_all(self, x: Tensor, variance: Tensor) -> Tensor:
         scores = (x - self._mean) @ self._exact.T - self._exact.square().sum(1) / 2
-        return torch.softmax(scores / variance[:, None], dim=1) @ self._exact + self._mean
+        return torch.softmax(scores / variance[:, None], dim=1)
 
     @cached_property
     def _exact(self) -> Tensor:

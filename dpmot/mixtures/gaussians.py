@@ -185,6 +185,10 @@ class Gaussians:
 
     def log_likelihood(self, x: Tensor, eps: Tensor, sigmas: Sequence[float]) -> list[float]:
         """Mean of log p_sigma(x + sigma eps) / d over rows (n, d), in nats, at each of the levels, all above 0."""
+        return [float(one.mean()) / self.dim for one in self.log_density(x, eps, sigmas)]
+
+    def log_density(self, x: Tensor, eps: Tensor, sigmas: Sequence[float]) -> Tensor:
+        """log p_sigma(x + sigma eps) of rows (n, d), in nats, at each level above 0: float64 (levels, n)."""
         x, eps, images = x.double(), eps.double(), self._images(None).double()
         total = torch.full((len(sigmas), len(x)), -math.inf, dtype=torch.float64)
         weights = (images / images.sum()).log()
@@ -194,7 +198,7 @@ class Gaussians:
             rows = slice(first, first + ROWS)
             for i, found in enumerate(self._log_of_singles(x[rows], eps[rows], sigmas, -math.log(images.sum()))):
                 total[i, rows] = torch.logaddexp(total[i, rows], found)
-        return [float(one.mean()) / self.dim for one in total]
+        return total
 
     def _log_of_singles(self, x: Tensor, eps: Tensor, sigmas: Sequence[float], log: float) -> Iterator[Tensor]:
         images = _floats(self.singles).double()

@@ -1,0 +1,285 @@
+"""Is source recovery what images alone predict, of posterior draws, of the ideal denoiser's DDIM, of trained networks?
+
+predicted   `dpmot.theory.recovery`: the mean over latents of sum_j p_j^2, and of p_T at the end T of the exact flow.
+measured    on latents of other seeds, which the prediction has not seen:
+            posterior   an image drawn from the posterior: is it the one behind the latent?
+            ode         `dpmot.sample` with the ideal denoiser and DDIM, judged as the audit judges, in pixels.
+            network     the committed experiments' rows of starts of images, and their selections of sigma_M*.
+
+Samples of a stored latent are not independent: n of them, drawn with replacement from N, hold 1/(1/n + 1/N) independent
+ones or more, and intervals of networks' rows are of so many, but for fresh noise and selections, which have it too.
+
+Writes a row for each level, law and source of the measurement; rows of the same images in the csv file are replaced.
+
+example: python -m benchmarks.predict digits gaussians --csv results/reference/laws/recovery.csv
+         python -m benchmarks.predict digits --networks --csv results/reference/laws/recovery.csv
+         DPMOT_DATA=data python -m benchmarks.predict fashion_mnist:1000 fashion_mnist:10000 --latents 200 --samples 400
+         DPMOT_DATA=data python -m benchmarks.predict fashion_mnist:50000 cifar10:1000 cifar10:5000 cifar10:50000
+"""
+
+import argparse
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from dpmot import plugins, results, sample
+from dpmot.features import pixels
+from dpmot.images import to_float
+from dpmot.metrics import recovery as metric
+from dpmot.runtime.files import atomic
+from dpmot.statistics.jackknife import Estimate, mean_interval, share_interval
+from dpmot.theory import information
+from dpmot.theory.recovery import Recovery, Stored, recovery
+
+REFERENCE = plugins.ROOT / "results" / "reference"
+EXPERIMENTS = {  # images -> committed experiments whose starts are made of them
+    ("digits", 599): ("digits",),
+    ("fashion_mnist", 10_000): ("fashion_mnist",),
+    ("fashion_mnist", 50_000): ("fashion_mnist_atoms",),
+}
+LEVELS = {
+    "digits": (0.139516, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.256822, 5.0, 10.0),
+    "gaussians": (0.005, 0.02, 0.05, 0.2),
+    "fashion_mnist": (0.139516, 1.0, 2.0, 3.256822, 5.0, 10.0),
+    "cifar10": (0.3, 1.0, 3.0, 10.0),
+}
+FRESH = "fresh_noise"  # the start whose every sample has noise of its own
+STARTS = ("copy", "transport", FRESH)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A prediction beside a measurement, shares in 0..1 and nats, with 95 % intervals."""
+
+    dataset: str
+    num_images: int
+    dim: int
+    log_images: float
+    chance: float
+    sigma: float
+    law: str
+    by: str
+    num_latents: int
+    num_samples: int
+    predicted: float
+    predicted_low: float
+    predicted_high: float
+    measured: float
+    low: float
+    high: float
+    difference: float
+    difference_low: float
+    difference_high: float
+    information: float
+    population: float
+    population_low: float
+    population_high: float
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A measured share, what measured it, of how many samples."""
+
+    law: str
+    by: str
+    share: Estimate
+    num_samples: int
+
+
+@cache
+def population(name: str, levels: tuple[float, ...]) -> list[Estimate]:
+    """The bound on the population's information, of all images of a data set: one for every N."""
+    return information.population(torch.from_numpy(plugins.find("data", name).load().images), levels, seed=0)
+
+
+def images_of(case: str) -> tuple[str, Tensor]:
+    """Name and the stored images in [-1, 1] of a case as "fashion_mnist:1000".
+
+    Split A gives the images; where it has fewer than are asked for, split B gives the rest.
+    """
+    name, _, number = case.partition(":")
+    data = plugins.find("data", name).load()
+    order = np.concatenate([np.flatnonzero(data.split == part) for part in "AB"])
+    count = int(number) if number else int((data.split == "A").sum())
+    if count > len(order):
+        raise SystemExit(f"predict: {case}: splits A and B hold {len(order)} images")
+    stored = torch.from_numpy(data.images[order[:count]])
+    return name, to_float(stored) if stored.dtype == torch.uint8 else stored
+
+
+def simulated(stored: Stored, sigma: float, number: int, nfe: int) -> Iterator[Measured]:
+    """Posterior draws, and samples of the ideal denoiser by DDIM, of latents that no prediction has seen."""
+    source, noise = stored.latents(number, 1, "measured")
+    x = stored.images[source] + sigma * noise
+    draw = torch.Generator().manual_seed(1)
+    found = [
+        torch.multinomial(stored.ideal.weights(x[few], sigma), 1, generator=draw)[:, 0]
+        for few in torch.arange(number).split(256)
+    ]
+    own = stored.group[torch.cat(found)] == stored.group[source]
+    yield Measured("posterior", "posterior draws", mean_interval(own.numpy()), number)
+    drawn = sample(stored.ideal, x, "ddim", nfe, sigma=sigma)
+    if stored.images.ndim == 4:
+        train, generated = pixels.extract(as_stored(stored.images)), pixels.extract(drawn.images)
+        ((_, back),) = metric.pointwise(replace(generated, source=source.numpy()), {"train": train}).items()
+    else:
+        near = torch.cdist(drawn.x0.double(), stored.images.double()).argmin(1)
+        back = (stored.group[near] == stored.group[source]).numpy()
+    yield Measured("ode", f"ideal denoiser, DDIM, NFE {nfe}", mean_interval(back), number)
+
+
+def as_stored(images: Tensor) -> Tensor:
+    """Floats in [-1, 1] as the uint8 images that they were."""
+    return ((images + 1) * 127.5).round().to(torch.uint8)
+
+
+def committed(name: str, number: int) -> Iterator[tuple[float, Measured]]:
+    """Levels and measured recovery of trained networks, from starts made of these images."""
+    for experiment in EXPERIMENTS.get((name, number), ()):
+        folder = REFERENCE / experiment
+        rows = results.read(folder / "metrics.csv", results.METRICS)
+        kept = (rows["metric"] == results.RECOVERY) & (rows["reference"] == "train")
+        kept &= rows["sample_seed"].eq(results.POOLED) & rows["start"].isin(STARTS) & rows["value"].notna()
+        kept &= rows["sampler"].eq("ddim") & rows["num_samples"].astype(int).lt(10_000)
+        for row in results.records(rows[kept]):
+            count = int(row["num_samples"])
+            share = of_stored(row["value"], count, number)
+            if row["start"] == FRESH:
+                share = Estimate(row["value"], row["low"], row["high"])
+            by = f"{row['method']}: {row['network']}, {row['start']}, DDIM, NFE {row['nfe_counted']} ({experiment})"
+            yield row["sigma_start"], Measured("network", by, share, count)
+        for trial in results.read_json(folder / "star.json")["rows"] if (folder / "star.json").is_file() else ():
+            by = f"selection, NFE {trial['nfe']} ({experiment})"
+            share = Estimate(*trial["recovery"])  # every sample of a selection has noise of its own
+            yield trial["sigma"], Measured("network", by, share, trial["num_samples"])
+
+
+def of_stored(share: float, count: int, number: int) -> Estimate:
+    """A share of ``count`` samples whose starts were drawn with replacement from ``number`` stored latents.
+
+    Of equal starts the samples are equal, so the variance is at most p (1 - p) (1/n + 1/N): the exact binomial interval
+    of 1 / (1/n + 1/N) independent samples.
+    """
+    units = 1 / (1 / count + 1 / number)
+    return share_interval(min(share * units, units), units)  # type: ignore[arg-type]
+
+
+def row_of(name: str, stored: Stored, told: Recovery, bound: Estimate, latents: int, one: Measured) -> Row:
+    """The prediction of the law that a measurement follows (of networks: the exact flow) beside it."""
+    predicted = told.posterior if one.law == "posterior" else told.ode
+    return Row(
+        dataset=name,
+        num_images=len(stored),
+        dim=stored.images[0].numel(),
+        log_images=stored.entropy,
+        chance=stored.chance,
+        sigma=told.sigma,
+        law=one.law,
+        by=one.by,
+        num_latents=latents,
+        num_samples=one.num_samples,
+        predicted=predicted.value,
+        predicted_low=predicted.low,
+        predicted_high=predicted.high,
+        measured=one.share.value,
+        low=one.share.low,
+        high=one.share.high,
+        **apart(one.share, predicted),
+        information=told.information.value,
+        population=bound.value,
+        population_low=bound.low,
+        population_high=bound.high,
+    )
+
+
+def rows_of(case: str, options: argparse.Namespace) -> list[Row]:
+    """All rows of one case."""
+    name, images = images_of(case)
+    stored, networks = Stored(images), list(committed(name, len(images)))
+    levels = options.sigmas or sorted({*LEVELS[name], *(round(sigma, 6) for sigma, _ in networks if sigma > 0.1)})
+    bounds = population(name, tuple(levels))
+    rows = []
+    for sigma, bound in zip(tqdm(levels, desc=case, mininterval=10), bounds, strict=True):
+        (told,) = recovery(stored, [sigma], num_latents=options.latents, seed=0)
+        found = list(simulated(stored, sigma, options.samples, options.nfe))
+        found += [one for level, one in networks if abs(level - sigma) < 1e-4 * sigma]
+        rows += [row_of(name, stored, told, bound, options.latents, one) for one in found]
+    return rows
+
+
+def networks_anew(case: str, path: Path) -> list[Row]:
+    """All rows that a file has of a case, those of networks read again: nothing is predicted or simulated.
+
+    A level of the networks at which the file holds no prediction of the exact flow is left out.
+    """
+    name, images = images_of(case)
+    table = pd.read_csv(path)
+    own = table[(table["dataset"] == name) & (table["num_images"] == len(images)) & (table["law"] != "network")]
+    rows = [Row(**row) for row in results.records(own)]
+    networks = list(committed(name, len(images)))
+    for told in [row for row in rows if row.law == "ode"]:
+        predicted = Estimate(told.predicted, told.predicted_low, told.predicted_high)
+        for one in (one for level, one in networks if abs(level - told.sigma) < 1e-4 * told.sigma):
+            measured = {"law": one.law, "by": one.by, "num_samples": one.num_samples, "measured": one.share.value}
+            ends = {"low": one.share.low, "high": one.share.high}
+            rows.append(replace(told, **measured, **ends, **apart(one.share, predicted)))
+    return rows
+
+
+def apart(share: Estimate, predicted: Estimate) -> dict[str, float]:
+    """Columns of what was measured minus what was predicted, which are independent."""
+    down = np.hypot(share.value - share.low, predicted.high - predicted.value)
+    up = np.hypot(share.high - share.value, predicted.value - predicted.low)
+    found = share.value - predicted.value
+    return {"difference": found, "difference_low": float(found - down), "difference_high": float(found + up)}
+
+
+def write(path: Path, rows: list[Row]) -> None:
+    """The file with these rows in the place of those of the same images and levels."""
+    table = pd.DataFrame([asdict(row) for row in rows])
+    keys = ["dataset", "num_images", "sigma"]
+    if path.is_file():
+        before = pd.read_csv(path)
+        new = set(map(tuple, table[keys].round(6).to_numpy().tolist()))
+        kept = [tuple(key) not in new for key in before[keys].round(6).to_numpy().tolist()]
+        table = pd.concat([before[kept], table])
+    table = table.sort_values([*keys, "law", "by"], kind="stable")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic(path) as temporary:
+        table.to_csv(temporary, index=False, float_format="%.6g", lineterminator="\n")
+
+
+def main() -> None:
+    """Predict, measure, print the largest difference of each law, and write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("cases", nargs="+", metavar="DATASET[:N]", help=f"{', '.join(LEVELS)}; N images, default A's")
+    parser.add_argument("--sigmas", type=float, nargs="+", help="levels (default: those of the data set)")
+    parser.add_argument("--latents", type=int, default=1000, help="of a prediction (default %(default)s)")
+    parser.add_argument("--samples", type=int, default=2500, help="of a measurement (default %(default)s)")
+    parser.add_argument("--nfe", type=int, default=30, help="of the ideal denoiser's DDIM (default %(default)s)")
+    parser.add_argument("--csv", type=Path, help="write the rows there")
+    parser.add_argument("--networks", action="store_true", help="read networks' rows of --csv anew, and nothing else")
+    options = parser.parse_args()
+    if options.networks and not (options.csv and options.csv.is_file()):
+        parser.error("--networks needs the file whose rows it replaces: --csv FILE")
+    torch.set_num_threads(1)
+    for case in options.cases:
+        rows = networks_anew(case, options.csv) if options.networks else rows_of(case, options)
+        table = pd.DataFrame([asdict(row) for row in rows])
+        shown = ["sigma", "law", "by", "predicted", "measured", "difference", "difference_low", "difference_high"]
+        print(table[shown].to_string(float_format="{:.4g}".format), flush=True)
+        for law, some in table.groupby("law"):
+            print(f"{case}, {law}: largest difference {some['difference'].abs().max():.4f}", flush=True)
+        if options.csv:
+            write(options.csv, rows)
+
+
+if __name__ == "__main__":
+    main()
