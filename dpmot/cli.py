@@ -21,6 +21,7 @@ from dpmot.experiment.layout import Layout
 from dpmot.experiment.missing import missing_data
 from dpmot.experiment.plan import json_schema
 from dpmot.templates import KINDS, new
+from dpmot.theory import command as prediction
 
 DEFAULT, RESULTS = "config/digits.yaml", Path("results")
 INTERRUPTED, CLOSED = 130, 141  # exit statuses as a shell has them of SIGINT and SIGPIPE
@@ -43,6 +44,8 @@ VERBS = {
     "couple": "measure the coupling of noise and samples: transport cost, smoothness, interpolation",
     "measure": "measure every cell and write the tidy tables",
     "evaluate": "measure samples from elsewhere against real images, without a configuration",
+    "trainings": "gather what each network saw in training, and how its noise and images were coupled",
+    "predict": "say from images alone how often starts made of them come back as the image behind",
     "timings": "gather where the time of every job went",
     "status": "say what of a run is done, runs, waits or failed, and how long the rest takes",
     "show": "print a table of a run in the terminal",
@@ -65,8 +68,10 @@ EXAMPLES = {  # what follows a verb in the example of its help
     "show": "table_1 digits --results results/reference",
     "gate": "results/gate results/reference/gate",
     "evaluate": evaluation.EXAMPLE,
+    "predict": prediction.EXAMPLE,
 }
-UNCONFIGURED = ("list", "schema", "cards", "gate", "evaluate", "new", "status", "show")
+UNCONFIGURED = ("list", "schema", "cards", "gate", "evaluate", "predict", "new", "status", "show")
+ASKED = {"evaluate": evaluation, "predict": prediction}
 FOLLOWING = ("status", "show")
 USER_ERRORS = (ValueError, OSError, ArithmeticError, MemoryError)
 
@@ -86,8 +91,8 @@ def parser() -> argparse.ArgumentParser:
         add = one.add_argument
         if verb == "gate":
             _add_gate(one)
-        if verb == "evaluate":
-            evaluation.add_arguments(one)
+        if verb in ASKED:
+            ASKED[verb].add_arguments(one)
         if verb == "list":
             add("kind", choices=plugins.LISTED, help="what to list")
         if verb in FOLLOWING:
@@ -223,9 +228,8 @@ def _verb(options: argparse.Namespace) -> int:
 def _run(options: argparse.Namespace) -> int | None:
     if options.verb == "cards":
         return print(weights.describe())
-    if options.verb == "evaluate":
-        evaluation.run(options)
-        return None
+    if options.verb in ASKED:
+        return ASKED[options.verb].run(options)
     if options.verb == "schema":
         return print(json.dumps(json_schema(), indent=1))
     if options.verb == "list":

@@ -21,7 +21,7 @@ from dpmot.experiment.members import Members, members
 from dpmot.experiment.pairings import Pair, drawing, pairings
 from dpmot.experiment.plan import Experiment, Given, Method
 from dpmot.experiment.refusals import ConfigError, named
-from dpmot.experiment.tasks import Classify, Couple, Measure, Prepare, Read, Sample, Select, Solve, Train
+from dpmot.experiment.tasks import Classify, Couple, Measure, Prepare, Read, Sample, Select, Solve, Train, Trained
 from dpmot.features import Extractor, Offer
 from dpmot.metrics import AUDITED_BY, AUDITED_SPACE
 from dpmot.runtime.files import read_json, write_json
@@ -172,11 +172,12 @@ class Jobs:
     def page(self, name: str) -> Job[Mapping[str, Any]]:
         """The job that draws one table or figure; its text depends on everything that the configuration says."""
         layout, e, root = self.layout, self.experiment, self.layout.root
-        metrics, replicates, audit, identity, copies, fingerprint = layout.measured
+        metrics, replicates, audit, identity, copies, mixed, fingerprint = layout.measured
         reads = {
             "identity": [identity],
             "replicates": [replicates],
             "copies": [copies],
+            "mixed": [mixed],
             "coupling": [layout.coupling] if e.coupling else [],
             "star": [layout.star] if e.selection else [],
             "data": [layout.data],
@@ -185,6 +186,7 @@ class Jobs:
             "timings": [layout.timing(job) for job in (*self._solves, *self._draws)],
             "reported": [Path("paper_figures/reported.csv")],
             "fits": [layout.facts_of_fit(fit) for fit in self.fits],
+            "trainings": [layout.trainings],
         }
         asked: Any = plugins.constant("pages", name, "READS") or ()
         inputs = [metrics, audit, fingerprint, *(file for kind in asked for file in reads[kind])]
@@ -200,6 +202,18 @@ class Jobs:
     def pages(self) -> list[Job[Mapping[str, Any]]]:
         """Every table and figure."""
         return [self.page(name) for name in (*self.experiment.tables, *self.experiment.figures)]
+
+    def trainings(self) -> Job[tuple[Trained, ...]]:
+        """The job that gathers what networks saw in training."""
+        each, layout = self.each, self.layout
+        networks = each.experiment.networks.items()
+        maps = {one: drawing(each.experiment, one)[1] for one, _ in networks}
+        task = tuple(Trained(one, each.origin[one], each.seeds[one], given.how, maps[one]) for one, given in networks)
+        inputs = [file for one in maps for file in (layout.network(one), layout.timing(f"train_{one}"))]
+        for one in dict.fromkeys(filter(None, maps.values())):
+            inputs.append(layout.timing(f"pair_{one}"))
+        code = (f"{STAGES}.trainings",)
+        return Job("trainings", "trainings", task, tuple(inputs), (layout.trainings,), code)
 
     def timings(self) -> Job[tuple[str, ...]]:
         """The job that gathers the timings of all others."""

@@ -29,6 +29,8 @@ class Layout:
     """Quantities of the coupling of noise and samples, tidy."""
     strips = _below("strips.safetensors")
     """Samples along arcs between two noises."""
+    trainings = _below("trainings.csv")
+    """What each network saw in training, and how its noise and images were coupled."""
     timings = _below("timings.csv")
     """Where the time of every job went."""
     features = _below(".features")
@@ -36,9 +38,9 @@ class Layout:
 
     @property
     def measured(self) -> tuple[Path, ...]:
-        """What measuring writes: metrics, replicates, audit, identity test, copies, fingerprint."""
-        tables = (self.root / f"{name}.csv" for name in ("metrics", "replicates", "audit", "identity", "copies"))
-        return (*tables, self.root / "fingerprint.json")
+        """What measuring writes: metrics, replicates, audit, identity test, copies, mixed samples, fingerprint."""
+        names = ("metrics", "replicates", "audit", "identity", "copies", "mixed")
+        return (*(self.root / f"{name}.csv" for name in names), self.root / "fingerprint.json")
 
     def network(self, name: str) -> Path:
         """The weights of one network."""

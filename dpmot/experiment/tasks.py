@@ -50,6 +50,24 @@ class Train:
 
 
 @dataclass(frozen=True)
+class Trained:
+    """Say what one network saw in training.
+
+    Attributes:
+        of: its name in the configuration, where it is one of several by training seed.
+        seed: of its training; None where no training changes it.
+        how: it is trained, loaded, a student or exact.
+        map: name of the map from noise to images that its training needs.
+    """
+
+    name: str
+    of: str
+    seed: int | None
+    how: str
+    map: str | None
+
+
+@dataclass(frozen=True)
 class Classify:
     """Train or load the classifier of split B."""
 

@@ -73,7 +73,7 @@ class Rates:
         if step.stage in self.stages:
             fixed, each = self.stages[step.stage]
             return fixed + each * step.work
-        return 0.0 if step.stage == "timings" else float("nan")
+        return 0.0 if step.stage in ("timings", "trainings") else float("nan")
 
 
 def _rate(rows: Sequence[Timing], timed: Sequence[Step]) -> tuple[float, float]:

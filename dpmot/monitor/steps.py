@@ -62,6 +62,10 @@ def _steps(experiment: Experiment, layout: Layout, cores: int) -> list[Step]:
     read = [step.name for step in found if step.stage in ("sample", "read", "classify", "prepare")]
     outputs = (*layout.measured, layout.timing("measure"))
     found.append(Step("measure", "measure", tuple(read), outputs, min(4, cores)))
+    if any(layout.trainings in page.inputs for page in pages):
+        gathered = jobs.trainings()
+        found.append(_step(gathered, made))
+        made[layout.trainings] = gathered.name
     found += [_step(job, made) for job in pages]
     before = tuple(step.name for step in found)
     return [*found, Step("timings", "timings", before, (layout.timings,))]

@@ -77,3 +77,13 @@ def test_the_size_of_one_part_of_gaussians_changes_no_other():
 def test_impossible_options_of_gaussians_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         gaussians.load(**options)
+
+
+def test_fewer_digits_for_training_are_some_of_all_and_leave_classifier_and_reference_as_they_are():
+    whole, few = digits.load(), digits.load(num_train=150)
+    assert len(few.part("A")[0]) == 150
+    assert {image.tobytes() for image in few.part("A")[0]} <= {image.tobytes() for image in whole.part("A")[0]}
+    assert set(few.part("A")[1].tolist()) == set(range(10))
+    for part in "BC":
+        assert all(np.array_equal(*pair) for pair in zip(whole.part(part), few.part(part), strict=True))
+    assert digits.load(num_train=599).sha256 == whole.sha256

@@ -26,6 +26,7 @@ REFUSED = [
     ("celeba", {"num_train": 162_771}, r"num_train: 162771 is no integer in 1\.\.162770"),
     ("ffhq", {"num_train": 56_001}, "num_train: 56001"),
     ("cifar10", {"num_train": 40_001}, "num_train: 40001"),
+    ("digits", {"num_train": 600}, r"num_train: 600 is no integer in 1\.\.599"),
     ("mnist", {"num_train": -1}, "num_train: -1"),
     ("fashion_mnist", {"num_train": 50_001}, "num_train: 50001"),
     ("gaussians", {"num_components": 24}, "num_components: must be a square"),

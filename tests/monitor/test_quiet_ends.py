@@ -12,6 +12,7 @@ WORDS = {  # what a verb needs to be parsed
     "new": ["sampler", "x"],
     "gate": ["a", "b"],
     "evaluate": ["a.npz", "--reference", "b.npz"],
+    "predict": ["digits"],
     "show": ["table_1"],
     **{verb: ["name"] for verb in cli.SUBJECTS},
 }

@@ -1,4 +1,4 @@
-"""Measure every cell: metrics.csv with intervals, replicates.csv for paired tests, the audit, copies, identity test."""
+"""Measure every cell: metrics.csv with intervals, replicates.csv for paired tests, audit, copies, identity test."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,6 +20,7 @@ from dpmot.device import chosen
 from dpmot.evaluation.copying import searched, shares
 from dpmot.evaluation.estimates import NUM_GROUPS, Measurement, measure, real_groups
 from dpmot.evaluation.feature_cache import Extractors
+from dpmot.evaluation.mixed import most_mixed
 from dpmot.experiment.cells import Cell
 from dpmot.experiment.members import members as members_of
 from dpmot.experiment.methods import Method
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     from dpmot.experiment.plan import Experiment, Identity
 
 ALPHA = 0.05
-KEPT = ("rows", "replicates", "flags")  # what a method is measured to
+KEPT = ("rows", "replicates", "flags", "mixed")  # what a method is measured to
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +88,7 @@ def run(job: "Job[Measure]", layout: "Layout", *, cores: int = 1) -> None:
         with stage.watch.arithmetic():
             real = _compared_with(task, extract, parts)
         measured = _measured(replace(job, task=task), layout, stage, extract, real, cores=cores)
-        rows, replicates, flags = ([row for one in measured for row in one[key]] for key in KEPT)
+        rows, replicates, flags, mixed = ([row for one in measured for row in one[key]] for key in KEPT)
         if not rows:
             asked = f"{', '.join(task.experiment.metrics)} in features {', '.join(task.extractors)}"
             raise ValueError(f"metrics: nothing is measured by {asked}; name metrics or features that go together")
@@ -100,6 +101,7 @@ def run(job: "Job[Measure]", layout: "Layout", *, cores: int = 1) -> None:
             tables["audit"] = _trainings.verdicts(verdicts(task.experiment, own, parts, unsolved), each)
             tables["identity"] = _identity(task.experiment.identity, tables["metrics"])
             tables["copies"] = pd.DataFrame(flags, columns=results.FLAGS.columns)
+            tables["mixed"] = pd.DataFrame(mixed, columns=results.MIXED.columns)
             for name, table in tables.items():
                 with atomic(layout.root / f"{name}.csv") as temporary:
                     table.to_csv(temporary, index=False)
@@ -194,7 +196,8 @@ def _floor(name: str, real: Real, experiment: "Experiment") -> dict:
         told = shares(copies, nearest, copies.flags(nearest))
         told = [one for one in told if one.reference != name.removeprefix("real_")]
         rows += _rows({**cell, "sample_seed": POOLED, "num_samples": len(own)}, told)
-    return {"rows": rows, "replicates": _replicates(results.cell_key(name, 0, None), other), "flags": []}
+    replicates = _replicates(results.cell_key(name, 0, None), other)
+    return {"rows": rows, "replicates": replicates, "flags": [], "mixed": []}
 
 
 def _method(task: "Measure", layout: "Layout", name: str, extract: Extractors, real: Real) -> dict:
@@ -208,6 +211,7 @@ def _method(task: "Measure", layout: "Layout", name: str, extract: Extractors, r
     rows: list[dict] = []
     replicates: list[list] = []
     flags: list[list] = []
+    mixed: list[list] = []
     measured_of = partial(
         measure, references=real.references, stored=STORED[method.split], names=task.experiment.metrics
     )
@@ -233,6 +237,8 @@ def _method(task: "Measure", layout: "Layout", name: str, extract: Extractors, r
         for member, one in zip(members, features, strict=True):
             measured = list(measured_of(one, group=group))
             rows += _rows({**cell, "sample_seed": member.sample_seed, "num_samples": len(group)}, measured)
+            place = [name, first.nfe_budget, first.sigma_start, member.sample_seed]
+            mixed += [[*place, *told] for told in most_mixed(one)]
         if len(features) > 1:  # one seed is its own pool
             pooled = {extractor: joined([one[extractor] for one in features]) for extractor in features[0]}
             measured = list(measured_of(pooled, group=np.tile(group, len(features))))
@@ -247,7 +253,8 @@ def _method(task: "Measure", layout: "Layout", name: str, extract: Extractors, r
         if row["metric"] != SKIPPED:  # beside what else is said of a value, as of one with a bias
             row["reason"] = "; ".join([*([row["reason"]] if row["reason"] else []), *notes])
     unsolved = {f"{cell.nfe_budget}/{cell.sigma_start:.6g}": cell.unsolved for cell in cells if cell.unsolved}
-    return {"rows": rows, "replicates": replicates, "flags": flags, "unsolved": {name: unsolved}}
+    kept = {"rows": rows, "replicates": replicates, "flags": flags, "mixed": mixed}
+    return {**kept, "unsolved": {name: unsolved}}
 
 
 def _of_each(drawn: Mapping[str, torch.Tensor], name: str) -> np.ndarray | None:
