@@ -7,13 +7,16 @@ PYTEST := $(BIN)/pytest -n 2 --dist worksteal
 SNAKEFILES := Snakefile $(wildcard rules/*.smk)
 
 .DEFAULT_GOAL := help
-.PHONY: help run smoke gate gate_bugs test test-all coverage lint types format bench docs venv
+.PHONY: help run report smoke gate gate_bugs test test-all coverage lint types format bench docs venv
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z_-]*\):.*## /\1\t/p' Makefile | expand -t 11
 
 run: venv  ## the digits experiment, into results/digits/
 	$(BIN)/snakemake --cores all
+
+report: venv  ## the same run, and all its pages in one file: results/digits/report.html
+	$(BIN)/snakemake --cores all html
 
 smoke: venv  ## the paper's MNIST experiment, every network and method, tiny
 	$(BIN)/snakemake --cores all --configfile config/mnist.yaml --config scale=smoke

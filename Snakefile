@@ -21,6 +21,7 @@ from dpmot.experiment.layout import Layout
 from dpmot.experiment.members import told
 from dpmot.experiment.missing import missing_data, missing_weights
 from dpmot.monitor.ending import finished, stopped
+from dpmot.plugins import ROOT
 from dpmot.runtime.closure import closure
 
 if not workflow.configfiles:

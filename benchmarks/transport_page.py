@@ -1,6 +1,6 @@
 """The table and the figure of `benchmarks.transport`, `benchmarks.transport_hard` and `benchmarks.noise`.
 
-Reads transport.csv, trail.csv, hard.csv and noise.csv in a folder; writes transport.md and transport.png there.
+Reads transport.csv, trail.csv, hard.csv and noise.csv in a folder; writes transport.md and figure_6_solver there.
 
 example: python -m benchmarks.transport_page results/reference/transport
 """
@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
 
 from paper_figures import _style
 
@@ -92,33 +91,53 @@ def page(folder: Path) -> str:
     return "\n".join(parts) + "\n"
 
 
-def draw(axes: Axes, trail: pd.DataFrame, column: str) -> None:
-    """chi2 of every solver along its fit."""
+def small_and_large(rows: pd.DataFrame) -> tuple[str, str]:
+    """The case with most atoms times dimensions that a peer was run on, and the smallest at the same abar."""
+    size = (rows.atoms * rows.dim).groupby(rows.case).first()
+    peers = rows[rows.solver != "ours"].case.unique()
+    large = str(size[peers].idxmax())
+    same = [case for case in size.index if str(case).rpartition("-")[2] == large.rpartition("-")[2]]
+    return str(size[same].idxmin()), large
+
+
+def draw(axes: Axes, trail: pd.DataFrame, column: str) -> list[_style.End]:
+    """chi2 of every solver along its fit; returns the ends of the lines."""
+    ends = []
     for name, (label, colour, marker) in SOLVERS.items():
         line = trail[(trail.solver == name) & (trail.chi2 > 0)].sort_values(column)
-        axes.plot(line[column], line.chi2, color=colour, marker=marker, markersize=3, label=label)
+        if len(line):
+            axes.plot(line[column], line.chi2, color=colour, marker=marker, markersize=3)
+            ends.append((line[column].iloc[-1], line.chi2.iloc[-1], label, colour))
     axes.set(xscale="log", yscale="log")
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    return ends
 
 
-def figure(trail: pd.DataFrame) -> Figure:
-    """A column for each case: error against seconds, and against noises with the line N / n of plain counting."""
-    cases = list(trail.case.unique())
-    canvas = Figure(figsize=(1.75 * len(cases) + 0.6, 3.6), layout="constrained")
-    grid = canvas.subplots(2, len(cases), squeeze=False, sharey=True)
-    for case, (top, bottom) in zip(cases, grid.T, strict=True):
+def figure(trail: pd.DataFrame, rows: pd.DataFrame) -> Figure:
+    """Figure 6, the solver against its peers: error over seconds, and over noises with the line N / n; a row a case."""
+    shown = small_and_large(rows)
+    peers = rows[rows.case == shown[1]].solver.unique()
+    absent = ", ".join(label for name, (label, _, _) in SOLVERS.items() if name not in peers)
+    told = (
+        "chi2 = sum (p - w)^2 / w of the masses of the cells. N / n: plain counting. 2 threads; a point of a peer is a "
+    )
+    told += f"fit of its own. Not run on {shown[1]}: {absent}." if absent else "fit of its own."
+    if any(case.startswith("cifar10") for case in shown):
+        told += f" {INEXACT}"
+    names = [*(label for label, _, _ in SOLVERS.values()), "N / n"]
+    canvas, grid = _style.laid(len(shown), 2, [names], told)
+    for case, (left, right) in zip(shown, grid, strict=True):
         part = trail[trail.case == case]
-        draw(top, part, "seconds")
-        draw(bottom, part, "noises")
+        ends = [draw(left, part, "seconds"), draw(right, part, "noises")]
         noises = np.geomspace(part.noises.min(), part.noises.max(), 2)
-        bottom.plot(noises, 1 / noises, color=_style.BLACK, linewidth=0.6, linestyle=":", label="N / n")
-        top.set(title=case.replace("_", " "), xlabel="seconds of fitting")
-        bottom.set(xlabel="noises per atom")
-    for axes in grid[:, 0]:
-        axes.set_ylabel("chi2")
-    if any(case.startswith("cifar10") for case in cases):
-        canvas.suptitle(INEXACT, fontsize=7)
-    canvas.legend(*grid[1, 0].get_legend_handles_labels(), loc="outside lower center", ncols=5, frameon=False)
+        right.plot(noises, 1 / noises, color=_style.BLACK, linewidth=0.6, linestyle=":")
+        ends[1].append((noises[-1], 1 / noises[-1], "N / n", _style.BLACK))
+        one = rows[rows.case == case].iloc[0]
+        left.set_title(f"{case.replace('_', ' ')}: {one.atoms:,} atoms, {one.dim} dimensions", fontweight="bold")
+        for axes, label, own in zip((left, right), ("seconds of fitting", "noises per atom"), ends, strict=True):
+            axes.set(xlabel=label, ylabel="error chi2 ↓")
+            _style.decades(axes.xaxis)
+            _style.decades(axes.yaxis)
+            _style.label_ends(axes, own)
     return canvas
 
 
@@ -128,7 +147,9 @@ def main() -> None:
     parser.add_argument("folder", type=Path, nargs="?", default=Path("results/transport"))
     folder = parser.parse_args().folder
     (folder / "transport.md").write_text(page(folder))
-    figure(pd.read_csv(folder / "trail.csv")).savefig(folder / "transport.png", dpi=130)
+    drawn = _style.encode(figure(pd.read_csv(folder / "trail.csv"), pd.read_csv(folder / "transport.csv")))
+    for ending, content in zip((".png", ".pdf"), drawn, strict=True):
+        (folder / f"figure_6_solver{ending}").write_bytes(content)
 
 
 if __name__ == "__main__":

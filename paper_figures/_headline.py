@@ -91,6 +91,11 @@ def few(budgets: Sequence[str], most: int = BUDGETS) -> list[str]:
     return [budgets[round(k * (len(budgets) - 1) / steps)] for k in range(most)]
 
 
+def half_width(results: Results) -> str:
+    """What ± says, and over what where that is more than samples."""
+    return "±: half the width of the 95 % interval" + (" over training seeds" if results.each.repeated else "")
+
+
 def cell(cells: Comparison, row: Mapping[str, object] | None) -> Cell:
     """A headline's entry: value ± half-width and marks, – where there is none."""
     if row is None or row["status"] != "measured":
@@ -163,7 +168,7 @@ def notes_of(
     n = table_n(table, results)
     measured = [
         f"Data set {results.experiment.dataset}, n = {n or '–'}",
-        "±: half the width of the 95 % interval" + (" over training seeds" if results.each.repeated else ""),
+        half_width(results),
         *([floors] if floors else []),
         f"fingerprint {fingerprints(rows['fingerprint'], 1)}",
     ]

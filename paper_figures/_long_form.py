@@ -95,9 +95,13 @@ def _absent(results: Results, rows: pd.DataFrame, wanted: list[tuple[str, str]])
 
 
 def table_n(table: pd.DataFrame, results: Results) -> str:
-    """The number of samples most cells at a budget have, as text; "" where nothing is measured."""
-    main = table[table["nfe_budget"].isin(results.budgets) & (table["status"] == "measured")]
-    return str(main["num_samples"].mode().iloc[0]) if len(main) else ""
+    """The number of samples most cells of main methods at a budget have, as text; "" where nothing is measured.
+
+    Sweeps do not count: a frontier of one sample seed would outnumber the rows that are compared.
+    """
+    there = table[table["nfe_budget"].isin(results.budgets) & (table["status"] == "measured")]
+    main = there[there["method"].isin(results.main_methods)]
+    return str((main if len(main) else there)["num_samples"].mode().iloc[0]) if len(there) else ""
 
 
 def ranked_cells(table: pd.DataFrame, results: Results) -> pd.DataFrame:

@@ -3,8 +3,9 @@
 ``python -m paper_figures.table_1_quality --results results/digits`` reads the results folder, makes the page in
 memory, and writes each output whole or not at all, with the job's timings beside them. A page reads metrics.csv,
 audit.csv, experiment.json and fingerprint.json; its constant ``READS`` names what else, so that the workflow can wait
-for it: "identity", "replicates" and "coupling" (.csv), "star" (.json), "data" and "strips" (.safetensors), "samples"
-and "timings" (folders), "reported" (published numbers, which come with the code).
+for it: "identity", "replicates", "copies", "mixed", "coupling" and "trainings" (.csv), "star" (.json), "data" and
+"strips" (.safetensors), "samples", "timings" and "fits" (folders), "reported" (published numbers, which come with the
+code).
 """
 
 import argparse
@@ -17,6 +18,7 @@ from dpmot.experiment.jobs import Jobs
 from dpmot.experiment.layout import Layout
 from dpmot.runtime.files import atomic
 from dpmot.runtime.stopwatch import Stopwatch
+from paper_figures._panels import Document
 from paper_figures._results import Results, fingerprints, load
 
 
@@ -30,6 +32,7 @@ class Page:
         folder: of the outputs, below the results folder.
         endings: of the name of each output, as ``.md``.
         contents: results -> the content of each output.
+        document: results -> a table as it is laid out, for the report; None for figures.
     """
 
     file: str
@@ -37,6 +40,7 @@ class Page:
     folder: str
     endings: tuple[str, ...]
     contents: Callable[[Results], Iterable[bytes]]
+    document: Callable[[Results], Document] | None = None
 
     @property
     def name(self) -> str:

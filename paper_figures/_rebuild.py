@@ -1,34 +1,48 @@
-"""Committed tables made again from the files beside them, without torch.
+"""Committed tables and figures made again from the files beside them, without torch.
 
 ``python -m paper_figures._rebuild FOLDER ...``
 
 
 Of each folder with metrics.csv the tables that are there already are written anew, with both sizes of LaTeX where there
-was one. A folder without metrics.csv keeps its pages.
+was one, and the figures that show nothing but these files: no samples, data or strips, which are not committed. A
+folder without metrics.csv keeps its pages.
 """
 
 import sys
 from pathlib import Path
+from typing import Any
 
 from dpmot import plugins
-from paper_figures._results import load
+from dpmot.runtime.packed import stored
+from paper_figures._results import Results, load
+
+UNCOMMITTED = {"samples", "data", "strips"}
 
 
 def rebuild(folder: Path) -> list[Path]:
-    """Write the tables of a folder that are there; returns what was written."""
-    names, results = {path.name for path in (folder / "tables").glob("*")}, load(folder)
-    written = []
-    for page in results.experiment.tables:
-        if not any(name.startswith(page) for name in names):
+    """Write the tables and figures of a folder that are there; returns what was written."""
+    results, written = load(folder), []
+    for name in (*results.experiment.tables, *drawn(results)):
+        page = plugins.find("pages", name).PAGE
+        names = {path.name for path in (folder / page.folder).glob(f"{name}*")}
+        if not names:
             continue
-        for path, content in plugins.find("pages", page).PAGE.produce(results).items():
+        for path, content in page.produce(results).items():
             if Path(path).name.replace("_full.tex", ".tex") in names:
                 (folder / path).write_bytes(content)
                 written.append(folder / path)
     return written
 
 
+def drawn(results: Results) -> list[str]:
+    """The figures of an experiment that are drawn from committed files alone."""
+    reads: dict[str, Any] = {
+        name: plugins.constant("pages", name, "READS") or () for name in results.experiment.figures
+    }
+    return [name for name, asked in reads.items() if not UNCOMMITTED & set(asked)]
+
+
 if __name__ == "__main__":
     for given in map(Path, sys.argv[1:]):
-        if (given / "metrics.csv").is_file() and (given / "tables").is_dir():
+        if stored(given / "metrics.csv").is_file() and (given / "tables").is_dir():
             print(f"{given}: {len(rebuild(given))} files", flush=True)

@@ -27,6 +27,7 @@ from dpmot.results import (
     sigma_key,
     stem,
 )
+from dpmot.runtime.packed import stored
 from paper_figures._agreement import OUTSIDE, of_the_plan, one_sigma
 from paper_figures._json import Fingerprint, Star, Timing, record
 from paper_figures._verdicts import UNKNOWN, verdicts
@@ -73,6 +74,9 @@ class Results:
     identity = cached_property(lambda self: self._table("identity", files.IDENTITY))
     coupling = cached_property(lambda self: self._table("coupling", files.COUPLING))
     copies = cached_property(lambda self: self._table("copies", files.FLAGS))
+    trainings = cached_property(lambda self: self._table("trainings", files.TRAININGS))
+    timings = cached_property(lambda self: self._table("timings", files.TIMINGS))
+    mixed = cached_property(lambda self: self._table("mixed", files.MIXED))
 
     @cached_property
     def star(self) -> Star | None:
@@ -89,12 +93,12 @@ class Results:
     def replicates(self) -> dict[tuple[str, str, str], tuple[float, np.ndarray]]:
         """(cell, metric, reference) -> plain value of all samples and without each jackknife group (G,)."""
         file = self.folder / "replicates.csv"
-        return files.replicates(file) if file.is_file() else {}
+        return files.replicates(file) if stored(file).is_file() else {}
 
     @cached_property
     def arithmetic(self) -> dict[str, float]:
         """Seconds of arithmetic of each job, from timings.csv and timings/, which is there before that file."""
-        table = self._table("timings", files.TIMINGS)
+        table = self.timings
         gathered = {} if table is None else dict(zip(table["job"], table["arithmetic_s"], strict=True))
         single = [record(path, Timing) for path in sorted((self.folder / "timings").glob("*.json"))]
         return gathered | {timing.job: timing.arithmetic_s for timing in single}
@@ -102,7 +106,7 @@ class Results:
     def _table(self, name: str, schema: Schema) -> pd.DataFrame | None:
         file = self.folder / f"{name}.csv"
         known = (*self.experiment.methods, *self.each.experiment.methods)
-        return files.read(file, schema, methods=known) if file.is_file() else None
+        return files.read(file, schema, methods=known) if stored(file).is_file() else None
 
     @cached_property
     def source(self) -> str:
@@ -163,8 +167,13 @@ class Results:
     @property
     def stored(self) -> int | None:
         """Training images behind the atoms, of which a stored start is one; None where their floor was not measured."""
-        rows = self.metrics.loc[self.metrics["method"] == REAL_TRAIN, "num_samples"]
-        return min(int(rows.iloc[0]), self.experiment.num_atoms or int(rows.iloc[0])) if len(rows) else None
+        number = self.images(REAL_TRAIN)
+        return None if number is None else min(number, self.experiment.num_atoms or number)
+
+    def images(self, floor: str) -> int | None:
+        """Real images of the split that REAL_TRAIN or REAL_TEST measures; None where it was not measured."""
+        rows = self.metrics.loc[self.metrics["method"] == floor, "num_samples"]
+        return int(rows.iloc[0]) if len(rows) else None
 
     @property
     def methods(self) -> list[str]:
@@ -243,7 +252,16 @@ class Results:
 
     def flags_of(self, method: str, nfe: str, sigma: float | None, seed: int) -> pd.DataFrame:
         """The rows of copies.csv of one cell and sample seed, at the first training seed; none without such a file."""
-        table = pd.DataFrame(columns=files.FLAGS.columns) if self.copies is None else self.copies
+        return self._of_samples(self.copies, files.FLAGS, method, nfe, sigma, seed)
+
+    def mixed_of(self, method: str, nfe: str, sigma: float | None, seed: int) -> pd.DataFrame:
+        """The same of mixed.csv, the most mixed first."""
+        return self._of_samples(self.mixed, files.MIXED, method, nfe, sigma, seed)
+
+    def _of_samples(
+        self, known: pd.DataFrame | None, schema: Schema, method: str, nfe: str, sigma: float | None, seed: int
+    ) -> pd.DataFrame:
+        table = pd.DataFrame(columns=schema.columns) if known is None else known
         drawn = self.each.firsts.get(method, method)
         own = (table["method"] == drawn) & (table["nfe_budget"] == nfe) & (table["sample_seed"] == str(seed))
         return table[own & (table["sigma_start"].map(sigma_key) == sigma_key(sigma))]
@@ -277,7 +295,7 @@ def load(folder: Path) -> Results:
         ValueError: metrics.csv or experiment.json is missing, a file is malformed, or they contradict each other.
     """
     for name in ("metrics.csv", "experiment.json"):
-        if not (folder / name).is_file():
+        if not stored(folder / name).is_file():
             raise ValueError(f"{folder / name} does not exist; run the experiment first, or check --results")
     written = files.read_json(folder / "experiment.json")
     try:

@@ -1,83 +1,60 @@
-"""How figures look: Okabe-Ito colours, one style per method in every figure, the same bytes on every run."""
+"""How figures look: 8.5 or 17.5 cm wide, text of at least 6 points, the same bytes on every run.
+
+Colours and markers of methods are those of ``_looks``, names and ticks that do not collide those of ``_labels``.
+"""
 
 import io
-import math
 import re
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from textwrap import fill, shorten
-from typing import Any, NamedTuple, cast
+from collections.abc import Callable, Iterable
+from textwrap import shorten
+from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.scale import SymmetricalLogTransform
-from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
+from PIL import Image
 
-from dpmot.results import FLOORS, REAL_TEST, REAL_TRAIN, printed_name
+from dpmot.results import REAL_TEST, REAL_TRAIN, fact, printed_name
+from paper_figures._labels import GAP, LABEL, SMALL, End, label_ends, needed, ticks, wrapped
+from paper_figures._looks import (
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    PURPLE,
+    SKY,
+    VERMILLION,
+    Style,
+    ink,
+    styles,
+)
 from paper_figures._page import Page
 from paper_figures._results import Results, fingerprints
+from paper_figures._scales import decades, distance_scale, distance_ticks, level_axis
+
+__all__ = [
+    "BLACK", "BLUE", "GREEN", "GREY", "LABEL", "ORANGE", "PURPLE", "SKY", "SMALL", "VERMILLION", "End", "Style",
+    "decades", "distance_scale", "distance_ticks", "ink", "label_ends", "level_axis", "styles", "ticks",
+]  # fmt: skip
 
 # Set once for the process: artists read these when they are made, long before a figure is saved.
 matplotlib.rcParams.update(
     {
-        "font.size": 8, "axes.titlesize": 8, "axes.labelsize": 8, "xtick.labelsize": 7, "ytick.labelsize": 7,
+        "font.size": 8, "axes.titlesize": 8, "axes.labelsize": 7.5, "xtick.labelsize": 7, "ytick.labelsize": 7,
         "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.6, "axes.titlelocation": "left",
         "xtick.major.width": 0.6, "ytick.major.width": 0.6, "xtick.minor.width": 0.4, "ytick.minor.width": 0.4,
-        "lines.linewidth": 1.2, "lines.markersize": 4, "savefig.dpi": 150, "image.interpolation": "nearest",
-        "axes.formatter.use_mathtext": True,
+        "lines.linewidth": 1.2, "lines.markersize": 4, "figure.dpi": 152.4, "image.interpolation": "nearest",
+        "axes.formatter.use_mathtext": True, "savefig.dpi": "figure",
     }
 )  # fmt: skip
 
-WIDTH = 7.0  # inches, a text width of two columns
-BLACK, ORANGE, SKY, GREEN, BLUE, VERMILLION, PURPLE = (
-    "#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7",
-)  # fmt: skip
-GREY = "#777777"
-PALETTES = {
-    "rivals": ((BLUE, SKY, GREEN, PURPLE), "o^vp8"),
-    "dpm_ot": ((VERMILLION, ORANGE), "sDsDsD"),
-    "mixture": ((GREEN, PURPLE), "Ph*pdX"),
-    "singular": ((GREEN, PURPLE, BLUE, SKY), "v<>^dhH"),
-    "as_code": ((VERMILLION, ORANGE), "*P1+x"),
-    "controls": ((BLACK, "#4D4D4D", "#737373", "#949494"), "X<>dhH"),
-}
+WIDTH, NARROW = 17.5 / 2.54, 8.5 / 2.54  # inches: two columns of text, and one
+LEVELS = ("#440154", "#3B528B", "#21918C", "#4FA83D", "#C89F00")  # ordered values, dark to light, after viridis
+ARROWS = {"lower": " ↓", "higher": " ↑"}
 REAL = {REAL_TRAIN: "real A", REAL_TEST: "real C"}  # floors as figures name them
-OTHER = ((PURPLE, GREY), "ph")
-LINES = {
-    "rivals": ("-",),
-    "mixture": ("-", "--", "-."),
-    "dpm_ot": ("-", "--", "-."),
-    "as_code": (":",),
-    "controls": ("--", ":"),
-}
-
-
-@dataclass(frozen=True)
-class Style:
-    """Colour, marker and line of one method."""
-
-    colour: str
-    marker: str
-    line: str = "-"
-    width: float = 1.0
-
-
-def styles(results: Results) -> dict[str, Style]:
-    """One style per method: the group gives palette and line, the place within (group, chain) the rest."""
-    found: dict[str, Style] = {}
-    seen = Counter[tuple[str, str]]()
-    for method in results.methods:
-        group = results.group(method)
-        place = (group, results.chain(method))
-        index, seen[place] = seen[place], seen[place] + 1
-        (colours, markers), lines = PALETTES.get(group, OTHER), LINES.get(group, ("-.",))
-        line, width = lines[index // len(colours) % len(lines)], 1.8 if group == "dpm_ot" else 1.0
-        found[method] = Style(colours[index % len(colours)], markers[index % len(markers)], line, width)
-    return found | {method: Style(GREY, "_") for method in FLOORS}
 
 
 def plain(text: str) -> str:
@@ -85,7 +62,7 @@ def plain(text: str) -> str:
     return text.replace("$", r"\$")
 
 
-def symbols(text: str, *, longest: int = 40) -> str:
+def symbols(text: str, *, longest: int = 60) -> str:
     """A label of that many characters, with ``sigma_M*`` and ``sigma`` as symbols where it has none of mathematics."""
     text = text if len(text) <= longest else f"{text[: longest - 1]}…"
     if set(text) & set("$\\"):
@@ -100,22 +77,54 @@ def short(results: Results, method: str, **options: int) -> str:
     return symbols(re.sub(rf"\({network}, ", "(", results.label(method), flags=re.IGNORECASE), **options)
 
 
-def panels(rows: int, columns: int, height: float, **places: float) -> tuple[Figure, np.ndarray]:
+def panels(
+    rows: int, columns: int, height: float, *, width: float = WIDTH, **places: float
+) -> tuple[Figure, np.ndarray]:
     """A figure of this height in inches and its axes (rows, columns), at ``places`` of ``subplots_adjust``."""
-    figure = Figure(figsize=(WIDTH, height))
+    figure = Figure(figsize=(width, height))
     grid = figure.subplots(rows, columns, squeeze=False)
     figure.subplots_adjust(**places)
     return figure, grid
 
 
-def room(count: int, labels: Iterable[str]) -> dict[str, float]:
+def laid(
+    rows: int, columns: int, names: Iterable[Iterable[str]], told: str, *, panel: float = 1.5, narrow: bool = False,
+    top: float = 0.25, between: float = 0.6, left: float = 0.55,
+) -> tuple[Figure, np.ndarray]:  # fmt: skip
+    """A figure whose panels leave room for the names at the ends of their lines, with the small print below it.
+
+    Args:
+        rows: of panels.
+        columns: of panels.
+        names: those of each panel.
+        told: the small print.
+        panel: least height of a panel in inches, as are those below.
+        narrow: 8.5 cm wide, else 17.5.
+        top: above the panels.
+        between: panels above each other.
+        left: of each panel, for its ticks and label.
+    """
+    width = NARROW if narrow else WIDTH
+    sizes = [needed(one) for one in names]
+    right = (GAP + 3 + max((size[0] for size in sizes), default=0)) / 72
+    panel = max(panel, max((size[1] for size in sizes), default=0) / 72)
+    bottom = 0.42 + _height_of(told, width)
+    height = top + rows * panel + (rows - 1) * between + bottom
+    own = width / columns - left - right
+    places = {"left": left / width, "right": 1 - right / width, "wspace": (left + right) / own}
+    places |= {"top": 1 - top / height, "bottom": bottom / height, "hspace": between / panel}
+    figure, grid = panels(rows, columns, height, width=width, **places)
+    note(figure, told)
+    return figure, grid
+
+
+def room(count: int, labels: Iterable[str], width: float = WIDTH) -> dict[str, float]:
     """Places of ``count`` columns of panels so that the longest label at the ends of lines fits beside each."""
-    left = min(0.55, 0.4 * WIDTH / count)  # inches, tick labels and axis label
-    longest = max((len(re.sub(r"\\sigma|[$^_]", "", label)) for label in labels), default=0)
-    # 0.051 inches: a mean letter of DejaVu Sans at 6.5 points; a panel keeps a fifth of its column
-    right = min(0.2 + 0.051 * max(longest, 12), 0.8 * WIDTH / count - left)
-    width = (WIDTH - count * (left + right)) / count
-    return {"left": left / WIDTH, "right": 1 - right / WIDTH, "wspace": (left + right) / width}
+    left = min(0.55, 0.4 * width / count)  # inches, tick labels and axis label
+    # a panel keeps a fifth of its column
+    right = min((GAP + 3 + max(needed(labels)[0], 30)) / 72, 0.8 * width / count - left)
+    own = (width - count * (left + right)) / count
+    return {"left": left / width, "right": 1 - right / width, "wspace": (left + right) / own}
 
 
 def page(file: str, doc: str | None, make: Callable[[Results], Figure]) -> Page:
@@ -124,9 +133,9 @@ def page(file: str, doc: str | None, make: Callable[[Results], Figure]) -> Page:
     def contents(results: Results) -> Iterable[bytes]:
         figure = make(results)
         if results.warning:
-            told: dict[str, Any] = {"color": VERMILLION, "ha": "center", "zorder": 9}
+            told: dict[str, Any] = {"color": ink(VERMILLION), "ha": "center", "zorder": 9}
             figure.text(0.5, 0.5, "NO RESULT", fontsize=44, alpha=0.25, rotation=20, va="center", **told)
-            figure.text(0.5, 1.0, plain(shorten(results.warning, 150)), fontsize=6, va="top", **told)
+            figure.text(0.5, 1.0, plain(shorten(results.warning, 150)), fontsize=SMALL, va="top", **told)
         return encode(figure)
 
     return Page(file, doc, "figures", (".png", ".pdf"), contents)
@@ -140,19 +149,36 @@ def not_run(text: str, *, height: float = 1.6) -> Figure:
 
 
 def encode(figure: Figure) -> tuple[bytes, bytes]:
-    """PNG and PDF bytes without dates or versions that change between runs."""
+    """PNG and PDF bytes without dates or versions that change between runs; a drawing's PNG has 64 colours."""
     contents = []
     for kind, metadata in (("png", {"Software": None}), ("pdf", {"CreationDate": None, "ModDate": None})):
         buffer = io.BytesIO()
         figure.savefig(buffer, format=kind, metadata=metadata)
         contents.append(buffer.getvalue())
-    return contents[0], contents[1]
+    photographs = any(axes.images for axes in figure.axes)
+    return contents[0] if photographs else _of_few_colours(contents[0]), contents[1]
+
+
+def _of_few_colours(png: bytes) -> bytes:
+    picture, buffer = Image.open(io.BytesIO(png)), io.BytesIO()
+    picture.convert("RGB").quantize(255, kmeans=1).save(buffer, "png", optimize=True, dpi=picture.info["dpi"])
+    return buffer.getvalue()
 
 
 def note(figure: Figure, text: str, *, left: float = 0.01) -> None:
     """Small print at the bottom left: n, seeds, intervals, fingerprint; long lines are broken."""
-    text = "\n".join(fill(line, 150) for line in text.splitlines())
-    figure.text(left, 0.08 / figure.get_figheight(), text, fontsize=6, color="#444444", va="bottom", linespacing=1.35)
+    text = _small(text, figure.get_figwidth())
+    place = 0.07 / figure.get_figheight()
+    figure.text(left, place, text, fontsize=SMALL, color="#444444", va="bottom", linespacing=1.3)
+
+
+def _small(text: str, width: float) -> str:
+    return wrapped(text, 72 * width * 0.97, SMALL)
+
+
+def _height_of(text: str, width: float) -> float:
+    """Height of small print in inches, with the space around it."""
+    return 0.12 + len(_small(text, width).splitlines()) * SMALL * 1.3 * 1.17 / 72
 
 
 def measured_note(results: Results, rows: pd.DataFrame) -> str:
@@ -175,9 +201,6 @@ def blank(axes: Axes, text: str) -> None:
 def errors(cells: pd.DataFrame) -> list[pd.Series]:
     """Lengths of the error bars below and above."""
     return [(cells["value"] - cells["low"]).clip(lower=0), (cells["high"] - cells["value"]).clip(lower=0)]
-
-
-End = tuple[float, float, str, str]  # x and y of a line's last point in data units, its name and its colour
 
 
 def draw_lines(axes: Axes, x: str, lines: Iterable[tuple[pd.DataFrame, Style, str]]) -> list[End]:
@@ -205,16 +228,6 @@ def draw_methods(axes: Axes, results: Results, x: str, cells: pd.DataFrame) -> l
     return draw_lines(axes, x, ((cells[cells["method"] == m], looks[m], short(results, m)) for m in looks))
 
 
-def distance_scale(axes: Axes, cells: pd.DataFrame) -> None:
-    """Logarithmic where distances are certain, linear through 0 below: a debiased distance may be negative.
-
-    The linear part ends at the decade of the smallest value whose interval excludes 0.
-    """
-    certain = cells.loc[cells["low"] > 0, "value"]
-    start = 10.0 ** math.floor(math.log10(certain.min())) if len(certain) else 1.0
-    axes.set_yscale("symlog", linthresh=start, linscale=0.4)
-
-
 class Quantity(NamedTuple):
     """What a panel shows: a metric under one of its references, with the axis' label and the real images beside it."""
 
@@ -222,6 +235,11 @@ class Quantity(NamedTuple):
     references: tuple[str, ...]
     label: str
     floor: str = ""
+
+    @property
+    def told(self) -> str:
+        """The label with an arrow to where values are better."""
+        return self.label + ARROWS.get(fact(self.metric).direction, "")
 
     def of(self, rows: pd.DataFrame) -> pd.DataFrame:
         """The rows of it."""
@@ -238,7 +256,7 @@ def distances(results: Results) -> list[Quantity]:
 def begin(axes: Axes, quantity: Quantity, rows: pd.DataFrame, told: str = "") -> pd.DataFrame:
     """The rows of a quantity on an axis labelled and scaled for them; that there are none is ``told``."""
     cells = quantity.of(rows)
-    axes.set_ylabel(quantity.label)
+    axes.set_ylabel(quantity.told)
     if cells.empty:
         blank(axes, f"not run: metrics.csv holds no pooled\n{printed_name(quantity.metric)}{told}")
     elif quantity.metric.startswith("fd_"):
@@ -246,33 +264,7 @@ def begin(axes: Axes, quantity: Quantity, rows: pd.DataFrame, told: str = "") ->
     return cells
 
 
-def distance_ticks(axes: Axes) -> None:
-    """Ticks at 0 and at 1, 2, 5 of each decade above the linear part, or at 1 where the labels grow."""
-    low, high = axes.get_ylim()
-    scale = axes.yaxis.get_transform()
-    assert isinstance(scale, SymmetricalLogTransform), "distance_scale comes first"
-    start = scale.linthresh
-    ticks = [digit * 10.0**power for power in range(-9, 10) for digit in (1, 2, 5)]
-    ticks = [tick for tick in ticks if max(low, start) <= tick * (1 + 1e-9) and tick <= high]
-    if len(ticks) > 9:
-        ticks = [tick for tick in ticks if f"{tick:e}".startswith("1.")]
-    axes.yaxis.set_major_locator(FixedLocator([0.0, *ticks] if low <= 0 else ticks))
-    axes.yaxis.set_major_formatter(lambda y, _: f"{y:g}")
-    axes.yaxis.set_minor_locator(NullLocator())
-
-
-def level_axis(axes: Axes, limits: tuple[float, float], ticks: Sequence[float], form: str = "{x:g}") -> None:
-    """A logarithmic x axis with these ticks alone, and the distances' ticks upwards where y is a distance."""
-    axes.set_xscale("log")
-    axes.set_xlim(*limits)
-    axes.xaxis.set_major_locator(FixedLocator(ticks))
-    axes.xaxis.set_major_formatter(StrMethodFormatter(form))
-    axes.xaxis.set_minor_locator(NullLocator())
-    if axes.get_yscale() == "symlog":
-        distance_ticks(axes)
-
-
-def floor(axes: Axes, rows: pd.DataFrame, quantity: Quantity) -> list[tuple[float, str]]:
+def floor(axes: Axes, rows: pd.DataFrame, quantity: Quantity, colour: str = "#DDDDDD") -> list[tuple[float, str]]:
     """Draw what real images measure, if anything, as a line with its interval as a band: (height, name) of the line."""
     rows = quantity.of(rows)
     rows = rows[(rows["method"] == quantity.floor) & rows["value"].notna()]
@@ -281,44 +273,5 @@ def floor(axes: Axes, rows: pd.DataFrame, quantity: Quantity) -> list[tuple[floa
     row = rows.iloc[0]
     axes.axhline(row["value"], color=GREY, linewidth=0.8, zorder=2)
     if pd.notna(row["low"]) and pd.notna(row["high"]):
-        axes.axhspan(row["low"], row["high"], color="#DDDDDD", linewidth=0, zorder=1)
+        axes.axhspan(row["low"], row["high"], color=colour, linewidth=0, zorder=1)
     return [(row["value"], REAL[quantity.floor])]
-
-
-def label_ends(axes: Axes, ends: Iterable[End], floors: Iterable[tuple[float, str]] = (), *, size: float = 6.5) -> None:
-    """Write each line's name at its right end, moved apart vertically where names would overlap.
-
-    The axes have their final limits and position; ``floors`` reach from side to side; ``size`` is in points.
-    """
-    right = axes.get_xlim()[1]
-    ends = [*ends, *((right, height, name, GREY) for height, name in floors)]
-    low, high = axes.get_ylim()
-    points = []
-    for x, y, text, colour in ends:
-        end = (x, min(max(y, low), high))
-        points.append((axes.transAxes.inverted().transform(axes.transData.transform(end))[1], end, text, colour))
-    points.sort(key=lambda point: point[0])
-    inches = axes.get_position().height * cast(Figure, axes.figure).get_figheight()
-    heights = _apart([point[0] for point in points], 1.25 * size / (72 * inches))
-    leader = {"arrowstyle": "-", "linewidth": 0.4, "shrinkA": 0, "shrinkB": 2, "relpos": (0, 0.5)}
-    for (_, end, text, colour), height in zip(points, heights, strict=True):
-        axes.annotate(
-            text, xy=end, xytext=(1.05, height), textcoords="axes fraction", color=colour, fontsize=size, va="center",
-            arrowprops=leader | {"color": colour}, annotation_clip=False,
-        )  # fmt: skip
-
-
-def _apart(heights: list[float], gap: float) -> list[float]:
-    """Ascending heights in [0, 1], moved to be ``gap`` apart: a block that touches is centred on its members."""
-    blocks: list[list[float]] = []  # [sum of wanted first places, members]
-    for height in heights:
-        blocks.append([height, 1])
-        while len(blocks) > 1:
-            (low, count), (high, size) = blocks[-2], blocks[-1]
-            if low / count + count * gap <= high / size:
-                break
-            blocks[-2:] = [[low + high - size * count * gap, count + size]]
-    free = [total / count + index * gap for total, count in blocks for index in range(int(count))]
-    last = len(free) - 1
-    raised = [max(height, index * gap) for index, height in enumerate(free)]
-    return [min(height, 1 - (last - index) * gap) for index, height in enumerate(raised)]

@@ -30,13 +30,16 @@ def page(
 ) -> Page:
     """A table of the module ``file``: its long form, as it is printed and as a file."""
 
+    def document(results: Results) -> Document:
+        return replace(layout(make(results), results), warning=results.warning)
+
     def contents(results: Results) -> Iterable[bytes]:
         table = make(results)
-        document = replace(layout(table, results), warning=results.warning)
+        laid_out = replace(layout(table, results), warning=results.warning)
         if results.warning:
             table = table.assign(not_a_result=results.warning)
-        texts = markdown(document), headline(document, result.name), full(document, result.name)
+        texts = markdown(laid_out), headline(laid_out, result.name), full(laid_out, result.name)
         return *(text.encode() for text in texts), csv(table, results)
 
-    result = Page(file, doc, "tables", (".md", ".tex", "_full.tex", ".csv"), contents)
+    result = Page(file, doc, "tables", (".md", ".tex", "_full.tex", ".csv"), contents, document)
     return result

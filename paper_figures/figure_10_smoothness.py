@@ -4,54 +4,64 @@ Left: the share of draws that are sent to another atom. Right: the mean distance
 value at e = 1 is that of unrelated samples. Copy and fresh noise do not look at the noise: the independent coupling.
 """
 
-from typing import cast
-
 import pandas as pd
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 
+from paper_figures import _lines as lines
 from paper_figures import _style as style
 from paper_figures._results import Results, fingerprints
 
 READS = ("coupling",)
-PANELS = {"cell_changes": "share of draws that change their atom", "sample_distance": "mean distance of the samples"}
+PANELS = {"cell_changes": "share of draws that change atom", "sample_distance": "mean distance of samples"}
 
 
-def _draw(axes: Axes, results: Results, rows: pd.DataFrame, quantity: str) -> dict[str, ErrorbarContainer]:
-    """Lines with their intervals; method -> its line."""
-    rows = rows[rows["quantity"] == quantity]
-    looks, lines = style.styles(results), {}
-    for method in rows["method"].unique():
-        cells, look = rows[rows["method"] == method].sort_values("move"), looks[method]
-        lines[method] = axes.errorbar(
-            cells["move"], cells["value"], yerr=style.errors(cells), color=look.colour, marker=look.marker,
-            linestyle=look.line, markersize=3, linewidth=1, elinewidth=0.7,
-        )  # fmt: skip
+def _named(results: Results, method: str) -> str:
+    return style.symbols(results.title(method))
+
+
+def _chosen(results: Results, rows: pd.DataFrame) -> list[str]:
+    """At most six methods, which both panels show as far as they have them; the smoothest of each kind."""
+    cells = rows[rows["quantity"] == "sample_distance"]
+    cells = (cells if len(cells) else rows).assign(ranked=True)
+    return lines.at_most_six(results, cells.assign(nfe_budget=cells["move"].astype(str)))
+
+
+def _draw(axes: Axes, results: Results, cells: pd.DataFrame, quantity: str) -> None:
+    """Lines with their intervals; those at 0 stand on the axis, for both scales are logarithmic."""
+    looks = style.styles(results)
+    cells = cells[cells["quantity"] == quantity].assign(ranked=True).sort_values("move", kind="stable")
+    drawn = [(cells[cells["method"] == m], looks[m], _named(results, m)) for m in dict.fromkeys(cells["method"])]
     axes.set_xscale("log")
-    axes.set_yscale("log")
+    axes.set_yscale("log", nonpositive="clip")
+    axes.set_ylabel(PANELS[quantity])
     axes.set_xlabel("move $e$ of the noise")
-    axes.set_title(PANELS[quantity])
-    return lines
+    ends = style.draw_lines(axes, "move", drawn)
+    certain = cells.loc[cells["value"] > 0, "value"]
+    if len(certain):  # an interval that comes near 0 does not stretch the axis
+        axes.set_ylim(bottom=0.6 * certain.min())
+    style.decades(axes.xaxis, sorted(set(cells["move"])))
+    style.decades(axes.yaxis)
+    style.label_ends(axes, ends)
 
 
 def make(results: Results) -> Figure:
     """The figure."""
     rows = results.coupling
     if rows is None:
-        return style.not_run("the results hold no coupling.csv", height=4.2)
-    figure, (panels,) = style.panels(1, len(PANELS), 4.2, left=0.07, right=0.99, top=0.93, bottom=0.36, wspace=0.17)
-    for axes, quantity in zip(panels, PANELS, strict=True):
-        lines = _draw(axes, results, rows, quantity)
-    # the right panel has every method; names are given with their lines, for others that begin with _ are left out
-    names = [style.symbols(results.title(method)) for method in lines]
-    figure.legend(cast("list[Artist]", [*lines.values()]), names, loc="lower left", bbox_to_anchor=(0.05, 0.06),
-                  ncols=4, frameon=False, fontsize=6.5)  # fmt: skip
-    marked = f"fingerprint {fingerprints(rows['fingerprint'])}"
-    noises = " or ".join(sorted(rows["num_noises"].unique(), key=int))
-    style.note(figure, f"{style.plain(results.source)}; n = {noises} noises; bars: 95 % intervals; {marked}")
+        return style.not_run("the results hold no coupling.csv")
+    chosen = _chosen(results, rows)
+    figure, ((left, right),) = style.laid(1, 2, [[_named(results, m) for m in chosen]], _note(results, rows), panel=1.9)
+    for axes, quantity in zip((left, right), PANELS, strict=True):
+        _draw(axes, results, rows[rows["method"].isin(chosen)], quantity)
     return figure
+
+
+def _note(results: Results, rows: pd.DataFrame) -> str:
+    noises = " or ".join(sorted(rows["num_noises"].unique(), key=int))
+    marked = f"fingerprint {fingerprints(rows['fingerprint'])}"
+    told = f"{style.plain(results.source)}; n = {noises} noises; bars: 95 % intervals; {marked}"
+    return f"{lines.how_chosen(results)}\n{told}"
 
 
 PAGE = style.page(__file__, __doc__, make)

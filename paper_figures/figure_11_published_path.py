@@ -10,13 +10,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dpmot.results import REAL_TEST, REAL_TRAIN, RECOVERY
-from paper_figures import _samples as samples
 from paper_figures import _style as style
 from paper_figures._results import Results
 from paper_figures._style import Quantity, Style
 
-READS = ("data",)
-LOOKS = (Style(style.VERMILLION, "s"), Style(style.BLUE, "o"), Style(style.GREEN, "D"))
+LOOKS = tuple(map(Style, style.LEVELS[::2], "soD"))
 ATOMS = "atoms"
 
 
@@ -57,8 +55,8 @@ def _draw(axes: Axes, results: Results, cells: pd.DataFrame, quantity: Quantity)
     ends = style.draw_lines(axes, "sigma_atoms", lines)
     floors = style.floor(axes, results.pooled(), quantity)
     if not quantity.floor:
-        stored = samples.split(results, "C" if chosen["reference"].iloc[0] == "test" else "A")
-        floors = [] if stored is None else [(1 / len(stored), "1/N")]
+        number = results.images(REAL_TEST if chosen["reference"].iloc[0] == "test" else REAL_TRAIN)
+        floors = [] if number is None else [(1 / number, "1/N")]
     _scale(axes, results, cells)
     style.label_ends(axes, ends, floors)
 
@@ -78,16 +76,17 @@ def make(results: Results) -> Figure:
     cells = _cells(results)
     if cells.empty:
         return style.not_run("metrics.csv holds no pooled cell of a start that stores images")
-    figure, grid = style.panels(3, 2, 7.4, left=0.08, right=0.87, top=0.98, bottom=0.15, wspace=0.55, hspace=0.25)
-    for axes, quantity in zip(grid.flat, _quantities(results), strict=True):
-        _draw(axes, results, cells, quantity)
-    for axes in grid[-1]:
-        axes.set_xlabel("level $\\sigma$ of the latents")
+    names = [*(_named(results, line) for line in dict.fromkeys(cells["line"])), *style.REAL.values()]
     explained = (
         "Dotted: levels of the published path at its budgets. Hollow: unranked (Table 9). Grey: real "
         "images. Posterior of C: of the held-out images, the latents' own; of A: of the training images."
     )
-    style.note(figure, f"{explained}\n{style.measured_note(results, cells)}")
+    told = f"{explained}\n{style.measured_note(results, cells)}"
+    figure, grid = style.laid(3, 2, [names], told, top=0.12, between=0.35)
+    for axes, quantity in zip(grid.flat, _quantities(results), strict=True):
+        _draw(axes, results, cells, quantity)
+    for axes in grid[-1]:
+        axes.set_xlabel("level $\\sigma$ of the latents")
     return figure
 
 

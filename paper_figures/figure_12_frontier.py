@@ -12,22 +12,24 @@ from itertools import cycle
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator
 
 from dpmot.experiment.fits import fit_of
 from dpmot.experiment.plan import Method
 from dpmot.results import COPIES, REAL_TEST
 from paper_figures import _style as style
+from paper_figures._looks import KINDS
 from paper_figures._results import Results
 from paper_figures._style import End, Quantity, Style
 
 READS = ("fits",)
-LOOKS = (Style(style.BLUE, "o"), Style(style.GREEN, "s"), Style(style.ORANGE, "D"), Style(style.SKY, "v"))
+LOOKS = tuple(map(Style, style.LEVELS, "osDv^"))
+LOOK_OF = {name: (colour, markers[0]) for name, (colour, markers) in KINDS.items()}
 MARKS = {  # start -> its name, and how it is marked
-    "transport": ("DPM-OT", Style(style.VERMILLION, "P")),
-    "copy": ("copy", Style(style.BLACK, "X")),
-    "gaussian": ("Gaussian start", Style(style.PURPLE, "p")),
+    "transport": ("DPM-OT", Style(*LOOK_OF["dpm_ot"])),
+    "copy": ("copy", Style(*LOOK_OF["copy"])),
+    "gaussian": ("Gaussian start", Style(*LOOK_OF["gaussian"])),
 }
+LEADER = {"arrowstyle": "-", "linewidth": 0.4, "shrinkA": 0, "shrinkB": 2, "relpos": (0, 1)}
 PANELS = 2  # evaluations that are shown, the fewest
 
 
@@ -91,6 +93,8 @@ def _rivals(results: Results, network: str, nfe: str) -> list[tuple[str, pd.Seri
     planned = results.experiment.drawn
     own = [m for m, one in planned.items() if one.start == "prior" and one.network == network and not one.balanced]
     rows = rows[rows["method"].isin(own) & rows["value"].notna()]
+    ranked = rows["ranked"].astype(bool)
+    rows = rows[ranked | ~ranked.groupby(rows["nfe_budget"]).transform("any")]
     found = []
     for budget in (nfe, str(2 * int(nfe))):
         cells = rows[rows["nfe_budget"] == budget]
@@ -114,33 +118,37 @@ def _draw(axes: Axes, results: Results, rows: pd.DataFrame, quantity: Quantity, 
         same = (results.pooled()["method"] == best["method"]) & (results.pooled()["sigma_start"] == best["sigma_start"])
         own = quantity.of(results.pooled()[same & (results.pooled()["nfe_budget"] == best["nfe_budget"])])
         for value in own["value"].head(1):
-            axes.plot([place], [value], look.marker, color=look.colour, zorder=5, markersize=5.5, clip_on=False)
+            face = look.colour if best["ranked"] else "white"
+            axes.plot(
+                [place], [value], look.marker, color=look.colour, markerfacecolor=face, zorder=5, markersize=5.5,
+                clip_on=False,
+            )  # fmt: skip
             told = f"{name}, $\\sigma$ {best['sigma_start']:g}"
             if place > 1:
                 ends.append((place, value, told, look.colour))
             else:
                 axes.annotate(
-                    told, (place, value), (5, -1), textcoords="offset points", color=look.colour, fontsize=6.5,
-                    va="center", zorder=6, bbox={"boxstyle": "square,pad=0.1", "color": "white", "linewidth": 0},
+                    told, (place, value), (0.03, 0.05), textcoords="axes fraction", color=style.ink(look.colour),
+                    fontsize=style.LABEL, zorder=6, arrowprops=LEADER | {"color": look.colour},
+                    bbox={"boxstyle": "square,pad=0.1", "color": "white", "alpha": 0.8, "linewidth": 0},
                 )  # fmt: skip
     floors = style.floor(axes, results.pooled(), quantity)
     if quantity.metric.startswith("fd_"):
         network = results.attribute(rows["method"].iloc[0], "network")
         for (nfe, best), line in zip(_rivals(results, network, rows["nfe_budget"].iloc[0]), ("--", ":"), strict=False):
             axes.axhline(best["value"], color=style.BLACK, linestyle=line, linewidth=0.9, zorder=2)
-            floors.append((best["value"], f"{style.short(results, best['method'], longest=18)}, NFE {nfe}"))
+            floors.append((best["value"], f"{style.short(results, best['method'])}, NFE {nfe}"))
     else:
         tolerance = results.experiment.copying_tolerance
         axes.set_yscale("symlog", linthresh=tolerance, linscale=0.6)
         axes.set_ylim(-0.2 * tolerance, max(0.1, 1.3 * cells["high"].max()))
-        axes.set_yticks([0, tolerance, 0.1, *([1] if cells["high"].max() > 0.75 else [])])
-        axes.yaxis.set_major_formatter("{x:g}")
-        axes.yaxis.set_minor_locator(NullLocator())
+        places = [0, tolerance, 0.1, *([1] if cells["high"].max() > 0.75 else [])]
+        style.ticks(axes.yaxis, places, [f"{place:g}" for place in places])
         axes.axhline(tolerance, color=style.BLACK, linestyle=":", linewidth=0.9, zorder=2)
         floors.append((tolerance, "tolerance"))
-    ticks = sorted(set(lines["k"]))
-    style.level_axis(axes, (0.8, number * 1.25), ticks)
-    axes.set_xticklabels([f"{k}" if k < 1000 else f"{k / 1000:g}k" for k in ticks], fontsize=6.5)
+    places = sorted(set(lines["k"]))
+    style.level_axis(axes, (0.8, number * 1.25), ())
+    style.ticks(axes.xaxis, places, [f"{k}" if k < 1000 else f"{k / 1000:g}k" for k in places])
     style.label_ends(axes, ends, floors)
 
 
@@ -152,9 +160,10 @@ def _bytes(axes: Axes, rows: pd.DataFrame, results: Results) -> None:
     stored = {k: float(size) for k, size in stored.items() if pd.notna(size)}
     unit, name = (1e6, "MB") if max(stored.values()) > 1e6 else (1e3, "kB")
     upper = axes.secondary_xaxis("top")
-    upper.set_xticks(sorted(stored), [f"{stored[k] / unit:.2g}" for k in sorted(stored)])
-    upper.tick_params(labelsize=6)
-    upper.minorticks_off()
+    upper.tick_params(labelsize=style.SMALL)
+    low, high = axes.get_xlim()
+    inside = [k for k in sorted(stored) if low <= k <= high]
+    style.ticks(upper.xaxis, inside, [f"{stored[k] / unit:.2g}" for k in inside], of=axes, size=style.SMALL)
     upper.set_xlabel(f"{name} stored", fontsize=7)
 
 
@@ -166,17 +175,23 @@ def make(results: Results) -> Figure:
     number = int(rows["k"].max())
     budgets = sorted({nfe for nfe in rows["nfe_budget"] if nfe.isdecimal()}, key=int)[:PANELS]
     quantities = [style.distances(results)[0], Quantity(COPIES, ("train",), "share of copies of train", REAL_TEST)]
-    figure, grid = style.panels(
-        2, len(budgets), 5.4, left=0.08, right=0.86, top=0.9, bottom=0.19, wspace=0.75, hspace=0.2
-    )
+    told = f"{_explained(results, rows)}\n{style.measured_note(results, rows)}"
+    first = results.attribute(rows["method"].iloc[0], "network")
+    rivals = {
+        f"{style.short(results, best['method'])}, NFE {nfe}"
+        for budget in budgets
+        for nfe, best in _rivals(results, first, budget)
+    }
+    names = [f"$\\sigma$ {sigma:g}" for sigma in sorted(rows["sigma_start"].unique())]
+    names += [*(f"{name}, $\\sigma$ 1" for name, _ in MARKS.values()), *rivals, "real A"]
+    figure, grid = style.laid(2, len(budgets), [names], told, top=0.55, between=0.4, narrow=len(budgets) == 1)
     for column, nfe in enumerate(budgets):
         cells = rows[rows["nfe_budget"] == nfe]
         for axes, quantity in zip(grid[:, column], quantities, strict=True):
             _draw(axes, results, cells, quantity, number)
         _bytes(grid[0, column], cells, results)
-        grid[0, column].set_title(f"NFE {nfe}", pad=3)
+        grid[0, column].set_title(f"NFE {nfe}", pad=3, fontweight="bold")
         grid[1, column].set_xlabel("components K, or N images")
-    style.note(figure, f"{_explained(results, rows)}\n{style.measured_note(results, rows)}")
     return figure
 
 

@@ -101,8 +101,12 @@ def _name(figure: Figure, axes: Axes, results: Results, method: str, beyond: str
     box = axes.get_position()
     label = textwrap.fill(style.short(results, method, longest=2 * CHARACTERS), CHARACTERS)
     below = f"NFE {beyond}" if beyond is not None else results.attribute(method, "network")
-    figure.text(0.01, (box.y0 + box.y1) / 2, label, va="bottom", fontsize=7)
-    figure.text(0.01, (box.y0 + box.y1) / 2, below, va="top", fontsize=6, color=style.GREY)
+    middle = (box.y0 + box.y1) / 2
+    if "\n" in label:  # two lines of text fit beside a row, not three
+        figure.text(0.01, middle, f"{label}; {below}", va="center", fontsize=6)
+        return
+    figure.text(0.01, middle, label, va="bottom", fontsize=7)
+    figure.text(0.01, middle, below, va="top", fontsize=6, color=style.GREY)
 
 
 PAGE = style.page(__file__, __doc__, make)

@@ -1,23 +1,24 @@
-"""Figure 4: mode-mixture ratio against its threshold.
+"""Figure 4: mode-mixture ratio, by its threshold and against the number of function evaluations.
 
-MMR(t) = share of images with at least two classes of probability >= t, at the two smallest NFE budgets, one row
-of panels a network. The bands are real images: split A (train), which networks and atoms were made from, and
-the held-out split C (test). Hollow markers are cells that are not ranked.
+MMR(t) = share of images with at least two classes of probability >= t. One row of panels a network: left by threshold
+at the smallest NFE budget, right at t = 0.1 over the counted NFE. The bands are real images: split A (train), which
+networks and atoms were made from, and the held-out split C (test). Hollow markers are cells that are not ranked.
 """
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, NullFormatter, StrMethodFormatter
 
 from dpmot.results import REAL_TEST, REAL_TRAIN
+from paper_figures import _lines as lines
 from paper_figures import _style as style
-from paper_figures._agreement import OUTSIDE
 from paper_figures._results import Results
+from paper_figures._style import Quantity
 
 BANDS = {REAL_TRAIN: "#B0B0B0", REAL_TEST: "#DADADA"}
-LABELLED, UNLABELLED = (0.1, 0.13, 0.2, 0.3, 0.4), (0.11, 0.115, 0.16)  # all are measured; labels would collide
+AT = 0.1  # the threshold of the right panels
+MMR = Quantity(f"mmr_{AT:g}", ("none",), "mode-mixture ratio")
 
 
 def _rows(results: Results) -> pd.DataFrame:
@@ -28,24 +29,19 @@ def _rows(results: Results) -> pd.DataFrame:
     return rows.sort_values("threshold", kind="stable")
 
 
-def _scale(axes: Axes, top: float) -> None:
+def _heights(axes: Axes, top: float) -> None:
     """Square-root heights: they keep zero, and spread the small ratios that matter."""
     axes.set_yscale("function", functions=(lambda y: np.sqrt(np.clip(y, 0, None)), np.square))
     axes.set_ylim(0, top)
-    ticks = [tick for tick in (0, 0.01, 0.03, 0.1, 0.2, 0.4, 0.6, 0.8, 1) if tick <= top]
-    axes.yaxis.set_major_locator(FixedLocator(ticks))
-    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    axes.set_xscale("log")
-    axes.set_xlim(0.096, 0.42)
-    axes.xaxis.set_major_locator(FixedLocator(LABELLED))
-    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    axes.xaxis.set_minor_locator(FixedLocator(UNLABELLED))
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    places = [place for place in (0, 0.01, 0.03, 0.1, 0.2, 0.4, 0.6, 0.8, 1) if place <= top]
+    style.ticks(axes.yaxis, places, [f"{place:g}" for place in places])
 
 
-def _draw(axes: Axes, results: Results, rows: pd.DataFrame, cells: pd.DataFrame, top: float) -> None:
-    """One panel: the cells of a chain at one budget, before the floors of all ``rows``."""
-    _scale(axes, top)
+def _by_threshold(axes: Axes, results: Results, rows: pd.DataFrame, cells: pd.DataFrame, top: float) -> None:
+    """The cells of a chain at one budget, before the floors of all ``rows``."""
+    _heights(axes, top)
+    places = sorted(set(rows["threshold"]))
+    style.level_axis(axes, (places[0] * 0.96, places[-1] * 1.05), places)
     ends = []
     for method, colour in BANDS.items():
         floor = rows[rows["method"] == method]
@@ -54,36 +50,53 @@ def _draw(axes: Axes, results: Results, rows: pd.DataFrame, cells: pd.DataFrame,
             axes.plot(floor["threshold"], floor["value"], color=style.GREY, linewidth=0.8, zorder=2)
             ends.append((floor["threshold"].iloc[-1], floor["value"].iloc[-1], style.REAL[method], style.GREY))
     style.label_ends(axes, ends + style.draw_methods(axes, results, "threshold", cells))
+    axes.set_xlabel("threshold t on the class probability")
+
+
+def _by_nfe(axes: Axes, results: Results, rows: pd.DataFrame, cells: pd.DataFrame, top: float) -> None:
+    """The cells of a chain at the threshold AT."""
+    _heights(axes, top)
+    budgets = [int(nfe) for nfe in results.budgets]
+    style.level_axis(axes, (min([*budgets, *cells["nfe"]]) * 0.88, max(budgets) * 1.1), budgets)
+    ends = style.draw_methods(axes, results, "nfe", cells)
+    floors = []
+    for method in BANDS:
+        floors += style.floor(axes, rows, MMR._replace(floor=method), BANDS[method])
+    style.label_ends(axes, ends, floors)
+    axes.set_xlabel("counted NFE")
 
 
 def make(results: Results) -> Figure:
     """The figure."""
-    rows, budgets = _rows(results), results.budgets[:2]
-    cells = rows[~results.of_groups(rows, OUTSIDE) & rows["nfe_budget"].isin(budgets)]
-    chains = [chain for chain in results.chains if chain in set(cells["method"].map(results.chain))]
-    count, height = max(len(chains), 1), 2.6 * max(len(chains), 1) + 0.7
-    places = style.room(len(budgets), (style.short(results, method) for method in cells["method"]))
-    places |= {"top": 1 - 0.25 / height, "bottom": 0.85 / height, "hspace": 0.3}
-    figure, grid = style.panels(count, len(budgets), height, **places)
+    rows = _rows(results)
+    cells, nfe = lines.main_cells(results, rows), results.budgets[0]
+    everything = lines.main_cells(results, results.pooled())
+    chains = [chain for chain in results.chains if chain in set(MMR.of(cells)["chain"])]
     if not chains:
-        for axes in grid.flat:
-            style.blank(axes, "not run: metrics.csv holds no pooled mode-mixture ratio")
+        return style.not_run("metrics.csv holds no pooled mode-mixture ratio at a budget")
+    chosen = {chain: lines.of_chain(results, everything, chain, MMR) for chain in chains}
+    cells = cells[cells["method"].isin([method for methods in chosen.values() for method in methods])]
+    named = ([*(style.short(results, m) for m in methods), *style.REAL.values()] for methods in chosen.values())
+    figure, grid = style.laid(len(chains), 2, named, _note(results, cells))
     # one height for all panels: budgets and networks compare by eye
-    top = 1.08 * max(cells["high"].fillna(cells["value"]).max(), 0.02) if chains else 1.0
-    for place, (chain, line) in enumerate(zip(chains, grid, strict=False)):
-        for axes, nfe in zip(line, budgets, strict=True):
-            chosen = cells[(cells["method"].map(results.chain) == chain) & (cells["nfe_budget"] == nfe)]
-            _draw(axes, results, rows, chosen, top)
-            axes.set_title(f"network: {chain}, NFE {nfe}", fontweight="bold")
-            axes.set_ylabel("mode-mixture ratio")
-            if place == len(chains) - 1:
-                axes.set_xlabel("threshold t on the class probability")
+    top = 1.08 * max(cells["high"].fillna(cells["value"]).max(), 0.02)
+    for (chain, methods), (left, right) in zip(chosen.items(), grid, strict=True):
+        own = cells[cells["method"].isin(methods)]
+        _by_threshold(left, results, rows, own[own["nfe_budget"] == nfe], top)
+        _by_nfe(right, results, rows, MMR.of(own), top)
+        left.set_title(f"network: {chain}, NFE {nfe}", fontweight="bold")
+        right.set_title(f"network: {chain}, t = {AT:g}", fontweight="bold")
+        for axes in (left, right):
+            axes.set_ylabel(MMR.told)
+    return figure
+
+
+def _note(results: Results, cells: pd.DataFrame) -> str:
     explained = (
         "Square-root heights. Bands: real images of splits A (train, dark) and C (test, light). "
         "Hollow markers: not ranked (Table 1 says why)."
     )
-    style.note(figure, f"{explained}\n{style.measured_note(results, cells)}")
-    return figure
+    return f"{explained} {lines.how_chosen(results)}\n{style.measured_note(results, cells)}"
 
 
 PAGE = style.page(__file__, __doc__, make)

@@ -172,7 +172,7 @@ def _draw_images(axes: Axes, results: Results, cell: SampleCell, train: np.ndarr
     for column, (text, own) in enumerate(zip(pairs.texts, pairs.own, strict=True)):
         colour = style.VERMILLION if own else "#444444"
         middle, below = column * width + (width - 2) / 2, 2 * height - 1 + 0.04 * height
-        axes.text(middle, below, text, ha="center", va="top", fontsize=6.5, color=colour, linespacing=0.95)
+        axes.text(middle, below, text, ha="center", va="top", fontsize=6.5, color=style.ink(colour), linespacing=0.95)
         if own:
             corner = (column * width - 0.5, height - 0.5)
             axes.add_patch(Rectangle(corner, width - 1, height - 1, fill=False, edgecolor=colour, linewidth=1.6))

@@ -14,16 +14,13 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dpmot.results import AUTHENTICITY, COPIES, REAL_TEST, RECOVERY
-from paper_figures import _samples as samples
+from dpmot.results import AUTHENTICITY, COPIES, REAL_TEST, REAL_TRAIN, RECOVERY
 from paper_figures import _style as style
 from paper_figures._results import Results
 from paper_figures._style import Quantity, Style
 
-READS = ("data", "star")
-COLOURS = (style.VERMILLION, style.BLUE, style.GREEN, style.ORANGE, style.SKY)
-LOOKS = tuple(map(Style, COLOURS, "soD^v"))
-
+READS = ("star",)
+LOOKS = tuple(map(Style, style.LEVELS, "soD^v"))
 
 TRIED = {RECOVERY: "recovery", COPIES: "copies"}  # as star.json names them
 
@@ -50,10 +47,10 @@ def _selection(results: Results, audit: str) -> pd.DataFrame:
 def _floor(axes: Axes, results: Results, quantity: Quantity) -> list[tuple[float, str]]:
     """Bands and lines of real images: (height, name) of each."""
     named = style.floor(axes, results.pooled(), quantity)
-    train = samples.split(results, "A") if quantity.metric == RECOVERY and not named else None
-    if train is not None:
-        axes.axhline(1 / len(train), color=style.GREY, linewidth=0.8, linestyle=":", zorder=2)
-        named.append((1 / len(train), "1/N"))
+    number = results.images(REAL_TRAIN) if quantity.metric == RECOVERY and not named else None
+    if number is not None:
+        axes.axhline(1 / number, color=style.GREY, linewidth=0.8, linestyle=":", zorder=2)
+        named.append((1 / number, "1/N"))
     return named
 
 
@@ -75,7 +72,7 @@ def _draw(axes: Axes, results: Results, rows: pd.DataFrame, quantity: Quantity) 
     style.level_axis(axes, (sigmas.min() / 1.15, sigmas.max() * 1.15), sorted(set(sigmas)))
     if star is not None:
         axes.axvline(star, color=style.PURPLE, linewidth=1.0, zorder=2)
-        axes.text(star, 1.01, "$\\sigma_M^*$", color=style.PURPLE, ha="center", va="bottom",
+        axes.text(star, 1.01, "$\\sigma_M^*$", color=style.ink(style.PURPLE), ha="center", va="bottom",
                   transform=axes.get_xaxis_transform())  # fmt: skip
     style.label_ends(axes, ends, floors)
 
@@ -85,13 +82,14 @@ def make(results: Results) -> Figure:
     rows = _sweep(results)
     if rows.empty:
         return style.not_run("metrics.csv holds no pooled cell of a sweep over sigma_M")
-    figure, grid = style.panels(2, 2, 5.6, left=0.08, right=0.9, top=0.955, bottom=0.185, wspace=0.5, hspace=0.28)
+    methods = ", ".join(dict.fromkeys(style.symbols(results.title(method)) for method in rows["method"]))
+    told = f"{methods}. {_star_note(results)}\n{style.measured_note(results, rows)}"
+    names = [*(f"NFE {nfe}" for nfe in results.budgets), "selection", *style.REAL.values()]
+    figure, grid = style.laid(2, 2, [names], told)
     for axes, quantity in zip(grid.flat, _quantities(results), strict=True):
         _draw(axes, results, rows, quantity)
     for axes in grid[1]:
         axes.set_xlabel("start level $\\sigma_M$")
-    methods = ", ".join(dict.fromkeys(style.symbols(results.title(method), longest=60) for method in rows["method"]))
-    style.note(figure, f"{methods}. {_star_note(results)}\n{style.measured_note(results, rows)}")
     return figure
 
 

@@ -15,7 +15,7 @@ import pandas as pd
 from dpmot.results import by_key, fact, printed_name, records
 from paper_figures import _tables as tables
 from paper_figures._comparison import Comparison, coupling_panel, grouped, valued
-from paper_figures._headline import ARROWS, MOST, brief, chosen, how_chosen
+from paper_figures._headline import ARROWS, MOST, brief, chosen, half_width, how_chosen
 from paper_figures._long_form import long_form
 from paper_figures._notes import verdict_notes
 from paper_figures._paired import ALPHA, differences
@@ -123,7 +123,7 @@ def _headline(table: pd.DataFrame, results: Results, base: str) -> Panel | None:
     notes = (
         f"≈ not different from the plain map, {results.label(base)}, at {ALPHA}, paired by {results.units}, "
         f"Holm-corrected.{told}",
-        f"Data set {results.experiment.dataset}; ±: half the width of the 95 % interval; fingerprint "
+        f"Data set {results.experiment.dataset}; {half_width(results)}; fingerprint "
         f"{fingerprints(rows['fingerprint'], 1)}.",
         how_chosen(results),
     )

@@ -18,7 +18,7 @@ from dpmot.experiment import grid
 from dpmot.experiment.fits import fit_of
 from dpmot.results import CELL, POOLED, SKIPPED, printed_name, records
 from paper_figures import _tables as tables
-from paper_figures._headline import chosen, spread
+from paper_figures._headline import chosen, half_width, spread
 from paper_figures._long_form import long_form
 from paper_figures._numbers import Number
 from paper_figures._panels import Cell, Document, Panel, not_run
@@ -170,7 +170,7 @@ def _headline(table: pd.DataFrame, results: Results) -> Panel | None:
     notes = (
         "Rival: the one on the network that reaches this quality, within intervals, at the fewest evaluations. "
         "Samples: seconds of the fit / seconds saved a sample. † unranked.",
-        f"Data set {results.experiment.dataset}; ±: half the width of the 95 % interval; fingerprint "
+        f"Data set {results.experiment.dataset}; {half_width(results)}; fingerprint "
         f"{fingerprints(table['fingerprint'], 1)}. Rows: small budgets first; all are in the supplement.",
     )
     return Panel("Samples until the fit is paid for", header, tuple(rows), notes, heads=3)

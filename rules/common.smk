@@ -3,7 +3,23 @@
 
 def code(job):
     """The source files behind a job: an edit re-runs what uses the edited file, and nothing else."""
-    return [os.path.relpath(path) for path in closure(job.code)]
+    return files(job.code)
+
+
+def files(modules):
+    """The source files of modules and of all that they import here."""
+    return relative(closure(modules))
+
+
+def relative(paths):
+    """Paths as seen from here."""
+    return [os.path.relpath(path) for path in paths]
+
+
+def titled(wildcards):
+    """How Snakemake's report names and orders a page: by its number, with two digits, and its name in words."""
+    kind, number, *words = wildcards.page.split("_")
+    return {"page": f"{kind.capitalize()} {number:0>2}", "shows": " ".join(words)}
 
 
 def task(job):

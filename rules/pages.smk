@@ -7,7 +7,9 @@ rule table:
         lambda wildcards: JOBS.page(wildcards.page).inputs,
         code=lambda wildcards: code(JOBS.page(wildcards.page)),
     output:
-        report(f"{JOBS.layout.root}/tables/{{page}}.md", category="Tables", caption="../report/table.rst"),
+        report(
+            f"{JOBS.layout.root}/tables/{{page}}.md", category="Tables", labels=titled, caption="../report/table.rst"
+        ),
         f"{JOBS.layout.root}/tables/{{page}}.tex",
         f"{JOBS.layout.root}/tables/{{page}}_full.tex",
         f"{JOBS.layout.root}/tables/{{page}}.csv",
@@ -28,7 +30,12 @@ rule figure:
         lambda wildcards: JOBS.page(wildcards.page).inputs,
         code=lambda wildcards: code(JOBS.page(wildcards.page)),
     output:
-        report(f"{JOBS.layout.root}/figures/{{page}}.png", category="Figures", caption="../report/figure.rst"),
+        report(
+            f"{JOBS.layout.root}/figures/{{page}}.png",
+            category="Figures",
+            labels=titled,
+            caption="../report/figure.rst",
+        ),
         f"{JOBS.layout.root}/figures/{{page}}.pdf",
         JOBS.layout.timing("{page}"),
     log:
@@ -39,6 +46,21 @@ rule figure:
         task=lambda wildcards: task(JOBS.page(wildcards.page)),
     shell:
         f"python -m paper_figures.{{wildcards.page}} --results {JOBS.layout.root} > {{log}} 2>&1"
+
+
+rule trainings:
+    """What each network saw in training, and how its noise and images were coupled."""
+    input:
+        JOBS.trainings().inputs,
+        code=code(JOBS.trainings()),
+    output:
+        JOBS.trainings().outputs,
+    log:
+        f"{LOG}/trainings.log",
+    params:
+        task=task(JOBS.trainings()),
+    shell:
+        f"dpmot trainings {GIVEN} > {{log}} 2>&1"
 
 
 rule timings:
@@ -52,3 +74,17 @@ rule timings:
         f"{LOG}/timings.log",
     shell:
         f"dpmot timings {GIVEN} > {{log}} 2>&1"
+
+
+rule html:
+    """All pages in one file for a browser, report.html: verdict, tables that sort, figures, what was not run."""
+    input:
+        [file for page in JOBS.pages() for file in page.outputs],
+        JOBS.timings().outputs,
+        code=files(["paper_figures._report"]) + relative(sorted((ROOT / "paper_figures" / "report").iterdir())),
+    output:
+        f"{JOBS.layout.root}/report.html",
+    log:
+        f"{LOG}/report.log",
+    shell:
+        f"python -m paper_figures._report --results {JOBS.layout.root} > {{log}} 2>&1"

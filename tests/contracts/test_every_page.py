@@ -18,12 +18,14 @@ FILES = {  # what READS may name -> files and folders of it
     "coupling": ["coupling.csv"],
     "star": ["star.json"],
     "copies": ["copies.csv"],
+    "mixed": ["mixed.csv"],
     "data": ["data.safetensors"],
     "strips": ["strips.safetensors"],
     "samples": ["samples"],
     "timings": ["timings", "timings.csv"],
     "reported": [],
     "fits": ["fits"],
+    "trainings": ["trainings.csv"],
 }
 
 

@@ -262,6 +262,12 @@ def results_folder(tmp_path):
 
 
 @pytest.fixture(scope="session")
+def smoke_folder(tmp_path_factory):
+    """Factory of synthetic folders of a few methods, each of its own: tests may write into them."""
+    return lambda: write_results(tmp_path_factory.mktemp("smoke") / "smoke", "smoke")
+
+
+@pytest.fixture(scope="session")
 def digits_folder(tmp_path_factory):
     """The full synthetic folder, shared: tests must not write into its inputs."""
     return write_results(tmp_path_factory.mktemp("results") / "digits")

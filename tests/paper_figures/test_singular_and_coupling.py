@@ -171,7 +171,7 @@ def test_paths_of_points_have_a_panel_a_method(results_folder):
 def test_curves_of_moves_are_those_of_the_file(folder):
     left, right = figure_10_smoothness.make(load(folder)).axes
     assert len(left.containers) == 2 and len(right.containers) == 3
-    np.testing.assert_allclose(right.containers[0].lines[0].get_xydata(), [[0.1, 0.02], [1, 0.2]])
+    np.testing.assert_allclose(right.lines[0].get_xydata(), [[0.1, 0.02], [1, 0.2]])
     assert isinstance(left.figure, Figure)
 
 
