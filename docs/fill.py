@@ -8,15 +8,19 @@ or a budget of a measured experiment, that has no row is an error.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from math import isnan
 from pathlib import Path
 from typing import Any
 
 import jinja2
 import pandas as pd
 
-from dpmot.results import FLOORS
+from dpmot.results import FLOORS, read_json, records
+from dpmot.runtime.packed import stored
 from paper_figures._numbers import Number
-from paper_figures._results import load
+from paper_figures._results import Results, load
+from paper_figures._rewired import networks
+from paper_figures._rewired_verdict import verdict
 
 ROOT = Path(__file__).resolve().parent.parent
 TEMPLATES, REFERENCE = ROOT / "docs" / "templates", ROOT / "results" / "reference"
@@ -107,6 +111,31 @@ class Run:
         return self.cell("real_train", 0, metric, **which)
 
 
+@cache
+def _measured(name: str) -> Results | None:
+    """A committed experiment with metrics.csv; None where there is none."""
+    folder = REFERENCE / name
+    return load(folder) if stored(folder / "metrics.csv").is_file() else None
+
+
+def rewired(name: str) -> str:
+    """The verdict on the rewired networks of a committed experiment, as Table 10 says it."""
+    results = _measured(name)
+    return f"{MISSING}." if results is None else " ".join(verdict(results))
+
+
+def seconds(name: str, network: str) -> str:
+    """What a network took: training, and the map from noise to images where its coupling needs one; – where loaded."""
+    results = _measured(name)
+    if results is None:
+        return MISSING
+    one = networks(results)[network]
+    if isnan(one.train_s):
+        return "–"
+    own = f"{one.train_s:,.0f} s"
+    return f"{own} + {one.map_s:,.0f} s" if one.coupling == "semidiscrete" else own
+
+
 def number(value: float, low: float, high: float) -> str:
     """``34.8 [30.5, 39.2]``, as the tables print it; the value alone where the interval has no width."""
     told = Number(value, low, high)
@@ -117,7 +146,7 @@ def number(value: float, low: float, high: float) -> str:
 def run(name: str) -> Run:
     """A committed experiment: metrics.csv and audit.csv, or, where only tables are kept, the rows of Table 1."""
     folder = REFERENCE / name
-    if (folder / "metrics.csv").is_file():
+    if stored(folder / "metrics.csv").is_file():
         results = load(folder)
         rows = results.pooled()
         methods = rows["method"]
@@ -147,6 +176,13 @@ def _from_the_prior(rows: pd.DataFrame, nfe: int) -> pd.DataFrame:
     return rows[kept & ~rows["network"].isin(OTHER)]
 
 
+def selected(name: str) -> str:
+    """sigma_M* that an experiment selected."""
+    file = REFERENCE / name / "star.json"
+    sigma = read_json(file, needs=("sigma",))["sigma"] if file.is_file() else MISSING
+    return "none found" if sigma is None else sigma if isinstance(sigma, str) else f"{sigma:g}"
+
+
 def equivalent(name: str) -> str:
     """How many tests of the equivalence of DPM-OT and copying hold, of how many, and the largest p of these.
 
@@ -162,6 +198,57 @@ def equivalent(name: str) -> str:
     return f"{many} {len(tests)} tests of Table 3 ({how})"
 
 
+@dataclass(frozen=True)
+class Laws:
+    """The rows of results/reference/laws/recovery.csv, of `benchmarks.predict`; none where it is not committed."""
+
+    rows: pd.DataFrame | None
+
+    @classmethod
+    def read(cls) -> "Laws":
+        """From the committed file."""
+        file = REFERENCE / "laws" / "recovery.csv"
+        return cls(pd.read_csv(file) if file.is_file() else None)
+
+    def of(self, dataset: str, images: int, law: str = "ode") -> list[dict[str, Any]]:
+        """Rows by level, with ``predicted_cell``, ``measured_cell``, ``difference_cell``, ``population_cell`` printed.
+
+        Raises:
+            LookupError: the file is there and has no such row.
+        """
+        if self.rows is None:
+            return []
+        rows = self.rows[(self.rows["dataset"] == dataset) & (self.rows["num_images"] == images)]
+        rows = rows[rows["law"] == law].sort_values("sigma", kind="stable")
+        if rows.empty:
+            raise LookupError(f"laws/recovery.csv: no row of {dataset}, {images} images, {law}")
+        return [row | self._cells(row) for row in records(rows)]
+
+    @property
+    def cases(self) -> list[tuple[str, int]]:
+        """Data set and N of each part of the file."""
+        return [] if self.rows is None else sorted(set(zip(self.rows["dataset"], self.rows["num_images"], strict=True)))
+
+    def star(self, dataset: str, images: int, law: str, *, tolerance: float = 0.01) -> str:
+        """The smallest of its levels from which on the predicted recovery beyond chance is at most the tolerance."""
+        found = "none of them"
+        for row in reversed(self.of(dataset, images, law)):
+            if row["predicted_high"] - row["chance"] > tolerance:
+                break
+            found = f"{row['sigma']:.3g}"
+        return found if self.rows is not None else MISSING
+
+    def largest(self, law: str) -> str:
+        """The largest difference of measured and predicted recovery of a law."""
+        if self.rows is None:
+            return MISSING
+        return f"{self.rows[self.rows['law'] == law]['difference'].abs().max():.3f}"
+
+    def _cells(self, row: dict[str, Any]) -> dict[str, str]:
+        ends = {"predicted": "predicted_", "measured": "", "difference": "difference_", "population": "population_"}
+        return {f"{name}_cell": number(row[name], row[f"{end}low"], row[f"{end}high"]) for name, end in ends.items()}
+
+
 def pages() -> Iterator[tuple[Path, str]]:
     """Each page that has a template, and its text."""
     environment = jinja2.Environment(
@@ -172,7 +259,8 @@ def pages() -> Iterator[tuple[Path, str]]:
         lstrip_blocks=True,
         autoescape=False,
     )
-    environment.globals.update(run=run, best=best, equivalent=equivalent)
+    given = {"run": run, "best": best, "equivalent": equivalent, "rewired": rewired, "seconds": seconds}
+    environment.globals.update(**given, selected=selected, laws=Laws.read())
     for template in sorted(TEMPLATES.rglob("*.md")):
         name = template.relative_to(TEMPLATES).as_posix()
         page = ROOT / name if name == "README.md" else ROOT / "docs" / name

@@ -27,7 +27,7 @@ ALLOWED = {  # part -> the other parts it may import
     "features": BASE | {"_torchvision", "data"},
     "metrics": BASE | {"features", "statistics"},
     "statistics": set(),
-    "results": {"plugins", "metrics", "statistics"},
+    "results": {"plugins", "metrics", "runtime", "statistics"},
     "evaluation": BASE | {"data", "features", "metrics", "statistics", "results"},
     "couplings": BASE | {"diffusion", "starts", "transport"},
     "experiment": BASE
@@ -51,7 +51,8 @@ ALLOWED = {  # part -> the other parts it may import
     "sampling": BASE | {"callables", "diffusion", "expressways", "mixing", "samplers", "starts", "transport"},
     "monitor": {"plugins", "runtime", "diffusion", "experiment", "results"},
     "gate": {"runtime", "statistics", "results"},
-    "cli": BASE | {"diffusion", "experiment", "evaluation", "monitor", "templates"},
+    "theory": BASE | {"data", "diffusion", "mixtures", "statistics"},
+    "cli": BASE | {"diffusion", "experiment", "evaluation", "monitor", "templates", "theory"},
     "templates": BASE | {"data", "diffusion", "features", "metrics", "starts", "experiment"},
     "__main__": {"cli"},
     "paper_figures": BASE | {"experiment", "statistics", "results"},
@@ -82,6 +83,7 @@ WITHOUT_TORCH = [
         "dpmot/seeds.py",
         "dpmot/runtime/seals.py",
         "dpmot/runtime/files.py",
+        "dpmot/runtime/packed.py",
         "dpmot/diffusion/schedule.py",
         "dpmot/diffusion/sigmas.py",
     )

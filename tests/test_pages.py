@@ -31,7 +31,7 @@ def test_the_readme_is_read_in_a_minute():
 @pytest.mark.slow  # reads eight experiments
 def test_the_numbers_of_the_pages_are_those_of_the_csv_files(fill):
     pages = list(fill.pages())
-    assert len(pages) == 6  # README.md and five of docs/results/
+    assert len(pages) == 8  # README.md, docs/theory.md and six of docs/results/
     for page, text in pages:
         assert page.read_text(encoding="utf-8") == text, f"{page} is stale, run python docs/fill.py"
 
@@ -60,6 +60,8 @@ def test_the_half_width_decides_the_digits(fill, value, low, high, shown):
 
 def test_an_experiment_that_is_not_committed_reads_not_measured(fill):
     missing = fill.run("no_such_experiment")
+    assert fill.rewired("no_such_experiment") == "not measured."
+    assert fill.seconds("no_such_experiment", "edm") == fill.MISSING
     assert missing.cell("ddim", 5) == missing.floor() == missing.n("ddim", 5) == fill.MISSING
 
 
