@@ -144,7 +144,7 @@ def test_a_smoke_run_keeps_every_start_sampler_network_and_option(name):
     for method in few.methods:
         cells = list(grid.cells(few, method))
         assert not all(cell.reason for cell in cells) and max(cell.nfe_budget for cell in cells) <= 10
-    assert grid.problems(few) and len(jobs_of(few).compute()) <= 40
+    assert grid.problems(few) and len(jobs_of(few).compute()) <= 45  # two fits of mixtures, a learned solver
 
 
 def test_what_was_scaled_once_stays_as_it_is(name):
