@@ -142,8 +142,12 @@ def prepared(images: Tensor) -> Tensor:
 
 
 @ordinary(grad=False)
-def extract(images: Tensor, *, weights: Path | None = None, tile: int = 64) -> Features:
-    """Pooled features (n, 1280) and softmax (n, 1000) of images that are resized to 224 x 224."""
+def extract(images: Tensor, *, weights: Path | None = None, tile: int = 8) -> Features:
+    """Pooled features (n, 1280) and softmax (n, 1000) of images that are resized to 224 x 224.
+
+    Tiles are small: what lies between two layers should stay in a processor's cache (8 images a tile take half the time
+    of 64).
+    """
     images = rgb(images, "efficientnet_lite0")
     network = load(Path(weights or weights_file())).to(images.device)
     name = named("efficientnet_lite0", network.sha256, SHA256)
