@@ -13,16 +13,19 @@ from datetime import datetime
 from pathlib import Path
 
 from snakemake.logging import logger
+from snakemake.settings.types import RerunTrigger
 
 from dpmot.experiment.config import ConfigError, load
 from dpmot.experiment.cost import cost
+from dpmot.experiment.edits import edits, record
 from dpmot.experiment.jobs import Jobs
 from dpmot.experiment.layout import Layout
 from dpmot.experiment.members import told
 from dpmot.experiment.missing import missing_data, missing_weights
 from dpmot.monitor.ending import finished, stopped
 from dpmot.plugins import ROOT
-from dpmot.runtime.closure import closure
+from dpmot.runtime.closure import Code
+from dpmot.runtime.gpus import COUNT
 
 if not workflow.configfiles:
 
@@ -50,18 +53,27 @@ include: "rules/common.smk"
 
 # Plans (-n) are made without the data; a run that would need them stops here.
 ABSENT = None if JOBS.layout.data.exists() else missing_data(EXPERIMENT)
-for note in [f"data: {ABSENT}"] * bool(ABSENT) + [f"note: {note}" for note in (*EXPERIMENT.notes, *told(EXPERIMENT))]:
+NOTED = Path(".snakemake", "metadata").is_dir()  # how files were made, without which no edit runs anything again
+EDITED = edits(JOBS.layout, CODE.read(module for job in JOBS.all() for module in job.code), noted=NOTED)
+NOTES = (*EXPERIMENT.notes, *told(EXPERIMENT), *filter(None, [EDITED]))
+for note in [f"data: {ABSENT}"] * bool(ABSENT) + [f"note: {note}" for note in NOTES]:
     print(note, file=sys.stderr)
 
 
 onstart:
+    if GPU and workflow.local_exec and "gpu" in workflow.global_resources:  # a cluster gives each job its own
+        os.environ[COUNT] = str(workflow.global_resources["gpu"].value)
     if wanting := ABSENT or missing_weights(EXPERIMENT):
         raise SystemExit(f"config: {wanting}")
     print(cost(EXPERIMENT), file=sys.stderr)
+    if not JOBS.layout.config.exists():
+        record(JOBS.layout, CODE.files())
     JOBS.record()
 
 
 onsuccess:
+    if not workflow.dag_settings.targets and RerunTrigger.PARAMS in workflow.dag_settings.rerun_triggers:
+        record(JOBS.layout, CODE.files())  # all that uses an edited file was made anew
     logger.info(finished(EXPERIMENT, JOBS.layout, (datetime.now() - workflow.start_time).total_seconds()))
 
 
@@ -76,9 +88,13 @@ report: "report/workflow.rst"
 container: "docker://python:3.12"
 
 
-localrules:
+localrules:  # seconds each, and without torch: a cluster makes them where Snakemake runs
     all,
+    table,
+    figure,
+    trainings,
     timings,
+    html,
 
 
 wildcard_constraints:

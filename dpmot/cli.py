@@ -20,6 +20,7 @@ from dpmot.experiment.jobs import STAGES, Jobs
 from dpmot.experiment.layout import Layout
 from dpmot.experiment.missing import missing_data
 from dpmot.experiment.plan import json_schema
+from dpmot.runtime import gpus
 from dpmot.templates import KINDS, new
 from dpmot.theory import command as prediction
 
@@ -257,11 +258,12 @@ def _run(options: argparse.Namespace) -> int | None:
     if options.verb == "doctor":
         return checkup.run(jobs.each.experiment, jobs.layout, options.name, beside=options.beside)
     job = getattr(jobs, options.verb)(*([options.name] if "name" in options else []))
-    if options.verb == "train" and (told := training_cost(jobs.each.experiment, options.name)):
-        print(told, flush=True)
-    jobs.record()
-    stage = importlib.import_module(f"{STAGES}.{job.stage}")
-    stage.run(job, jobs.layout, **({"cores": options.cores} if "cores" in options else {}))
+    with gpus.claimed(job.device):  # before anything asks CUDA
+        if options.verb == "train" and (told := training_cost(jobs.each.experiment, options.name)):
+            print(told, flush=True)
+        jobs.record()
+        stage = importlib.import_module(f"{STAGES}.{job.stage}")
+        stage.run(job, jobs.layout, **({"cores": options.cores} if "cores" in options else {}))
     return None
 
 

@@ -38,7 +38,13 @@ class UnknownPlugin(ValueError):
 def names(kind: str) -> list[str]:
     """Names of the files in the folder of ``kind``, sorted; a leading underscore hides a file."""
     _, folder = FOLDERS[kind]
-    return sorted(path.stem for path in folder.glob("*.py") if not path.stem.startswith("_"))
+    return list(_listed(folder, folder.stat().st_mtime_ns))
+
+
+@cache
+def _listed(folder: Path, _: int) -> tuple[str, ...]:
+    """As long as the folder does not change: a plan asks for names of plug-ins tens of thousands of times."""
+    return tuple(sorted(path.stem for path in folder.glob("*.py") if not path.stem.startswith("_")))
 
 
 def path(kind: str, name: str) -> Path:

@@ -1,19 +1,12 @@
 # What every rule asks of its job.
 
 
+CODE = Code()  # read once; an edit during a run is seen by the next
+
+
 def code(job):
-    """The source files behind a job: an edit re-runs what uses the edited file, and nothing else."""
-    return files(job.code)
-
-
-def files(modules):
-    """The source files of modules and of all that they import here."""
-    return relative(closure(modules))
-
-
-def relative(paths):
-    """Paths as seen from here."""
-    return [os.path.relpath(path) for path in paths]
+    """The digest of the source files behind a job: an edit re-runs what uses the edited file, and nothing else."""
+    return CODE.digest(job.code)
 
 
 def titled(wildcards):

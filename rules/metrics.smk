@@ -5,7 +5,6 @@ rule measure:
     """Metrics: quality, mode mixture and the copying audit of every cell, with intervals."""
     input:
         JOBS.measure().inputs,
-        code=code(JOBS.measure()),
     output:
         JOBS.measure().outputs,
     log:
@@ -15,5 +14,6 @@ rule measure:
         gpu=GPU,
     params:
         task=task(JOBS.measure()),
+        code=code(JOBS.measure()),
     shell:
         f"dpmot measure --cores {{threads}} {GIVEN} > {{log}} 2>&1"

@@ -7,7 +7,6 @@ if JOBS.pairings:
         """Couplings: the map from noise to clean images, by which networks are coupled in training."""
         input:
             lambda wildcards: JOBS.pair(wildcards.pairing).inputs,
-            code=lambda wildcards: code(JOBS.pair(wildcards.pairing)),
         output:
             JOBS.layout.pairing("{pairing}"),
             JOBS.layout.timing("pair_{pairing}"),
@@ -21,6 +20,7 @@ if JOBS.pairings:
             gpu=GPU,
         params:
             task=lambda wildcards: task(JOBS.pair(wildcards.pairing)),
+            code=lambda wildcards: code(JOBS.pair(wildcards.pairing)),
         shell:
             f"dpmot pair {{wildcards.pairing}} {GIVEN} > {{log}} 2>&1"
 
@@ -29,7 +29,6 @@ rule train:
     """Networks: train, distil or load one of them."""
     input:
         lambda wildcards: JOBS.train(wildcards.network).inputs,
-        code=lambda wildcards: code(JOBS.train(wildcards.network)),
     output:
         JOBS.layout.network("{network}"),
         JOBS.layout.timing("train_{network}"),
@@ -41,6 +40,7 @@ rule train:
         gpu=GPU,
     params:
         task=lambda wildcards: task(JOBS.train(wildcards.network)),
+        code=lambda wildcards: code(JOBS.train(wildcards.network)),
     shell:
         f"dpmot train {{wildcards.network}} {GIVEN} > {{log}} 2>&1"
 
@@ -51,7 +51,6 @@ if JOBS.needs_classifier:
         """Mode-mixture classifier and feature network, trained on split B."""
         input:
             JOBS.classify().inputs,
-            code=code(JOBS.classify()),
         output:
             JOBS.classify().outputs,
         log:
@@ -60,5 +59,6 @@ if JOBS.needs_classifier:
         threads: EXPERIMENT.threads
         params:
             task=task(JOBS.classify()),
+            code=code(JOBS.classify()),
         shell:
             f"dpmot classify {GIVEN} > {{log}} 2>&1"

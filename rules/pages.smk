@@ -5,7 +5,6 @@ rule table:
     """Tables of the paper, as Markdown, LaTeX and CSV."""
     input:
         lambda wildcards: JOBS.page(wildcards.page).inputs,
-        code=lambda wildcards: code(JOBS.page(wildcards.page)),
     output:
         report(
             f"{JOBS.layout.root}/tables/{{page}}.md", category="Tables", labels=titled, caption="../report/table.rst"
@@ -20,6 +19,7 @@ rule table:
         page="|".join(EXPERIMENT.tables) or "none",
     params:
         task=lambda wildcards: task(JOBS.page(wildcards.page)),
+        code=lambda wildcards: code(JOBS.page(wildcards.page)),
     shell:
         f"python -m paper_figures.{{wildcards.page}} --results {JOBS.layout.root} > {{log}} 2>&1"
 
@@ -28,7 +28,6 @@ rule figure:
     """Figures of the paper, as PNG and PDF."""
     input:
         lambda wildcards: JOBS.page(wildcards.page).inputs,
-        code=lambda wildcards: code(JOBS.page(wildcards.page)),
     output:
         report(
             f"{JOBS.layout.root}/figures/{{page}}.png",
@@ -44,6 +43,7 @@ rule figure:
         page="|".join(EXPERIMENT.figures) or "none",
     params:
         task=lambda wildcards: task(JOBS.page(wildcards.page)),
+        code=lambda wildcards: code(JOBS.page(wildcards.page)),
     shell:
         f"python -m paper_figures.{{wildcards.page}} --results {JOBS.layout.root} > {{log}} 2>&1"
 
@@ -52,13 +52,13 @@ rule trainings:
     """What each network saw in training, and how its noise and images were coupled."""
     input:
         JOBS.trainings().inputs,
-        code=code(JOBS.trainings()),
     output:
         JOBS.trainings().outputs,
     log:
         f"{LOG}/trainings.log",
     params:
         task=task(JOBS.trainings()),
+        code=code(JOBS.trainings()),
     shell:
         f"dpmot trainings {GIVEN} > {{log}} 2>&1"
 
@@ -67,11 +67,12 @@ rule timings:
     """Where the time of every job went."""
     input:
         JOBS.timings().inputs,
-        code=code(JOBS.timings()),
     output:
         JOBS.timings().outputs,
     log:
         f"{LOG}/timings.log",
+    params:
+        code=code(JOBS.timings()),
     shell:
         f"dpmot timings {GIVEN} > {{log}} 2>&1"
 
@@ -81,10 +82,11 @@ rule html:
     input:
         [file for page in JOBS.pages() for file in page.outputs],
         JOBS.timings().outputs,
-        code=files(["paper_figures._report"]) + relative(sorted((ROOT / "paper_figures" / "report").iterdir())),
     output:
         f"{JOBS.layout.root}/report.html",
     log:
         f"{LOG}/report.log",
+    params:
+        code=CODE.digest(["paper_figures._report"], (ROOT / "paper_figures" / "report").iterdir()),
     shell:
         f"python -m paper_figures._report --results {JOBS.layout.root} > {{log}} 2>&1"

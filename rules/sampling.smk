@@ -7,7 +7,6 @@ if any(method.learns for method in EXPERIMENT.drawn.values()):
         """Learning: a solver's coefficients or a grid, of one method, from starts that no table uses."""
         input:
             lambda wildcards: JOBS.learn(wildcards.method).inputs,
-            code=lambda wildcards: code(JOBS.learn(wildcards.method)),
         output:
             JOBS.layout.learned("{method}"),
             JOBS.layout.timing("learn_{method}"),
@@ -18,6 +17,7 @@ if any(method.learns for method in EXPERIMENT.drawn.values()):
             gpu=GPU,
         params:
             task=lambda wildcards: task(JOBS.learn(wildcards.method)),
+            code=lambda wildcards: code(JOBS.learn(wildcards.method)),
         shell:
             f"dpmot learn {{wildcards.method}} {GIVEN} > {{log}} 2>&1"
 
@@ -26,7 +26,6 @@ rule sample:
     """Sampling: one method at every level, NFE budget and seed."""
     input:
         lambda wildcards: JOBS.sample(wildcards.method).inputs,
-        code=lambda wildcards: code(JOBS.sample(wildcards.method)),
     output:
         JOBS.layout.samples("{method}"),
         JOBS.layout.timing("sample_{method}"),
@@ -37,6 +36,7 @@ rule sample:
         gpu=GPU,
     params:
         task=lambda wildcards: task(JOBS.sample(wildcards.method)),
+        code=lambda wildcards: code(JOBS.sample(wildcards.method)),
     shell:
         f"dpmot sample {{wildcards.method}} {GIVEN} > {{log}} 2>&1"
 
@@ -47,7 +47,6 @@ if EXPERIMENT.coupling:
         """The coupling itself: transport cost, smoothness in the noise, interpolation between noises."""
         input:
             JOBS.couple().inputs,
-            code=code(JOBS.couple()),
         output:
             JOBS.couple().outputs,
         log:
@@ -57,5 +56,6 @@ if EXPERIMENT.coupling:
             gpu=GPU,
         params:
             task=task(JOBS.couple()),
+            code=code(JOBS.couple()),
         shell:
             f"dpmot couple {GIVEN} > {{log}} 2>&1"

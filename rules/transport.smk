@@ -5,7 +5,6 @@ rule solve:
     """Semi-discrete optimal transport from the prior to the noisy latents, at every level."""
     input:
         JOBS.solve().inputs,
-        code=code(JOBS.solve()),
     output:
         JOBS.solve().outputs,
     log:
@@ -16,6 +15,7 @@ rule solve:
         gpu=GPU,
     params:
         task=task(JOBS.solve()),
+        code=code(JOBS.solve()),
     shell:
         f"dpmot solve {GIVEN} > {{log}} 2>&1"
 
@@ -26,7 +26,6 @@ if JOBS.fits:
         """Starts that are fitted to images: Gaussian mixtures, one file each, whatever network follows."""
         input:
             lambda wildcards: JOBS.fit(wildcards.fit).inputs,
-            code=lambda wildcards: code(JOBS.fit(wildcards.fit)),
         output:
             JOBS.layout.fit("{fit}"),
             JOBS.layout.facts_of_fit("{fit}"),
@@ -39,6 +38,7 @@ if JOBS.fits:
         threads: EXPERIMENT.threads
         params:
             task=lambda wildcards: task(JOBS.fit(wildcards.fit)),
+            code=lambda wildcards: code(JOBS.fit(wildcards.fit)),
         shell:
             f"dpmot fit {{wildcards.fit}} {GIVEN} > {{log}} 2>&1"
 
@@ -49,7 +49,6 @@ if EXPERIMENT.selection:
         """sigma_M*: the smallest level at which DPM-OT stops copying."""
         input:
             JOBS.select().inputs,
-            code=code(JOBS.select()),
         output:
             JOBS.select().outputs,
         log:
@@ -60,5 +59,6 @@ if EXPERIMENT.selection:
             gpu=GPU,
         params:
             task=task(JOBS.select()),
+            code=code(JOBS.select()),
         shell:
             f"dpmot select {GIVEN} > {{log}} 2>&1"

@@ -111,23 +111,48 @@ def _counted(experiment: Experiment, seen: Mapping[str, int], drawn: Mapping[str
     asked = [name for name in experiment.networks if name in seen or drawn[name]]
     if not shape or experiment.device == "cuda" or any(experiment.networks[name].how == "exact" for name in asked):
         return ""
-    import torch
-
-    from dpmot.diffusion.flops import TRAINING  # imports torch, which most plans do without
+    import torch  # which most plans do without
 
     if experiment.device == "auto" and torch.cuda.is_available():
         return ""
-    each = {name: _evaluation(experiment, experiment.networks[name], shape) for name in asked}
-    work = {"training": sum(TRAINING * (each[name] or 0) * number for name, number in seen.items())}
-    work["sampling"] = sum((each[name] or 0) * drawn[name] for name in asked)
+    work, unknown = _work(experiment, seen, drawn, shape)
     told = " and ".join(f"{_time(operations)} of {what}" for what, operations in work.items() if operations)
     said = (
         f"; its networks' operations are {told} at {RATE / 1e9:.0f} billion a second, as two cores do" if told else ""
     )
-    unknown = ", ".join(name for name in asked if each[name] is None)
     return (
-        f"{said}; operations of {unknown} are not counted: the weights do not say what they are of" if unknown else said
+        f"{said}; operations of {', '.join(unknown)} are not counted: the weights do not say what they are of"
+        if unknown
+        else said
     )
+
+
+def operations(experiment: Experiment) -> tuple[dict[str, float], list[str]]:
+    """Operations of all networks, in training and in sampling, and the networks whose operations are not known.
+
+    Raises:
+        ValueError: the shape of the images is not known without the data.
+    """
+    experiment = members(experiment).experiment
+    shape = experiment.dataset_options.get("shape") or stand_in_shape(experiment)
+    if not shape:
+        raise ValueError(f"{experiment.experiment}: the shape of its images is known from its data only")
+    trained = {name: one for name, one in experiment.networks.items() if one.how in ("trained", "student")}
+    learned = _learned(experiment)
+    spent = {name: number + learned[name] for name, number in _drawn(experiment).items()}
+    return _work(experiment, {name: _seen(one) for name, one in trained.items()}, spent, shape)
+
+
+def _work(
+    experiment: Experiment, seen: Mapping[str, int], drawn: Mapping[str, int], shape: Sequence[int]
+) -> tuple[dict[str, float], list[str]]:
+    from dpmot.diffusion.flops import TRAINING  # imports torch
+
+    asked = [name for name in experiment.networks if name in seen or drawn[name]]
+    each = {name: _evaluation(experiment, experiment.networks[name], shape) for name in asked}
+    work: dict[str, float] = {"training": sum(TRAINING * (each[name] or 0) * number for name, number in seen.items())}
+    work["sampling"] = sum((each[name] or 0) * drawn[name] for name in asked)
+    return work, [name for name in asked if each[name] is None]
 
 
 def _evaluation(experiment: Experiment, network: Network, shape: Sequence[int]) -> int | None:

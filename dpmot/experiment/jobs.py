@@ -26,7 +26,7 @@ from dpmot.features import Extractor, Offer
 from dpmot.metrics import AUDITED_BY, AUDITED_SPACE
 from dpmot.runtime.files import read_json, write_json
 from dpmot.runtime.fingerprint import digest
-from dpmot.runtime.job import Job
+from dpmot.runtime.job import Job, once
 
 STAGES = "dpmot.experiment.stages"
 COUPLING = ("dpmot.couplings",)  # which a training with a coupling imports by name
@@ -52,6 +52,7 @@ class Jobs:
         if not self.layout.config.exists() or read_json(self.layout.config) != written:
             write_json(self.layout.config, written)
 
+    @once
     def prepare(self) -> Job[Prepare]:
         """The job that loads and splits the data set."""
         e, root = self.experiment, self.experiment.data_root and Path(self.experiment.data_root)
@@ -61,6 +62,7 @@ class Jobs:
         task = Prepare(e.dataset, e.dataset_options, root or None, e.scale, *asked)
         return self._job("prepare", task, [], [self.layout.data], ("data", e.dataset), threads=1, device="cpu")
 
+    @once
     def train(self, name: str) -> Job[Train]:
         """The job that trains, distils or loads one network."""
         each = self.each
@@ -78,6 +80,7 @@ class Jobs:
             "train", task, inputs, [self.layout.network(name)], plugged, of=name, also=COUPLING if coupled else ()
         )
 
+    @once
     def classify(self) -> Job[Classify]:
         """The job that trains the classifier on split B and records its accuracy and calibration."""
         given = self.experiment.classifier
@@ -85,6 +88,7 @@ class Jobs:
         task = Classify(given, self.experiment.trainings[0])
         return self._job("classify", task, inputs, [self.layout.classifier], device="cpu")
 
+    @once
     def solve(self) -> Job[Solve]:
         """The job that solves every transport problem of the experiment."""
         e, layout = self.experiment, self.layout
@@ -96,22 +100,25 @@ class Jobs:
         """The maps that trainings are coupled by, by name."""
         return pairings(self.each.experiment)
 
+    @once
     def pair(self, name: str) -> Job[Pair]:
         """The job that solves one of them."""
         task = named(self.pairings, name, "pairing")
         return self._job("pair", task, [self.layout.data], [self.layout.pairing(name)], of=name)
 
-    @property
+    @cached_property
     def fits(self) -> Mapping[str, Fit]:
         """What starts are fitted to, by name."""
         return fits(self.experiment)
 
+    @once
     def fit(self, name: str) -> Job[Fit]:
         """The job that fits a start to images."""
         task = named(self.fits, name, "fit")
         outputs = [self.layout.fit(name), self.layout.facts_of_fit(name)]
         return self._job("fit", task, [self.layout.data], outputs, ("starts", task.start), of=name, device="cpu")
 
+    @once
     def select(self) -> Job[Select]:
         """The job that finds sigma_M*, on seeds, latents and held-out images that no table reports."""
         e, selection = self.experiment, self.each.experiment.selection
@@ -123,6 +130,7 @@ class Jobs:
         inputs = (*self._read_by(drawn), self.layout.heights)
         return self._job("select", Select(drawn, e.copying_tolerance), inputs, [self.layout.star], *plugged)
 
+    @once
     def sample(self, name: str) -> Job[Sample] | Job[Read]:
         """The job that draws all samples of one method, or reads those that come from elsewhere."""
         method, outputs = named(self.each.experiment.methods, name, "method"), [self.layout.samples(name)]
@@ -132,6 +140,7 @@ class Jobs:
         inputs = (*self._read_by(task), *([self.layout.learned(name)] if method.learns else []))
         return self._job("sample", task, inputs, outputs, *self._plugged(task), of=name)
 
+    @once
     def learn(self, name: str) -> Job[Sample]:
         """The job that learns what a method leaves open, from starts that no table uses."""
         method = named(self.each.experiment.drawn, name, "method")
@@ -143,6 +152,7 @@ class Jobs:
         plugged, outputs = self._plugged(task), [self.layout.learned(name)]
         return self._job("learn", task, self._read_by(task), outputs, *plugged, of=name)
 
+    @once
     def couple(self) -> Job[Couple]:
         """The job that measures what the map from noise to sample is like."""
         e, coupling = self.experiment, self.experiment.coupling
@@ -155,6 +165,7 @@ class Jobs:
         plugged = sorted({plugin for one in samples.values() for plugin in self._plugged(one)})
         return self._job("couple", task, inputs, [self.layout.coupling, self.layout.strips], *plugged)
 
+    @once
     def measure(self) -> Job[Measure]:
         """The job that measures every cell and writes the tidy tables."""
         e, layout = self.experiment, self.layout
@@ -169,6 +180,7 @@ class Jobs:
         plugged = [*(("features", name) for name in extractors), *(("metrics", name) for name in e.metrics)]
         return self._job("measure", Measure(e, e.scientific(), extractors, code), inputs, layout.measured, *plugged)
 
+    @once
     def page(self, name: str) -> Job[Mapping[str, Any]]:
         """The job that draws one table or figure; its text depends on everything that the configuration says."""
         layout, e, root = self.layout, self.experiment, self.layout.root
@@ -203,6 +215,7 @@ class Jobs:
         """Every table and figure."""
         return [self.page(name) for name in (*self.experiment.tables, *self.experiment.figures)]
 
+    @once
     def trainings(self) -> Job[tuple[Trained, ...]]:
         """The job that gathers what networks saw in training."""
         each, layout = self.each, self.layout
@@ -215,6 +228,7 @@ class Jobs:
         code = (f"{STAGES}.trainings",)
         return Job("trainings", "trainings", task, tuple(inputs), (layout.trainings,), code)
 
+    @once
     def timings(self) -> Job[tuple[str, ...]]:
         """The job that gathers the timings of all others."""
         e = self.experiment
@@ -223,7 +237,8 @@ class Jobs:
         inputs, code = tuple(map(self.layout.timing, names)), (f"{STAGES}.timings",)
         return Job("timings", "timings", names, inputs, (self.layout.timings,), code)
 
-    def compute(self) -> list[Job]:
+    @once
+    def compute(self) -> tuple[Job, ...]:
         """Every job before measuring, in the order of the paper."""
         jobs: list[Job] = [self.prepare(), *map(self.pair, self.pairings)]
         jobs += map(self.train, self.each.experiment.networks)
@@ -233,7 +248,13 @@ class Jobs:
         jobs += [self.select()] if self.experiment.selection else []
         each = self.each.experiment
         jobs += [self.learn(name) for name, method in each.drawn.items() if method.learns]
-        return [*jobs, *map(self.sample, each.methods)]
+        return (*jobs, *map(self.sample, each.methods))
+
+    @once
+    def all(self) -> tuple[Job, ...]:
+        """Every job that can be asked for."""
+        coupling = [self.couple()] if self.experiment.coupling else []
+        return (*self.compute(), *coupling, self.measure(), self.trainings(), *self.pages(), self.timings())
 
     def uses_gpu(self) -> bool:
         """Whether jobs use a GPU. "auto" looks for one on this machine (torch takes seconds to import)."""

@@ -17,6 +17,8 @@ class Layout:
 
     config = _below("experiment.json")
     """The resolved configuration of the last run."""
+    code = _below("code.json")
+    """Digests of the source files, of the last run that made all pages."""
     data = _below("data.safetensors")
     """The prepared data set with its three splits."""
     classifier = _below("networks", "classifier.safetensors")

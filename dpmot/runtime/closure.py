@@ -1,9 +1,9 @@
 """Which code a result depends on: the import closure of a module, wherever its files lie.
 
-Snakemake lists these files as inputs, so that an edit re-runs exactly what uses the edited file, and resume points
-carry their hash. One rule holds for every import: the standard library counts as Python's version, an installed package
-as its own version, and everything else (this project, a folder on PYTHONPATH, an editable package) as files, which are
-followed in turn. ``ast`` reads the imports; nothing is imported.
+The digest of these files is a parameter of each job in Snakemake, so that an edit re-runs exactly what uses the edited
+file, and resume points carry their hash. One rule holds for every import: the standard library counts as Python's
+version, an installed package as its own version, and everything else (this project, a folder on PYTHONPATH, an editable
+package) as files, which are followed in turn. ``ast`` reads the imports; nothing is imported.
 """
 
 import ast
@@ -14,6 +14,7 @@ from functools import cache
 from importlib.machinery import ModuleSpec
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from pathlib import Path
+from typing import NamedTuple
 
 from dpmot.plugins import ROOT
 
@@ -28,38 +29,88 @@ def closure(modules: Iterable[str]) -> list[Path]:
     Plugins are found by name at run time, so a caller names them beside the stage:
     ``closure(["dpmot.experiment.sample", "baselines.ddim"])``.
     """
-    return sorted(_followed(modules)[0])
+    return sorted(Code().followed(modules)[0])
 
 
 def code_digest(modules: Iterable[str]) -> str:
     """sha256 over the closure's names and bytes, and the versions of installed packages, 16 hex digits."""
-    files, packages = _followed(modules)
-    total = hashlib.sha256()
-    for path in sorted(files):
-        name = path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else path.name
-        total.update(name.encode() + b"\0" + path.read_bytes() + b"\0")
-    for package in sorted(packages):
-        total.update(f"{package} {_version(package)}\0".encode())
-    return total.hexdigest()[:16]
+    code = Code()
+    return code.digest(modules, packages=code.followed(modules)[1])
 
 
-def _followed(modules: Iterable[str]) -> tuple[set[Path], set[str]]:
-    """Files, and names of installed packages."""
-    waiting, files, packages, seen = list(modules), set[Path](), set[str](), set[str]()
-    while waiting:
-        module = waiting.pop()
-        if module in seen or (top := module.split(".")[0]) in sys.stdlib_module_names:
-            continue
-        seen.add(module)
-        path = _file(module)
-        if path and top not in PACKAGES and {*path.parts} & {*INSTALLED}:
-            packages.add(top)
-        elif path:
-            files.add(path)
-            waiting.extend(_imports(path, module) if path.suffix == ".py" else ())
-        if "." in module:
-            waiting.append(module.rpartition(".")[0])
-    return files, packages
+class Code:
+    """Source code as it was when each file was first asked for: closures of many jobs share most of their files."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, _Module] = {}
+        self._contents: dict[Path, bytes] = {}
+
+    def digest(self, modules: Iterable[str], also: Iterable[Path] = (), *, packages: Iterable[str] = ()) -> str:
+        """sha256 over the names and bytes of the closure's files and of others, 16 hex digits.
+
+        Args:
+            modules: names, as for :func:`closure`.
+            also: files that no import names.
+            packages: installed ones, whose versions count too.
+        """
+        total = hashlib.sha256()
+        for path in sorted({*self.followed(modules)[0], *also}):
+            total.update(_name(path).encode() + b"\0" + self._content(path) + b"\0")
+        for package in sorted(packages):
+            total.update(f"{package} {_version(package)}\0".encode())
+        return total.hexdigest()[:16]
+
+    def read(self, modules: Iterable[str]) -> dict[str, str]:
+        """The name and digest of every file of a closure, and of those that were read before."""
+        self.digest(modules)
+        return self.files()
+
+    def files(self) -> dict[str, str]:
+        """The name and digest of every file that was read."""
+        return {_name(path): hashlib.sha256(content).hexdigest()[:16] for path, content in self._contents.items()}
+
+    def followed(self, modules: Iterable[str]) -> tuple[set[Path], set[str]]:
+        """Files, and names of installed packages."""
+        waiting, files, packages, seen = list(modules), set[Path](), set[str](), set[str]()
+        while waiting:
+            module = waiting.pop()
+            if module in seen:
+                continue
+            seen.add(module)
+            known = self._seen.get(module) or self._seen.setdefault(module, _looked_up(module))
+            files |= known.files
+            packages |= known.packages
+            waiting.extend(known.then)
+        return files, packages
+
+    def _content(self, path: Path) -> bytes:
+        if path not in self._contents:
+            self._contents[path] = path.read_bytes()
+        return self._contents[path]
+
+
+class _Module(NamedTuple):
+    """What one module adds to a closure, and the modules to look at next."""
+
+    files: frozenset[Path] = frozenset()
+    packages: frozenset[str] = frozenset()
+    then: tuple[str, ...] = ()
+
+
+def _looked_up(module: str) -> _Module:
+    top = module.split(".")[0]
+    if top in sys.stdlib_module_names:
+        return _Module()
+    path, above = _file(module), (module.rpartition(".")[0],) if "." in module else ()
+    if path is None:
+        return _Module(then=above)
+    if top not in PACKAGES and {*path.parts} & {*INSTALLED}:
+        return _Module(packages=frozenset({top}), then=above)
+    return _Module(frozenset({path}), then=(*(_imports(path, module) if path.suffix == ".py" else ()), *above))
+
+
+def _name(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else path.name
 
 
 def _file(module: str) -> Path | None:

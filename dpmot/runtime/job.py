@@ -1,11 +1,15 @@
 """One job of the workflow: what it is given, and what its result depends on."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
+from functools import wraps
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
 Task = TypeVar("Task")
+Maker = TypeVar("Maker")
+Made = TypeVar("Made")
+Given = ParamSpec("Given")
 
 
 @dataclass(frozen=True)
@@ -48,3 +52,17 @@ def plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [plain(inner) for inner in value]
     return str(value) if isinstance(value, Path) else value
+
+
+def once(method: Callable[Concatenate[Maker, Given], Made]) -> Callable[Concatenate[Maker, Given], Made]:
+    """A method whose answer is kept on its object, for each argument: Snakemake asks for a job many times."""
+
+    @wraps(method)
+    def kept(self: Maker, *given: Given.args, **named: Given.kwargs) -> Made:
+        known = vars(self).setdefault(f"_once_{method.__name__}", {})
+        key = given, tuple(sorted(named.items()))
+        if key not in known:
+            known[key] = method(self, *given, **named)
+        return known[key]
+
+    return kept

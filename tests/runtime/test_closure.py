@@ -69,3 +69,22 @@ def test_the_code_digest_changes_with_foreign_code_and_with_versions_of_packages
     after = closure.code_digest(["dpmot.plugin"])
     monkeypatch.setattr(closure, "_version", lambda package: f"{package} 99")
     assert len({before, after, closure.code_digest(["dpmot.plugin"])}) == 3
+
+
+def test_a_reading_answers_for_many_jobs_what_a_fresh_look_at_each_says():
+    reading = closure.Code()
+    for modules in (["baselines.edm"], ["dpmot.experiment.stages.train"], ["baselines.edm", "dpmot.starts.prior"]):
+        files, packages = reading.followed(modules)
+        assert sorted(files) == closure.closure(modules)
+        assert reading.digest(modules, packages=packages) == closure.code_digest(modules)
+    assert {"baselines/edm.py", "dpmot/starts/prior.py"} <= reading.files().keys()
+
+
+def test_files_are_read_once_so_that_an_edit_during_a_run_is_seen_by_the_next(tmp_path, monkeypatch):
+    _foreign(tmp_path, monkeypatch)
+    reading, page = closure.Code(), tmp_path / "page.css"
+    page.write_text("a {}")
+    before = reading.digest(["dpmot.plugin"], [page])
+    (tmp_path / "net_pkg" / "layers.py").write_text("half = 2\n")
+    assert reading.digest(["dpmot.plugin"], [page]) == before != closure.Code().digest(["dpmot.plugin"], [page])
+    assert reading.digest(["dpmot.plugin"]) != before  # what no import names counts too

@@ -1,4 +1,4 @@
-"""A plug-in's code outside the project is an input of its jobs."""
+"""A plug-in's code outside the project counts as that of its jobs."""
 
 import sys
 from dataclasses import dataclass
