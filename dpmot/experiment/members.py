@@ -102,7 +102,8 @@ def members(experiment: Experiment) -> Members:
         changes["selection"] = selection.but(network=member(asked, trainings[0]) if asked in varies else asked)
     if coupling := experiment.coupling:
         changes["coupling"] = coupling.but(methods=tuple(of[name][0] for name in coupling.methods))
-    kept = {key: getattr(experiment, key) for key in experiment.model_fields_set - {"training_seeds"}}
+    # the headline names methods of the configuration, whose rows are over their members
+    kept = {key: getattr(experiment, key) for key in experiment.model_fields_set - {"training_seeds", "headline"}}
     return Members(Experiment.model_validate({**kept, **changes}), of, known, origin)
 
 

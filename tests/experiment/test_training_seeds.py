@@ -100,6 +100,11 @@ def test_what_asks_one_network_takes_the_first_seed_and_the_plan_says_so():
     assert "one training seed or none: exact, once, control" in told
 
 
+def test_a_headline_names_methods_of_the_configuration_and_not_their_members():
+    experiment = validate({**CONFIG, **SEEDS, "headline": ["ddim", "exact"]})
+    assert experiment.headline == ("ddim", "exact") and not members(experiment).experiment.headline
+
+
 def test_the_cost_counts_every_network_and_every_sample():
     one, two = (cost(validate({**CONFIG, "identity": None, **seeds})) for seeds in ({}, SEEDS))
     assert "2 networks see" in one and "4 networks see" in two
