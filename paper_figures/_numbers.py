@@ -112,3 +112,9 @@ def plain(row: Row | None, *, absent: str = "not run") -> str:
     if row is None:
         return absent
     return {"not run": "not run", "skipped": "–"}.get(row["status"]) or quantity(row).plain
+
+
+def told(value: float, low: float, high: float) -> str:
+    """``34.8 [30.5, 39.2]``, as the tables print it; the value alone where the interval has no width."""
+    number = Number(value, low, high)
+    return number.text if number.half > 0 else number.plain
