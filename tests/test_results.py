@@ -127,5 +127,7 @@ def test_a_name_of_the_field_needs_a_fingerprint_that_proves_the_weights(tmp_pat
 @pytest.mark.parametrize("folder", sorted(path.parent.name for path in REFERENCE.glob("*/metrics.csv*")))
 def test_every_committed_folder_can_be_read(folder):
     experiment = results.read_json(REFERENCE / folder / "experiment.json", needs=("methods",))
-    assert len(results.read(REFERENCE / folder / "metrics.csv", METRICS, methods=experiment["methods"])) > 100
+    trainings = experiment.get("training_seeds") or []
+    methods = [*experiment["methods"], *(f"{one}_t{seed}" for one in experiment["methods"] for seed in trainings)]
+    assert len(results.read(REFERENCE / folder / "metrics.csv", METRICS, methods=methods)) > 100
     assert results.replicates(REFERENCE / folder / "replicates.csv")
