@@ -15,16 +15,17 @@ from typing import Any
 import jinja2
 import pandas as pd
 
-from dpmot.results import FLOORS, read_json, records
+from benchmarks.laws_numbers import MISSING, ErrorTerms, Laws
+from dpmot.results import FLOORS, read_json
 from dpmot.runtime.packed import stored
-from paper_figures._numbers import Number
+from paper_figures._experiments import experiments
+from paper_figures._numbers import told as number
 from paper_figures._results import Results, load
 from paper_figures._rewired import networks
 from paper_figures._rewired_verdict import verdict
 
 ROOT = Path(__file__).resolve().parent.parent
 TEMPLATES, REFERENCE = ROOT / "docs" / "templates", ROOT / "results" / "reference"
-MISSING = "not measured"
 NOTE = "<!-- Made by docs/fill.py from docs/templates/{}: edit that file. -->\n"
 OTHER = ("student", "progressive", "knowledge", "consistency", "edm_labels", "edm_no_label")  # networks that know more
 
@@ -136,12 +137,6 @@ def seconds(name: str, network: str) -> str:
     return f"{own} + {one.map_s:,.0f} s" if one.coupling == "semidiscrete" else own
 
 
-def number(value: float, low: float, high: float) -> str:
-    """``34.8 [30.5, 39.2]``, as the tables print it; the value alone where the interval has no width."""
-    told = Number(value, low, high)
-    return told.text if told.half > 0 else told.plain
-
-
 @cache
 def run(name: str) -> Run:
     """A committed experiment: metrics.csv and audit.csv, or, where only tables are kept, the rows of Table 1."""
@@ -183,6 +178,32 @@ def selected(name: str) -> str:
     return "none found" if sigma is None else sigma if isinstance(sigma, str) else f"{sigma:g}"
 
 
+def recovered(name: str) -> str:
+    """Source recovery at the selected sigma_M*, of the samples that the search drew."""
+    file = REFERENCE / name / "star.json"
+    if not file.is_file():
+        return MISSING
+    star = read_json(file, needs=("sigma", "rows"))
+    return next(number(*row["recovery"]) for row in star["rows"] if row["sigma"] == star["sigma"])
+
+
+def behind(name: str, method: str, nfe: int, metric: str = "fd_classifier") -> str:
+    """How far a method is behind the best of the others against test, with its interval, as Table 5 says it.
+
+    Raises:
+        LookupError: the table has no such row.
+    """
+    file = REFERENCE / name / "tables" / "table_5_differences.csv"
+    if not file.is_file():
+        return MISSING
+    rows = pd.read_csv(file, dtype={"nfe_budget": str})
+    rows = rows[(rows["method"] == method) & (rows["nfe_budget"] == str(nfe)) & (rows["metric"] == metric)]
+    rows = rows[rows["reference"] == "test"]
+    if len(rows) != 1:
+        raise LookupError(f"{file.relative_to(ROOT)}: {len(rows)} rows of {method}, NFE {nfe}, {metric}; one is needed")
+    return number(*rows.iloc[0][["behind", "low", "high"]])
+
+
 def equivalent(name: str) -> str:
     """How many tests of the equivalence of DPM-OT and copying hold, of how many, and the largest p of these.
 
@@ -198,57 +219,6 @@ def equivalent(name: str) -> str:
     return f"{many} {len(tests)} tests of Table 3 ({how})"
 
 
-@dataclass(frozen=True)
-class Laws:
-    """The rows of results/reference/laws/recovery.csv, of `benchmarks.predict`; none where it is not committed."""
-
-    rows: pd.DataFrame | None
-
-    @classmethod
-    def read(cls) -> "Laws":
-        """From the committed file."""
-        file = REFERENCE / "laws" / "recovery.csv"
-        return cls(pd.read_csv(file) if file.is_file() else None)
-
-    def of(self, dataset: str, images: int, law: str = "ode") -> list[dict[str, Any]]:
-        """Rows by level, with ``predicted_cell``, ``measured_cell``, ``difference_cell``, ``population_cell`` printed.
-
-        Raises:
-            LookupError: the file is there and has no such row.
-        """
-        if self.rows is None:
-            return []
-        rows = self.rows[(self.rows["dataset"] == dataset) & (self.rows["num_images"] == images)]
-        rows = rows[rows["law"] == law].sort_values("sigma", kind="stable")
-        if rows.empty:
-            raise LookupError(f"laws/recovery.csv: no row of {dataset}, {images} images, {law}")
-        return [row | self._cells(row) for row in records(rows)]
-
-    @property
-    def cases(self) -> list[tuple[str, int]]:
-        """Data set and N of each part of the file."""
-        return [] if self.rows is None else sorted(set(zip(self.rows["dataset"], self.rows["num_images"], strict=True)))
-
-    def star(self, dataset: str, images: int, law: str, *, tolerance: float = 0.01) -> str:
-        """The smallest of its levels from which on the predicted recovery beyond chance is at most the tolerance."""
-        found = "none of them"
-        for row in reversed(self.of(dataset, images, law)):
-            if row["predicted_high"] - row["chance"] > tolerance:
-                break
-            found = f"{row['sigma']:.3g}"
-        return found if self.rows is not None else MISSING
-
-    def largest(self, law: str) -> str:
-        """The largest difference of measured and predicted recovery of a law."""
-        if self.rows is None:
-            return MISSING
-        return f"{self.rows[self.rows['law'] == law]['difference'].abs().max():.3f}"
-
-    def _cells(self, row: dict[str, Any]) -> dict[str, str]:
-        ends = {"predicted": "predicted_", "measured": "", "difference": "difference_", "population": "population_"}
-        return {f"{name}_cell": number(row[name], row[f"{end}low"], row[f"{end}high"]) for name, end in ends.items()}
-
-
 def pages() -> Iterator[tuple[Path, str]]:
     """Each page that has a template, and its text."""
     environment = jinja2.Environment(
@@ -259,8 +229,9 @@ def pages() -> Iterator[tuple[Path, str]]:
         lstrip_blocks=True,
         autoescape=False,
     )
-    given = {"run": run, "best": best, "equivalent": equivalent, "rewired": rewired, "seconds": seconds}
-    environment.globals.update(**given, selected=selected, laws=Laws.read())
+    used = (run, best, equivalent, rewired, seconds, recovered, behind, selected)
+    environment.globals.update({one.__name__: one for one in used}, experiments=experiments(ROOT))
+    environment.globals.update(laws=Laws.read(), errors=ErrorTerms.read())
     for template in sorted(TEMPLATES.rglob("*.md")):
         name = template.relative_to(TEMPLATES).as_posix()
         page = ROOT / name if name == "README.md" else ROOT / "docs" / name
