@@ -51,8 +51,9 @@ def test_noise_is_never_the_best_of_the_committed_mode_mixtures():
     heun = table[(table["method"] == "edm") & (table["nfe_budget"] == "5")]
     assert not heun["best"].any() and heun["audit"].str.startswith("noise: precision (classifier) 0.000").all()
     assert set(table.loc[table["best"] & (table["metric"] == "mmr_0.1") & (table["nfe_budget"] == "5"), "method"]) == {
-        "dpm_ot_star_ddim",
-        "student",
+        "mixture_by_class",
+        "mixture_100",
+        "mixture_100_pp_2m",
     }
     text = markdown(table_2_mode_mixture, results)
     assert (
