@@ -23,6 +23,7 @@ from dpmot.experiment.layout import Layout
 from dpmot.experiment.members import told
 from dpmot.experiment.missing import missing_data, missing_weights
 from dpmot.monitor.ending import finished, stopped
+from dpmot.monitor.pace import paced
 from dpmot.plugins import ROOT
 from dpmot.runtime.closure import Code
 from dpmot.runtime.gpus import COUNT
@@ -55,7 +56,7 @@ include: "rules/common.smk"
 ABSENT = None if JOBS.layout.data.exists() else missing_data(EXPERIMENT)
 NOTED = Path(".snakemake", "metadata").is_dir()  # how files were made, without which no edit runs anything again
 EDITED = edits(JOBS.layout, CODE.read(module for job in JOBS.all() for module in job.code), noted=NOTED)
-NOTES = (*EXPERIMENT.notes, *told(EXPERIMENT), *filter(None, [EDITED]))
+NOTES = (*EXPERIMENT.notes, *EXPERIMENT.left_out, *told(EXPERIMENT), *filter(None, [EDITED]))
 for note in [f"data: {ABSENT}"] * bool(ABSENT) + [f"note: {note}" for note in NOTES]:
     print(note, file=sys.stderr)
 
@@ -65,6 +66,7 @@ onstart:
         os.environ[COUNT] = str(workflow.global_resources["gpu"].value)
     if wanting := ABSENT or missing_weights(EXPERIMENT):
         raise SystemExit(f"config: {wanting}")
+    workflow.scheduler.job_rate_limiter = paced(workflow.scheduler.job_rate_limiter, local=workflow.local_exec)
     print(cost(EXPERIMENT), file=sys.stderr)
     if not JOBS.layout.config.exists():
         record(JOBS.layout, CODE.files())
@@ -100,6 +102,8 @@ localrules:  # seconds each, and without torch: a cluster makes them where Snake
 wildcard_constraints:
     network="|".join(JOBS.each.experiment.networks) or "none",
     method="|".join(JOBS.each.experiment.methods),
+    number=r"\d+",  # of a shard
+    of=r"\d+",
 
 
 rule all:
