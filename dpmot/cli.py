@@ -19,7 +19,8 @@ from dpmot.experiment.cost import cost, training_cost
 from dpmot.experiment.jobs import STAGES, Jobs
 from dpmot.experiment.layout import Layout
 from dpmot.experiment.missing import missing_data
-from dpmot.experiment.plan import json_schema
+from dpmot.experiment.schema import json_schema
+from dpmot.experiment.shards import numbered
 from dpmot.runtime import gpus
 from dpmot.templates import KINDS, new
 from dpmot.theory import command as prediction
@@ -42,6 +43,7 @@ VERBS = {
     "select": "find sigma_M*, where DPM-OT stops copying",
     "learn": "learn what one method leaves open, its solver's coefficients or its grid",
     "sample": "draw all samples of one method",
+    "ideal": "say how often an exact denoiser would hand back the image behind its start, at each level of the tables",
     "couple": "measure the coupling of noise and samples: transport cost, smoothness, interpolation",
     "measure": "measure every cell and write the tidy tables",
     "evaluate": "measure samples from elsewhere against real images, without a configuration",
@@ -74,6 +76,7 @@ EXAMPLES = {  # what follows a verb in the example of its help
 UNCONFIGURED = ("list", "schema", "cards", "gate", "evaluate", "predict", "new", "status", "show")
 ASKED = {"evaluate": evaluation, "predict": prediction}
 FOLLOWING = ("status", "show")
+SHARDED = ("sample", "measure")
 USER_ERRORS = (ValueError, OSError, ArithmeticError, MemoryError)
 
 
@@ -112,6 +115,13 @@ def parser() -> argparse.ArgumentParser:
             add("--beside", type=Path, metavar="FILE", help=told)
         if verb == "measure":
             add("--cores", type=_positive, default=1, help="for methods side by side, `threads` each (default 1)")
+        if verb in SHARDED:
+            add(
+                "--shard",
+                type=_positive,
+                metavar="K",
+                help="only this of the shards that `shards:` asks for, from 1 on",
+            )
         add("--configfile", action="append", metavar="FILE", help=f"experiment (default {DEFAULT}); repeatable")
         override = "override one key, value in YAML"
         add("--config", action="append", nargs="+", default=[], metavar="KEY=VALUE", help=override)
@@ -127,7 +137,7 @@ def parser() -> argparse.ArgumentParser:
 
 def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f'"{text}" is no number of cores; give 1 or more')
+        raise argparse.ArgumentTypeError(f'"{text}" is no number from 1 on')
     return int(text)
 
 
@@ -252,12 +262,16 @@ def _run(options: argparse.Namespace) -> int | None:
         )
         lines += importlib.import_module("dpmot.monitor.ending").left_out(experiment)
         return print("\n".join(lines))
-    for note in (*experiment.notes, *members.told(experiment)):
+    for note in (*experiment.notes, *experiment.left_out, *members.told(experiment)):
         print(f"note: {note}", file=sys.stderr)
     jobs = Jobs(experiment, Layout(options.results / experiment.experiment))
     if options.verb == "doctor":
         return checkup.run(jobs.each.experiment, jobs.layout, options.name, beside=options.beside)
-    job = getattr(jobs, options.verb)(*([options.name] if "name" in options else []))
+    subject = [options.name] if "name" in options else []
+    job = getattr(jobs, options.verb)(*subject)  # which refuses an unknown name
+    if getattr(options, "shard", None):
+        shards = jobs.shards(*subject) if subject else jobs.measure_shards()
+        job = numbered(shards, options.shard, of=job.name)
     with gpus.claimed(job.device):  # before anything asks CUDA
         if options.verb == "train" and (told := training_cost(jobs.each.experiment, options.name)):
             print(told, flush=True)

@@ -167,6 +167,11 @@ TIMINGS = Schema(
     numbers=("arithmetic_s",),
     unread=("startup_s", "io_s", "wall_s", "peak_mb", "images_per_s"),
 )
+IDEAL = Schema(
+    columns=("sigma", "num_images", "num_latents", "chance", "value", "low", "high"),
+    key=("sigma",),
+    numbers=("sigma", "num_images", "num_latents", "chance", *INTERVAL),
+)
 TRAININGS = Schema(
     columns=(
         *("network", "of", "training_seed", "how", "rewires", "coupling", "tau", "map", "chi2", "off"),

@@ -9,6 +9,11 @@ def code(job):
     return CODE.digest(job.code)
 
 
+def shard(wildcards):
+    """The job that draws one shard of a method's samples."""
+    return JOBS.shards(wildcards.method)[int(wildcards.number) - 1]
+
+
 def titled(wildcards):
     """How Snakemake's report names and orders a page: by its number, with two digits, and its name in words."""
     kind, number, *words = wildcards.page.split("_")

@@ -31,14 +31,35 @@ rule sample:
         JOBS.layout.timing("sample_{method}"),
     log:
         f"{LOG}/sample_{{method}}.log",
-    threads: EXPERIMENT.threads
+    threads: lambda wildcards: 1 if JOBS.shards(wildcards.method) else EXPERIMENT.threads
     resources:
-        gpu=GPU,
+        gpu=lambda wildcards: 0 if JOBS.shards(wildcards.method) else GPU,
     params:
         task=lambda wildcards: task(JOBS.sample(wildcards.method)),
         code=lambda wildcards: code(JOBS.sample(wildcards.method)),
     shell:
         f"dpmot sample {{wildcards.method}} {GIVEN} > {{log}} 2>&1"
+
+
+if EXPERIMENT.shards > 1:
+
+    rule sample_shard:
+        """Sampling: some of one method's samples, to be put together."""
+        input:
+            lambda wildcards: shard(wildcards).inputs,
+        output:
+            temp(JOBS.layout.shard("{method}-{number}-of-{of}")),
+            JOBS.layout.timing("sample_{method}-{number}-of-{of}"),
+        log:
+            f"{LOG}/sample_{{method}}-{{number}}-of-{{of}}.log",
+        threads: EXPERIMENT.threads
+        resources:
+            gpu=GPU,
+        params:
+            task=lambda wildcards: task(shard(wildcards)),
+            code=lambda wildcards: code(shard(wildcards)),
+        shell:
+            f"dpmot sample {{wildcards.method}} --shard {{wildcards.number}} {GIVEN} > {{log}} 2>&1"
 
 
 if EXPERIMENT.coupling:

@@ -6,6 +6,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from dpmot.device import cpu_multiplies_bfloat16
+
 
 @dataclass(frozen=True)
 class Acceleration:
@@ -24,6 +26,13 @@ class Acceleration:
     def __call__(self, model: nn.Module) -> nn.Module:
         """The network to train with, which shares its parameters with ``model``; ``model`` itself if nothing is on."""
         return model if self == Acceleration() else _Accelerated(model, self)
+
+    def slowed(self, device: torch.device) -> str | None:
+        """One line where bfloat16 is many times slower than float32 on this device, else None."""
+        if self.precision != "bfloat16" or device.type != "cpu" or cpu_multiplies_bfloat16():
+            return None
+        slow = "this processor has no instructions for it, and a step may take ten times as long as in float32"
+        return f"training.precision bfloat16: {slow}; leave it out here"
 
 
 class _Accelerated(nn.Module):

@@ -176,13 +176,18 @@ class IdealDenoiser:
         return self._weights_of_all(x, variance) @ self._exact + self._mean
 
     def _weights_of_all(self, x: Tensor, variance: Tensor) -> Tensor:
-        scores = (x - self._mean) @ self._exact.T - self._exact.square().sum(1) / 2
+        scores = (x - self._mean) @ self._exact.T - self._exact_half
         return torch.softmax(scores / variance[:, None], dim=1)
 
     @cached_property
     def _exact(self) -> Tensor:
         """The centred points in float64: twice the memory, needed only where a softmax is of many points."""
         return self.points.flatten(1).double() - self._mean
+
+    @cached_property
+    def _exact_half(self) -> Tensor:
+        """Half of their squares, (N,)."""
+        return torch.cat([part.square().sum(1) / 2 for part in self._exact.split(BLOCK)])
 
 
 class MixtureDenoiser:

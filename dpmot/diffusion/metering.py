@@ -44,6 +44,7 @@ from dpmot import plugins
 from dpmot.diffusion import permitted
 from dpmot.diffusion.audit import Audit, Uncounted
 from dpmot.diffusion.protocols import Denoiser, Noise
+from dpmot.diffusion.trajectory import Spread
 from dpmot.tiles import rows_of
 
 AGAIN = 4  # samples that are drawn again, alone
@@ -84,10 +85,19 @@ class Meter:
         x: the starts, (B, *S).
         parallel: whether a batch may hold several rows of a sample.
         again: rows of x whose questions and answers are kept.
+        spread: is shown every answer.
     """
 
-    def __init__(self, denoiser: Denoiser, x: Tensor, *, parallel: bool = False, again: Sequence[int] = ()) -> None:
-        self.denoiser, self.shape, self.parallel = denoiser, x.shape, parallel
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        x: Tensor,
+        *,
+        parallel: bool = False,
+        again: Sequence[int] = (),
+        spread: Spread | None = None,
+    ) -> None:
+        self.denoiser, self.shape, self.parallel, self.spread = denoiser, x.shape, parallel, spread
         self.again = torch.tensor(list(again), dtype=torch.int64, device=x.device)
         self.rows, self.padded, self.fault = 0, 0, ""
         self.cost = int(getattr(denoiser, "evaluations_each", 1))  # of the network, a row
@@ -115,6 +125,8 @@ class Meter:
         tile = rows_of(x[0].numel())
         self.rows += self.cost * len(x)
         self.padded += self.cost * (-(-len(x) // tile) * tile)
+        if self.spread:
+            self.spread.add(sigma, answer, span=to is not None)
         if len(self.again):
             asked = (x, sigma, math.nan if to is None else to, answer)
             self.questions.append(Question(*(_of(self.again, part, self.shape[0]) for part in asked)))
@@ -181,6 +193,7 @@ def run(
     options: Mapping[str, Any] | None = None,
     final: float | None = None,
     audited: bool = True,
+    spread: Spread | None = None,
 ) -> tuple[Tensor, int]:
     """The samples, (B, *S), and the network evaluations that each cost.
 
@@ -193,6 +206,7 @@ def run(
         options: the sampler's.
         final: level of one more evaluation after its end, None for none.
         audited: whether networks count, too (wall 3): every one of this process, so not beside other threads.
+        spread: is shown every answer that the sampler is given; none of its own is asked for.
 
     Raises:
         Uncounted: the sampler did what its contract does not offer; see the module.
@@ -203,7 +217,7 @@ def run(
     parallel = named and plugins.constant("baselines", str(sampler), "PARALLEL") is True
     most = KEPT // (8 * x[0].numel() * 2 * len(sigmas))
     few = SystemRandom().sample(range(len(x)), min(len(x), max(1, min(AGAIN, most))))
-    meter, none = Meter(denoiser, x, parallel=parallel, again=few), _NoNoise()
+    meter, none = Meter(denoiser, x, parallel=parallel, again=few, spread=spread), _NoNoise()
 
     def drawn(ask: Any, rows: Sequence[int]) -> Tensor:
         chosen = x[list(rows)]

@@ -21,7 +21,7 @@ from dpmot.device import chosen
 from dpmot.features import Extractor, Features, NonFiniteFeatures
 from dpmot.runtime import seals
 from dpmot.runtime.closure import code_digest
-from dpmot.runtime.files import atomic
+from dpmot.runtime.files import atomic, exclusive
 from dpmot.runtime.fingerprint import digest, environment, file_digest
 from dpmot.runtime.session import Fault
 
@@ -51,16 +51,18 @@ class Extractors:
         num_sources: int | None = None,
         labels: np.ndarray | None = None,
         drawn_for: np.ndarray | None = None,
+        trajectory_variance: np.ndarray | None = None,
     ) -> dict[str, Features]:
         """Features of stored images (n, C, H, W) or points (n, d), by extractor.
 
         Args:
             raw: uint8 images or float points.
-            source, num_sources, labels, drawn_for: see :class:`~dpmot.features.Features`.
+            source, num_sources, labels, drawn_for, trajectory_variance: see :class:`~dpmot.features.Features`.
 
         Raises:
             Fault: features are NaN or infinite; with the samples that have them.
         """
+        facts: dict[str, Any] = {"source": source, "num_sources": num_sources, "labels": labels, "drawn_for": drawn_for}
         by_name = {}
         for extractor in self.extractors:
             try:
@@ -68,27 +70,34 @@ class Extractors:
             except NonFiniteFeatures as error:
                 rows = torch.from_numpy(error.rows)
                 raise Fault(f"{extractor.name}: {error}", {"row": rows, "samples": raw[rows]}) from None
-            by_name[extractor.name] = replace(
-                features, source=source, num_sources=num_sources, labels=labels, drawn_for=drawn_for
-            )
+            by_name[extractor.name] = replace(features, **facts, trajectory_variance=trajectory_variance)
         return by_name
 
     def _stored(self, extractor: Extractor, raw: torch.Tensor) -> Features:
-        """Features from disk, or extracted and put there."""
+        """Features from disk, or extracted and put there; where several processes want the same, by one of them."""
         file = self.folder / f"{self._key(extractor, raw)}.safetensors"
+        if found := self._found(extractor, raw, file):
+            return found
+        with exclusive(file):
+            if found := self._found(extractor, raw, file):
+                return found
+            features = self._extracted(extractor, raw)
+            arrays = {"values": features.values, "probabilities": features.probabilities}
+            tensors = {key: torch.from_numpy(np.array(array)) for key, array in arrays.items() if array is not None}
+            with atomic(file) as temporary:
+                seals.save(temporary, tensors, {"extractor": features.extractor}, name=file.name)
+        return features
+
+    def _found(self, extractor: Extractor, raw: torch.Tensor, file: Path) -> Features | None:
+        """Features from disk, if they are there and whole."""
         try:
             tensors, texts = seals.load(file, name=file.name)
             probabilities = tensors["probabilities"].numpy() if "probabilities" in tensors else None
             named = texts["extractor"]
-            features = Features(values=tensors["values"].numpy(), probabilities=probabilities, extractor=named)
-            self._remember(extractor, raw, features)
-            return features
         except (FileNotFoundError, seals.Damaged):
-            features = self._extracted(extractor, raw)
-        arrays = {"values": features.values, "probabilities": features.probabilities}
-        tensors = {key: torch.from_numpy(np.array(array)) for key, array in arrays.items() if array is not None}
-        with atomic(file) as temporary:
-            seals.save(temporary, tensors, {"extractor": features.extractor}, name=file.name)
+            return None
+        features = Features(values=tensors["values"].numpy(), probabilities=probabilities, extractor=named)
+        self._remember(extractor, raw, features)
         return features
 
     def _extracted(self, extractor: Extractor, raw: torch.Tensor) -> Features:

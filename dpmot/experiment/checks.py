@@ -38,6 +38,9 @@ def complete(experiment: Experiment) -> None:
         check_known("network", experiment.selection.network, experiment.networks, "selection")
     for name in experiment.coupling.methods if experiment.coupling else ():
         _check_drawn(experiment, name, "coupling.methods")
+    if experiment.shards > experiment.num_samples:
+        told = f"{experiment.shards} are more than num_samples = {experiment.num_samples}, the samples of a cell"
+        raise ConfigError(f"shards: {told}; give at most as many")
     with told_as_fault():
         check_trainings(experiment)
         experiment = members.members(experiment).experiment

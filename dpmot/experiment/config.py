@@ -8,19 +8,22 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import reduce
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from dpmot import plugins
 from dpmot.diffusion import hub, weights
 from dpmot.experiment import checks, grid, members, pairings, yaml_text
 from dpmot.experiment.checks import ConfigError
-from dpmot.experiment.plan import PROTOCOLS, Experiment, Given, Network
+from dpmot.experiment.plan import Experiment, Given, Network
 from dpmot.experiment.refusals import told_as_fault
+from dpmot.experiment.selecting import selected
 from dpmot.experiment.smoke import SUFFIX, smoke
+from dpmot.experiment.values import PROTOCOLS
 from dpmot.runtime.fingerprint import digest
 
 APART = {"scale", "full", "protocol", "extends"}  # keys that have no place under `full`
-HOW_IT_RUNS = {"experiment", "scale", "data_root", "download", "device", "threads", "tables", "figures"}
+HOW_IT_RUNS = {"experiment", "scale", "data_root", "download", "device", "threads", "shards", "tables", "figures"}
 LONGEST = 40  # letters of what an override adds to the name of an experiment
 
 
@@ -80,12 +83,13 @@ def resolved(config: Mapping, overrides: Mapping) -> Experiment:
     overrides = {key: value for key, value in overrides.items() if key != "full"}
     whole, core = _extended(config, scale="full"), _extended(config)
     kept = merged(whole, _under_full(under_full))
+    asked = _over(overrides, _under_full(under_full) if scale == "full" else {})
     if kept != core:
-        _selected(merged(kept, overrides))
+        selected(merged(kept, overrides), asked)
     elif overrides.get("scale") == "full":
         raise ConfigError("scale: this experiment keeps nothing under `full`; leave it out: it is whole as it is")
     written = whole if scale == "full" else core
-    experiment = validate(merged(kept if scale == "full" else core, overrides))
+    experiment = validate(merged(kept if scale == "full" else core, overrides), asked)
     changes = {**overrides, **({"full": under_full} if under_full and scale == "full" else {})}
     changed = {key: value for key, value in changes.items() if key not in HOW_IT_RUNS}
     named = "experiment" in overrides or "experiment" in (under_full or {})
@@ -136,9 +140,9 @@ def _over(base: Any, update: Any) -> Any:
     return {**base, **{key: _over(base.get(key), value) for key, value in update.items()}}
 
 
-def validate(config: Mapping) -> Experiment:
-    """The experiment that a configuration describes, complete."""
-    experiment = _selected(_extended(config, scale=config.get("scale")))
+def validate(config: Mapping, asked: Mapping = MappingProxyType({})) -> Experiment:
+    """The experiment that a configuration describes, complete; ``asked`` is what of it the command line gave."""
+    experiment = selected(_extended(config, scale=config.get("scale")), asked)
     if experiment.experiment.endswith(SUFFIX) and experiment.scale != "smoke":
         raise ConfigError(f"experiment: {experiment.experiment} is the folder of a smoke run; choose another name")
     networks = {name: _described(network, f"networks.{name}") for name, network in experiment.networks.items()}
@@ -155,62 +159,6 @@ def validate(config: Mapping) -> Experiment:
         experiment = smoke(experiment)
         checks.complete(experiment)
     return experiment
-
-
-def _selected(config: Mapping) -> Experiment:
-    """The experiment with the methods that ``only`` names and that are not null, and with what hangs on them."""
-    config = dict(config)
-    if "feature_options" in config:
-        told = "options of an extractor stand under its own name, e.g. `vit: {weights: ...}`"
-        raise ConfigError(f"feature_options: {told}")
-    only, methods, removed = config.pop("only", None), config.get("methods"), []
-    if isinstance(methods, Mapping):
-        removed = [str(name) for name, method in methods.items() if method is None]
-        config["methods"] = {name: method for name, method in methods.items() if method is not None}
-    experiment = checks.parsed(config)
-    wanted = list(experiment.methods) if only is None else only if isinstance(only, list) else [only]
-    for name in wanted:
-        if not isinstance(name, str) or name not in experiment.methods:
-            hint = plugins.did_you_mean(str(name), experiment.methods)
-            raise ConfigError(f'only: no method "{name}" here: {hint}found {", ".join(experiment.methods)}')
-    if not wanted:
-        raise ConfigError(f"only: [] leaves no method; name some of {', '.join(experiment.methods)}")
-    removed += [name for name in experiment.methods if name not in wanted]
-    return _without(experiment, removed) if removed else experiment
-
-
-def _without(experiment: Experiment, removed: Sequence[str]) -> Experiment:
-    """The experiment without these methods, and without what asked for them alone; its notes say what went."""
-    methods = {name: method for name, method in experiment.methods.items() if name not in removed}
-    identity, coupling, selection = experiment.identity, experiment.coupling, experiment.selection
-    told = [f"methods {', '.join(removed)}"]
-    if identity:
-        pairs, number = [pair for pair in identity.pairs if not {*pair} & {*removed}], len(identity.pairs)
-        told += [f"{number - len(pairs)} of {number} pairs of the identity test"] if len(pairs) < number else []
-        identity = identity.but(pairs=pairs) if pairs else None
-    if coupling:
-        coupled = [name for name in coupling.methods if name not in removed]
-        told += [] if coupled else ["the coupling"]
-        coupling = coupling.but(methods=coupled) if coupled else None
-    if selection and not any(getattr(method, "level", None) == "star" for method in methods.values()):
-        told.append("the search for sigma_M*")
-        selection = None
-    asked: set[str | None] = {one.network for one in (*methods.values(), *([selection] if selection else ()))}
-    while more := {
-        other
-        for name, network in experiment.networks.items()
-        if name in asked
-        for other in (network.teacher, network.rewires)
-        if other not in asked
-    }:
-        asked |= more
-    networks = {name: network for name, network in experiment.networks.items() if name in asked}
-    if unused := [name for name in experiment.networks if name not in asked]:
-        told.append(f"networks {', '.join(unused)}")
-    headline = [name for name in experiment.headline if name not in removed]
-    changes = {"headline": headline, "methods": methods, "networks": networks, "identity": identity}
-    notes = [*experiment.notes, f"left out: {'; '.join(told)}"]
-    return experiment.but(**changes, coupling=coupling, selection=selection, notes=notes)
 
 
 def _twins(experiment: Experiment) -> Iterator[str]:
@@ -280,7 +228,7 @@ def _of_repository(name: str) -> dict:
 
 def describe(experiment: Experiment) -> Iterator[str]:
     """Lines of the plan: every method, its budgets with counted evaluations, and what is skipped and why."""
-    yield from experiment.notes
+    yield from (*experiment.notes, *experiment.left_out)
     yield from members.told(experiment)
     yield from pairings.told(experiment)
     for name, method in experiment.methods.items():

@@ -9,8 +9,9 @@ from dpmot import plugins
 from dpmot.diffusion import weights
 from dpmot.diffusion.schedule import Schedule
 from dpmot.experiment import grid, learning
-from dpmot.experiment.jobs import Jobs, Sample
+from dpmot.experiment.jobs import Jobs
 from dpmot.experiment.layout import Layout
+from dpmot.experiment.measuring_jobs import parts as measured_parts
 from dpmot.experiment.members import members
 from dpmot.experiment.pairings import pairings
 from dpmot.experiment.plan import Experiment, Network
@@ -43,12 +44,22 @@ def cost(experiment: Experiment) -> str:
         f"samples take {sum(drawn.values()):,} network evaluations{taught}, "
         f"{len(grid.problems(experiment)) + len(pairings(experiment))} transport problems"
     )
+    line += _sharded(written)
     run = committed(written)
     if run is None:
         return f"{line}; how long that takes was not measured{_counted(experiment, seen, spent)}"
     with (run / "timings.csv").open(encoding="utf-8", newline="") as file:
         seconds = sum(float(row["wall_s"]) for row in csv.DictReader(file))
     return f"{line}; the jobs of the committed run took {seconds / 60:.0f} minutes together, several at a time"
+
+
+def _sharded(experiment: Experiment) -> str:
+    """Over how many jobs samples are drawn and measured, where that is more than one a method."""
+    if experiment.shards == 1:
+        return ""
+    jobs, each = Jobs(experiment, Layout(Path())), members(experiment).experiment
+    drawing, measuring = sum(len(jobs.shards(name) or [name]) for name in each.methods), len(measured_parts(each))
+    return f", {experiment.shards} shards: {drawing} jobs draw or read samples and {measuring} measure them"
 
 
 def training_cost(experiment: Experiment, name: str) -> str:
@@ -68,10 +79,10 @@ def committed(experiment: Experiment) -> Path | None:
 
 
 def _was_of(folder: Path, experiment: Experiment) -> bool:
-    """Whether a committed run was of this configuration, but for its pages and how its keys were chosen."""
+    """Whether a committed run was of this configuration, but for pages, later metrics and how keys were chosen."""
     ran = Experiment.model_validate(read_json(folder / "experiment.json")).completed()
-    one, other = ({**each.scientific(), "scale": "", "weights": ""} for each in (ran, experiment))
-    return one == other
+    one, other = ({**each.scientific(), "scale": "", "weights": "", "metrics": ""} for each in (ran, experiment))
+    return one == other and set(ran.metrics) <= set(experiment.metrics)
 
 
 def _seen(network: Network) -> int:
@@ -83,7 +94,7 @@ def _seen(network: Network) -> int:
 def _drawn(experiment: Experiment) -> dict[str, int]:
     """Evaluations of each network for samples, sigma_M* and the coupling, strips left out."""
     spent, jobs = dict.fromkeys(experiment.networks, 0), Jobs(experiment, Layout(Path()))
-    tasks = [task for name in experiment.drawn if isinstance(task := jobs.sample(name).task, Sample)]
+    tasks = [jobs.drawings.task(name, method, experiment.num_samples) for name, method in experiment.drawn.items()]
     tasks += [jobs.select().task.drawn] if experiment.selection else []
     for task in tasks:
         spent[task.method.network] += task.num_samples * sum(cell.nfe for cell in task.cells if not cell.reason)

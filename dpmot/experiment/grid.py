@@ -5,7 +5,7 @@ configuration reaches and nothing else. Network evaluations are counted at run t
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -86,6 +86,16 @@ def checked(chain: Chain, cell: Cell) -> Cell:
     except UnattainableBudget as error:
         return replace(cell, reason=f"NFE {cell.nfe_budget}: {error}")
     return cell
+
+
+def resolved(cell: Cell, star: Mapping[str, Any] | None, chain: Chain) -> Cell:
+    """The cell with sigma_M* filled in, or with the reason why there is none."""
+    if star is None or cell.reason:
+        return cell
+    if star["sigma"] is None:
+        return replace(cell, reason=f"no sigma_M*: {star['reason']}")
+    found = replace(cell, sigma_start=star["sigma"], sigma_atoms=star["sigma"])
+    return found if not cell.steps else checked(chain, found)
 
 
 def _steps(chain: Chain, sampler: Budgeted | None, budget: int | str) -> int:
@@ -170,6 +180,29 @@ def far(experiment: "Experiment") -> Iterator[str]:
                 told = f"grid {cell.family} begins {spent + 1} of {cell.steps} steps {where}"
                 yield f"methods.{name}: {told}; grid: flow begins one there"
                 break
+
+
+def stored_levels(experiment: "Experiment") -> tuple[tuple[float, ...], bool]:
+    """Levels from which a network that is told no class is started at images of split A, ascending; and if sigma_M* is.
+
+    Where a sampler is told another level than that of its start's noise, as in the authors' code, there is none.
+    """
+    levels, star = set(), False
+    for method in experiment.drawn.values():
+        network = experiment.networks[method.network]
+        told = (
+            network.classes or experiment.networks[str(network.teacher)].classes if network.teacher else network.classes
+        )
+        if told or method.split != "A" or not plugins.constant("starts", method.start, "STORES_IMAGES"):
+            continue
+        star |= method.level == "star"
+        cells = (
+            cell for cell in cells_of(experiment, method.but(sample_seeds=method.sample_seeds[:1])) if not cell.reason
+        )
+        levels |= {
+            cell.sigma_atoms for cell in cells if cell.sigma_atoms is not None and cell.sigma_atoms == cell.sigma_start
+        }
+    return tuple(sorted(levels)), star
 
 
 def problems(experiment: "Experiment") -> list[Problem]:

@@ -27,6 +27,8 @@ class Layout:
     """Solved heights and certificates of every transport problem."""
     star = _below("star.json")
     """The selected sigma_M* and the audit it rests on."""
+    ideal = _below("ideal.csv")
+    """How often an exact denoiser hands back the image behind its start, at each level of the tables."""
     coupling = _below("coupling.csv")
     """Quantities of the coupling of noise and samples, tidy."""
     strips = _below("strips.safetensors")
@@ -67,6 +69,14 @@ class Layout:
     def samples(self, method: str) -> Path:
         """All samples of one method."""
         return self.root / "samples" / f"{method}.safetensors"
+
+    def shard(self, name: str) -> Path:
+        """Some samples of a method, until they are put together: see :mod:`dpmot.experiment.shards`."""
+        return self.root / "shards" / f"{name}.safetensors"
+
+    def measured_shard(self, name: str) -> Path:
+        """What was measured of some methods, until it is put together."""
+        return self.root / "shards" / f"{name}.json"
 
     def learned(self, method: str) -> Path:
         """What one method has learned from runs of its network, per budget and level."""

@@ -37,12 +37,16 @@ from dpmot.experiment.values import (
 from dpmot.features import Extractor
 from dpmot.seeds import MAX_SAMPLES
 
-PROTOCOLS: dict[str, dict[str, Any]] = {  # how the field's tables are made; what a configuration gives itself wins
-    "edm": {"num_samples": 50_000, "sample_seeds": [0, 1, 2]},  # Karras et al. 2022: 50,000, the least of three runs
-    "dpm-ot": {"num_samples": 40_000, "sample_seeds": [0]},  # Li et al. 2023 on CIFAR-10
-    "adm": {"num_samples": 50_000, "sample_seeds": [0]},  # Dhariwal & Nichol 2021
-}
-CHANGES_NO_NUMBER = ("tables", "figures", "headline", "data_root", "download", "notes")  # and of a method: label, group
+CHANGES_NO_NUMBER = (
+    "tables",
+    "figures",
+    "headline",
+    "data_root",
+    "download",
+    "shards",
+    "notes",
+    "left_out",
+)  # and of a method: label, group
 
 
 class Transport(Model):
@@ -143,6 +147,8 @@ class Experiment(Model):
     download: bool = False
     """Fetch missing data files, and allow weights of torch-fidelity (and dinov2's code)."""
     threads: Annotated[int, Field(ge=1, le=1024)] = 1
+    shards: Count = 1
+    """Jobs that share the drawing of each method, and the measuring of all; no number depends on it."""
     device: Literal["cpu", "cuda", "auto"] = "cpu"
     """Where networks are trained and evaluated, slow features extracted and transport solved, but classifiers and exact
     networks stay on the cpu; auto: cuda where there is one."""
@@ -173,6 +179,8 @@ class Experiment(Model):
     """Methods of the headline of each table; default by a rule that takes the best of every group."""
     notes: Annotated[tuple[str, ...], Field(strict=False)] = ()
     """What the command line changed or left out, in words."""
+    left_out: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    """What its own file leaves out (`only`, methods that are null), in words."""
 
     @validated(mode="before")
     @classmethod
@@ -279,41 +287,14 @@ class Experiment(Model):
             whole[key] = {name: one.given() for name, one in getattr(self, key).items()}
         if self.training_seeds:
             del whole["training_seed"]
-        if not self.headline:  # as configurations without it were written
-            del whole["headline"]
+        for key in ("headline", "left_out", "shards"):  # as configurations without them were written
+            if getattr(self, key) == type(self).model_fields[key].default:
+                del whole[key]
         return whole | whole.pop("feature_options")
 
     def scientific(self) -> dict[str, Any]:
-        """:meth:`written` without what changes no number: labels, groups, and which pages are made."""
+        """:meth:`written` without what changes no number: labels, groups, shards, and which pages are made."""
         whole = {key: value for key, value in self.written().items() if key not in CHANGES_NO_NUMBER}
         for method in whole["methods"].values():
             method.pop("label", None), method.pop("group", None)
         return whole
-
-
-def json_schema() -> dict[str, Any]:
-    """The JSON schema that editors use for completion (config/schema.json): what a file may say."""
-    whole = Experiment.model_json_schema()
-    properties = whole["properties"]
-    for name in ("feature_options", "notes"):
-        del properties[name]
-    extractors = [Extractor(name) for name in plugins.names("features")]
-    options = {"type": "object", "description": "options of this file of dpmot/features/"}
-    properties |= {extractor.name: options for extractor in extractors if extractor.name not in properties}
-    properties |= {key: {"type": "string"} for extractor in extractors for key in extractor.aliases}
-    properties["extends"] = {"type": "string", "description": "a configuration that this one is over"}
-    properties["full"] = {"type": "object", "description": "keys that `scale: full` merges over the others"}
-    names = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
-    properties["only"] = {**names, "description": "methods to keep, with what hangs on them"}
-    methods = properties["methods"].pop("patternProperties")
-    kinds = {name: method.get("oneOf", [method]) for name, method in methods.items()}
-    either = {name: {"anyOf": [*kinds[name], {"type": "null"}]} for name in methods}  # null takes it away
-    properties["methods"] |= {"patternProperties": either, "additionalProperties": False}
-    properties["networks"]["additionalProperties"] = False
-    for part in (whole, *whole["$defs"].values()):  # the rest may stand in what it extends
-        part.pop("required", None)
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        **whole,
-        "properties": dict(sorted(properties.items())),
-    }

@@ -2,12 +2,13 @@
 task changed. What stands with ``compare=False`` changes no result."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from dpmot.experiment.cells import Cell, Problem
 from dpmot.experiment.plan import Classifier, Experiment, Given, Method, Network, Transport
+from dpmot.runtime.job import plain
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,58 @@ class Sample:
 
 
 @dataclass(frozen=True)
+class Piece:
+    """Samples number ``first`` to ``last`` - 1 of a cell."""
+
+    cell: Cell
+    first: int
+    last: int
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Draw some of a method's samples: shard ``number`` of ``of``, from 1 on; see :mod:`dpmot.experiment.shards`.
+
+    Attributes:
+        sample: all of them.
+        pieces: those that are drawn here, in order.
+    """
+
+    sample: Sample = field(compare=False)
+    pieces: tuple[Piece, ...]
+    number: int
+    of: int
+
+    @property
+    def name(self) -> str:
+        """Of the shard; no method has a hyphen in its name."""
+        return f"{self.sample.name}-{self.number}-of-{self.of}"
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        """Those that it has samples of."""
+        return tuple(piece.cell for piece in self.pieces)
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON has it: what is drawn and how, without the cells of other shards."""
+        drawn = {**plain(replace(self.sample, cells=self.cells)), "first": [piece.first for piece in self.pieces]}
+        return drawn | {"last": [piece.last for piece in self.pieces], "number": self.number, "of": self.of}
+
+
+@dataclass(frozen=True)
+class Merge:
+    """Put the samples of a method together, from so many shards."""
+
+    sample: Sample
+    of: int
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        """Of the method."""
+        return self.sample.cells
+
+
+@dataclass(frozen=True)
 class Read:
     """Read the samples of a method that come from elsewhere; without its label and group, which change none.
 
@@ -123,6 +176,21 @@ class Select:
 
     drawn: Sample
     tolerance: float
+
+
+@dataclass(frozen=True)
+class Ideal:
+    """Say how often an exact denoiser of the stored images hands back the one behind its start, at each level.
+
+    Attributes:
+        levels: sigma_M of starts that store images, ascending.
+        star: whether sigma_M* is one more.
+        num_atoms: of split A, the first so many; all for None.
+    """
+
+    levels: tuple[float, ...]
+    star: bool
+    num_atoms: int | None
 
 
 @dataclass(frozen=True)
@@ -146,9 +214,26 @@ class Measure:
         config: the same without what changes no number, which the fingerprint is of.
         extractors: name of each feature extractor -> its options.
         all_code: modules whose closure the fingerprint is of.
+        parts: the methods and real images of each shard, in order; none where one job measures all.
     """
 
     experiment: Experiment = field(compare=False)
     config: Mapping[str, Any]
     extractors: Mapping[str, Mapping[str, Any]]
     all_code: tuple[str, ...] = field(compare=False)
+    parts: tuple[tuple[str, ...], ...] = field(compare=False, default=())
+
+
+@dataclass(frozen=True)
+class MeasureShard:
+    """Measure some methods and real images: shard ``number`` of ``of``, from 1 on."""
+
+    measure: Measure
+    names: tuple[str, ...]
+    number: int
+    of: int
+
+    @property
+    def name(self) -> str:
+        """Of the job."""
+        return f"measure_{self.number}-of-{self.of}"

@@ -16,6 +16,11 @@ from dpmot.metrics import REAL_TEST, REAL_TRAIN
 from dpmot.results import sigma_key
 from dpmot.seeds import MAX_SAMPLES
 
+PROTOCOLS: dict[str, dict[str, Any]] = {  # how the field's tables are made; what a configuration gives itself wins
+    "edm": {"num_samples": 50_000, "sample_seeds": [0, 1, 2]},  # Karras et al. 2022: 50,000, the least of three runs
+    "dpm-ot": {"num_samples": 40_000, "sample_seeds": [0]},  # Li et al. 2023 on CIFAR-10
+    "adm": {"num_samples": 50_000, "sample_seeds": [0]},  # Dhariwal & Nichol 2021
+}
 OF_A_LIST = "of_a_list"  # kind of an error of entries that are right one by one
 
 

@@ -62,6 +62,8 @@ class Features:
             starts), int64 (n,), or None where a sample has no such row.
         num_sources: sources that a sample could have had, the first rows of that reference, >= 1; None: all of them.
         off_mode: whether each sample lies off every mode of a mixture that is known, bool (n,), or None.
+        trajectory_variance: how far D still moved along each sample's way, not below 0, float (n,), NaN where that is
+            not known (:mod:`dpmot.diffusion.trajectory`); or None.
         parts: the sets that these samples are one after the other, where they were joined: what is asked of each
             sample alone is taken from them. See :func:`joined`.
     """
@@ -74,6 +76,7 @@ class Features:
     source: np.ndarray | None = None
     num_sources: int | None = None
     off_mode: np.ndarray | None = None
+    trajectory_variance: np.ndarray | None = None
     parts: "tuple[Features, ...]" = ()
 
     def __post_init__(self) -> None:
@@ -91,6 +94,11 @@ class Features:
             raise ValueError(
                 f"Feature off_mode must be {len(self)} booleans, got {np.asarray(off).dtype} {np.shape(off)}"
             )
+        moved = self.trajectory_variance
+        if moved is not None and (np.shape(moved) != (len(self),) or moved.dtype.kind != "f" or (moved < 0).any()):
+            raise ValueError(
+                f"Feature trajectory_variance must be {len(self)} floats, none below 0, got {moved.dtype} {moved.shape}"
+            )
 
     def __len__(self) -> int:
         return len(self.values)
@@ -103,7 +111,7 @@ class Features:
 
     def _arrays(self) -> dict[str, Any]:
         """What there is one row of a sample of, by attribute."""
-        names = ("values", "probabilities", "labels", "drawn_for", "source", "off_mode")
+        names = ("values", "probabilities", "labels", "drawn_for", "source", "off_mode", "trajectory_variance")
         return {name: array for name in names if (array := getattr(self, name)) is not None}
 
     def check_comparable(self, reference: "Features", name: str) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import count
 from statistics import mean
 
-from dpmot.monitor.steps import PRIORITY, Step
+from dpmot.monitor.steps import PRIORITY, QUICK, Step
 
 Timing = Mapping[str, float]  # wall_s, arithmetic_s, ... of one job
 
@@ -68,12 +68,14 @@ class Rates:
 
     def __call__(self, step: Step) -> float:
         """Seconds from the start of a step to its end; NaN where nothing like it was timed."""
+        if step.stage in QUICK:
+            return 0.0
         if step.name in self.before:
             return self.before[step.name] * self.speed
         if step.stage in self.stages:
             fixed, each = self.stages[step.stage]
             return fixed + each * step.work
-        return 0.0 if step.stage in ("timings", "trainings") else float("nan")
+        return float("nan")
 
 
 def _rate(rows: Sequence[Timing], timed: Sequence[Step]) -> tuple[float, float]:

@@ -139,7 +139,10 @@ class Status:
         return ", ".join(told) + (f"; {skipped} skipped, `dpmot plan` says why" if skipped else "")
 
     def _time(self) -> str:
-        spent = sum(one.seconds or 0.0 for one in self.seen)
+        own = [
+            one for one in self.seen if one.step.stage not in ("merge", "gather")
+        ]  # which hold their shards' seconds
+        spent = sum(one.seconds or 0.0 for one in own)
         told = f"{duration(spent)} of all jobs together so far"
         return told if len(self.of("done")) == len(self.seen) else f"{told}; {self.left()}"
 

@@ -5,13 +5,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dpmot.diffusion.schedule import Schedule
+from dpmot.experiment import measuring_jobs
 from dpmot.experiment.jobs import Jobs
 from dpmot.experiment.layout import Layout
 from dpmot.experiment.plan import Experiment
-from dpmot.experiment.tasks import Sample, Train
+from dpmot.experiment.tasks import Merge, Sample, Shard, Train
 from dpmot.runtime.job import Job
 
 PRIORITY = {"classify": 20, "fit": 15, "pair": 15, "train": 10, "solve": 5, "select": 5}  # as the rules have it
+RULES = {"read": "sample", "merge": "sample", "gather": "measure"}  # stage -> the rule that has another name
+READ = ("sample", "merge", "read", "classify", "prepare")  # what is measured, and by what
+QUICK = ("timings", "trainings", "merge", "gather")  # seconds; those of the last two hold those of all shards
 
 
 @dataclass(frozen=True)
@@ -20,9 +24,10 @@ class Step:
 
     Attributes:
         name: of the job, its log, its timing and its resume point.
-        stage: the verb that runs it, or "page".
+        stage: the verb that runs it, or "page"; of shards "sample_shard" and "measure_shard", and of what puts these
+            together "merge" and "gather".
         needs: steps whose outputs it reads.
-        outputs: files.
+        outputs: files; of shards those that stay.
         threads: that it asks for.
         cells: names of the cells that it draws.
         skipped: cells that it skips, each with a reason.
@@ -54,14 +59,13 @@ def steps(experiment: Experiment, layout: Layout, *, cores: int = 1) -> list[Ste
 
 def _steps(experiment: Experiment, layout: Layout, cores: int) -> list[Step]:
     jobs = Jobs(experiment, layout)
-    computed = [*jobs.compute(), *([jobs.couple()] if experiment.coupling else [])]
+    shards = [shard for name in jobs.each.experiment.methods for shard in jobs.shards(name)]
+    computed = [*shards, *jobs.compute(), *jobs.beside()]
     pages = jobs.pages()
     made = {path: job.name for job in (*computed, *pages) for path in job.outputs}
     made |= dict.fromkeys(layout.measured, "measure")
     found = [_step(job, made) for job in computed]
-    read = [step.name for step in found if step.stage in ("sample", "read", "classify", "prepare")]
-    outputs = (*layout.measured, layout.timing("measure"))
-    found.append(Step("measure", "measure", tuple(read), outputs, min(4, cores)))
+    found += _measuring(jobs, [step.name for step in found if step.stage in READ], cores)
     if any(layout.trainings in page.inputs for page in pages):
         gathered = jobs.trainings()
         found.append(_step(gathered, made))
@@ -71,17 +75,36 @@ def _steps(experiment: Experiment, layout: Layout, cores: int) -> list[Step]:
     return [*found, Step("timings", "timings", before, (layout.timings,))]
 
 
+def _measuring(jobs: Jobs, read: Sequence[str], cores: int) -> list[Step]:
+    """What measures; made without its job, which asks features for their files."""
+    layout, parts = jobs.layout, measuring_jobs.parts(jobs.each.experiment)
+    outputs, threads = (*layout.measured, layout.timing("measure")), min(4, cores)
+    if not parts:
+        return [Step("measure", "measure", tuple(read), outputs, threads)]
+    drawn, shards = {f"sample_{name}" for name in jobs.each.experiment.methods}, []
+    for k, names in enumerate(parts, 1):
+        name = f"measure_{k}-of-{len(parts)}"
+        needs = tuple(one for one in read if one not in drawn or one.removeprefix("sample_") in names)
+        shards.append(Step(name, "measure_shard", needs, (layout.timing(name),), threads, work=len(names)))
+    return [*shards, Step("measure", "gather", tuple(one.name for one in shards), outputs)]
+
+
 def _step(job: Job, made: dict[Path, str]) -> Step:
     needs = tuple(dict.fromkeys(made[path] for path in job.inputs if path in made))
-    cells = getattr(job.task, "cells", ()) if job.stage in ("sample", "read") else ()
+    stage = {Shard: "sample_shard", Merge: "merge"}.get(type(job.task), job.stage)
+    cells = getattr(job.task, "cells", ()) if stage in ("sample", "sample_shard", "merge", "read") else ()
     drawn = tuple(cell.key for cell in cells if not cell.reason)
-    return Step(job.name, job.stage, needs, job.outputs, job.threads, drawn, len(cells) - len(drawn), _work(job) or 1.0)
+    own = () if stage == "merge" else drawn
+    stay = job.outputs[-1:] if stage == "sample_shard" else job.outputs
+    return Step(job.name, stage, needs, stay, job.threads, own, len(cells) - len(drawn), _work(job) or 1.0)
 
 
 def _work(job: Job) -> float:
     task = job.task
     if isinstance(task, Sample) and job.stage == "sample":
         return task.num_samples * sum(cell.nfe for cell in task.cells if not cell.reason)
+    if isinstance(task, Shard):
+        return sum((piece.last - piece.first) * piece.cell.nfe for piece in task.pieces)
     if isinstance(task, Train) and task.network.training:
         training = task.network.training
         return len(task.network.step_counts or (1,)) * training.steps * (training.batch or Schedule.batch)
@@ -89,10 +112,10 @@ def _work(job: Job) -> float:
 
 
 def by_stage(found: Iterable[Step]) -> dict[str, list[Step]]:
-    """stage -> its steps, in order."""
+    """rule, or "page" -> its steps, in order."""
     grouped: dict[str, list[Step]] = {}
     for step in found:
-        grouped.setdefault("sample" if step.stage == "read" else step.stage, []).append(step)
+        grouped.setdefault(RULES.get(step.stage, step.stage), []).append(step)
     return grouped
 
 

@@ -20,6 +20,7 @@ from dpmot.runtime.files import read_json
 
 State = Literal["done", "running", "failed", "stopped", "waiting"]
 FRESH = 120  # seconds in which the log of a job that runs elsewhere moves
+SHARDS = ("sample_shard", "measure_shard")
 TAIL = 8192  # bytes of a log that are looked at
 PROGRESS = re.compile(r"\d+%\||\d+/\d+ \[|it/s|s/it")
 LEFT_OFF = re.compile(r"^KeyboardInterrupt$|: interrupted\b")  # last lines after Ctrl-C
@@ -62,11 +63,12 @@ def look(found: list[Step], layout: Layout, processes: Mapping[str, Process]) ->
     for step in found:
         ready = all(seen[need].state == "done" for need in step.needs if need in seen)
         newest = max((latest[need] for need in step.needs if need in latest), default=0.0)
-        made = written[step.name] is not None and step.name not in processes
+        process = _process_of(step, processes)
+        made = written[step.name] is not None and process is None
         if made and ready and (written[step.name] or 0) >= newest - 1:  # clocks of file systems differ by less
             seen[step.name] = Seen(step, "done", wall(layout, step.name), len(step.cells))
         else:
-            seen[step.name] = _unfinished(step, layout, processes.get(step.name), started=not made)
+            seen[step.name] = _unfinished(step, layout, process, started=not made)
     return list(seen.values())
 
 
@@ -156,13 +158,24 @@ def _job(words: list[str]) -> tuple[str, str]:
         if re.split(r"[/\\]", word)[-1] in ("dpmot", "dpmot.exe") and "--configfile" in given:
             names = [one for one in given[: given.index("--configfile")] if not one.startswith("-") and one.strip()]
             names = names[:2] if names[:1] != ["measure"] else names[:1]
-            return "_".join(names), _after(given, "--configfile")
+            shard = _after(given, "--shard")
+            return _shard("_".join(names), shard) if shard else "_".join(names), _after(given, "--configfile")
     return "", ""
 
 
 def _after(words: list[str], option: str) -> str:
-    rest = words[words.index(option) + 1 :]
+    rest = words[words.index(option) + 1 :] if option in words else []
     return rest[0] if rest else ""
+
+
+def _shard(job: str, number: str) -> str:
+    """A shard by its beginning: its process does not say of how many it is one."""
+    return f"{job}_{number}-of-" if job == "measure" else f"{job}-{number}-of-"
+
+
+def _process_of(step: Step, processes: Mapping[str, Process]) -> Process | None:
+    name = f"{step.name.rpartition('-of-')[0]}-of-" if step.stage in SHARDS else step.name
+    return processes.get(name)
 
 
 def _run_of(process: psutil.Process) -> tuple[float | None, int | None]:

@@ -68,8 +68,12 @@ def locked(path: Path, *, wait: bool = False) -> FileLock:
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path.with_name(f"{path.name}.lock"), is_singleton=True)  # this process may take it again
     try:
-        lock.acquire(timeout=-1 if wait else 0)
+        lock.acquire(timeout=0)
     except Timeout:
+        if wait:
+            print(f"waiting for another process, which makes {path}", flush=True)
+            lock.acquire()
+            return lock
         raise ValueError(f"{path} is in use by another process: wait until it ends, or stop it") from None
     return lock
 

@@ -56,6 +56,12 @@ class Stopwatch:
         """Add to what an earlier part of the job had :meth:`spent`."""
         self._before |= spent
 
+    def add(self, row: Mapping[str, float]) -> None:
+        """Add what another job had written, of which this one is the end."""
+        for key in ("startup", "arithmetic", "io", "wall"):
+            self._before[key] += row[f"{key}_s"]
+        self._before["peak_mb"] = max(self._before["peak_mb"], row["peak_mb"])
+
     def spent(self) -> dict[str, float]:
         """Seconds, images and peak memory so far, those before interruptions included."""
         self._account()

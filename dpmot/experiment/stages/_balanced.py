@@ -18,6 +18,7 @@ from torch import Tensor
 
 from dpmot import plugins
 from dpmot.experiment.cells import Cell
+from dpmot.experiment.stages._ends import MOVED, Ends
 from dpmot.experiment.stages._prepared import encode
 from dpmot.starts import classes, prior_noise
 
@@ -40,11 +41,11 @@ def drawn(method: "LoadedMethod", cell: Cell, rows: Sequence[int], *, shown: int
     raw, wanted = method.part.raw, classes(rows, method.part.labels)
     assert wanted is not None
 
-    def draw(number: int, r: int) -> tuple[Tensor, int]:
+    def draw(number: int, r: int) -> Ends:
         some = rows[:number]
-        x, counted = method.finish(start(some, redraws=torch.full((number,), r)), cell, some)
-        method.check_spent(counted, cell)
-        return x, counted
+        ends = method.finish(start(some, redraws=torch.full((number,), r)), cell, some)
+        method.check_spent(ends.nfe, cell)
+        return ends
 
     def classify(x: Tensor) -> Tensor:
         seen = plugins.find("features", "classifier").extract(encode(x, raw), weights=method.classifier)
@@ -54,7 +55,7 @@ def drawn(method: "LoadedMethod", cell: Cell, rows: Sequence[int], *, shown: int
     first, redraws = [rows[k] for k in found.row[:shown].tolist()], found.redraws[:shown]
     prior = prior_noise(first, raw.shape[1:], source_measure=start.law, redraws=redraws)
     seen = {"start": start(first, redraws=redraws).x.float(), "prior": prior}
-    return {"images": encode(found.x, raw), **seen, "labels": wanted}, found.cost
+    return {"images": encode(found.ends.x, raw), **seen, "labels": wanted, MOVED: found.ends.variance}, found.cost
 
 
 def one_cost(cells: Sequence[Cell]) -> list[Cell]:
@@ -73,30 +74,27 @@ class Kept:
     """Samples in their slots.
 
     Attributes:
-        x: (n, *S).
+        ends: the samples.
         row, redraws: the draw that each is: the number of its seed, and how often that was drawn anew, int64 (n,).
         draws: how many there were in all.
-        evaluations: of each draw.
     """
 
-    x: Tensor
+    ends: Ends
     row: Tensor
     redraws: Tensor
     draws: int
-    evaluations: int
 
     @property
     def cost(self) -> int:
         """Evaluations of a kept sample, rounded up."""
-        return math.ceil(self.draws * self.evaluations / len(self.x))
+        return math.ceil(self.draws * self.ends.nfe / len(self.row))
 
 
-def kept(draw: Callable[[int, int], tuple[Tensor, int]], classify: Callable[[Tensor], Tensor], wanted: Tensor) -> Kept:
+def kept(draw: Callable[[int, int], Ends], classify: Callable[[Tensor], Tensor], wanted: Tensor) -> Kept:
     """Fill every slot.
 
     Args:
-        draw: (number, r) -> finished samples of the r-th redraw of the first ``number`` seeds, and the evaluations of
-            each.
+        draw: (number, r) -> finished samples of the r-th redraw of the first ``number`` seeds.
         classify: samples -> their classes, (B,).
         wanted: class of each slot, (n,).
 
@@ -105,15 +103,15 @@ def kept(draw: Callable[[int, int], tuple[Tensor, int]], classify: Callable[[Ten
     """
     number, classes = len(wanted), len(wanted.unique())
     empty = {c: deque(wanted.eq(c).nonzero()[:, 0].tolist()) for c in wanted.unique().tolist()}
-    found: dict[int, tuple[Tensor, int, int]] = {}
+    found: dict[int, tuple[Ends, int, int]] = {}
     seen: Counter[int] = Counter()
-    size, draws, r, evaluations = number, 0, 0, 0
+    size, draws, r = number, 0, 0
     while size:
-        x, evaluations = draw(size, r)
-        for j, c in enumerate(classify(x).tolist()):
+        ends = draw(size, r)
+        for j, c in enumerate(classify(ends.x).tolist()):
             seen[c] += 1
             if empty.get(c):
-                found[empty[c].popleft()] = x[j], j, r
+                found[empty[c].popleft()] = ends.one(j), j, r
         draws, r = draws + size, r + 1
         short = {c: len(slots) for c, slots in empty.items() if slots}
         if short and draws >= MOST * number:
@@ -121,8 +119,8 @@ def kept(draw: Callable[[int, int], tuple[Tensor, int]], classify: Callable[[Ten
             told = f"{seen[c]} of {draws} draws are of class {c} to the classifier, and {short[c]} more are wanted"
             raise ValueError(f"balanced: {told}: the network hardly draws it; take more steps, or another network")
         size = min(number, max((_needed(short[c], seen[c], draws, classes) for c in short), default=0))
-    ends, row, redraws = zip(*(found[k] for k in range(number)), strict=True)
-    return Kept(torch.stack(ends), torch.tensor(row), torch.tensor(redraws), draws, evaluations)
+    each, row, redraws = zip(*(found[k] for k in range(number)), strict=True)
+    return Kept(Ends.joined(each), torch.tensor(row), torch.tensor(redraws), draws)
 
 
 def _needed(slots: int, seen: int, draws: int, classes: int) -> int:

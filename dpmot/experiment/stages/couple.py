@@ -109,7 +109,8 @@ class Coupling:
 
     def samples(self, points: Points, rows: Sequence[int]) -> tuple[Tensor, int]:
         """G, (B, *S), and the evaluations spent."""
-        return self.method.finish(points, self.cell, rows, labels=self.method.labels(points))
+        ends = self.method.finish(points, self.cell, rows, labels=self.method.labels(points))
+        return ends.x, ends.nfe
 
     def measured(self, moves: Sequence[float], num_noises: int, num_samples: int) -> tuple[list[Found], int]:
         """Every quantity, and the evaluations of a sample."""

@@ -14,7 +14,7 @@ from dpmot.diffusion import learning as teaching
 from dpmot.diffusion.modes import modules_in
 from dpmot.experiment import grid, learning
 from dpmot.experiment.cells import Cell
-from dpmot.experiment.stages.sample import LoadedMethod, resolved
+from dpmot.experiment.stages.sample import LoadedMethod
 from dpmot.runtime.files import read_json
 from dpmot.runtime.session import session
 
@@ -30,7 +30,7 @@ def run(job: "Job[Sample]", layout: "Layout") -> None:
         star = read_json(layout.star) if job.task.method.level == "star" else None
         found: dict[str, learning.Learned] = {}
         for planned in tqdm(job.task.cells, desc=f"learn {job.task.name}", unit="cell", mininterval=5):
-            cell, key = resolved(planned, star, method.network.chain), learning.key(planned)
+            cell, key = grid.resolved(planned, star, method.network.chain), learning.key(planned)
             if cell.reason:
                 continue
             kept = stage.kept_json(key)

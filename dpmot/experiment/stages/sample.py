@@ -4,10 +4,8 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
-from hashlib import blake2b
-from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -19,18 +17,22 @@ from dpmot.device import chosen
 from dpmot.diffusion import metering, network
 from dpmot.diffusion.denoiser import NonFiniteOutput, TiledDenoiser
 from dpmot.diffusion.protocols import Noise, is_posterior_mean
-from dpmot.diffusion.sigmas import BadGrid, Chain, current_step
+from dpmot.diffusion.sigmas import BadGrid, current_step
+from dpmot.diffusion.trajectory import Spread
 from dpmot.experiment import grid, learning, pairings
 from dpmot.experiment.cells import Cell, Problem
-from dpmot.experiment.stages import _balanced
+from dpmot.experiment.stages import _balanced, _shards
+from dpmot.experiment.stages._ends import MOVED, Ends, each_once, key
+from dpmot.experiment.stages._marks import mark
 from dpmot.experiment.stages._prepared import Part, encode, read, read_data
+from dpmot.experiment.tasks import Merge, Piece, Sample, Shard
 from dpmot.runtime.files import read_json
-from dpmot.runtime.session import Fault, session
+from dpmot.runtime.session import Fault, Session, session
 from dpmot.starts import Points, Setting, Start, prior_noise
 from dpmot.tiles import in_blocks
 
 if TYPE_CHECKING:
-    from dpmot.experiment.jobs import Job, Sample
+    from dpmot.experiment.jobs import Job
     from dpmot.experiment.layout import Layout
 
 COUPLED = "was trained with a coupling of noise and images"
@@ -43,40 +45,47 @@ class OverBudget(ValueError):
     """A sampler spent more network evaluations than its budget allows."""
 
 
-def run(job: "Job[Sample]", layout: "Layout") -> None:
-    """Write ``samples/<method>.safetensors``: <cell>/images, /source, and the first starts and prior noises."""
+def run(job: "Job[Sample | Shard | Merge]", layout: "Layout") -> None:
+    """Write ``samples/<method>.safetensors``: <cell>/images, /source, and the first starts and prior noises.
+
+    A shard writes its part of that, which is merged when all are there.
+    """
     with session(job, layout) as stage:
-        method = LoadedMethod.load(job, layout)
-        star = read_json(layout.star) if job.task.method.level == "star" else None
-        tensors: dict[str, Tensor] = {}
-        cells: list[Cell] = []
-        for planned in tqdm(job.task.cells, desc=job.task.name, unit="cell", mininterval=5):
-            cell = resolved(planned, star, method.network.chain)
-            if not cell.reason:
-                kept = stage.kept(cell.key)
-                if kept is None:
-                    with stage.watch.arithmetic():
-                        drawn, counted = method.draw(cell)
-                    kept = drawn, {"nfe": str(counted)}
-                    stage.keep(cell.key, *kept)
-                tensors |= {f"{cell.key}/{name}": tensor for name, tensor in kept[0].items()}
-                cell = replace(cell, nfe_counted=int(kept[1]["nfe"]), unsolved=method.unsolved(cell))
-            cells.append(cell)
-        cells = _balanced.one_cost(cells) if job.task.method.balanced else cells
-        texts = {"cells": json.dumps([asdict(cell) for cell in cells])}
-        if notes := learning.notes(method.learned):
-            texts["notes"] = json.dumps(notes)
-        stage.save(layout.samples(job.task.name), tensors, texts)
+        task = job.task
+        if isinstance(task, Merge):
+            inputs = _shards.behind(cast("Job[Merge]", job), layout)
+            drawn = _shards.gathered(task, layout, stage.watch, shown=SHOWN, code=job.code, inputs=inputs)
+            cells, tensors, texts = drawn
+        else:
+            cells, tensors, texts = _drawn(cast("Job[Sample | Shard]", job), layout, stage)
+        if isinstance(task, Shard):
+            texts |= mark(task, job.code, job.inputs)
+        elif (task.sample if isinstance(task, Merge) else task).method.balanced:
+            cells = _balanced.one_cost(cells)
+        stage.save(job.outputs[0], tensors, {"cells": json.dumps([asdict(cell) for cell in cells]), **texts})
 
 
-def resolved(cell: Cell, star: Mapping | None, chain: Chain) -> Cell:
-    """The cell with sigma_M* filled in, or with the reason why there is none."""
-    if star is None or cell.reason:
-        return cell
-    if star["sigma"] is None:
-        return replace(cell, reason=f"no sigma_M*: {star['reason']}")
-    found = replace(cell, sigma_start=star["sigma"], sigma_atoms=star["sigma"])
-    return found if not cell.steps else grid.checked(chain, found)
+def _drawn(job: "Job[Sample | Shard]", layout: "Layout", stage: Session) -> _shards.Drawn:
+    """The cells of a method or of a shard, with those that were drawn before an interruption."""
+    task = job.task.sample if isinstance(job.task, Shard) else job.task
+    pieces = job.task.pieces if isinstance(job.task, Shard) else [Piece(one, 0, task.num_samples) for one in task.cells]
+    method, star = LoadedMethod.load(job, layout, task), read_json(layout.star) if task.method.level == "star" else None
+    tensors: dict[str, Tensor] = {}
+    cells: list[Cell] = []
+    for piece in tqdm(pieces, desc=job.task.name, unit="cell", mininterval=5):
+        cell = grid.resolved(piece.cell, star, method.network.chain)
+        if not cell.reason:
+            kept = stage.kept(cell.key)
+            if kept is None:
+                with stage.watch.arithmetic():
+                    drawn, counted = method.draw(cell, slice(piece.first, piece.last))
+                kept = drawn, {"nfe": str(counted)}
+                stage.keep(cell.key, *kept)
+            tensors |= {f"{cell.key}/{name}": tensor for name, tensor in kept[0].items()}
+            cell = replace(cell, nfe_counted=int(kept[1]["nfe"]), unsolved=method.unsolved(cell))
+        cells.append(cell)
+    notes = learning.notes(method.learned)
+    return cells, tensors, {"notes": json.dumps(notes)} if notes else {}
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,21 +147,22 @@ class LoadedMethod:
         )
         return plugins.find("starts", planned.start).Start(setting, **planned.start_arguments)
 
-    def draw(self, cell: Cell) -> tuple[dict[str, Tensor], int]:
-        """All samples of a cell, and the network evaluations spent on each; in blocks, by halves where memory is short.
+    def draw(self, cell: Cell, some: slice = slice(None)) -> tuple[dict[str, Tensor], int]:
+        """Samples of a cell, all or some by number, and the network evaluations spent on each.
+
+        They are drawn in blocks, by halves where memory is short.
 
         Returns:
             "images" (n, *S) as stored, "source" (n,) where images stand behind the start, "redraws" (n,) where noise
-            is drawn anew, "labels" (n,) where the network takes classes, "start" and "prior", the first points.
+            is drawn anew, "labels" (n,) where the network takes classes, "trajectory_variance" (n,) where there is a
+            sampler, "start" and "prior", the first points.
 
         Raises:
             OverBudget: more evaluations than predicted for the cell.
         """
-        rows = seeds.sample_seeds(cell.sample_seed, self.task.num_samples)
-        parts = in_blocks(lambda some: self._drawn(cell, some), rows, self.part.raw[0].numel(), most=AT_ONCE)
-        first, counted = parts[0][0], max(counted for _, counted in parts)
-        joined = {name: torch.cat([drawn[name] for drawn, _ in parts]) for name in first}
-        return {name: one[:SHOWN] if name in ("start", "prior") else one for name, one in joined.items()}, counted
+        rows = seeds.sample_seeds(cell.sample_seed, self.task.num_samples)[some]
+        parts = in_blocks(lambda block: self._drawn(cell, block), rows, self.part.raw[0].numel(), most=AT_ONCE)
+        return _shards.joined(parts, shown=SHOWN)
 
     def check_spent(self, spent: int, cell: Cell) -> None:
         """Raise OverBudget for more evaluations than predicted."""
@@ -168,26 +178,25 @@ class LoadedMethod:
         start = self.start(cell.sigma_atoms)
         points = start(rows)
         labels = self.labels(points)
-        x, counted = self.finish(points, cell, rows, labels=labels)
-        self.check_spent(counted + start.nfe, cell)
+        ends = self.finish(points, cell, rows, labels=labels)
+        self.check_spent(ends.nfe + start.nfe, cell)
         shape = self.part.raw.shape[1:]
-        drawn = {"images": encode(x, self.part.raw), "start": points.x[:SHOWN].float()}
+        drawn = {"images": encode(ends.x, self.part.raw), "start": points.x[:SHOWN].float()}
         law = self.task.method.start_arguments.get("law", self.task.method.law)
         redraws = None if points.redraws is None else points.redraws[:SHOWN]
         drawn["prior"] = prior_noise(rows[:SHOWN], shape, source_measure=law, redraws=redraws)
-        optional = {"source": points.source, "redraws": points.redraws, "labels": labels}
-        return drawn | {name: one for name, one in optional.items() if one is not None}, counted + start.nfe
+        moved = None if self.task.method.sampler == "none" else ends.variance
+        optional = {"source": points.source, "redraws": points.redraws, "labels": labels, MOVED: moved}
+        return drawn | {name: one for name, one in optional.items() if one is not None}, ends.nfe + start.nfe
 
-    def finish(
-        self, points: Points, cell: Cell, rows: Sequence[int], *, labels: Tensor | None = None
-    ) -> tuple[Tensor, int]:
-        """The sampler's way from the points of these seeds to the samples, (B, *S), and the evaluations of each.
+    def finish(self, points: Points, cell: Cell, rows: Sequence[int], *, labels: Tensor | None = None) -> Ends:
+        """The sampler's way from the points of these seeds to the samples.
 
         Where no noise is drawn on the way, samples of one start are one sample. Such starts are evaluated once, for all
         seeds of a method; tiles give them the bits that they would have beside others.
         """
         if self.task.method.sampler == "none":
-            return points.x.double(), 0
+            return Ends.unmoved(points.x.double())
         given = {"labels": labels} if labels is not None and self.network.classes else {}
         if points.source is not None and not self.draws_noise(cell):
             try:
@@ -196,26 +205,17 @@ class LoadedMethod:
                 self._noisy.append(cell.steps)
         return self._sampled(points.x, given, cell, rows)
 
-    def _each_once(self, x: Tensor, given: Mapping[str, Tensor], cell: Cell, rows: Sequence[int]) -> tuple[Tensor, int]:
-        known = self._known(replace(cell, key="", sample_seed=0))
-        keys = [_key(*parts) for parts in zip(x, *given.values(), strict=True)]
-        first: dict[bytes, int] = {}
-        for k, key in enumerate(keys):
-            first.setdefault(key, k)
-        new = [k for key, k in first.items() if key not in known]
-        fresh: dict[bytes, tuple[Tensor, int]] = {}
-        if new:
+    def _each_once(self, x: Tensor, given: Mapping[str, Tensor], cell: Cell, rows: Sequence[int]) -> Ends:
+        def sampled(new: list[int]) -> Ends:
             some = {name: labels[new] for name, labels in given.items()}
-            end, counted = self._sampled(x[new], some, cell, [rows[k] for k in new], noisy=False)
-            fresh = {keys[k]: (one, counted) for k, one in zip(new, end, strict=True)}
-        found = known | fresh
-        room = max(0, KEPT // (8 * x[0].numel()) - len(known))
-        known.update(islice(fresh.items(), room))
-        ends = [found[key] for key in keys]
-        return torch.stack([end for end, _ in ends]), max(counted for _, counted in ends)
+            return self._sampled(x[new], some, cell, [rows[k] for k in new], noisy=False)
+
+        keys = [key(*parts) for parts in zip(x, *given.values(), strict=True)]
+        known = self._known(replace(cell, key="", sample_seed=0))
+        return each_once(sampled, keys, known, most=KEPT // (8 * x[0].numel()))
 
     @lru_cache(maxsize=1)  # noqa: B019 - one method per process; the seeds of a budget follow each other
-    def _known(self, cell: Cell) -> dict[bytes, tuple[Tensor, int]]:
+    def _known(self, cell: Cell) -> dict[bytes, Ends]:
         """Samples by their start, of the cells that differ in nothing but the seed; filled as they are drawn."""
         return {}
 
@@ -239,7 +239,7 @@ class LoadedMethod:
 
     def _sampled(
         self, x: Tensor, given: Mapping[str, Tensor], cell: Cell, rows: Sequence[int], *, noisy: bool = True
-    ) -> tuple[Tensor, int]:
+    ) -> Ends:
         planned, x = self.task.method, x.double()
         denoiser = TiledDenoiser(self.network.denoiser(cell.steps, planned.guidance), labels=given.get("labels"))
         sampler = f"baselines/{planned.sampler}.py"
@@ -251,16 +251,20 @@ class LoadedMethod:
 
         noisy = noisy and is_posterior_mean(denoiser)
         final = self.network.chain.sigma_min if planned.nfe == "as_code" else None
+        sigmas = self._sigmas(cell)
+        spread = Spread(len(x), sigmas)
         try:
-            return metering.run(
+            end, nfe = metering.run(
                 str(planned.sampler),
                 denoiser,
                 x,
-                self._sigmas(cell),
+                sigmas,
                 noise=noise if noisy else None,
                 options=self._options(cell),
                 final=final,
+                spread=spread,
             )
+            return Ends(end, nfe, spread.variance())
         except metering.NoiseDrawn:
             if is_posterior_mean(denoiser):
                 raise
@@ -286,8 +290,3 @@ class LoadedMethod:
             network = f"network {self.task.method.network} has {self.network.classes} classes"
             raise ValueError(f"start {self.task.method.start}: {network}; give Points their labels (dpmot/starts)")
         return self.part.labels[points.source]
-
-
-def _key(*parts: Tensor) -> bytes:
-    """Of what a sample without noise depends on."""
-    return blake2b(b"".join(part.numpy().tobytes() for part in parts), digest_size=16).digest()

@@ -131,6 +131,8 @@ def _train(job: "Job[Train]", layout: "Layout", stage: Session, parts: Mapping[s
     torch.manual_seed(int(seeds.generator(task.seed, "initialisation", streams).integers(2**31)))
     model = network.build(facts, tensors).to(device)
     schedule, accelerated = split(task.network)
+    if slowed := accelerated.slowed(device):
+        print(f"networks.{task.name}.{slowed}", flush=True)
     paired, facts = coupled(task, layout, facts, images, labels)
     level = level_of(task, facts)
     denoiser = network.NetworkDenoiser(network.parametrisation(facts), accelerated(model))
