@@ -5,18 +5,16 @@ Reads bound.csv of `benchmarks.bound` in a folder; writes bound.md and figure_14
 example: python -m benchmarks.bound_page results/reference/laws
 """
 
-import argparse
 import math
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dpmot.runtime.files import atomic
+from benchmarks import drawn
 from paper_figures import _style as style
 from paper_figures._numbers import Number
 
@@ -160,14 +158,23 @@ def lines_of_kl(case: Case) -> Iterator[dict[str, str]]:
                 yield {"method": METHODS[method], "score error": error} | parts
 
 
+def setting(rows: pd.DataFrame, name: str) -> str:
+    """What the rows say of a setting, each value once; "not recorded" where they were written before it was."""
+    found = rows[name] if name in rows else pd.Series([float("nan")])
+    return " or ".join("not recorded" if pd.isna(value) else f"{value:g}" for value in found.unique())
+
+
 def head(rows: pd.DataFrame) -> str:
     """What the tables show."""
-    first, (out, number) = rows.iloc[0], differences(rows)
+    out, number = differences(rows)
     told = (
-        f"Squared W2 (2 and 8 dimensions; beyond, sliced), debiased, n = {first['samples']}, N = {first['atoms']} "
-        f"latents at sigma_M = {first['sigma_start']:g}, score errors of {first['size']:g} of the posterior deviation. "
+        f"Squared W2 (2 and 8 dimensions; beyond, sliced), debiased, n = {setting(rows, 'samples')}, "
+        f"N = {setting(rows, 'atoms')} latents at sigma_M = {setting(rows, 'sigma_start')}, score errors of "
+        f"{setting(rows, 'size')} of the posterior deviation. Number of directions of sliced distances: "
+        f"{setting(rows, 'directions')}. "
         "A term is what switching it on adds, with common draws; 95 % intervals over "
-        f"{first['repetitions']} repetitions. Total: measured on other repetitions, by the package's own sampling. "
+        f"{setting(rows, 'repetitions')} repetitions. Total: measured on other repetitions, by the package's own "
+        "sampling. "
         f"In 2 and 8 dimensions {out} of {number} intervals of total - sum exclude 0; about {number / 20:.0f} would if "
         "all differences were 0. Bound: `dpmot.theory.bound`, on W2 and not its square; void where it is no smaller "
         f"than W2 of the data and its mean alone, tight up to {TIGHT:g} times both ends of what was measured, "
@@ -274,18 +281,5 @@ def figure(rows: pd.DataFrame) -> Figure:
     return canvas
 
 
-def main() -> None:
-    """Write all three."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, nargs="?", default=Path("results/reference/laws"))
-    folder = parser.parse_args().folder
-    rows = pd.read_csv(folder / "bound.csv")
-    contents = dict(zip((".png", ".pdf"), style.encode(figure(rows)), strict=True))
-    files = {f"figure_14_bound{ending}": content for ending, content in contents.items()}
-    for name, content in ({"bound.md": page(rows).encode()} | files).items():
-        with atomic(folder / name) as temporary:
-            temporary.write_bytes(content)
-
-
 if __name__ == "__main__":
-    main()
+    drawn.main(__doc__, "bound", "figure_14_bound", page=page, figure=figure)

@@ -36,19 +36,19 @@ def seconds(case: Callable[[int], object], step: int) -> float:
     return time.process_time() - start
 
 
-def training(precision: str) -> Callable[[int], object]:
+def training(precision: str, device: torch.device | str = "cpu", batch: int = BATCH) -> Callable[[int], object]:
     """A step of the network: loss, gradient, Adam."""
-    loaded = network.load(COMMITTED)
+    loaded = network.load(COMMITTED, device=device)
     denoiser = loaded.denoiser(0)
     assert isinstance(denoiser, network.NetworkDenoiser)
     model = denoiser.model.train().requires_grad_(True)
     accelerated = network.NetworkDenoiser(denoiser.parametrisation, Acceleration(precision=precision)(model))  # type: ignore[arg-type]
     optimiser = torch.optim.Adam(model.parameters(), fused=True)
-    images = torch.randint(256, (1000, 1, 28, 28), dtype=torch.uint8)
+    images = torch.randint(256, (1000, 1, 28, 28), dtype=torch.uint8, device=device)
 
     def step(number: int) -> None:
         optimiser.zero_grad(set_to_none=True)
-        accelerated.losses(batch_of(images, 0, number, size=BATCH)).values.mean().backward()
+        accelerated.losses(batch_of(images, 0, number, size=batch)).values.mean().backward()
         optimiser.step()
 
     return step

@@ -42,7 +42,7 @@ from dpmot.experiment.config import load
 from dpmot.experiment.jobs import STAGES, Job, Jobs
 from dpmot.experiment.layout import Layout
 from dpmot.experiment.plan import Classifier
-from dpmot.experiment.stages import measure, sample, train
+from dpmot.experiment.stages import _measuring, sample, train
 from dpmot.experiment.stages._prepared import read_data
 from dpmot.features import classifier
 from dpmot.gate.compare import compare
@@ -283,7 +283,7 @@ class Pool:
         self.experiment, self.layout = load([CONFIG]), layout
         self.parts, mixture, _ = read_data(layout.data)
         job = Jobs(self.experiment, layout).measure()
-        extractors = measure._extractors(job.task, layout, mixture)
+        extractors = _measuring.extractors_of(job.task, layout, mixture)
         self.extract = Extractors(extractors, layout.features, threads=job.threads, device=job.device)
         train_, test = (self.extract(self.parts[p].raw, labels=self.parts[p].labels.numpy()) for p in "AC")
         self.references = {name: {"train": train_[name], "test": test[name]} for name in train_}
@@ -315,7 +315,7 @@ def redrawn(pool: Pool, reference: Run, n: int, k: int) -> Counter:
     for index, (cell, features) in enumerate(pool.cells):
         chosen = seeds.generator(k, "redrawn", index).choice(pool.size, n, replace=False)
         subset = {name: one.subset(chosen) for name, one in features.items()}
-        found = measure._rows(
+        found = _measuring.rows_of(
             {**cell, "sample_seed": "pooled", "num_samples": n}, measured(subset, pool.references, group)
         )
         rows += found

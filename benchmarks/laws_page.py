@@ -5,17 +5,15 @@ Reads recovery.csv of `benchmarks.predict` in a folder; writes recovery.md and f
 example: python -m benchmarks.laws_page results/reference/laws
 """
 
-import argparse
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from benchmarks import drawn
 from dpmot.results import records
-from dpmot.runtime.files import atomic
 from paper_figures import _style as style
 from paper_figures._numbers import Number
 
@@ -120,18 +118,5 @@ def figure(rows: pd.DataFrame) -> Figure:
     return canvas
 
 
-def main() -> None:
-    """Write all three."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, nargs="?", default=Path("results/reference/laws"))
-    folder = parser.parse_args().folder
-    rows = pd.read_csv(folder / "recovery.csv")
-    contents = dict(zip((".png", ".pdf"), style.encode(figure(rows)), strict=True))
-    files = {f"figure_13_recovery{ending}": content for ending, content in contents.items()}
-    for name, content in ({"recovery.md": page(rows).encode()} | files).items():
-        with atomic(folder / name) as temporary:
-            temporary.write_bytes(content)
-
-
 if __name__ == "__main__":
-    main()
+    drawn.main(__doc__, "recovery", "figure_13_recovery", page=page, figure=figure)

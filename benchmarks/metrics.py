@@ -13,13 +13,12 @@ example: python -m benchmarks.metrics
 import argparse
 import multiprocessing
 import statistics
-import threading
-import time
 from collections.abc import Callable
 from functools import partial
 
 import numpy as np
-import psutil
+
+from benchmarks.spent import spend
 
 
 def features(n: int, d: int) -> tuple[np.ndarray, np.ndarray]:
@@ -103,21 +102,8 @@ def measured(name: str, n: int, d: int, threads: int, queue) -> None:
     """Run one candidate once to load its code, once for real; put (seconds, extra bytes, counts)."""
     generated, real = features(n, d)
     FUNCTIONS[name](generated[:50], real[:50], threads)
-    process, peak, done = psutil.Process(), [0], threading.Event()
-    before = process.memory_info().rss
-
-    def watch() -> None:
-        while not done.wait(0.005):
-            peak[0] = max(peak[0], process.memory_info().rss)
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    begin = time.perf_counter()
-    counts = FUNCTIONS[name](generated, real, threads)
-    seconds = time.perf_counter() - begin
-    done.set()
-    watcher.join()
-    queue.put((seconds, peak[0] - before, counts))
+    spent = spend(lambda: FUNCTIONS[name](generated, real, threads))
+    queue.put((spent.seconds, spent.memory, spent.result))
 
 
 def main() -> None:

@@ -9,7 +9,8 @@ measured    on latents of other seeds, which the prediction has not seen:
 Samples of a stored latent are not independent: n of them, drawn with replacement from N, hold 1/(1/n + 1/N) independent
 ones or more, and intervals of networks' rows are of so many, but for fresh noise and selections, which have it too.
 
-Writes a row for each level, law and source of the measurement; rows of the same images in the csv file are replaced.
+Writes a row for each level, law and source of the measurement, after each level. What the csv file has of the same
+images and level, made with the same options, is not made again, but for networks' rows, which are read anew.
 
 example: python -m benchmarks.predict digits gaussians --csv results/reference/laws/recovery.csv
          python -m benchmarks.predict digits --networks --csv results/reference/laws/recovery.csv
@@ -19,7 +20,7 @@ example: python -m benchmarks.predict digits gaussians --csv results/reference/l
 
 import argparse
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
 
@@ -29,14 +30,14 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from benchmarks.predict_rows import BY_POSTERIOR, Known, Measured, Row, by_ode, row_of, with_networks, write
 from dpmot import plugins, results, sample
 from dpmot.features import pixels
 from dpmot.images import to_float
 from dpmot.metrics import recovery as metric
-from dpmot.runtime.files import atomic
 from dpmot.statistics.jackknife import Estimate, mean_interval, share_interval
 from dpmot.theory import information
-from dpmot.theory.recovery import Recovery, Stored, recovery
+from dpmot.theory.recovery import Stored, recovery
 
 REFERENCE = plugins.ROOT / "results" / "reference"
 EXPERIMENTS = {  # images -> committed experiments whose starts are made of them
@@ -52,45 +53,6 @@ LEVELS = {
 }
 FRESH = "fresh_noise"  # the start whose every sample has noise of its own
 STARTS = ("copy", "transport", FRESH)
-
-
-@dataclass(frozen=True)
-class Row:
-    """A prediction beside a measurement, shares in 0..1 and nats, with 95 % intervals."""
-
-    dataset: str
-    num_images: int
-    dim: int
-    log_images: float
-    chance: float
-    sigma: float
-    law: str
-    by: str
-    num_latents: int
-    num_samples: int
-    predicted: float
-    predicted_low: float
-    predicted_high: float
-    measured: float
-    low: float
-    high: float
-    difference: float
-    difference_low: float
-    difference_high: float
-    information: float
-    population: float
-    population_low: float
-    population_high: float
-
-
-@dataclass(frozen=True)
-class Measured:
-    """A measured share, what measured it, of how many samples."""
-
-    law: str
-    by: str
-    share: Estimate
-    num_samples: int
 
 
 @cache
@@ -124,7 +86,7 @@ def simulated(stored: Stored, sigma: float, number: int, nfe: int) -> Iterator[M
         for few in torch.arange(number).split(256)
     ]
     own = stored.group[torch.cat(found)] == stored.group[source]
-    yield Measured("posterior", "posterior draws", mean_interval(own.numpy()), number)
+    yield Measured("posterior", BY_POSTERIOR, mean_interval(own.numpy()), number)
     drawn = sample(stored.ideal, x, "ddim", nfe, sigma=sigma)
     if stored.images.ndim == 4:
         train, generated = pixels.extract(as_stored(stored.images)), pixels.extract(drawn.images)
@@ -132,7 +94,7 @@ def simulated(stored: Stored, sigma: float, number: int, nfe: int) -> Iterator[M
     else:
         near = torch.cdist(drawn.x0.double(), stored.images.double()).argmin(1)
         back = (stored.group[near] == stored.group[source]).numpy()
-    yield Measured("ode", f"ideal denoiser, DDIM, NFE {nfe}", mean_interval(back), number)
+    yield Measured("ode", by_ode(nfe), mean_interval(back), number)
 
 
 def as_stored(images: Tensor) -> Tensor:
@@ -171,47 +133,29 @@ def of_stored(share: float, count: int, number: int) -> Estimate:
     return share_interval(min(share * units, units), units)  # type: ignore[arg-type]
 
 
-def row_of(name: str, stored: Stored, told: Recovery, bound: Estimate, latents: int, one: Measured) -> Row:
-    """The prediction of the law that a measurement follows (of networks: the exact flow) beside it."""
-    predicted = told.posterior if one.law == "posterior" else told.ode
-    return Row(
-        dataset=name,
-        num_images=len(stored),
-        dim=stored.images[0].numel(),
-        log_images=stored.entropy,
-        chance=stored.chance,
-        sigma=told.sigma,
-        law=one.law,
-        by=one.by,
-        num_latents=latents,
-        num_samples=one.num_samples,
-        predicted=predicted.value,
-        predicted_low=predicted.low,
-        predicted_high=predicted.high,
-        measured=one.share.value,
-        low=one.share.low,
-        high=one.share.high,
-        **apart(one.share, predicted),
-        information=told.information.value,
-        population=bound.value,
-        population_low=bound.low,
-        population_high=bound.high,
-    )
-
-
-def rows_of(case: str, options: argparse.Namespace) -> list[Row]:
-    """All rows of one case."""
+def rows_of(case: str, options: argparse.Namespace) -> Iterator[list[Row]]:
+    """All rows of one case, level by level; what --csv has of a level, made as now, is read and not made again."""
     name, images = images_of(case)
-    stored, networks = Stored(images), list(committed(name, len(images)))
+    known, networks = Known.of(options.csv, name, len(images), options), list(committed(name, len(images)))
     levels = options.sigmas or sorted({*LEVELS[name], *(round(sigma, 6) for sigma, _ in networks if sigma > 0.1)})
-    bounds = population(name, tuple(levels))
-    rows = []
-    for sigma, bound in zip(tqdm(levels, desc=case, mininterval=10), bounds, strict=True):
+    bounds = known.bounds | asked(name, [one for one in levels if results.sigma_key(one) not in known.bounds])
+    stored = None
+    for sigma in tqdm(levels, desc=case, mininterval=10):
+        key = results.sigma_key(sigma)
+        if key in known.rows:
+            yield with_networks(known.rows[key], networks)
+            continue
+        stored = stored or Stored(images)
         (told,) = recovery(stored, [sigma], num_latents=options.latents, seed=0)
-        found = list(simulated(stored, sigma, options.samples, options.nfe))
-        found += [one for level, one in networks if abs(level - sigma) < 1e-4 * sigma]
-        rows += [row_of(name, stored, told, bound, options.latents, one) for one in found]
-    return rows
+        found = simulated(stored, sigma, options.samples, options.nfe)
+        rows = [row_of(name, stored, told, bounds[key], options.latents, one) for one in found]
+        yield with_networks(rows, networks)
+
+
+def asked(name: str, levels: list[float]) -> dict[str, Estimate]:
+    """The bound on the population's information at levels, by their keys."""
+    found = population(name, tuple(levels)) if levels else []
+    return {results.sigma_key(level): one for level, one in zip(levels, found, strict=True)}
 
 
 def networks_anew(case: str, path: Path) -> list[Row]:
@@ -222,38 +166,7 @@ def networks_anew(case: str, path: Path) -> list[Row]:
     name, images = images_of(case)
     table = pd.read_csv(path)
     own = table[(table["dataset"] == name) & (table["num_images"] == len(images)) & (table["law"] != "network")]
-    rows = [Row(**row) for row in results.records(own)]
-    networks = list(committed(name, len(images)))
-    for told in [row for row in rows if row.law == "ode"]:
-        predicted = Estimate(told.predicted, told.predicted_low, told.predicted_high)
-        for one in (one for level, one in networks if abs(level - told.sigma) < 1e-4 * told.sigma):
-            measured = {"law": one.law, "by": one.by, "num_samples": one.num_samples, "measured": one.share.value}
-            ends = {"low": one.share.low, "high": one.share.high}
-            rows.append(replace(told, **measured, **ends, **apart(one.share, predicted)))
-    return rows
-
-
-def apart(share: Estimate, predicted: Estimate) -> dict[str, float]:
-    """Columns of what was measured minus what was predicted, which are independent."""
-    down = np.hypot(share.value - share.low, predicted.high - predicted.value)
-    up = np.hypot(share.high - share.value, predicted.value - predicted.low)
-    found = share.value - predicted.value
-    return {"difference": found, "difference_low": float(found - down), "difference_high": float(found + up)}
-
-
-def write(path: Path, rows: list[Row]) -> None:
-    """The file with these rows in the place of those of the same images and levels."""
-    table = pd.DataFrame([asdict(row) for row in rows])
-    keys = ["dataset", "num_images", "sigma"]
-    if path.is_file():
-        before = pd.read_csv(path)
-        new = set(map(tuple, table[keys].round(6).to_numpy().tolist()))
-        kept = [tuple(key) not in new for key in before[keys].round(6).to_numpy().tolist()]
-        table = pd.concat([before[kept], table])
-    table = table.sort_values([*keys, "law", "by"], kind="stable")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic(path) as temporary:
-        table.to_csv(temporary, index=False, float_format="%.6g", lineterminator="\n")
+    return with_networks([Row(**row) for row in results.records(own)], list(committed(name, len(images))))
 
 
 def main() -> None:
@@ -271,14 +184,16 @@ def main() -> None:
         parser.error("--networks needs the file whose rows it replaces: --csv FILE")
     torch.set_num_threads(1)
     for case in options.cases:
-        rows = networks_anew(case, options.csv) if options.networks else rows_of(case, options)
+        rows = []
+        for some in [networks_anew(case, options.csv)] if options.networks else rows_of(case, options):
+            rows += some
+            if options.csv:
+                write(options.csv, some)  # level by level: an interrupted run goes on after the last one
         table = pd.DataFrame([asdict(row) for row in rows])
         shown = ["sigma", "law", "by", "predicted", "measured", "difference", "difference_low", "difference_high"]
         print(table[shown].to_string(float_format="{:.4g}".format), flush=True)
         for law, some in table.groupby("law"):
             print(f"{case}, {law}: largest difference {some['difference'].abs().max():.4f}", flush=True)
-        if options.csv:
-            write(options.csv, rows)
 
 
 if __name__ == "__main__":

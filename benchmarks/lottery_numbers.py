@@ -1,0 +1,101 @@
+"""The numbers of docs/theory.md on retraining: what results/reference/training_lottery/ holds, as its template asks.
+
+Reads tables/table_14_trainings.csv, and gate_retrained.csv of `benchmarks.gate_retrained`, which may be missing.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from benchmarks.laws_numbers import LAWS
+from dpmot.results import printed_name, records
+from paper_figures._numbers import told
+from paper_figures._retrained import by_metric
+
+FOLDER = LAWS.parent / "training_lottery"
+CLAIMED = ("again", "confirmed")  # by another training, by all together
+
+
+@dataclass(frozen=True)
+class Lottery:
+    """The training lottery as it was measured.
+
+    Attributes:
+        spread: rows of Table 14, one a method, budget and metric.
+        claims: the same, one a metric and one of all, whose metric is empty.
+        alarms: one row a comparison of the gate; None where it was not run.
+    """
+
+    spread: pd.DataFrame
+    claims: pd.DataFrame
+    alarms: pd.DataFrame | None
+
+    @classmethod
+    def read(cls, folder: Path = FOLDER) -> "Lottery | None":
+        """From the committed files; None where there is no table.
+
+        Raises:
+            ValueError: the table is of a run whose numbers are no result.
+        """
+        table, gate = folder / "tables" / "table_14_trainings.csv", folder / "gate_retrained.csv"
+        if not table.is_file():
+            return None
+        rows = pd.read_csv(table, dtype={"nfe_budget": str})
+        if "not_a_result" in rows:
+            raise ValueError(f"{table}: {rows['not_a_result'].iloc[0]}; commit a run as it is written")
+        kinds = rows["kind"]
+        alarms = pd.read_csv(gate) if gate.is_file() else None
+        return cls(rows[kinds == "spread"], rows[kinds == "claims"], alarms)
+
+    @property
+    def design(self) -> dict[str, int]:
+        """``trainings``, ``draws`` of each, and ``samples_a_draw``."""
+        first = self.spread.iloc[0]
+        return {name: int(first[name]) for name in ("trainings", "draws", "samples_a_draw")}
+
+    @property
+    def parts(self) -> list[dict[str, Any]]:
+        """By metric with parted rows: ``name``, ``reference``, ``rows``, ``share`` of training, ``least``, ``most``."""
+        return [row | {"name": printed_name(row["metric"])} for row in by_metric(self.spread) if row["rows"]]
+
+    def rows(self, metric: str = "fd_classifier", reference: str = "test") -> list[dict[str, Any]]:
+        """Rows of a metric with ``value_cell`` (over trainings) and ``share_cell`` printed.
+
+        Raises:
+            LookupError: the table has none.
+        """
+        own = self.spread[(self.spread["metric"] == metric) & (self.spread["reference"] == reference)]
+        if own.empty:
+            raise LookupError(f"training_lottery, Table 14: no row of {metric} against {reference}")
+        return [
+            row
+            | {"value_cell": told(row["value"], row["low"], row["high"])}
+            | {"share_cell": told(row["share"], row["share_low"], row["share_high"])}
+            for row in records(own)
+        ]
+
+    @property
+    def survival(self) -> dict[str, Any]:
+        """All claims together, with ``again_cell`` and ``confirmed_cell`` printed; empty where no pair was compared."""
+        own = self.claims[self.claims["metric"].fillna("") == ""]
+        if own.empty:
+            return {}
+        (row,) = records(own)
+        cells = {f"{name}_cell": told(*(row[f"{name}{end}"] for end in ("", "_low", "_high"))) for name in CLAIMED}
+        return row | cells
+
+    @property
+    def gate(self) -> list[dict[str, Any]]:
+        """By design: ``stopped`` comparisons of how ``many``, ``tests`` and ``invariants`` that stopped them."""
+        if self.alarms is None:
+            return []
+        found = []
+        for design, part in self.alarms.groupby("design", sort=False):
+            tests, invariants = part["changed"] > 0, part["violated"] > 0
+            counts = {"stopped": tests | invariants, "tests": tests, "invariants": invariants}
+            found.append(
+                {"design": design, "many": len(part)} | {name: int(each.sum()) for name, each in counts.items()}
+            )
+        return found
