@@ -51,7 +51,7 @@ def by_method(
 
 def valued(cell: Cell) -> bool:
     """Whether a cell says a value."""
-    return cell.text not in ("–", "not run", "")
+    return cell.text not in ("–", "not run", "not measured", "")
 
 
 def _why(cells: Sequence[Cell]) -> str:

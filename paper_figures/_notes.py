@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from dpmot.experiment.plan import PROTOCOLS, Experiment
+from dpmot.experiment.plan import Experiment
+from dpmot.experiment.values import PROTOCOLS
 from dpmot.results import FRESH, printed_name, records, stem
 from paper_figures._long_form import BEYOND, has_best, ranked_cells, table_n
 from paper_figures._numbers import alone, interval
@@ -159,7 +160,7 @@ def caption(table: pd.DataFrame, results: Results, *, references: str) -> str:
         references += f"; starts that store images have at most {starts} distinct images"
     return (
         f"{results.source}; {f'n = {n} samples a cell' if n else 'no cell measured'}, "
-        f"{results.pooled_over}; 95 % intervals in brackets; features: {features or 'none'}; {references}; "
+        f"{results.pooled_over}; {results.in_brackets}; features: {features or 'none'}; {references}; "
         f"fingerprint: {fingerprints(measured['fingerprint'], 3, where=' (CSV)')}"
     )
 

@@ -3,9 +3,9 @@
 ``python -m paper_figures.table_1_quality --results results/digits`` reads the results folder, makes the page in
 memory, and writes each output whole or not at all, with the job's timings beside them. A page reads metrics.csv,
 audit.csv, experiment.json and fingerprint.json; its constant ``READS`` names what else, so that the workflow can wait
-for it: "identity", "replicates", "copies", "mixed", "coupling" and "trainings" (.csv), "star" (.json), "data" and
-"strips" (.safetensors), "samples", "timings" and "fits" (folders), "reported" (published numbers, which come with the
-code).
+for it: "identity", "replicates", "copies", "mixed", "ideal", "coupling" and "trainings" (.csv), "star" (.json), "data"
+and "strips" (.safetensors), "samples", "timings" and "fits" (folders), "reported" (published numbers, which come with
+the code).
 """
 
 import argparse
@@ -20,6 +20,8 @@ from dpmot.runtime.files import atomic
 from dpmot.runtime.stopwatch import Stopwatch
 from paper_figures._panels import Document
 from paper_figures._results import Results, fingerprints, load
+
+NOTES = ("fingerprint.json", "ideal.csv")  # what a new page does without
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ class Page:
         gone = [path for path in Jobs(results.experiment, layout).page(self.name).inputs if not path.is_file()]
         names = [path.relative_to(layout.root).as_posix() for path in gone if path.is_relative_to(layout.root)]
         names = [name for name in names if not (name.startswith("timings/") and layout.timings.is_file())]
-        return [name for name in names if name != "fingerprint.json"]  # a note, which a new page does without
+        return [name for name in names if name not in NOTES]
 
     def main(self, arguments: Sequence[str] | None = None) -> int:
         """Read, make, write, record timings; returns the exit status, 0, or 1 after one line on standard error.

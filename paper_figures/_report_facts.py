@@ -14,7 +14,7 @@ from dpmot import results as files
 from dpmot.results import FLOORS, REAL_TRAIN, fact, printed_name, records
 from paper_figures import _rewired_verdict, table_12_speed
 from paper_figures._agreement import OUTSIDE
-from paper_figures._numbers import fixed, interval
+from paper_figures._numbers import Number, fixed, interval
 from paper_figures._results import Results, fingerprints
 
 LONGEST = 20  # jobs with a bar of their own
@@ -53,12 +53,14 @@ def best(results: Results) -> Best:
     floor = records(rows[rows["method"] == REAL_TRAIN][:1])
     named = f"{printed_name(metric)} against test ({fact(metric).direction} is better)"
     beside = f". Real images, split A (train): {interval(floor[0])}" if floor else ""
+    over = f"95 % intervals over {'training seeds' if results.each.repeated else 'samples of one network'}"
     inside = rows[rows["ranked"].astype(bool) & ~rows["method"].isin(FLOORS) & ~results.of_groups(rows, OUTSIDE)]
     found = []
     for nfe in results.budgets:
         top = records(inside[inside["nfe_budget"] == nfe].nsmallest(1, "value"))
         found.append((nfe, results.title(top[0]["method"]), interval(top[0])) if top else (nfe, "none is ranked", ""))
-    return Best(f"The best ranked method at each number of network evaluations, by {named}{beside}.", found)
+    told = f"The best ranked method at each number of network evaluations, by {named}{beside}"
+    return Best(f"{told}. {over}.", found)
 
 
 def _unranked(results: Results) -> Iterator[str]:
@@ -81,7 +83,8 @@ def _identity(results: Results) -> Iterator[str]:
         return
     yield (
         f"Identity test, DPM-OT against copying a random stored image with the same sampler: "
-        f"{table['equivalent'].sum()} of {len(table)} comparisons are equivalent within their margins."
+        f"{table['equivalent'].sum()} of {len(table)} comparisons are equivalent within their margins "
+        f"(two one-sided tests over {table['seeds'].max():.0f} sample seeds of one network)."
     )
 
 
@@ -90,6 +93,10 @@ def _star(results: Results) -> Iterator[str]:
         return
     found = f"{star.sigma:.4g}" if star.sigma is not None else "none found"
     told = f" ({star.reason})" if star.reason and star.sigma is None else ""
+    at = next((trial.recovery for trial in star.rows if trial.sigma == star.sigma), None)
+    if isinstance(at, list) and len(at) == 3:
+        value, low, high = at
+        told = f"; source recovery there {Number(value, low, high).text} (95 % interval over samples of one network)"
     yield f"sigma_M*, the smallest level that passes the search for copying: {found}{told}."
 
 

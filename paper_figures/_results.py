@@ -72,6 +72,7 @@ class Results:
     # CSV files that need not exist: None where they do not
     audit = cached_property(lambda self: self._table("audit", files.AUDIT))
     identity = cached_property(lambda self: self._table("identity", files.IDENTITY))
+    ideal = cached_property(lambda self: self._table("ideal", files.IDEAL))
     coupling = cached_property(lambda self: self._table("coupling", files.COUPLING))
     copies = cached_property(lambda self: self._table("copies", files.FLAGS))
     trainings = cached_property(lambda self: self._table("trainings", files.TRAININGS))
@@ -126,6 +127,11 @@ class Results:
             return "SMOKE RUN: it shows that everything runs; no number here is a result"
         return f"NOT THE EXPERIMENT AS WRITTEN: {'; '.join(notes)}" if notes else ""
 
+    @property
+    def chosen(self) -> tuple[str, ...]:
+        """What the experiment's own configuration leaves out, a note for the end of a page; () where it is nothing."""
+        return tuple(f"Of this experiment's own configuration: {one}." for one in self.experiment.left_out)
+
     def caption(self, told: str, marks: Iterable[str], most: int | None = None) -> str:
         """The source, what is ``told`` of the numbers, and the fingerprints of their rows."""
         return f"{self.source}; {told}; fingerprint: {fingerprints(marks, most)}"
@@ -138,6 +144,11 @@ class Results:
             return seeds
         number = f"{len(self.experiment.trainings)} training seeds"
         return f"the mean of {number}, each {seeds}; intervals are over the {number} (Student's t)"
+
+    @property
+    def in_brackets(self) -> str:
+        """What stands in brackets after a value, beside ``pooled_over``, which says it of training seeds."""
+        return f"95 % intervals in brackets{'' if self.each.repeated else ', over samples'}"
 
     @property
     def units(self) -> str:

@@ -104,6 +104,9 @@ def _at_best(found: Sequence[Compared]) -> Iterator[str]:
         if after and before:
             pairs[nfe] = after, before
     yield f"With the best of these samplers on each network: {_where(pairs)}."
+    row, other = pairs.get(CLAIMED, (None, None))
+    if row and other:
+        yield f"At NFE {CLAIMED} that is {text(row)} beside {text(other)}, {row['value'] / other['value']:.2f} of it."
 
 
 def _least(rows: Iterable[Row | None]) -> Row | None:

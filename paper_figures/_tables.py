@@ -30,12 +30,16 @@ def page(
 ) -> Page:
     """A table of the module ``file``: its long form, as it is printed and as a file."""
 
+    def headed(table: pd.DataFrame, results: Results) -> Document:
+        made = layout(table, results)
+        return replace(made, warning=results.warning, notes=(*made.notes, *results.chosen))
+
     def document(results: Results) -> Document:
-        return replace(layout(make(results), results), warning=results.warning)
+        return headed(make(results), results)
 
     def contents(results: Results) -> Iterable[bytes]:
         table = make(results)
-        laid_out = replace(layout(table, results), warning=results.warning)
+        laid_out = headed(table, results)
         if results.warning:
             table = table.assign(not_a_result=results.warning)
         texts = markdown(laid_out), headline(laid_out, result.name), full(laid_out, result.name)

@@ -74,7 +74,9 @@ def _copies_ticks(axes: Axes, tolerance: float) -> None:
     axes.yaxis.set_minor_locator(NullLocator())
 
 
-def _draw(axes: Axes, results: Results, rows: pd.DataFrame, looks: dict[str, Style], quantity: Quantity) -> None:
+def _draw(
+    axes: Axes, results: Results, rows: pd.DataFrame, looks: dict[str, Style], quantity: Quantity, sampler: str
+) -> None:
     """One panel."""
     cells = _cells(results, rows, [*looks], quantity)
     axes.set_ylabel(quantity.label)
@@ -90,13 +92,18 @@ def _draw(axes: Axes, results: Results, rows: pd.DataFrame, looks: dict[str, Sty
         floors = []
     floors += style.floor(axes, results.pooled(), quantity)
     cells = _bands(axes, results, cells, quantity, looks)
-    lines = [(cells[cells["method"] == name], looks[name], style.short(results, name, longest=34)) for name in looks]
+    lines = [(cells[cells["method"] == name], looks[name], _name(results, name, sampler)) for name in looks]
     ends = style.draw_lines(axes, "nfe", lines)
     nfes = sorted(set(cells["nfe"]))
     style.level_axis(axes, (nfes[0] * 0.88, nfes[-1] * 1.1), nfes)
     if quantity.metric == COPIES:
         _copies_ticks(axes, results.experiment.copying_tolerance)  # in the place of a distance's
     style.label_ends(axes, ends, floors)
+
+
+def _name(results: Results, method: str, sampler: str) -> str:
+    """Its label without the sampler, which the panel says."""
+    return style.short(results, method).removesuffix(f", {sampler}")
 
 
 def make(results: Results) -> Figure:
@@ -109,12 +116,13 @@ def make(results: Results) -> Figure:
     rows, shown = results.pooled(), [looks_of(found) for found in by_sampler.values()]
     copies = Quantity(COPIES, ("train",), "share of copies of train", REAL_TEST)
     quantities = [style.distances(results)[0], copies]
-    labels = [style.short(results, name, longest=34) for names in shown for name in names]
+    samplers = [sampler for _, sampler in by_sampler]
+    labels = [_name(results, name, one) for one, names in zip(samplers, shown, strict=True) for name in names]
     places = style.room(len(shown), labels) | {"top": 0.94, "bottom": 0.2, "hspace": 0.22}
     figure, grid = style.panels(2, len(shown), 5.2, **places)
-    for column, ((_, sampler), names) in enumerate(zip(by_sampler, shown, strict=True)):
+    for column, (sampler, names) in enumerate(zip(samplers, shown, strict=True)):
         for axes, quantity in zip(grid[:, column], quantities, strict=True):
-            _draw(axes, results, rows, names, quantity)
+            _draw(axes, results, rows, names, quantity, sampler)
         grid[0, column].set_title(f"sampler: {sampler}", fontweight="bold")
         grid[1, column].set_xlabel("NFE")
     bars = "Bands: over training seeds; bars: over samples of one network. " if results.each.repeated else ""

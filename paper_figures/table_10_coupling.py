@@ -169,7 +169,7 @@ def layout(table: pd.DataFrame, results: Results) -> Document:
     return Document(
         title="Table 10. Couplings of noise and images in training",
         caption=results.caption(
-            f"n = {n} samples a cell, {results.pooled_over}; 95 % intervals in brackets; N = "
+            f"n = {n} samples a cell, {results.pooled_over}; {results.in_brackets}; N = "
             f"{results.stored or 'unknown'} training images",
             table["fingerprint"],
         ),

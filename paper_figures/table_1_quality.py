@@ -11,12 +11,14 @@ from math import isnan, nan
 
 import pandas as pd
 
+from dpmot.plugins import constant
 from dpmot.results import (
     AUTHENTICITY,
     COPIES,
     COPY,
     FLOORS,
     FRESH,
+    INTERVAL,
     PLAIN,
     POOLED,
     REAL_TEST,
@@ -25,19 +27,20 @@ from dpmot.results import (
     fact,
     printed_name,
     records,
+    sigma_key,
 )
 from dpmot.statistics.audit import WIDE
 from paper_figures import _tables as tables
 from paper_figures._comparison import Comparison, by_method, of_number
 from paper_figures._headline import by_budget, floor
 from paper_figures._long_form import OF_STORED, csv, long_form
-from paper_figures._numbers import alone, interval, plain, quantity
+from paper_figures._numbers import Number, alone, interval, plain, quantity
 from paper_figures._panels import Cell, Document, Panel, not_run
 from paper_figures._reported import reported_panel
 from paper_figures._results import Results, Row
 from paper_figures._verdicts import REAL
 
-READS = ("replicates", "reported")
+READS = ("replicates", "reported", "ideal")
 NEAREST, RATIO = "nn_distance_pixels", "nn_ratio_pixels"
 AUDIT = {  # metric -> heading
     (RECOVERY, "stored"): "source recovery",
@@ -144,7 +147,33 @@ def _copying_panel(cells: Comparison) -> Panel:
     columns |= {name: audited(index) for index, name in enumerate(AUDIT.values())}
     columns |= {name: share(index) for index, name in enumerate(SHARES.values())}
     asked = [*AUDIT.values(), *SHARES.values()]
-    return cells.listed("Start and copying audit", columns | {"verdict": verdict}, (note, shares), asked=asked)
+    notes = (note, shares, *_exact_denoiser(cells))
+    return cells.listed("Start and copying audit", columns | {"verdict": verdict}, notes, asked=asked)
+
+
+def _exact_denoiser(cells: Comparison) -> tuple[str, ...]:
+    """What an exact denoiser hands back, at the levels of rows that store images; nothing where it is not known."""
+    results, rows = cells.results, cells.table
+    if results.ideal is None:
+        return ()
+    starts = {name: results.attribute(name, "start") for name in results.main_methods}  # samples from elsewhere: ""
+    storing = [name for name, start in starts.items() if start and constant("starts", start, "STORES_IMAGES")]
+    own = rows[rows["method"].isin(storing) & rows["nfe_budget"].isin(results.budgets)]
+    shown = results.ideal[results.ideal["sigma"].map(sigma_key).isin(own["sigma_start"].map(sigma_key))]
+    if shown.empty:
+        return ()
+    levels = sorted(records(shown), key=lambda row: row["sigma"])
+    at: dict[str, list[str]] = {}  # share as printed -> levels that have it
+    for row in levels:
+        at.setdefault(Number(*(100 * row[end] for end in INTERVAL)).text, []).append(f"{row['sigma']:.3g}")
+    shares = "; ".join(f"{share} % at {', '.join(own)}" for share, own in at.items())
+    images, latents = (f"{levels[0][name]:,.0f}" for name in ("num_images", "num_latents"))
+    return (
+        f"At this N = {images} and sigma_M an exact denoiser (told no class, DDIM in small steps) returns "
+        f"{shares} of its sources, by chance {100 * levels[0]['chance']:.2g} %. Predicted from the images "
+        f"alone, with {latents} latents a level and 95 % intervals over them; a network departs from it, and source "
+        "recovery says what its samples do.",
+    )
 
 
 def _reference_panel(cells: Comparison, family: str) -> Panel:

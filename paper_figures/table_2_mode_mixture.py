@@ -4,7 +4,8 @@ MMR(t) = share of images with at least two classes of probability >= t (DPM-OT; 
 code). Real images have mixtures too: their ratio is the floor, taken on the training split A and on the
 held-out split C. Where the two floors disagree, the classifier knows split A and the threshold is marked §.
 A note tells the classifier's accuracy and calibration error on both. Where samples are drawn for a class, a panel more
-has the share that the classifier puts into it.
+has the share that the classifier puts into it; where it was recorded, another has what needs no classifier: how far the
+network's answer still moves along a sample's way.
 """
 
 from collections.abc import Iterator
@@ -27,12 +28,14 @@ THRESHOLDS = ("0.1", "0.11", "0.115", "0.13", "0.16", "0.2", "0.3", "0.4")
 MAIN = ("0.1", "0.2")
 JUDGED = ("accuracy", "ece")  # of the classifier itself
 DRAWN = "label_accuracy"
+MOVED = "trajectory_variance"
 
 
 def make(results: Results) -> pd.DataFrame:
     """Table 2 in long form: one row per (cell, threshold), columns ``COLUMNS``."""
-    judged = [(metric, "none") for metric in results.metrics["metric"].unique() if stem(metric) in (*JUDGED, DRAWN)]
-    return long_form(results, [(f"mmr_{t}", _reference(results)) for t in THRESHOLDS], also=judged)
+    beside = (*JUDGED, DRAWN, MOVED)
+    also = [(metric, "none") for metric in results.metrics["metric"].unique() if stem(metric) in beside]
+    return long_form(results, [(f"mmr_{t}", _reference(results)) for t in THRESHOLDS], also=also)
 
 
 def _reference(results: Results) -> str:
@@ -99,11 +102,28 @@ def _classifier_note(table: pd.DataFrame) -> str:
     return f"The classifier on real images, {'; '.join(f'{split}: {values}' for split, values in splits.items())}."
 
 
-def _label_panels(cells: Comparison) -> Iterator[Panel]:
-    """Label accuracy, where samples were drawn for classes."""
-    for metric in sorted({metric for metric in cells.table["metric"] if stem(metric) == DRAWN}):
-        note = "–: drawn for no class. Real held-out images: the accuracy of the classifier, in the notes."
-        yield cells.panel(f"{fact(metric).heading}", metric, "none", (note,), absent="–")
+def _beside(cells: Comparison) -> Iterator[Panel]:
+    """Label accuracy, where samples were drawn for classes; the variance of D along the way, where it was recorded."""
+    told = {
+        DRAWN: ("–", "–: drawn for no class. Real held-out images: the accuracy of the classifier, in the notes."),
+        MOVED: (
+            "not measured",
+            "Over the second half of each method's steps, squared units of images in [-1, 1], mean of coordinates "
+            "(arXiv:2406.09358). It falls with the noise levels of these steps: compare methods of one NFE, grid and "
+            "start, whose levels are the same. No method is marked the best.",
+        ),
+    }
+    for kind, (absent, note) in told.items():
+        for metric in sorted({metric for metric in cells.table["metric"] if stem(metric) == kind}):
+            yield cells.panel(fact(metric).heading, metric, "none", (note,), absent=absent)
+
+
+def _moved_note(table: pd.DataFrame, results: Results) -> tuple[str, ...]:
+    """That the variance of D was asked for, and that no samples have it."""
+    if MOVED not in results.experiment.metrics or table["metric"].map(stem).eq(MOVED).any():
+        return ()
+    told = "samples were drawn before it was recorded, or elsewhere, or by no sampler"
+    return (f"{fact(f'{MOVED}_pixels').title}: not measured; {told}.",)
 
 
 def layout(table: pd.DataFrame, results: Results) -> Document:
@@ -112,7 +132,7 @@ def layout(table: pd.DataFrame, results: Results) -> Document:
     panels = {t: _panel(cells, t) for t in THRESHOLDS}
     main = (
         *(panels[t] for t in MAIN),
-        *_label_panels(cells),
+        *_beside(cells),
         _reference_panel(cells),
         reported_panel(results, mixture=True),
     )
@@ -122,7 +142,7 @@ def layout(table: pd.DataFrame, results: Results) -> Document:
         "Table 2. Mode-mixture ratio by method and NFE budget",
         "floors: real images of splits A (train) and C (test)",
         main,
-        remarks=(_floor_note(table), _classifier_note(table)),
+        remarks=(_floor_note(table), _classifier_note(table), *_moved_note(table, results)),
         latex_panels=tuple(panels[t] for t in THRESHOLDS if t not in MAIN),
         headline=by_budget(cells, *metric, floors=floors),
     )

@@ -152,7 +152,7 @@ def layout(table: pd.DataFrame, results: Results) -> Document:
     return Document(
         title="Table 6. The singular set",
         caption=results.caption(
-            f"n = {n} samples a cell, {results.pooled_over}; 95 % intervals in brackets",
+            f"n = {n} samples a cell, {results.pooled_over}; {results.in_brackets}",
             table["fingerprint"],
         ),
         panels=panels,
