@@ -42,6 +42,7 @@ ALLOWED = {  # part -> the other parts it may import
         "statistics",
         "results",
         "evaluation",
+        "theory",
     },
     "expressways": BASE | {"starts", "transport"},
     "mixing": BASE | {"expressways", "mixtures", "starts", "transport"},

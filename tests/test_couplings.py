@@ -29,6 +29,15 @@ def test_a_batch_is_assigned_as_an_exhaustive_search_over_all_permutations_does(
     assert gain(noise, images[paired]) == pytest.approx(gain(noise, images[list(best)]), rel=1e-6)  # float32 sums
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_a_batch_is_assigned_as_torchcfm_plans_it(seed):
+    sampler = pytest.importorskip("torchcfm.optimal_transport", reason="pip install --no-deps torchcfm POT")
+    images, noise = normal(128, 1, 8, 8, seed=seed), normal(128, 1, 8, 8, seed=seed + 10)
+    plan = sampler.OTPlanSampler("exact").get_map(noise, images)
+    _, paired = couplings.Minibatch(images)(noise, torch.arange(128), 0)
+    assert (plan > 0).sum() == 128 and (plan.argmax(1) == paired.numpy()).all()
+
+
 def test_a_batch_with_labels_keeps_the_class_of_every_noise():
     images, labels = normal(60, 1, 2, 2), torch.arange(60) % 3
     noise, rows = normal(32, 1, 2, 2, seed=3), torch.randint(60, (32,), generator=torch.Generator().manual_seed(0))

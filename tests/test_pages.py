@@ -1,11 +1,14 @@
 """README and the pages of docs/ that are made: from the csv files of results/reference/, and from the types."""
 
 import importlib.util
+import re
 import sys
+from collections import Counter
 
 import pandas as pd
 import pytest
 
+from benchmarks import reference_numbers
 from dpmot.plugins import ROOT
 
 ONE_SCREEN = 8192  # bytes of README.md
@@ -31,7 +34,7 @@ def test_the_readme_is_read_in_a_minute():
 @pytest.mark.slow  # reads eight experiments
 def test_the_numbers_of_the_pages_are_those_of_the_csv_files(fill):
     pages = list(fill.pages())
-    assert len(pages) == 9  # README.md, docs/theory.md and seven of docs/results/
+    assert len(pages) == 10  # README.md, docs/theory.md, docs/transport.md and seven of docs/results/
     for page, text in pages:
         assert page.read_text(encoding="utf-8") == text, f"{page} is stale, run python docs/fill.py"
 
@@ -74,3 +77,102 @@ def test_a_row_that_a_committed_experiment_lacks_is_an_error(fill):
     assert run.cell("ddim", 10, absent="–") == "–"
     with pytest.raises(LookupError, match="results/reference/here: 0 rows of method ddim, NFE 10"):
         run.cell("ddim", 10)
+
+
+TYPED = {  # decimal numbers that no csv has, by template: how often, and why: settings of an experiment, tolerances
+    "README.md": {
+        "3.11": (1, "Python"),
+        "3.13": (1, "Python"),
+    },
+    "results/cifar10_audit.md": {
+        ".1": (1, "threshold of the MMR"),
+    },
+    "results/digits.md": {
+        "3.3": (1, "sigma of EDM's chain"),
+        ".01": (1, "tolerance of the audit"),
+    },
+    "results/fashion_mnist.md": {
+        "3.3": (1, "sigma of EDM's chain"),
+        ".1": (1, "threshold of the MMR"),
+    },
+    "results/coupling.md": {
+        ".1": (1, "chi2 of a method"),
+    },
+    "results/mixture.md": {
+        "1.5": (4, "guidance of a method"),
+    },
+    "results/singular.md": {
+        ".1": (3, "angle of a method, threshold of the MMR, move of the noise"),
+        ".05": (1, "angle of a method"),
+        "1.1": (2, "angle of a method"),
+        "2.5": (2, "tau of a method"),
+    },
+    "theory.md": {
+        ".01": (1, "tolerance of the audit"),
+    },
+    "transport.md": {
+        ".01": (1, "chi2 that is asked for"),
+        ".9": (10, "abar of a case"),
+        ".99": (3, "abar of a case"),
+        ".1": (2, "abar of a case"),
+        ".5": (3, "abar of a case"),
+        ".05": (2, "chi2 that is asked for"),
+        ".0139": (1, "sigma of the authors' schedule"),
+    },
+}
+FILL = "fill numbers in from results/reference/ (docs/fill.py), or list a setting in TYPED with its reason"
+
+
+def typed(template):
+    """How often a template states which decimal number itself: in prose, tables, and the words that a loop prints."""
+    text = re.sub(r"^```.*?^```", "", template, flags=re.S | re.M)
+    code = re.findall(r"\{[{%].*?[%}]\}", text, re.S)
+    words = [word for one in code for word in re.findall(r'"([^"]*)"', one) if " " in word]
+    text = re.sub(r"\{[{%].*?[%}]\}", " ", text, flags=re.S)
+    text = re.sub(r"arXiv:\S+|\]\([^)]*\)|`[^`]*`", " ", text)
+    shown = [
+        text,
+        *(word for word in words if not re.search(r"\(\.\*|\\|\{:|%[\d.]*[dfgs]", word)),
+    ]  # patterns, formats
+    return Counter(number for part in shown for number in re.findall(r"(?<![\w.])\d*\.\d+(?!\w)", part))
+
+
+def test_a_decimal_number_in_a_template_comes_from_a_file_or_is_a_setting_with_its_reason(fill):
+    for path in fill.TEMPLATES.rglob("*.md"):
+        name = path.relative_to(fill.TEMPLATES).as_posix()
+        stated = {number: times for number, (times, _) in TYPED.get(name, {}).items()}
+        assert typed(path.read_text(encoding="utf-8")) == stated, f"docs/templates/{name}: {FILL}"
+
+
+@pytest.mark.parametrize(
+    ("template", "numbers"),
+    [
+        ("FD is .32 s, 0.5 and 17.1 at 50.", {".32", "0.5", "17.1"}),
+        ("| DDIM | 3.14 [2.71, 3.9] |", {"3.14", "2.71", "3.9"}),
+        ('{% for name in ["a", "b", "at 10 % more 1.5", "mmr_0.1"] %}{{ name }}{% endfor %}', {"1.5"}),
+        ('{{ run("digits").cell("ddim", 5, "mmr_0.1", sigma=0.5) }} (arXiv:2307.11308) [x](y/1.2.md) `0.7`', set()),
+        ("```\nchi2=0.01\n```\nof 10,000, 95 % and Fig. 3.", set()),
+    ],
+)
+def test_typed_decimals_are_found_where_they_are_printed(template, numbers):
+    assert set(typed(template)) == numbers
+    assert typed(2 * template) == {number: 2 for number in numbers}
+
+
+def test_what_a_template_asks_of_a_file_is_there_once_or_an_error():
+    race = reference_numbers.table("transport/transport.csv")
+    asked = {"case": "digits-0.1", "solver": "ours", "target": 0.01}
+    assert race.entry("seconds", **asked) == "0.0991" and race.number("seconds", digits=1, **asked) == "0.1"
+    assert race.number("seconds", **asked | {"solver": "pot"}) == ">= 7.8" and race.times(["digits-0.1"]) == "23"
+    with pytest.raises(LookupError, match=r"transport/transport\.csv: 0 rows of case none"):
+        race.entry("seconds", case="none")
+    with pytest.raises(LookupError, match="one is needed"):
+        race.entry("seconds", case="digits-0.1")
+    with pytest.raises(LookupError, match="is there 1 times, number 1 is asked for"):
+        reference_numbers.output("transport/fashion_mnist_map.txt", "fit (.*) s with", nth=1)
+
+
+def test_searches_and_maps_that_missed_their_certificate_are_counted():
+    assert reference_numbers.searches("selection/digits.csv", 1000) == "10 (10 of 12), 20 (2 of 12)"
+    number, why = reference_numbers.unsolved("fashion_mnist")
+    assert number == 2 and why.endswith("chi2 0.0393 [0.0283, 0.0508] is not below 0.05")

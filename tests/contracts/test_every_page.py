@@ -17,6 +17,7 @@ FILES = {  # what READS may name -> files and folders of it
     "replicates": ["replicates.csv"],
     "coupling": ["coupling.csv"],
     "star": ["star.json"],
+    "ideal": ["ideal.csv"],
     "copies": ["copies.csv"],
     "mixed": ["mixed.csv"],
     "data": ["data.safetensors"],
@@ -61,6 +62,8 @@ def folder(tmp_path_factory):
     tested |= {"pair": "dpm_ot_ddim - copy", "metric": "fd_classifier", "reference": "test", "nfe": 5}
     edits.write_csv(folder / "identity.csv", [tested | {"equivalent": True, "p_difference": 0.4}])
     edits.write_csv(folder / "timings.csv", [{"job": "solve", "arithmetic_s": 2.0}])
+    ideal = {"num_images": 599, "num_latents": 200, "chance": 0.002, "value": 0.9, "low": 0.85, "high": 0.94}
+    edits.write_csv(folder / "ideal.csv", [{"sigma": 0.14} | ideal])
     (folder / "star.json").write_text('{"sigma": 2.0, "reason": "smallest inside", "rows": []}')
     strips = np.zeros((2, 3, 1, 8, 8), np.uint8)
     save_file({f"{name}/images": strips for name in ("ddim", "dpm_ot_ddim")}, folder / "strips.safetensors")

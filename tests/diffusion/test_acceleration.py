@@ -68,6 +68,15 @@ def test_a_compiled_network_is_the_one_that_torch_compiled(monkeypatch):
     assert seen == [model]
 
 
+def test_bfloat16_on_a_processor_without_it_is_said_to_be_slow(monkeypatch):
+    cpu, rounded = torch.device("cpu"), Acceleration(precision="bfloat16")
+    monkeypatch.setattr("dpmot.diffusion.acceleration.cpu_multiplies_bfloat16", lambda: False)
+    assert "ten times as long" in rounded.slowed(cpu)
+    assert rounded.slowed(torch.device("cuda")) is None and Acceleration().slowed(cpu) is None
+    monkeypatch.setattr("dpmot.diffusion.acceleration.cpu_multiplies_bfloat16", lambda: True)
+    assert rounded.slowed(cpu) is None
+
+
 def test_the_options_of_a_training_are_told_apart():
     options = {"steps": 5, "lr": 0.1, "precision": "bfloat16", "compile": True}
     schedule, acceleration = split(Network(kind="edm", training=options))

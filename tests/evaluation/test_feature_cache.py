@@ -1,5 +1,7 @@
 """Features of slow networks are extracted once for the same images, and again when anything they depend on changes."""
 
+import time
+from multiprocessing.pool import ThreadPool
 from types import SimpleNamespace
 
 import numpy as np
@@ -47,6 +49,22 @@ def test_the_same_images_are_extracted_once_and_come_back_the_same(extract):
     assert first["inception"].source.tolist() == [0, 1, 2, 3] and again["inception"].source is None
     assert again["inception"].labels.tolist() == [0, 1, 2, 3]
     assert len(list(extract.folder.iterdir())) == 1
+
+
+def test_jobs_that_want_the_same_features_at_once_extract_them_once(extract, monkeypatch):
+    inside, module = [], plugins.find("features", "inception")
+    original = module.extract
+
+    def slow(raw, **options):
+        inside.append(raw)
+        time.sleep(0.3)  # the other one has long begun
+        return original(raw, **options)
+
+    monkeypatch.setattr(module, "extract", slow)
+    with ThreadPool(2) as pool:
+        first, second = pool.map(extract.run, [IMAGES, IMAGES.clone()])
+    np.testing.assert_array_equal(first["inception"].values, second["inception"].values)
+    assert len(inside) == 1 and len(list(extract.folder.iterdir())) == 1
 
 
 @pytest.fixture

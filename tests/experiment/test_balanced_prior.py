@@ -14,6 +14,7 @@ from dpmot.experiment.jobs import Jobs
 from dpmot.experiment.layout import Layout
 from dpmot.experiment.stages import classify, measure, prepare, sample, train
 from dpmot.experiment.stages._balanced import MOST, kept, one_cost
+from dpmot.experiment.stages._ends import Ends
 from dpmot.runtime import seals
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -23,7 +24,7 @@ ROWS = seeds.sample_seeds(0, 400)
 def draw_of(number, r):
     """Draws whose class is 0, 1 or 2 with shares .7, .2 and .1; x tells seed and redraw."""
     u = seeds.uniform(ROWS[:number], (1,), "u", r).flatten()
-    return torch.stack([u, torch.arange(number) + 0.0, torch.full((number,), float(r))], 1), 5
+    return Ends(torch.stack([u, torch.arange(number) + 0.0, torch.full((number,), float(r))], 1), 5, u.float())
 
 
 def class_of(x):
@@ -33,19 +34,20 @@ def class_of(x):
 def test_slots_get_their_class_by_the_first_draws_of_it_in_order_and_every_draw_is_counted():
     wanted = torch.arange(400) % 3
     found = kept(draw_of, class_of, wanted)
-    assert torch.equal(class_of(found.x), wanted)
+    x = found.ends.x
+    assert torch.equal(class_of(x), wanted) and torch.equal(found.ends.variance, x[:, 0].float())
     for c in range(3):
-        own = found.x[wanted == c]
+        own = x[wanted == c]
         order = own[:, 2] * 400 + own[:, 1]
         assert torch.equal(order, order.sort().values) and len(order.unique()) == len(order)
-    assert torch.equal(found.x[:, 1].long(), found.row) and torch.equal(found.x[:, 2].long(), found.redraws)
+    assert torch.equal(x[:, 1].long(), found.row) and torch.equal(x[:, 2].long(), found.redraws)
     # the rarest class wants 133 of 10 %: about 1,330 draws, sd 110; whole rounds are counted
     assert 1000 < found.draws < 1800 and found.cost == -(-5 * found.draws // 400)
 
 
 def test_a_sample_given_its_class_has_the_law_of_the_draws():
     wanted = torch.zeros(400, dtype=torch.int64)
-    u = kept(draw_of, class_of, wanted).x[:, 0]
+    u = kept(draw_of, class_of, wanted).ends.x[:, 0]
     assert chisquare(torch.histc(u, 7, 0, 0.7)).pvalue > 1e-3
 
 

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from dpmot.experiment.config import ConfigError, load, validate
+from dpmot.experiment.config import ConfigError, describe, load, validate
 from dpmot.plugins import ROOT
 
 
@@ -166,3 +166,43 @@ def test_an_alias_and_the_option_that_it_gives_are_not_both_given():
 def test_a_configuration_that_does_not_exist_is_guessed():
     with pytest.raises(ConfigError, match=r'configuration config/digit.yaml: .*; did you mean "config/digits.yaml"'):
         load(["config/digit.yaml"])
+
+
+@pytest.fixture
+def chosen(tmp_path):
+    """A file that extends config/smoke.yaml, with two of its methods, and one that extends this file."""
+    (tmp_path / "two.yaml").write_text(f"extends: {ROOT}/config/smoke.yaml\nexperiment: two\nonly: [ddpm, copy]\n")
+    (tmp_path / "more.yaml").write_text(f"extends: {tmp_path}/two.yaml\nexperiment: more\nnum_samples: 30\n")
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", ["two", "more"])
+def test_what_a_file_leaves_out_itself_is_the_experiment_as_it_is_written_and_said(chosen, name):
+    one = load([chosen / f"{name}.yaml"])
+    assert list(one.methods) == ["ddpm", "copy"] and one.experiment == name and one.notes == ()
+    (told,) = one.left_out
+    assert told.startswith("left out: methods edm, student,") and "networks edm, student" in told
+    assert validate(one.written()) == one and told in list(describe(one))
+
+
+def test_methods_that_a_file_takes_away_are_left_out_by_it(tmp_path):
+    (tmp_path / "few.yaml").write_text(f"extends: {ROOT}/config/smoke.yaml\nmethods: {{copy: null}}\n")
+    few = load([tmp_path / "few.yaml"])
+    assert few.notes == () and "methods copy" in few.left_out[0]
+    whole = load([ROOT / "config" / "smoke.yaml"])
+    assert whole.left_out == () and "left_out" not in whole.written()
+
+
+def test_what_the_command_line_leaves_out_is_not_the_experiment_as_it_is_written(chosen):
+    one = load([chosen / "two.yaml"], ["only=ddpm"])
+    assert list(one.methods) == ["ddpm"] and one.left_out == () and one.experiment == "two_only_ddpm"
+    assert any(note.startswith("left out: methods edm, student,") for note in one.notes)
+    other = load([chosen / "two.yaml"], ["only=edm"])  # which the file leaves out
+    assert list(other.methods) == ["edm"] and any(note.startswith("left out: methods ddpm,") for note in other.notes)
+
+
+def test_each_says_its_own_where_file_and_command_line_leave_methods_out(tmp_path):
+    (tmp_path / "few.yaml").write_text(f"extends: {ROOT}/config/smoke.yaml\nmethods: {{copy: null}}\n")
+    one = load([tmp_path / "few.yaml"], ["methods={student: null}"])
+    assert "methods copy" in one.left_out[0] and "student" not in one.left_out[0]
+    assert any("methods student" in note and "copy" not in note for note in one.notes if note.startswith("left out"))

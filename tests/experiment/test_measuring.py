@@ -14,10 +14,11 @@ from dpmot import plugins
 from dpmot.evaluation import copying
 from dpmot.evaluation.estimates import measure, real_groups
 from dpmot.experiment.stages import _audit
-from dpmot.experiment.stages import measure as stage
+from dpmot.experiment.stages import _measuring as stage
 from dpmot.experiment.stages._fresh import fresh
 from dpmot.experiment.stages._prepared import Part
 from dpmot.features import Features
+from dpmot.results import FLOORS
 from dpmot.runtime.stopwatch import Stopwatch
 
 N, K, D = 200, 4, 3
@@ -63,7 +64,8 @@ def test_every_metric_of_the_fewest_samples_a_plan_allows_has_a_value_or_a_reaso
         e: {name: drawn(e, m, labels=np.arange(m) % K) for name, m in (("train", 200), ("test", 210))} for e in names
     }
     found = []
-    for known in ({"source": np.arange(n)}, {"labels": np.arange(n) % K, "drawn_for": np.arange(n) % K}):
+    moved = {"trajectory_variance": random.random(n)}
+    for known in ({"source": np.arange(n), **moved}, {"labels": np.arange(n) % K, "drawn_for": np.arange(n) % K}):
         generated = {e: drawn(e, n, **known) for e in names}
         found += measure(generated, references, np.arange(n) % 20, stored=stored)
     stems = {one.metric.removeprefix("plain_").rpartition("_")[0] for one in found}
@@ -71,7 +73,7 @@ def test_every_metric_of_the_fewest_samples_a_plan_allows_has_a_value_or_a_reaso
         "copies",
         "flagged",
     }  # of all real images
-    rows = stage._rows({"sample_seed": "pooled"}, found)
+    rows = stage.rows_of({"sample_seed": "pooled"}, found)
     absent = [row for row in rows if row["value"] is None]
     assert {(row["metric"], row["reference"], row["features"]) for row in absent} == {("ct_pixels", stored, "pixels")}
     for row in absent:
@@ -81,7 +83,7 @@ def test_every_metric_of_the_fewest_samples_a_plan_allows_has_a_value_or_a_reaso
             f"20 and {210 if stored == 'train' else 200} images fill none"
         )
     assert all(np.isfinite([row["value"], row["low"], row["high"]]).all() for row in rows if row not in absent)
-    assert not any(metric == "ct_pixels" for _, metric, *_ in stage._replicates("cell", found))
+    assert not any(metric == "ct_pixels" for _, metric, *_ in stage.replicates_of("cell", found))
     table = pd.DataFrame(rows)  # the audit takes None for what was not measured
     assert copying.estimate(table, "ct_pixels", stored) is None
     assert copying.estimate(table, "recovery_pixels", stored) is not None
@@ -182,7 +184,7 @@ def test_methods_wait_for_one_another_only_where_a_gpu_extracts_features(device,
     running = SimpleNamespace(watch=Stopwatch("measure"), kept_json=lambda name: {"rows": [], "replicates": []})
     task = SimpleNamespace(experiment=SimpleNamespace(methods={}), extractors=extractors)
     job = SimpleNamespace(task=task, threads=1, device=device)
-    stage._measured(job, None, running, None, {}, cores=3)
+    stage.measured(job, FLOORS, None, running, None, {}, cores=3)
     assert asked == [workers]
 
 
@@ -197,7 +199,7 @@ def test_where_a_method_cannot_be_measured_those_beside_it_are_finished_and_kept
         assert broken.wait(30)
         return {"rows": [name], "replicates": []}
 
-    monkeypatch.setattr(stage, "_method", method)
+    monkeypatch.setattr(stage, "of_method", method)
     running = SimpleNamespace(
         watch=Stopwatch("measure"),
         kept_json=lambda name: {"rows": [], "replicates": []} if name.startswith("real_") else None,
@@ -207,7 +209,7 @@ def test_where_a_method_cannot_be_measured_those_beside_it_are_finished_and_kept
     task = SimpleNamespace(experiment=experiment, extractors=[])
     job = SimpleNamespace(task=task, threads=1, device="cpu")
     with pytest.raises(ArithmeticError, match="NaN in bad"):
-        stage._measured(job, None, running, None, {}, cores=2)
+        stage.measured(job, [*FLOORS, *experiment.methods], None, running, None, {}, cores=2)
     assert kept["slow"] == {"rows": ["slow"], "replicates": []}
     assert "last" not in begun and set(kept) <= {"slow", "after"}
 
@@ -215,7 +217,7 @@ def test_where_a_method_cannot_be_measured_those_beside_it_are_finished_and_kept
 @pytest.mark.parametrize("num_atoms", [None, 60])
 def test_a_copier_is_measured_on_the_images_that_the_starts_store(num_atoms):
     references, experiment = _references(), SimpleNamespace(metrics=["frechet"], num_atoms=num_atoms)
-    rows = stage._floor("real_train", stage.Real(references), experiment)["rows"]
+    rows = stage.of_floor("real_train", stage.Real(references), experiment)["rows"]
     (copy,) = (row for row in rows if row["metric"] == "copy_fd_classifier")
     stored = references["classifier"]["train"].subset(np.arange(num_atoms or N))
     (expected,) = (
@@ -236,7 +238,7 @@ def test_fresh_images_are_a_law_beside_the_copier_and_a_second_sample_beside_fld
     plan = SimpleNamespace(num_atoms=60, num_samples=100, sample_seeds=[0, 1], metrics=["frechet", "likelihood", "ct"])
     unseen = fresh(plan, extract, parts)
     assert (unseen.law, unseen.sample, seen) == (60, 200, [200])
-    rows = stage._floor("real_train", stage.Real(references, unseen), plan)["rows"]
+    rows = stage.of_floor("real_train", stage.Real(references, unseen), plan)["rows"]
     found = {row["metric"]: row for row in rows if row["metric"].startswith("fresh_")}
     assert {name: row["num_samples"] for name, row in found.items()} == {
         "fresh_fd_classifier": 60,

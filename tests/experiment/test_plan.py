@@ -12,7 +12,8 @@ from dpmot import plugins
 from dpmot.diffusion.sigmas import FAMILIES
 from dpmot.experiment.checks import ConfigError, parsed
 from dpmot.experiment.config import load, validate
-from dpmot.experiment.plan import Experiment, Method, Network, Transport, json_schema
+from dpmot.experiment.plan import Experiment, Method, Network, Transport
+from dpmot.experiment.schema import json_schema
 from dpmot.plugins import ROOT
 from dpmot.transport import SemiDiscreteSolver
 from dpmot.transport.solver import METHODS

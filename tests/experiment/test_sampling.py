@@ -12,6 +12,7 @@ from dpmot import plugins, seeds
 from dpmot.diffusion import metering
 from dpmot.diffusion.network import Network
 from dpmot.diffusion.sigmas import edm_chain
+from dpmot.diffusion.trajectory import Spread
 from dpmot.experiment import grid
 from dpmot.experiment.jobs import Sample
 from dpmot.experiment.plan import Experiment, Method
@@ -221,9 +222,9 @@ def test_starts_that_several_samples_share_are_evaluated_once_for_all_seeds_with
         planned = replace(cell(sampler=sampler, start="copy"), sample_seed=seed)
         rows = seeds.sample_seeds(seed, 200)
         points = one.start(planned.sigma_atoms)(rows)
-        found, counted = one.finish(points, planned, rows)
-        before, again = one._sampled(points.x, {}, planned, rows)
-        assert torch.equal(found, before) and counted == again
+        found, before = one.finish(points, planned, rows), one._sampled(points.x, {}, planned, rows)
+        assert torch.equal(found.x, before.x) and found.nfe == before.nfe
+        assert torch.equal(found.variance, before.variance) and (found.variance > 0).all()
     assert asked == [20, 200, 200]  # 20 images: none is left for the second seed
 
 
@@ -231,8 +232,8 @@ def test_starts_that_several_samples_share_are_evaluated_once_for_all_seeds_with
 def test_samples_with_noise_of_their_own_share_nothing(sampler, options, monkeypatch):
     asked, one = evaluated(monkeypatch), method(Pulling(), sampler=sampler, start="copy", options=options)
     planned, rows = cell(sampler=sampler, start="copy", options=options, level=5.0), seeds.sample_seeds(0, 30)
-    end, _ = one.finish(one.start(5.0)(rows), planned, rows)
-    assert asked == [30] and len(end.flatten(1).unique(dim=0)) == 30
+    end = one.finish(one.start(5.0)(rows), planned, rows)
+    assert asked == [30] and len(end.x.flatten(1).unique(dim=0)) == 30
 
 
 def test_a_sampler_that_draws_noise_for_some_networks_alone_is_run_again_with_noise(replaced, monkeypatch):
@@ -252,3 +253,20 @@ def test_samples_of_one_start_and_of_two_classes_are_two(monkeypatch):
     points = Points(torch.zeros(4, 1, 4, 4), torch.zeros(4, dtype=torch.int64), labels=torch.tensor([0, 1, 1, 0]))
     one.finish(points, cell(start="copy"), seeds.sample_seeds(0, 4), labels=points.labels)
     assert asked == [2]
+
+
+@pytest.mark.parametrize("start", ["prior", "copy"])
+def test_the_variance_of_d_stands_beside_samples_that_it_does_not_change(start, monkeypatch):
+    planned = cell(start=start)
+    drawn, nfe = method(Pulling(), start=start).draw(planned)
+    monkeypatch.setattr(Spread, "add", lambda *_, **__: None)
+    without, counted = method(Pulling(), start=start).draw(planned)
+    moved = drawn.pop("trajectory_variance"), without.pop("trajectory_variance")
+    assert moved[0].shape == (30,) and moved[0].dtype == torch.float32 and (moved[0] > 0).all()
+    assert moved[1].isnan().all() and nfe == counted == 5
+    assert drawn.keys() == without.keys() and all(torch.equal(drawn[name], without[name]) for name in drawn)
+
+
+def test_points_that_no_sampler_moves_have_no_variance_of_d():
+    drawn, nfe = method(Pulling(), sampler="none", start="copy").draw(replace(cell(), sigma_atoms=1.0))
+    assert nfe == 0 and "trajectory_variance" not in drawn

@@ -24,6 +24,7 @@ def sample(n, seed):
         labels=random.integers(4, size=n),
         drawn_for=random.integers(4, size=n),
         off_mode=random.random(n) < 0.2,
+        trajectory_variance=random.random(n),
     )
 
 

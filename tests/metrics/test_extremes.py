@@ -25,6 +25,7 @@ def features(values, probabilities=None):
         labels=np.arange(len(values)) % 4,
         drawn_for=np.arange(len(values)) % 4,
         off_mode=np.zeros(len(values), dtype=bool),
+        trajectory_variance=np.arange(len(values)) / 100,
     )
 
 

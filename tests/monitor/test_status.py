@@ -74,7 +74,7 @@ ORDER = ("prepare", "train_exact", "solve", "sample_ddim", "sample_dpm_ot", "mea
 
 def test_a_folder_in_which_nothing_ran_waits(layout):
     told = said(layout)
-    assert "tiny: nothing runs" in told and "not measured yet" in told and "jobs   0 of 9 done, 9 waiting" in told
+    assert "tiny: nothing runs" in told and "not measured yet" in told and "jobs   0 of 10 done, 10 waiting" in told
     assert "cells  0 of 8 done, 8 waiting" in told
     assert f"to go on: snakemake --cores all --configfile {layout.config}" in told.replace("\n       ", " ")
 
@@ -82,10 +82,10 @@ def test_a_folder_in_which_nothing_ran_waits(layout):
 def test_done_and_waiting_jobs_cells_and_the_time_left_are_told(layout):
     finish(layout, *ORDER[:4])
     told = said(layout)
-    assert "jobs   4 of 9 done, 5 waiting" in told and "cells  4 of 8 done, 4 waiting" in told
+    assert "jobs   4 of 10 done, 6 waiting" in told and "cells  4 of 8 done, 4 waiting" in told
     assert "40 s of all jobs together so far" in told
     # dpm_ot's evaluations are those of ddim: it takes the same ten seconds; pages and measure were never timed
-    assert "about 10 s left" in told and "(measure, page: not timed yet)" in told
+    assert "about 10 s left" in told and "(ideal, measure, page: not timed yet)" in told
 
 
 def test_a_finished_run_is_called_finished_and_its_fingerprint_told(layout):
@@ -93,7 +93,7 @@ def test_a_finished_run_is_called_finished_and_its_fingerprint_told(layout):
     write_json(layout.root / "fingerprint.json", {"fingerprint": "abc123"})
     os.utime(layout.root / "fingerprint.json", (time.time() - 3595,) * 2)
     told = said(layout)
-    assert "tiny: finished; " in told and "fingerprint abc123" in told and "jobs   9 of 9 done" in told
+    assert "tiny: finished; " in told and "fingerprint abc123" in told and "jobs   10 of 10 done" in told
     assert "left" not in told and "dpmot show table_1 tiny" in told
 
 
@@ -137,7 +137,9 @@ def test_what_is_older_than_what_it_read_waits_and_so_does_what_needs_it(layout)
     finish(layout, *ORDER)
     finish(layout, "train_exact", at=time.time() - 10)
     told = said(layout)
-    assert "jobs   3 of 9 done" in told and "waiting  sample (2), measure (1)" in told  # the map needs no network
+    assert (
+        "jobs   3 of 10 done" in told and "waiting  sample (2), ideal (1), measure (1)" in told
+    )  # no network in the map
 
 
 def test_a_process_that_runs_a_job_is_seen_with_its_time(layout):
@@ -162,6 +164,8 @@ def test_a_process_that_runs_a_job_is_seen_with_its_time(layout):
         ("python /bin/dpmot train edm --configfile a.json", "train_edm"),
         ("python -m dpmot solve --configfile a.json", "solve"),
         ("dpmot measure --cores 2 --configfile a.json", "measure"),
+        ("dpmot sample edm --shard 2 --configfile a.json", "sample_edm-2-of-"),
+        ("dpmot measure --cores 2 --shard 3 --configfile a.json", "measure_3-of-"),
         ("python -m paper_figures.table_1_quality --results a.json", "table_1_quality"),
         ("bash -c dpmot", ""),
         ("python -m dpmot evaluate a.npz", ""),

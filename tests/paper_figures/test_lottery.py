@@ -1,19 +1,24 @@
 """Table 14: the parts of a variance that was planted, and claims that survive, or do not, other trainings."""
 
+import importlib.util
 import json
+import sys
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from benchmarks import gate_retrained
+from benchmarks.lottery_numbers import Lottery
 from dpmot.experiment.checks import parsed
 from dpmot.experiment.members import STRIDE, members
 from dpmot.experiment.stages import _trainings
 from dpmot.gate.runs import Run
+from dpmot.plugins import ROOT
 from dpmot.results import cell_key
 from paper_figures import _tables, table_14_trainings
 from paper_figures._claims import MISSING, OTHER, REVERSED, SAME, _of_metric
+from paper_figures._numbers import told
 from paper_figures._results import load
 from paper_figures._retrained import of_training
 
@@ -173,3 +178,44 @@ def test_the_gate_stops_a_network_that_retraining_moved_and_no_other_draw(tmp_pa
     assert stopped[five & (found["design"] != gate_retrained.SAME)].all()  # 8 is far beyond any interval
     assert not stopped[found["design"] == gate_retrained.SAME].any()
     assert 0 < stopped[~five].sum() < (~five).sum() / 2  # what retraining moves otherwise is seen now and then
+
+
+def page_of(lottery):
+    """What docs/theory.md says of retraining, of these numbers."""
+    spec = importlib.util.spec_from_file_location("docs_fill_of_a_lottery", ROOT / "docs" / "fill.py")
+    fill = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = fill  # dataclasses look there
+    spec.loader.exec_module(fill)
+    text = (fill.TEMPLATES / "theory.md").read_text(encoding="utf-8").split("## What retraining does")[1]
+    return fill.environment().from_string(text).render(lottery=lottery)
+
+
+def test_the_page_of_laws_says_what_the_lottery_measured(results, tmp_path):
+    folder = tmp_path / "committed"
+    (folder / "tables").mkdir(parents=True)
+    assert Lottery.read(folder) is None and "The lottery is not measured yet." in page_of(None)
+    table = table_14_trainings.make(results)
+    table.to_csv(folder / "tables" / "table_14_trainings.csv", index=False)
+    text = page_of(Lottery.read(folder))
+    assert "6 networks, 3 draws of n = 500 from each" in text and "not measured yet" in text  # the gate
+    spread = table[table["kind"] == "spread"]
+    share = spread["share"].median()
+    assert f"| 3 | {share:.2f} | {spread['share'].min():.2f} to {spread['share'].max():.2f} | {1 - share:.2f} |" in text
+    heun = spread[spread["method"] == "heun"].iloc[0]
+    assert f"| HEUN | 5 | {told(heun['value'], heun['low'], heun['high'])} | 0.3 | {heun['of_one']:.2g} |" in text
+    claims = table[(table["kind"] == "claims") & (table["metric"] == "")].iloc[0]
+    assert f"a share of {told(*claims[['again', 'again_low', 'again_high']])} again" in text
+    rows = [("same network, other draw", 0, 0), ("same network, other draw", 1, 1), ("other network, one draw", 0, 2)]
+    alarms = pd.DataFrame(rows, columns=["design", "changed", "violated"])
+    alarms.to_csv(folder / "gate_retrained.csv", index=False)
+    text = page_of(Lottery.read(folder))
+    assert "| same network, other draw | 1 of 2 | 1 | 1 |" in text and "not measured yet" not in text
+    assert "| other network, one draw | 1 of 1 | 0 | 1 |" in text
+
+
+def test_a_smoke_run_of_the_lottery_is_no_number_of_the_page(results, tmp_path):
+    table = table_14_trainings.make(results).assign(not_a_result="SMOKE RUN: no number here is a result")
+    (tmp_path / "tables").mkdir(exist_ok=True)
+    table.to_csv(tmp_path / "tables" / "table_14_trainings.csv", index=False)
+    with pytest.raises(ValueError, match=r"table_14_trainings\.csv: SMOKE RUN"):
+        Lottery.read(tmp_path)

@@ -1,5 +1,6 @@
 """Tables 2 to 9: what each adds to the first."""
 
+import json
 import re
 
 import pytest
@@ -45,6 +46,44 @@ def test_table_2_prints_two_thresholds_in_markdown_and_all_eight_in_latex_and_cs
         table_2_mode_mixture.THRESHOLDS
     )
     assert all(f"mmr_{t}," in text["csv"] for t in table_2_mode_mixture.THRESHOLDS)
+
+
+def with_the_variance_of_d(folder, *, methods):
+    """Give every pooled row of MMR at t = 0.1 of these methods a variance of D beside it."""
+    rows = read_csv(folder / "metrics.csv")
+    beside = [row for row in rows if row["metric"] == "mmr_0.1" and row["sample_seed"] == "pooled" and row["value"]]
+    values = {"metric": "trajectory_variance_pixels", "features": "pixels", "value": 0.0123, "low": 0.0119}
+    rows += [{**row, **values, "high": 0.0127} for row in beside if row["method"] in methods]
+    write_csv(folder / "metrics.csv", rows)
+    return load(folder)
+
+
+def test_table_2_prints_the_variance_of_d_with_its_interval_beside_the_mmr_and_marks_none_the_best(results_folder):
+    folder = results_folder("smoke")
+    before = _tables.markdown(table_2_mode_mixture.layout(table_2_mode_mixture.make(load(folder)), load(folder)))
+    assert not re.search("^## Variance of D", before, re.M)
+    results = with_the_variance_of_d(folder, methods=("ddim", "edm"))
+    table = table_2_mode_mixture.make(results)
+    moved = table[table["metric"] == "trajectory_variance_pixels"]
+    assert set(moved["method"]) == {"ddim", "edm"} and not moved["best"].any()
+    text = _tables.markdown(table_2_mode_mixture.layout(table, results))
+    panel = "\n".join(section(text, "Variance of D along the way (no classifier), lower is better"))
+    assert "| 0.01230 [0.01190, 0.01270]" in panel and "**" not in panel
+    assert "Without a value: " in panel and "Copy (DDPM, DDIM) (not measured)" in panel
+    for title in ("MMR at t = 0.1", "MMR at t = 0.2"):
+        assert section(text, title) == section(before, title)
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_table_2_says_not_measured_where_the_variance_of_d_was_asked_for_and_the_samples_lack_it(results_folder, asked):
+    folder = results_folder("smoke")
+    file = folder / "experiment.json"
+    metrics = ["frechet", "mode_mixture", *["trajectory_variance"] * asked]
+    file.write_text(json.dumps({**json.loads(file.read_text()), "metrics": metrics}))
+    results = load(folder)
+    text = _tables.markdown(table_2_mode_mixture.layout(table_2_mode_mixture.make(results), results))
+    told = "Variance of D along the way (no classifier): not measured; samples were drawn before it was recorded"
+    assert (told in text) == asked
 
 
 def test_table_3_prints_differences_and_verdicts(digits_folder):

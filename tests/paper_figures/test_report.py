@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from dpmot import plugins
+from dpmot.plugins import ROOT
 from paper_figures import _report
 from paper_figures import _report_facts as facts
 from paper_figures._panels import Cell, Panel
@@ -153,3 +154,14 @@ def test_one_folder_gives_one_file_and_no_folder_one_line(folder, tmp_path, caps
     assert "a.html: 0." in capsys.readouterr().out
     assert _report.main(["--results", str(tmp_path)]) == 1
     assert "metrics.csv does not exist; run the experiment first" in capsys.readouterr().err
+
+
+def test_what_is_said_of_the_best_and_of_sigma_star_says_what_its_interval_is_over(smoke_folder):
+    folder = smoke_folder()
+    star = json.loads((ROOT / "results" / "reference" / "digits" / "star.json").read_text())
+    star["rows"] = [{"sigma": star["sigma"], "recovery": [0.05, 0.03, 0.07]}]
+    (folder / "star.json").write_text(json.dumps(star))
+    results = load(folder)
+    assert facts.best(results).told.endswith(" 95 % intervals over samples of one network.")
+    (told,) = [one for one in facts.verdict(results) if one.startswith("sigma_M*")]
+    assert "there 0.050 [0.030, 0.070] (95 % interval over samples of one network)." in told

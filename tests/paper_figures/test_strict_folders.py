@@ -168,3 +168,14 @@ def test_a_column_that_readers_do_without_may_have_words_and_be_missing(tmp_path
     file.write_text("method,verdict\nddim,c\n")
     with pytest.raises(ValueError, match='found "c"; a and b are allowed'):
         results.text(file, schema)
+
+
+def test_what_a_configuration_leaves_out_itself_ends_its_pages_and_heads_none(results_folder):
+    folder = results_folder("toy2d")
+    file = folder / "experiment.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"left_out": ["left out: methods gone_1, gone_2"]}))
+    files = import_module("paper_figures.table_1_quality").PAGE.produce(load(folder))
+    markdown, headline, latex, csv = (content.decode() for content in files.values())
+    told = "Of this experiment's own configuration: left out: methods gone"
+    assert told in markdown.replace("\\", "") and "NOT THE EXPERIMENT" not in markdown + headline + latex + csv
+    assert markdown.index("gone") > markdown.rindex("| ") and "not\\_a\\_result" not in csv and "gone" in latex

@@ -140,6 +140,10 @@ def test_the_nearest_neighbour_ratio_of_held_out_images_is_one(digits_folder):
 AUDIT = "Start and copying audit"
 
 
+def page_of(results):
+    return _tables.markdown(table_1_quality.layout(table_1_quality.make(results), results))
+
+
 def test_a_method_with_held_out_atoms_is_audited_against_the_held_out_split(digits_folder):
     results = load(digits_folder)
     table = table_1_quality.make(results)
@@ -168,6 +172,19 @@ def test_a_real_split_has_no_distance_to_itself(digits_folder):
     cells = {row[0].strip("| "): [cell.strip() for cell in row[4:6]] for row in rows}
     assert cells["real, split A (train)"][1] == "–" != cells["real, split A (train)"][0]
     assert cells["real, split C (test)"][0] == "–" != cells["real, split C (test)"][1]
+
+
+def test_the_note_on_an_exact_denoiser_has_the_levels_of_rows_that_store_images(results_folder):
+    folder = results_folder("smoke")
+    assert "exact denoiser" not in page_of(load(folder))  # a folder made before says nothing
+    known = {"num_images": 599, "num_latents": 1000, "chance": 1 / 599, "low": 0.5, "high": 0.7}
+    shares = {0.14: 0.612, 2.0: 0.3, 3.26: 0.031, 80.0: 0.001}  # 2: of no row; 80: of rows from the prior
+    rows = [known | {"sigma": sigma, "value": value, "low": value - 0.001} for sigma, value in shares.items()]
+    write_csv(folder / "ideal.csv", [row | {"high": row["value"] + 0.001} for row in rows])
+    panel = " ".join(section(page_of(load(folder)), AUDIT))
+    assert "At this N = 599 and" in panel
+    assert "61.20 [61.10, 61.30] % at 0.14; 3.10 [3.00, 3.20] % at 3.26 of its sources, by chance 0.17 %" in panel
+    assert "1,000 latents a level" in panel
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import torch
 from scipy.optimize import linprog
 
 from benchmarks import bound as measured
+from benchmarks import bound_page, bound_terms, drawn
 from dpmot import plugins
 from dpmot.diffusion.sigmas import karras
 from dpmot.statistics.jackknife import mean_interval
@@ -167,7 +168,7 @@ def test_the_bound_holds_from_the_prior(apart, kind):
 
 def test_terms_are_what_each_stage_adds_and_a_chain_without_a_value_is_left_out():
     values = {"steps": 1.0, "score": 3.0, "copy": 10.0, "dpm_ot": 9.5}
-    found = {(method, term): value for method, term, value in measured.telescoped(values)}
+    found = {(method, term): value for method, term, value in bound_terms.telescoped(values)}
     assert found["dpm_ot", "transport"] == -0.5 and found["dpm_ot", "sum"] == 9.5 and found["copy", "finite N"] == 7
     assert not [method for method, _ in found if method in ("prior", "zero_heights")]
 
@@ -178,15 +179,40 @@ def test_a_law_that_the_file_has_is_not_measured_again(tmp_path, monkeypatch, ca
     monkeypatch.setattr("sys.argv", ["bound", "2:one", *short, "--csv", str(path)])
     measured.main()
     table = pd.read_csv(path)
-    assert set(table["method"]) == set(measured.CHAINS) and table["value"].notna().all()
+    assert set(table["method"]) == set(bound_terms.CHAINS) and table["value"].notna().all()
     monkeypatch.setattr(measured, "rows_of", lambda *_: pytest.fail("measured again"))
     measured.main()
-    assert "2:one" in capsys.readouterr().out.splitlines()[-1]
+    assert capsys.readouterr().out.splitlines()[-1] == f"2:one: {path} has it"
     for wrong, told in ((["3:one"], "no law 3:one"), (["--nfe", "1", "--exact-nfe", "1"], "at least 2 steps")):
         monkeypatch.setattr("sys.argv", ["bound", *wrong])
         with pytest.raises(SystemExit):
             measured.main()
         assert told in capsys.readouterr().err
+
+
+def test_settings_that_a_file_does_not_record_are_not_taken_for_these(tmp_path, monkeypatch, capsys):
+    path = tmp_path / "bound.csv"
+    short = ["--samples", "20", "--atoms", "16", "--repetitions", "2", "--nfe", "3", "--exact-nfe", "3"]
+    monkeypatch.setattr("sys.argv", ["bound", "2:one", *short, "--csv", str(path)])
+    measured.main()
+    new = pd.read_csv(path)
+    assert set(new["directions"]) == {32} and set(new["exact_nfe"]) == {3}
+    assert "directions of sliced distances: 32." in bound_page.head(new).replace("\n", " ")
+    old = new.drop(columns=["directions", "exact_nfe"])
+    assert "directions of sliced distances: not recorded." in bound_page.page(old).replace("\n", " ")
+    old.to_csv(path, index=False)
+    capsys.readouterr()
+    measured.main()
+    assert f"2:one: {path} does not record directions, exact_nfe; measured again" in capsys.readouterr().out
+    assert set(pd.read_csv(path)["directions"]) == {32}
+
+
+def test_a_folder_without_the_file_of_a_page_is_refused_in_one_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["page", str(tmp_path)])
+    with pytest.raises(SystemExit):
+        drawn.main(None, "bound", "figure_14_bound", page=bound_page.page, figure=bound_page.figure)
+    assert f"no bound.csv in {tmp_path}; give the folder that has it" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 COMMITTED = plugins.ROOT / "results" / "reference" / "laws" / "bound.csv"

@@ -4,11 +4,13 @@ import json
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from scipy.special import ndtr
 
 import dpmot
+from benchmarks import predict as benchmark
 from benchmarks.predict import of_stored
 from dpmot import cli
 from dpmot.diffusion.denoiser import IdealDenoiser
@@ -30,6 +32,12 @@ def test_posterior_weights_are_the_softmax_and_their_mean_is_the_denoiser(sigma)
     weights = ideal.weights(x, sigma)
     assert torch.allclose(weights, exact, atol=1e-9)  # products of float64 numbers near 1, over sigma^2 = 1e-4
     assert torch.allclose(ideal.mean(weights).float(), ideal(x, torch.tensor(sigma)), atol=1e-6)  # float32
+
+
+def test_half_the_squares_of_many_points_are_those_of_each():
+    points = drawn(5000, 7)
+    ideal = IdealDenoiser(points)
+    assert torch.equal(ideal._exact_half, ideal._exact.square().sum(1) / 2)  # in blocks, in the same bits
 
 
 @pytest.mark.parametrize("sigma", [0.3, 1.0, 3.0])
@@ -157,6 +165,33 @@ def test_samples_of_stored_starts_count_as_fewer():
     found = of_stored(0.2, 1500, 500)  # 375 independent ones
     assert found == share_interval(75, 375)
     assert of_stored(1.0, 1500, 599).high == 1.0 and of_stored(0.0, 1500, 599).low == 0.0
+
+
+def test_a_level_that_the_file_has_is_not_predicted_again(tmp_path, monkeypatch, capsys):
+    path, asked = tmp_path / "recovery.csv", []
+    options = ["gaussians:60", "--latents", "40", "--samples", "40", "--nfe", "4", "--csv", str(path)]
+    predicted = benchmark.recovery
+    monkeypatch.setattr(
+        benchmark, "recovery", lambda one, levels, **more: asked.append(levels) or predicted(one, levels, **more)
+    )
+    monkeypatch.setattr(benchmark, "population", lambda _, levels: [Estimate(1.0, 0.5, 1.5)] * len(levels))
+
+    def run(*more):
+        asked.clear()
+        monkeypatch.setattr("sys.argv", ["predict", *options, *more])
+        benchmark.main()
+        return [level for levels in asked for level in levels]
+
+    assert run("--sigmas", "0.05") == [0.05]
+    before = path.read_text()
+    monkeypatch.setattr(benchmark, "population", lambda _, levels: [Estimate(2.0, 1.5, 2.5)] * len(levels))
+    assert run("--sigmas", "0.05") == [] and path.read_text() == before
+    assert run("--sigmas", "0.05", "0.2") == [0.2]
+    assert path.read_text().startswith(before) and set(pd.read_csv(path)["population"]) == {1.0, 2.0}
+    assert run("--sigmas", "0.05", "--latents", "50") == [0.05]  # made otherwise
+    monkeypatch.setattr(benchmark, "population", lambda *_: pytest.fail("the bound is one for all N"))
+    options[0] = "gaussians:50"
+    assert run("--sigmas", "0.2") == [0.2] and len(pd.read_csv(path)) == 6
 
 
 @pytest.fixture
