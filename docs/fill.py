@@ -16,6 +16,8 @@ import jinja2
 import pandas as pd
 
 from benchmarks.laws_numbers import MISSING, ErrorTerms, Laws
+from benchmarks.lottery_numbers import Lottery
+from benchmarks.reference_numbers import output, searches, table, unsolved
 from dpmot.results import FLOORS, read_json
 from dpmot.runtime.packed import stored
 from paper_figures._experiments import experiments
@@ -82,10 +84,13 @@ class Run:
         metric: str = "fd_classifier",
         *,
         word: bool = False,
+        marked: bool = True,
         absent: str | None = None,
         **which: Any,
     ) -> str:
-        """Value, 95 % interval, and † (or the audit's ``word``) where it is unranked; ``absent`` where there is no row.
+        """Value, 95 % interval, and † (or the audit's ``word``) where it is unranked and to be ``marked``.
+
+        ``absent`` is said where there is no row.
 
         Raises:
             LookupError: there is no row, and no ``absent`` to say so; or more than one.
@@ -95,7 +100,7 @@ class Run:
         if absent is not None and self.found(method, nfe, metric, **which).empty:
             return absent
         row = self.row(method, nfe, metric, **which)
-        mark = "" if row["ranked"] or method in FLOORS else f", {row['verdict']}" if word else " †"
+        mark = "" if not marked or row["ranked"] or method in FLOORS else f", {row['verdict']}" if word else " †"
         return number(row["value"], row["low"], row["high"]) + mark
 
     def value(self, method: str, nfe: object, metric: str = "fd_classifier", **which: Any) -> str:
@@ -187,6 +192,16 @@ def recovered(name: str) -> str:
     return next(number(*row["recovery"]) for row in star["rows"] if row["sigma"] == star["sigma"])
 
 
+def ranked_at(name: str, sigma: float) -> str:
+    """How many rows of an experiment's methods that start at a level are ranked, of how many; sweeps do not count."""
+    rows = run(name).rows
+    if rows is None:
+        return MISSING
+    rows = rows[(rows["metric"] == "fd_classifier") & (rows["reference"] == "test") & (rows["group"] != "sweep")]
+    rows = rows[(rows["sigma_start"] - sigma).abs() <= 1e-3 * sigma]
+    return f"{int(rows['ranked'].astype(bool).sum())} of {len(rows)}"
+
+
 def behind(name: str, method: str, nfe: int, metric: str = "fd_classifier") -> str:
     """How far a method is behind the best of the others against test, with its interval, as Table 5 says it.
 
@@ -219,9 +234,9 @@ def equivalent(name: str) -> str:
     return f"{many} {len(tests)} tests of Table 3 ({how})"
 
 
-def pages() -> Iterator[tuple[Path, str]]:
-    """Each page that has a template, and its text."""
-    environment = jinja2.Environment(
+def environment() -> jinja2.Environment:
+    """The templates."""
+    return jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         undefined=jinja2.StrictUndefined,
         keep_trailing_newline=True,
@@ -229,13 +244,19 @@ def pages() -> Iterator[tuple[Path, str]]:
         lstrip_blocks=True,
         autoescape=False,
     )
-    used = (run, best, equivalent, rewired, seconds, recovered, behind, selected)
-    environment.globals.update({one.__name__: one for one in used}, experiments=experiments(ROOT))
-    environment.globals.update(laws=Laws.read(), errors=ErrorTerms.read())
+
+
+def pages() -> Iterator[tuple[Path, str]]:
+    """Each page that has a template, and its text."""
+    templates = environment()
+    used = (run, best, equivalent, rewired, seconds, recovered, behind, selected, ranked_at)
+    used += (table, output, searches, unsolved)
+    templates.globals.update({one.__name__: one for one in used}, experiments=experiments(ROOT))
+    templates.globals.update(laws=Laws.read(), errors=ErrorTerms.read(), lottery=Lottery.read())
     for template in sorted(TEMPLATES.rglob("*.md")):
         name = template.relative_to(TEMPLATES).as_posix()
         page = ROOT / name if name == "README.md" else ROOT / "docs" / name
-        yield page, NOTE.format(name) + environment.get_template(name).render()
+        yield page, NOTE.format(name) + templates.get_template(name).render()
 
 
 if __name__ == "__main__":
