@@ -105,6 +105,7 @@ def measured(
 
 
 def extractors_of(task: "Measure", layout: "Layout", mixture: Mapping[str, torch.Tensor]) -> list[Extractor]:
+    """The feature extractors of a measuring job, each with its options and what a stage offers it."""
     known = {name: tensor.numpy() for name, tensor in mixture.items()} or None
     root, download = task.experiment.data_root, task.experiment.download
     offer = Offer(classifier=layout.classifier, root=Path(root) if root else None, download=download, mixture=known)
@@ -112,6 +113,7 @@ def extractors_of(task: "Measure", layout: "Layout", mixture: Mapping[str, torch
 
 
 def compared_with(task: "Measure", extract: Extractors, parts: Mapping) -> Real:
+    """The real images of splits A, B and C, their features, and the gallery where copies are sought."""
     train, test = (extract(parts[name].raw, labels=parts[name].labels.numpy()) for name in "AC")
     copies, splits = None, {name: part.raw.numpy() for name, part in parts.items()}
     if "copies" in task.experiment.metrics:
@@ -157,6 +159,7 @@ def of_floor(name: str, real: Real, experiment: "Experiment") -> dict:
 
 
 def of_method(task: "Measure", layout: "Layout", name: str, extract: Extractors, real: Real) -> dict:
+    """A method's samples, measured: its rows, replicates, flags of copies and most mixed samples."""
     path, method = layout.samples(name), task.experiment.methods[name]
     drawn, texts = seals.load(path, name=path.name)
     cells = [Cell(**cell) for cell in json.loads(texts["cells"])]
@@ -231,6 +234,7 @@ def _beside(real: Real, train: torch.Tensor, extract: Extractors, name: str) -> 
 
 
 def rows_of(cell: Mapping, measured: Iterable[Measurement]) -> list[dict]:
+    """Rows of metrics.csv: the facts of a cell, then value, interval and reason of each measurement."""
     return [
         {
             **cell,
@@ -245,6 +249,7 @@ def rows_of(cell: Mapping, measured: Iterable[Measurement]) -> list[dict]:
 
 
 def replicates_of(cell: str, measured: Sequence[Measurement]) -> list[list]:
+    """Rows of replicates.csv: cell, metric, reference, group left out ("all": none), value."""
     return [
         [cell, one.metric, one.reference, group, value]
         for one in measured
