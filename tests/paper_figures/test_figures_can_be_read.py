@@ -5,6 +5,7 @@ import importlib.util
 import io
 from functools import cache
 
+import numpy as np
 import pandas as pd
 import pytest
 from boxes import crowded, drawn, faults
@@ -25,6 +26,17 @@ COMMITTED = sorted(path.parent for path in REFERENCE.glob("*/metrics.csv*"))
 COMMITTED = [folder for folder in COMMITTED if (folder / "experiment.json").is_file()]
 FIGURES = [name for name in plugins.names("pages") if name.startswith("figure_")]
 committed = cache(load)
+
+
+def same_picture(committed_bytes, content):
+    """Whether two files of a picture show the same: NumPy's logarithms differ in the last bit between processors.
+
+    A curve's edge in a PNG then has another shade (27 of 255 was the most seen); a point that moved, another colour.
+    """
+    if committed_bytes == content or not content.startswith(b"\x89PNG"):
+        return committed_bytes == content
+    ours, theirs = (np.asarray(Image.open(io.BytesIO(one)).convert("RGBA"), int) for one in (committed_bytes, content))
+    return ours.shape == theirs.shape and abs(ours - theirs).max() <= 40
 
 
 def readable(figure):
@@ -49,7 +61,7 @@ def test_committed_pictures_equal_their_rebuild(folder):
     for name in _rebuild.drawn(results):
         for path, content in plugins.find("pages", name).PAGE.produce(results).items():
             if (folder / path).is_file():
-                assert (folder / path).read_bytes() == content, path
+                assert same_picture((folder / path).read_bytes(), content), path
 
 
 @pytest.mark.slow
@@ -80,7 +92,7 @@ def test_the_picture_of_the_readme_can_be_read_and_is_a_panel_of_figure_3():
     spec.loader.exec_module(module)
     figure = module.picture(committed(module.FOLDER))
     assert not readable(figure) and figure.get_figwidth() == 8.5 / 2.54
-    assert module.FILE.read_bytes() == _style.encode(figure)[0]
+    assert same_picture(module.FILE.read_bytes(), _style.encode(figure)[0])
 
 
 def test_the_transport_figure_shows_a_small_and_a_large_case_and_can_be_read():
@@ -89,7 +101,7 @@ def test_the_transport_figure_shows_a_small_and_a_large_case_and_can_be_read():
     assert transport_page.small_and_large(rows) == ("digits-0.9", "cifar10-0.9")
     figure = transport_page.figure(trail, rows)
     assert not readable(figure)
-    assert (folder / "figure_6_solver.png").read_bytes() == _style.encode(figure)[0]
+    assert same_picture((folder / "figure_6_solver.png").read_bytes(), _style.encode(figure)[0])
 
 
 # --- every figure, of a made-up folder -----------------------------------------------------------------------

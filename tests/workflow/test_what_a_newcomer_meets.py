@@ -28,7 +28,7 @@ NOISE = ("Traceback", "Select jobs", "Building DAG", "localrule", "jobid", "Rule
 
 @pytest.fixture
 def tiny(fresh):
-    """A project with a configuration of eight jobs."""
+    """A project with a configuration of nine jobs."""
     (fresh.folder / "tiny.yaml").write_text(CONFIG)
     return fresh
 
@@ -62,15 +62,15 @@ def test_a_run_is_interrupted_goes_on_and_says_what_it_does_and_where_it_ends(ti
     lines = [line for line in text.strip().splitlines() if " running: " not in line]  # on a busy machine
     assert not any(word in text for word in NOISE), text
     jobs = [line for line in lines if line.startswith("[")]
-    assert len(jobs) == 8 and jobs[-1].startswith("[100 %] timings") and len(lines) < 20, text
-    assert any(line.startswith("8 jobs, ") and "results go to results/tiny" in line for line in lines)
+    assert len(jobs) == 9 and jobs[-1].startswith("[100 %] timings") and len(lines) < 20, text
+    assert any(line.startswith("9 jobs, ") and "results go to results/tiny" in line for line in lines)
     assert "tiny: finished in " in text and "Table 1, FD (mixture) against test, lower is better" in text
     assert "figures not made, for the configuration does not name them under `figures:`: figure_10_" in text
 
     again = tiny.run([*RUN, "tiny.yaml"])
     assert "Nothing to be done" in again.stdout + again.stderr
     told = tiny.run([sys.executable, "-m", "dpmot", "status"]).stdout
-    assert told.startswith("tiny: finished; results/tiny, fingerprint ") and "jobs   8 of 8 done" in told
+    assert told.startswith("tiny: finished; results/tiny, fingerprint ") and "jobs   9 of 9 done" in told
     shown = tiny.run([sys.executable, "-m", "dpmot", "show", "table_1"]).stdout
     assert "experiment tiny" in shown and "DDIM" in shown
 
