@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -71,7 +72,7 @@ def locked(path: Path, *, wait: bool = False) -> FileLock:
         lock.acquire(timeout=0)
     except Timeout:
         if wait:
-            print(f"waiting for another process, which makes {path}", flush=True)
+            print(f"waiting for another process, which makes {path}", file=sys.stderr, flush=True)
             lock.acquire()
             return lock
         raise ValueError(f"{path} is in use by another process: wait until it ends, or stop it") from None
