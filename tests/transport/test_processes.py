@@ -23,7 +23,7 @@ from dpmot.transport import (
 from dpmot.transport.closed_form import closed_form_start
 
 LAST = 2  # rank
-SOON = timedelta(seconds=3)
+SOON, PATIENT = timedelta(seconds=2), timedelta(seconds=60)
 
 
 def draws(*shape, seed=0):
@@ -99,9 +99,9 @@ def child(rank: int, folder, shape: tuple, state: dict) -> None:
     torch.set_num_threads(1)
     race.SHAPES = tally.SHAPES = (shape,)
     torch.distributed.init_process_group(
-        "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=LAST + 1, timeout=timedelta(seconds=60)
+        "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=LAST + 1, timeout=PATIENT
     )
-    pair, hasty = (torch.distributed.new_group([0, 1], timeout=patience) for patience in (timedelta(seconds=60), SOON))
+    pair, hasty = (torch.distributed.new_group([0, 1], timeout=patience) for patience in (PATIENT, SOON))
     problem, states, told = problems()["mirrored"][0], [], {}
     told["3"] = found(Processes())
     solved(problem, Processes(), states=states)
@@ -110,6 +110,11 @@ def child(rank: int, folder, shape: tuple, state: dict) -> None:
         told["2"] = found(Processes(pair))
         told["resumed"] = solved(problem, Processes(pair), resume=state)
         told["apart"] = refused(Processes(pair), seed=rank)
+    if not rank:
+        told["still"] = refused(Processes(hasty))
+        (folder / "waited").touch()
+    while not (folder / "waited").exists():  # process 1 stands still
+        time.sleep(0.1)
 
     def dies(seen) -> None:
         if rank == LAST and len(alive) == 1:
@@ -118,10 +123,6 @@ def child(rank: int, folder, shape: tuple, state: dict) -> None:
 
     alive: list = []
     told["dead"] = refused(Processes(), callback=dies)
-    if rank:
-        time.sleep(2 * SOON.total_seconds())
-    else:
-        told["still"] = refused(Processes(hasty))
     torch.save(told, folder / f"{rank}.pt")
     os._exit(0)  # groups with dead members need not be taken leave of
 
@@ -148,7 +149,8 @@ def alone(shape):
 @pytest.fixture(scope="module")
 def together(tmp_path_factory, shape, alone):
     """What processes 0 and 1 found, and how the three ended."""
-    folder, context = tmp_path_factory.mktemp("processes"), multiprocessing.get_context("spawn")
+    folder, context = tmp_path_factory.mktemp("processes"), multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["dpmot.transport"])  # torch is imported once
     children = [context.Process(target=child, args=(rank, folder, shape, alone[1])) for rank in range(LAST + 1)]
     for one in children:
         one.start()
@@ -159,6 +161,7 @@ def together(tmp_path_factory, shape, alone):
     return [torch.load(folder / f"{rank}.pt") for rank in range(LAST)], ends
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", ["2", "3"])
 def test_all_processes_find_what_one_alone_finds_to_the_bit(alone, together, number):
     for told in together[0]:
@@ -166,6 +169,7 @@ def test_all_processes_find_what_one_alone_finds_to_the_bit(alone, together, num
         assert not differ and len(told[number]) == len(alone[0]) == 10
 
 
+@pytest.mark.slow
 def test_a_fit_goes_on_in_another_number_of_processes(alone, together, shape, multiply_in):
     multiply_in(*shape)
     whole = alone[0]["mirrored"]
@@ -174,6 +178,7 @@ def test_a_fit_goes_on_in_another_number_of_processes(alone, together, shape, mu
     assert same(whole[:3], again[:3])
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_ends_the_others_with_its_number(together):
     told, ends = together
     assert ends == [0, 0, 3]
@@ -181,10 +186,12 @@ def test_a_process_that_dies_ends_the_others_with_its_number(together):
         assert f"Process {rank} of 0..2 waits for one that is gone" in told[rank]["dead"]
 
 
+@pytest.mark.slow
 def test_a_process_that_stands_still_is_waited_for_as_long_as_the_group_says(together):
     assert "Process 0 of 0..1 waits for one that is gone or stands still" in together[0][0]["still"]
 
 
+@pytest.mark.slow
 def test_processes_that_fit_different_things_say_so(together):
     assert all("are about to count other draws" in told["apart"] for told in together[0])
 
@@ -194,3 +201,15 @@ def test_processes_need_a_group():
         Processes()
     with pytest.raises(ValueError, match="give a Processes"):
         SemiDiscreteSolver(processes=3)
+
+
+def test_a_group_of_one_finds_the_same(tmp_path, shape, multiply_in):
+    multiply_in(*shape)
+    problem = problems()["recycled"][0]
+    alone = solved(problem, None), looked(None)
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
+    try:
+        one = solved(problem, Processes()), looked(Processes())
+    finally:
+        torch.distributed.destroy_process_group()
+    assert same(one, alone)
