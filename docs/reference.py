@@ -11,7 +11,7 @@ import dpmot
 
 PAGE, MARK = Path(__file__).with_name("api.md"), "<!-- reference -->\n"
 WIDTH = 120
-OF_TRANSPORT = ("SemiDiscreteProblem", "SemiDiscreteSolver", "TransportSolution")
+OF_TRANSPORT = ("SemiDiscreteProblem", "SemiDiscreteSolver", "TransportSolution", "Processes")
 OF_DIFFUSERS = ("ExpresswayPipeline", "level", "encode", "denoiser")
 WITHOUT_METHODS = ("transport.SemiDiscreteProblem",)  # which are the solver's
 

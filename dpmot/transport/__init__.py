@@ -14,12 +14,13 @@ from dpmot.transport.authors import AuthorsSchedule
 from dpmot.transport.certificate import Certificate, certify
 from dpmot.transport.potential import BrenierPotential
 from dpmot.transport.problem import SemiDiscreteProblem
+from dpmot.transport.processes import Processes
 from dpmot.transport.recipe import MappedImages, NoisyImages
 from dpmot.transport.singular import SmoothedPotential, angles
 from dpmot.transport.solver import Report, SemiDiscreteSolver, TransportSolution
 
 __all__ = [
-    "Atoms", "AuthorsSchedule", "BrenierPotential", "Certificate", "MappedImages", "NoisyImages", "Report",
+    "Atoms", "AuthorsSchedule", "BrenierPotential", "Certificate", "MappedImages", "NoisyImages", "Processes", "Report",
     "SemiDiscreteProblem", "SemiDiscreteSolver", "SmoothedPotential", "TensorAtoms", "TransportSolution", "angles",
     "certify",
 ]  # fmt: skip

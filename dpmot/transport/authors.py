@@ -19,6 +19,7 @@ from dpmot.seeds import generator
 from dpmot.transport.given import between
 from dpmot.transport.ledger import Ledger
 from dpmot.transport.problem import SemiDiscreteProblem
+from dpmot.transport.processes import Processes
 from dpmot.transport.tally import tally
 
 FIRST, SECOND, TINY = 0.9, 0.999, 1e-8  # Adam
@@ -64,12 +65,14 @@ def fit(
     ledger: Ledger,
     start: Tensor | None = None,
     schedule: AuthorsSchedule | None = None,
+    processes: Processes | None = None,
 ) -> tuple[Tensor, str | None]:
     """Centred heights (N,) float64, and the reason why the fit gave up, if it did; see `SemiDiscreteSolver`.
 
     Args:
         start: centred heights; zero as theirs if None.
         schedule: `AuthorsSchedule()` if None.
+        processes: that share the draws.
     """
     plan = schedule or AuthorsSchedule()
     rate, noises = plan.learning_rate, plan.noises_per_atom * len(problem.atoms)
@@ -78,7 +81,7 @@ def fit(
     least, since, stalls = math.inf, 0, 0
     for iteration in range(plan.iterations):
         stream = generator(seed, "transport", "authors", iteration)
-        seen = tally(problem, [heights], noises, stream, noise="plain")[0]
+        seen = tally(problem, [heights], noises, stream, noise="plain", processes=processes)[0]
         ledger.noises += seen.draws
         gradient = seen.counts / seen.draws - problem.masses
         first = FIRST * first + (1 - FIRST) * gradient

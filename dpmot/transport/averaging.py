@@ -26,6 +26,7 @@ from dpmot.transport.ledger import Ledger, State
 from dpmot.transport.near_duplicates import Clumps, near_duplicates
 from dpmot.transport.noise import KINDS, kind_for
 from dpmot.transport.problem import SemiDiscreteProblem
+from dpmot.transport.processes import Processes
 from dpmot.transport.race import Race
 from dpmot.transport.tally import Tally, tally
 
@@ -116,6 +117,7 @@ class _Fit:
     ledger: Ledger
     noise: str
     rough: bool
+    processes: Processes | None = None
 
     @property
     def options(self) -> Tensor:
@@ -204,7 +206,8 @@ class _Fit:
         self, problem: SemiDiscreteProblem, heights: list[Tensor], draws: int, *key: int | str, runners_up: bool = False
     ) -> list[Tally]:
         stream = generator(self.seed, "transport", "fit", *key)
-        seen = tally(problem, heights, draws, stream, noise=self.noise, runners_up=runners_up, rough=self.rough)
+        kind, rough, by = self.noise, self.rough, self.processes
+        seen = tally(problem, heights, draws, stream, noise=kind, runners_up=runners_up, rough=rough, processes=by)
         self.ledger.noises += seen[0].draws
         return seen
 
@@ -275,6 +278,7 @@ def fit(
     start: Tensor | None,
     noise: str,
     resume: State | None = None,
+    processes: Processes | None = None,
 ) -> tuple[Tensor, str | None]:
     """Centred heights (N,) float64, and the reason why the fit gave up, if it did; see `SemiDiscreteSolver`.
 
@@ -282,11 +286,12 @@ def fit(
         problem: N >= 2 and not all atoms equal.
         start: centred heights to try beside the closed forms.
         resume: `state` of an earlier report on the same problem, seed and options.
+        processes: that share the draws.
     """
     clumps = near_duplicates(problem)
     kind = kind_for(noise, problem.measure, problem.atoms.dim)
     rough = clumps.rounds and kind == "recycled"
-    this = _Fit(problem, clumps, trends(clumps.merged), target, seed, ledger, kind, rough)
+    this = _Fit(problem, clumps, trends(clumps.merged), target, seed, ledger, kind, rough, processes)
     now = this.begin(start) if resume is None else this.restore(resume)
     while now.chi2 > 1.001 * this.enough or now.seen < this.sharp or not now.settled:
         if reason := ledger.spent():

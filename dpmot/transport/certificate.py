@@ -27,6 +27,7 @@ from dpmot.seeds import generator
 from dpmot.transport.given import between, real, whole
 from dpmot.transport.noise import FEW, bundle_size, kind_for
 from dpmot.transport.problem import COLUMNS, SemiDiscreteProblem
+from dpmot.transport.processes import Processes
 from dpmot.transport.tally import Tally, tally
 
 LEVEL, Z95 = 0.975, 1.959964  # two-sided 95 %, of the normal law
@@ -167,6 +168,7 @@ def certify(
     target: float = 0.01,
     groups: Tensor | None = None,
     name: str = "",
+    processes: Processes | None = None,
 ) -> Certificate:
     """Measure chi2 of heights on `look_size` draws from a stream that no fit uses.
 
@@ -177,9 +179,11 @@ def certify(
         target: sets the number of draws.
         groups: int64 (N,), any labels: also report chi2 of their masses; None takes k-means clusters.
         name: of the problem. Looks at several problems with one seed are independent where their names differ.
+        processes: that share the draws, and all call this; each gets the certificate that one alone would get.
 
     Raises:
         ValueError: heights or groups of the wrong shape, a target that is not positive.
+        RuntimeError: one of the processes is lost, or looks at something else.
     """
     started, heights, copies, seed = time.perf_counter(), problem.checked(heights), problem.copies, whole(seed, "seed")
     if not between(target, 0, math.inf):
@@ -200,7 +204,9 @@ def certify(
     grouped = labels if groups is not None or int(labels.max()) else None
     size = bundle_size(noise, problem.atoms.dim, number, FEW)  # more turns save time, but widen the interval
     draws = max(look_size(number, target), FEWEST_BUNDLES * size if size > 2 else 0)
-    seen, *of_groups = tally(problem, [heights], draws, stream, noise=noise, labels=grouped, most=FEW)
+    seen, *of_groups = tally(
+        problem, [heights], draws, stream, noise=noise, labels=grouped, most=FEW, processes=processes
+    )
     chi2, low, high = interval(seen, problem.masses)
     group_chi2 = group_high = None
     if of_groups:

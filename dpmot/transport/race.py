@@ -25,11 +25,14 @@ class Race:
     """The atoms with the best and, if asked for, the second-best score of each row; the first block comes first.
 
     Attributes:
+        FIELDS: the tensors that it keeps, each (R,), or (0,) without runners-up.
         runners_up: whether the second best are kept.
         cell: index of the best score so far, the lowest on ties, int64 (R,).
         second: index of the second best, int64 (R,), or (0,) without runners-up.
         lead: best minus second-best score, (R,), with runners-up.
     """
+
+    FIELDS = ("cell", "second", "_best", "_next")
 
     def __init__(
         self, rows: int, device: torch.device, *, runners_up: bool = False, dtype: torch.dtype = torch.float32

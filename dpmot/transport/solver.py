@@ -27,6 +27,7 @@ from dpmot.transport.measures import NORMAL
 from dpmot.transport.noise import kind_for
 from dpmot.transport.potential import IN_MEMORY, BrenierPotential
 from dpmot.transport.problem import FEW_DIMENSIONS, SemiDiscreteProblem
+from dpmot.transport.processes import Processes
 from dpmot.transport.workers import side_by_side
 
 METHODS = ("auto", "newton", "averaging", "authors")
@@ -95,6 +96,8 @@ class SemiDiscreteSolver:
             reproduction), or "auto": the first where it fits, else the second.
         schedule: of "authors": learning rate, noises, stop rule; None is theirs for CIFAR-10 and CelebA.
         noise: of "averaging": see `dpmot.transport.noise`; "auto" is the fastest unbiased kind.
+        processes: that share the draws of fit and certificate, and all call the solver alike: each gets the solution
+            that one alone would get, to the bit, and its callback is called. None works alone.
 
     Raises:
         ValueError: an option that is unknown or not positive.
@@ -105,6 +108,7 @@ class SemiDiscreteSolver:
     method: str = "auto"
     noise: str = "auto"
     schedule: authors.AuthorsSchedule | None = None
+    processes: Processes | None = None
 
     def __post_init__(self) -> None:
         if not between(self.chi2, 0, math.inf):
@@ -116,6 +120,8 @@ class SemiDiscreteSolver:
             whole(self.max_noises, "max_noises", 1)
         if not isinstance(self.schedule, authors.AuthorsSchedule | None):
             raise ValueError(f"schedule is a {type(self.schedule).__name__}; give an AuthorsSchedule, or None")
+        if not isinstance(self.processes, Processes | None):
+            raise ValueError(f"processes is a {type(self.processes).__name__}; give a Processes, or None")
 
     @ordinary()
     def __call__(
@@ -137,11 +143,13 @@ class SemiDiscreteSolver:
             callback: called with a `Report` after every look of the fit. numpy multiplies on one core meanwhile.
             name: of the problem: the certificates of several problems with one seed are independent where their names
                 differ. Their fits share noise, so that heights do not depend on names.
-            resume: state of an interrupted fit with the same problem, seed and options; it ends in the same bits.
+            resume: state of an interrupted fit with the same problem, seed and options; it ends in the same bits,
+                by however many processes each of the two was fitted.
 
         Raises:
             ValueError: warm-start heights of the wrong shape, a foreign state, noise that the source measure does not
                 allow, a budget with which no fit could reach the target, atoms that rounding has moved.
+            RuntimeError: one of the processes is lost, or fits something else.
         """
         if not isinstance(problem, SemiDiscreteProblem):
             raise ValueError(f"The problem is a {type(problem).__name__}; give a SemiDiscreteProblem of the atoms")
@@ -155,7 +163,7 @@ class SemiDiscreteSolver:
         with side_by_side(problem.mean.device):
             centred, reason = self._fit(narrow, seed, start, ledger, resume)
             solved = problem.original_heights(centred)
-            certificate = certify(narrow, solved, seed=seed, target=self.chi2, name=name)
+            certificate = certify(narrow, solved, seed=seed, target=self.chi2, name=name, processes=self.processes)
         converged = certificate.high < self.chi2
         return TransportSolution(
             potential=BrenierPotential(problem.atoms, solved, problem.source_measure, min(problem.memory, IN_MEMORY)),
@@ -211,9 +219,18 @@ class SemiDiscreteSolver:
         if exact:
             return newton.fit(problem, target=self.chi2, ledger=ledger, start=start)
         if self.method == "authors":
-            return authors.fit(problem, seed=seed, ledger=ledger, start=start, schedule=self.schedule)
+            return authors.fit(
+                problem, seed=seed, ledger=ledger, start=start, schedule=self.schedule, processes=self.processes
+            )
         return averaging.fit(
-            problem, target=self.chi2, seed=seed, ledger=ledger, start=start, noise=self.noise, resume=resume
+            problem,
+            target=self.chi2,
+            seed=seed,
+            ledger=ledger,
+            start=start,
+            noise=self.noise,
+            resume=resume,
+            processes=self.processes,
         )
 
     def _exact(self, problem: SemiDiscreteProblem) -> bool:

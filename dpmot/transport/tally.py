@@ -17,6 +17,7 @@ from torch import Tensor
 from dpmot.transport.atoms import TensorAtoms
 from dpmot.transport.noise import MOST, Rows, bundle_size, draw
 from dpmot.transport.problem import COLUMNS, SemiDiscreteProblem
+from dpmot.transport.processes import Processes, Size
 from dpmot.transport.race import SHAPES, Race, gathered, winners
 from dpmot.transport.workers import side_by_side
 
@@ -97,6 +98,11 @@ class _Counter:
     bundles: list[Tensor] = field(default_factory=list)
     races: list[Race] = field(default_factory=list)
 
+    @property
+    def narrow(self) -> torch.dtype:
+        """Of the counts of a bundle."""
+        return torch.int16 if self.size < 2**15 else torch.int32
+
     def count(self, races: list[Race], bundles: int) -> Counts:
         """What `add` takes, of a piece with so many bundles of rows and of its mirror images, if any."""
         cells = [race.cell if self.labels is None else self.labels[race.cell] for race in races]
@@ -109,13 +115,31 @@ class _Counter:
             places = torch.cat([bundle * self.number + cell for cell in cells])
             inside = torch.bincount(places, minlength=bundles * self.number).view(bundles, self.number)
             together = (inside * (inside - 1)).sum(0)
-            counted = [inside.to(torch.int16 if self.size < 2**15 else torch.int32)]
+            counted = [inside.to(self.narrow)]
         return torch.stack([counts, together]), counted, [race for race in races if race.runners_up]
 
     def add(self, total: Tensor, bundles: list[Tensor], races: list[Race]) -> None:
         self.total = self.total + total
         self.bundles += bundles
         self.races += races
+
+    def join(self, processes: Processes, sizes: list[Size], like: Race, sides: int) -> None:
+        """Make this counter that of all pieces, of those sizes, where it was that of this process's own.
+
+        Args:
+            like: a race of no rows. sides: races of a piece, 2 with mirror images.
+        """
+        device = like.cell.device
+        self.total = processes.total(torch.zeros(2, self.number, dtype=torch.int64, device=device) + self.total)
+        if self.size > 2:
+            own = torch.cat([torch.empty(0, self.number, dtype=self.narrow, device=device), *self.bundles])
+            self.bundles = [processes.in_order(own, [size.bundles for size in sizes])]
+        if like.runners_up:
+            rows = [sides * size.rows for size in sizes]
+            for name in Race.FIELDS:
+                own = torch.cat([getattr(race, name) for race in (like, *self.races)])
+                setattr(like, name, processes.in_order(own, rows))
+            self.races = [like]
 
     def tally(self) -> Tally:
         counts, together = torch.as_tensor(self.total).double()
@@ -135,6 +159,7 @@ def tally(
     rough: bool = False,
     most: int = MOST,
     fused: bool | None = None,
+    processes: Processes | None = None,
 ) -> list[Tally]:
     """Count at least `rows` draws (mirror images included) under each of the heights, on common noise.
 
@@ -148,6 +173,7 @@ def tally(
         rough: products may be rounded to bfloat16 ("recycled" only), which near duplicates would not bear.
         most: turns of a bundle of "recycled" noise, at most: the fewer, the less draws depend on each other.
         fused: see `winners`.
+        processes: that share the draws; each gets the tallies that one alone would have, to the bit.
     """
     number, dim, device = len(problem.atoms), problem.atoms.dim, problem.mean.device
     size, mirror = bundle_size(noise, dim, number, most), noise != "plain"
@@ -158,7 +184,12 @@ def tally(
     if labels is not None:
         counters.append(_Counter(int(labels.max()) + 1, size, labels))
     tile, rows = SHAPES[device.type == "cuda"][0], -(-rows // (1 + mirror))
+    sizes: list[Size] = []
+    if processes is not None:
+        known = [*heights, problem.sums, problem.mean, problem.masses, *([] if labels is None else [labels])]
+        processes.agree(known, generator.bit_generator.state, rows, noise, most, runners_up, rough)
     drawn = draw(noise, problem.measure, (number, dim), rows, generator, tile=tile, device=device, most=most)
+    drawn = drawn if processes is None else processes.share(drawn, sizes)
 
     def counted(piece: Rows, races: list[list[Race]]) -> list[Counts]:
         each = races if labels is None else [*races, races[-1]]  # labels are counted under the last heights
@@ -176,4 +207,8 @@ def tally(
         for of_piece in counts:
             for counter, part in zip(counters, of_piece, strict=True):
                 counter.add(*part)
+    if processes is not None:
+        for counter in counters:
+            like = Race(0, device, runners_up=runners_up, dtype=problem.dtype)
+            counter.join(processes, sizes, like, 1 + mirror)
     return [counter.tally() for counter in counters]
