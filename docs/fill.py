@@ -208,15 +208,49 @@ def behind(name: str, method: str, nfe: int, metric: str = "fd_classifier") -> s
     Raises:
         LookupError: the table has no such row.
     """
+    rows = _differences(name, nfe, metric)
+    if rows is None:
+        return MISSING
+    rows = rows[rows["method"] == method]
+    if len(rows) != 1:
+        raise LookupError(f"{name}, Table 5: {len(rows)} rows of {method}, NFE {nfe}, {metric}; one is needed")
+    return number(*rows.iloc[0][["behind", "low", "high"]])
+
+
+@dataclass(frozen=True)
+class Nearest:
+    """The method of a group that is the least behind the best of the others, by name; whether it may be the best."""
+
+    label: str
+    behind: str
+    may_be_best: bool
+
+
+def nearest(name: str, nfe: int, group: str = "rivals") -> Nearest:
+    """The one of a group at a budget, in FD against test, as Table 5 says it; of rivals, a sampler from the prior.
+
+    Raises:
+        LookupError: the table has none.
+    """
+    rows, known = _differences(name, nfe, "fd_classifier"), run(name).rows
+    if rows is None or known is None:
+        return Nearest(MISSING, MISSING, may_be_best=True)
+    known = _from_the_prior(known, nfe) if group == "rivals" else known[known["group"] == group]
+    labels = dict(zip(known["method"], known["label"], strict=True))
+    rows = rows[rows["method"].isin(labels)]
+    if rows.empty:
+        raise LookupError(f"{name}, Table 5: no rows of {group}, NFE {nfe}")
+    row = rows.loc[rows["behind"].idxmin()]
+    return Nearest(labels[row["method"]], number(*row[["behind", "low", "high"]]), bool(row["may_be_best"]))
+
+
+def _differences(name: str, nfe: int, metric: str) -> pd.DataFrame | None:
+    """The rows of an experiment's Table 5 in a metric against test at a budget; None where it is not committed."""
     file = REFERENCE / name / "tables" / "table_5_differences.csv"
     if not file.is_file():
-        return MISSING
+        return None
     rows = pd.read_csv(file, dtype={"nfe_budget": str})
-    rows = rows[(rows["method"] == method) & (rows["nfe_budget"] == str(nfe)) & (rows["metric"] == metric)]
-    rows = rows[rows["reference"] == "test"]
-    if len(rows) != 1:
-        raise LookupError(f"{file.relative_to(ROOT)}: {len(rows)} rows of {method}, NFE {nfe}, {metric}; one is needed")
-    return number(*rows.iloc[0][["behind", "low", "high"]])
+    return rows[(rows["nfe_budget"] == str(nfe)) & (rows["metric"] == metric) & (rows["reference"] == "test")]
 
 
 def equivalent(name: str) -> str:
@@ -249,7 +283,7 @@ def environment() -> jinja2.Environment:
 def pages() -> Iterator[tuple[Path, str]]:
     """Each page that has a template, and its text."""
     templates = environment()
-    used = (run, best, equivalent, rewired, seconds, recovered, behind, selected, ranked_at)
+    used = (run, best, equivalent, rewired, seconds, recovered, behind, nearest, selected, ranked_at)
     used += (table, output, searches, unsolved)
     templates.globals.update({one.__name__: one for one in used}, experiments=experiments(ROOT))
     templates.globals.update(laws=Laws.read(), errors=ErrorTerms.read(), lottery=Lottery.read())

@@ -79,6 +79,20 @@ def test_a_row_that_a_committed_experiment_lacks_is_an_error(fill):
         run.cell("ddim", 10)
 
 
+def test_the_nearest_rival_is_picked_from_the_numbers(fill, monkeypatch):
+    methods = ["ddim", "pp_2m", "class_balanced", "k30", "student"]
+    rows = pd.DataFrame({"method": methods, "label": methods, "ranked": True, "value": 1.0, "start": "prior"})
+    rows = rows.assign(group=["rivals", "rivals", "controls", "mixture", "rivals"], network=["edm"] * 4 + ["student"])
+    rows = rows.assign(nfe_budget="10", metric="fd_classifier", reference="test")
+    behind = rows[["method"]].assign(behind=[3.0, 0.3, -0.1, 0.1, -2.0], low=-0.6, high=3.0, may_be_best=True)
+    monkeypatch.setattr(fill, "run", lambda name: fill.Run(name, rows))
+    monkeypatch.setattr(fill, "_differences", lambda *_: behind)
+    assert fill.nearest("here", 10) == fill.Nearest("pp_2m", "0.3 [−0.6, 3.0]", may_be_best=True)
+    assert fill.nearest("here", 10, "mixture").label == "k30"
+    with pytest.raises(LookupError, match="no rows of singular, NFE 10"):
+        fill.nearest("here", 10, "singular")
+
+
 TYPED = {  # decimal numbers that no csv has, by template: how often, and why: settings of an experiment, tolerances
     "README.md": {
         "3.11": (1, "Python"),
