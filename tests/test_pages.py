@@ -178,6 +178,10 @@ def test_what_a_template_asks_of_a_file_is_there_once_or_an_error():
     asked = {"case": "digits-0.1", "solver": "ours", "target": 0.01}
     assert race.entry("seconds", **asked) == "0.0991" and race.number("seconds", digits=1, **asked) == "0.1"
     assert race.number("seconds", **asked | {"solver": "pot"}) == ">= 7.8" and race.times(["digits-0.1"]) == "23"
+    trail = reference_numbers.table("transport/trail.csv")
+    assert trail.last("chi2", case="fashion_mnist-0.5", solver="ott") == "0.063"
+    with pytest.raises(LookupError, match="no rows of case none"):
+        trail.last("chi2", case="none")
     with pytest.raises(LookupError, match=r"transport/transport\.csv: 0 rows of case none"):
         race.entry("seconds", case="none")
     with pytest.raises(LookupError, match="one is needed"):
