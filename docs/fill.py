@@ -49,6 +49,14 @@ class Run:
         """The fingerprints of its rows."""
         return MISSING if self.rows is None else ", ".join(f"`{one}`" for one in self.rows["fingerprint"].unique())
 
+    @property
+    def seeds(self) -> str:
+        """How many sample seeds its configuration has, with the word behind it."""
+        if self.rows is None:
+            return MISSING
+        number = len(read_json(REFERENCE / self.name / "experiment.json", needs=("sample_seeds",))["sample_seeds"])
+        return "one sample seed" if number == 1 else f"{number} sample seeds"
+
     def n(self, method: str, nfe: object, metric: str = "fd_classifier") -> str:
         """How many samples a row has."""
         return MISSING if self.rows is None else f"{int(self.row(method, nfe, metric)['num_samples']):,}"
