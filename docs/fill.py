@@ -5,9 +5,9 @@ A template is the page in Markdown with Jinja2 expressions in the place of numbe
 or a budget of a measured experiment, that has no row is an error.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from math import isnan
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,12 @@ class Run:
     name: str
     rows: pd.DataFrame | None
 
+    @cached_property
+    def _places(self) -> Mapping[Any, Any]:
+        """(method, NFE budget, metric, reference) -> where its rows are."""
+        assert self.rows is not None
+        return self.rows.groupby(["method", "nfe_budget", "metric", "reference"]).indices
+
     @property
     def fingerprint(self) -> str:
         """The fingerprints of its rows."""
@@ -78,9 +84,7 @@ class Run:
     ) -> pd.DataFrame:
         """The rows of a metric; ``sigma`` chooses where a method has several levels."""
         assert self.rows is not None
-        rows = self.rows
-        found = rows[(rows["method"] == method) & (rows["nfe_budget"] == str(nfe)) & (rows["metric"] == metric)]
-        found = found[found["reference"] == reference]
+        found = self.rows.iloc[self._places.get((method, str(nfe), metric, reference), [])]
         if sigma is not None:
             found = found[(found["sigma_start"] - sigma).abs() <= 1e-3 * sigma]
         return found
@@ -154,8 +158,7 @@ def seconds(name: str, network: str) -> str:
 def run(name: str) -> Run:
     """A committed experiment: metrics.csv and audit.csv, or, where only tables are kept, the rows of Table 1."""
     folder = REFERENCE / name
-    if stored(folder / "metrics.csv").is_file():
-        results = load(folder)
+    if (results := _measured(name)) is not None:
         rows = results.pooled()
         methods = rows["method"]
         return Run(name, rows.assign(label=methods.map(results.label), group=methods.map(results.group)))
@@ -267,7 +270,8 @@ def equivalent(name: str) -> str:
     Raises:
         LookupError: the experiment has no such tests.
     """
-    tests = load(REFERENCE / name).identity
+    results = _measured(name)
+    tests = results and results.identity
     if tests is None:
         raise LookupError(f"results/reference/{name}: no identity.csv")
     shown = tests[tests["equivalent"]]
