@@ -113,7 +113,7 @@ def figure(rows: pd.DataFrame) -> Figure:
     last.set_title("information / log N, at most")
     canvas.legend(*last.get_legend_handles_labels(), loc="lower center", ncols=3, frameon=False, fontsize=7,
                   bbox_to_anchor=(0.5, 0.045))  # fmt: skip
-    told = "Lines: predicted from the images alone. Markers: measured on other latents, bars 95 % intervals."
+    told = "Lines: predicted from the images alone. Markers: measured on other latents, bars 95 % intervals over these."
     style.note(canvas, f"{told} Dotted: I = log N.")
     return canvas
 

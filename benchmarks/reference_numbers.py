@@ -5,7 +5,7 @@ Nothing that a template asks for may be missing or in doubt: no row, or several,
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,14 +43,24 @@ class Table:
         """
         found = self.some(**where)
         if len(found) != 1:
-            asked = ", ".join(f"{key} {one}" for key, one in where.items())
-            raise LookupError(f"results/reference/{self.name}: {len(found)} rows of {asked}; one is needed")
+            raise LookupError(f"results/reference/{self.name}: {len(found)} rows of {_told(where)}; one is needed")
         return str(found.iloc[0][column])
 
     def number(self, column: str = "value", *, digits: int = 2, **where: object) -> str:
         """The entry with so many significant digits, also of ">= 41.1"."""
         sign, value = _bound(self.entry(column, **where))
         return f"{sign}{_rounded(value, digits)}"
+
+    def last(self, column: str, *, digits: int = 2, **where: object) -> str:
+        """The number in the last of the rows, of a fit that is followed.
+
+        Raises:
+            LookupError: there is no such row.
+        """
+        found = self.some(**where)
+        if found.empty:
+            raise LookupError(f"results/reference/{self.name}: no rows of {_told(where)}")
+        return _rounded(float(found.iloc[-1][column]), digits)
 
     def cell(self, **where: object) -> str:
         """Value and interval."""
@@ -119,6 +129,10 @@ def unsolved(name: str) -> tuple[int, str]:
     reasons = [reason for text in table(f"{name}/audit.csv").rows["reasons"] for reason in text.split("; ")]
     missed = [one.partition(": ")[2] for one in reasons if one.startswith("transport not converged: ")]
     return len(missed), ", ".join(dict.fromkeys(missed))
+
+
+def _told(where: Mapping[str, object]) -> str:
+    return ", ".join(f"{key} {one}" for key, one in where.items())
 
 
 def _same(entry: str, wanted: object) -> bool:

@@ -5,9 +5,9 @@ A template is the page in Markdown with Jinja2 expressions in the place of numbe
 or a budget of a measured experiment, that has no row is an error.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from math import isnan
 from pathlib import Path
 from typing import Any
@@ -44,10 +44,24 @@ class Run:
     name: str
     rows: pd.DataFrame | None
 
+    @cached_property
+    def _places(self) -> Mapping[Any, Any]:
+        """(method, NFE budget, metric, reference) -> where its rows are."""
+        assert self.rows is not None
+        return self.rows.groupby(["method", "nfe_budget", "metric", "reference"]).indices
+
     @property
     def fingerprint(self) -> str:
         """The fingerprints of its rows."""
         return MISSING if self.rows is None else ", ".join(f"`{one}`" for one in self.rows["fingerprint"].unique())
+
+    @property
+    def seeds(self) -> str:
+        """How many sample seeds its configuration has, with the word behind it."""
+        if self.rows is None:
+            return MISSING
+        number = len(read_json(REFERENCE / self.name / "experiment.json", needs=("sample_seeds",))["sample_seeds"])
+        return "one sample seed" if number == 1 else f"{number} sample seeds"
 
     def n(self, method: str, nfe: object, metric: str = "fd_classifier") -> str:
         """How many samples a row has."""
@@ -70,9 +84,7 @@ class Run:
     ) -> pd.DataFrame:
         """The rows of a metric; ``sigma`` chooses where a method has several levels."""
         assert self.rows is not None
-        rows = self.rows
-        found = rows[(rows["method"] == method) & (rows["nfe_budget"] == str(nfe)) & (rows["metric"] == metric)]
-        found = found[found["reference"] == reference]
+        found = self.rows.iloc[self._places.get((method, str(nfe), metric, reference), [])]
         if sigma is not None:
             found = found[(found["sigma_start"] - sigma).abs() <= 1e-3 * sigma]
         return found
@@ -146,8 +158,7 @@ def seconds(name: str, network: str) -> str:
 def run(name: str) -> Run:
     """A committed experiment: metrics.csv and audit.csv, or, where only tables are kept, the rows of Table 1."""
     folder = REFERENCE / name
-    if stored(folder / "metrics.csv").is_file():
-        results = load(folder)
+    if (results := _measured(name)) is not None:
         rows = results.pooled()
         methods = rows["method"]
         return Run(name, rows.assign(label=methods.map(results.label), group=methods.map(results.group)))
@@ -208,15 +219,49 @@ def behind(name: str, method: str, nfe: int, metric: str = "fd_classifier") -> s
     Raises:
         LookupError: the table has no such row.
     """
+    rows = _differences(name, nfe, metric)
+    if rows is None:
+        return MISSING
+    rows = rows[rows["method"] == method]
+    if len(rows) != 1:
+        raise LookupError(f"{name}, Table 5: {len(rows)} rows of {method}, NFE {nfe}, {metric}; one is needed")
+    return number(*rows.iloc[0][["behind", "low", "high"]])
+
+
+@dataclass(frozen=True)
+class Nearest:
+    """The method of a group that is the least behind the best of the others, by name; whether it may be the best."""
+
+    label: str
+    behind: str
+    may_be_best: bool
+
+
+def nearest(name: str, nfe: int, group: str = "rivals") -> Nearest:
+    """The one of a group at a budget, in FD against test, as Table 5 says it; of rivals, a sampler from the prior.
+
+    Raises:
+        LookupError: the table has none.
+    """
+    rows, known = _differences(name, nfe, "fd_classifier"), run(name).rows
+    if rows is None or known is None:
+        return Nearest(MISSING, MISSING, may_be_best=True)
+    known = _from_the_prior(known, nfe) if group == "rivals" else known[known["group"] == group]
+    labels = dict(zip(known["method"], known["label"], strict=True))
+    rows = rows[rows["method"].isin(labels)]
+    if rows.empty:
+        raise LookupError(f"{name}, Table 5: no rows of {group}, NFE {nfe}")
+    row = rows.loc[rows["behind"].idxmin()]
+    return Nearest(labels[row["method"]], number(*row[["behind", "low", "high"]]), bool(row["may_be_best"]))
+
+
+def _differences(name: str, nfe: int, metric: str) -> pd.DataFrame | None:
+    """The rows of an experiment's Table 5 in a metric against test at a budget; None where it is not committed."""
     file = REFERENCE / name / "tables" / "table_5_differences.csv"
     if not file.is_file():
-        return MISSING
+        return None
     rows = pd.read_csv(file, dtype={"nfe_budget": str})
-    rows = rows[(rows["method"] == method) & (rows["nfe_budget"] == str(nfe)) & (rows["metric"] == metric)]
-    rows = rows[rows["reference"] == "test"]
-    if len(rows) != 1:
-        raise LookupError(f"{file.relative_to(ROOT)}: {len(rows)} rows of {method}, NFE {nfe}, {metric}; one is needed")
-    return number(*rows.iloc[0][["behind", "low", "high"]])
+    return rows[(rows["nfe_budget"] == str(nfe)) & (rows["metric"] == metric) & (rows["reference"] == "test")]
 
 
 def equivalent(name: str) -> str:
@@ -225,7 +270,8 @@ def equivalent(name: str) -> str:
     Raises:
         LookupError: the experiment has no such tests.
     """
-    tests = load(REFERENCE / name).identity
+    results = _measured(name)
+    tests = results and results.identity
     if tests is None:
         raise LookupError(f"results/reference/{name}: no identity.csv")
     shown = tests[tests["equivalent"]]
@@ -249,7 +295,7 @@ def environment() -> jinja2.Environment:
 def pages() -> Iterator[tuple[Path, str]]:
     """Each page that has a template, and its text."""
     templates = environment()
-    used = (run, best, equivalent, rewired, seconds, recovered, behind, selected, ranked_at)
+    used = (run, best, equivalent, rewired, seconds, recovered, behind, nearest, selected, ranked_at)
     used += (table, output, searches, unsolved)
     templates.globals.update({one.__name__: one for one in used}, experiments=experiments(ROOT))
     templates.globals.update(laws=Laws.read(), errors=ErrorTerms.read(), lottery=Lottery.read())

@@ -22,7 +22,7 @@ def picture(results: Results) -> Figure:
     told = (
         "Fashion-MNIST, DDPM network. FD in features of a classifier: lower is better. NFE: evaluations a sample; "
         "atoms alone (0 NFE) stand at the budget of their level. Hollow: copies. Grey band: real images. Bars: 95 % "
-        "intervals."
+        "intervals over samples."
     )
     named = [figure_3_nfe.names(results, panel, rows)]
     figure, ((axes,),) = _style.laid(1, 1, named, told, narrow=True, panel=1.7, top=0.12)

@@ -17,11 +17,11 @@ def of_the_plan(results: "Results", rows: pd.DataFrame) -> None:
     """Rows of another experiment than experiment.json has are refused."""
     plan, each = results.experiment, results.each
     over = dict.fromkeys(each.repeated, OVER_TRAININGS)
-    seeds = [str(over.get(method, each.training_seed(method))) for method in rows["method"]]
+    seeds = {method: str(over.get(method, each.training_seed(method))) for method in rows["method"].unique()}
     wanted: dict[str, Any] = {
         "experiment": plan.experiment,
         "dataset": plan.dataset,
-        "training_seed": pd.Series(seeds, rows.index),
+        "training_seed": rows["method"].map(seeds),
     }
     for column, has in wanted.items():
         for row in rows.index[rows[column] != has][:1]:

@@ -92,8 +92,8 @@ def few(budgets: Sequence[str], most: int = BUDGETS) -> list[str]:
 
 
 def half_width(results: Results) -> str:
-    """What ± says, and over what where that is more than samples."""
-    return "±: half the width of the 95 % interval" + (" over training seeds" if results.each.repeated else "")
+    """What ± says, and over what."""
+    return f"±: half the width of the 95 % interval over {results.units}"
 
 
 def cell(cells: Comparison, row: Mapping[str, object] | None) -> Cell:

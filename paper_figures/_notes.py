@@ -6,7 +6,7 @@ import pandas as pd
 
 from dpmot.experiment.plan import Experiment
 from dpmot.experiment.values import PROTOCOLS
-from dpmot.results import FRESH, printed_name, records, stem
+from dpmot.results import FRESH, fact, printed_name, records, stem
 from paper_figures._long_form import BEYOND, has_best, ranked_cells, table_n
 from paper_figures._numbers import alone, interval
 from paper_figures._paired import ALPHA
@@ -21,6 +21,10 @@ WORDS = {
     "not converged": "the transport behind it did not converge",
     "not audited": "not measured, or too uncertain to say",
 }
+AT_LEAST = (
+    "An interval of a share of copies, or of a value that all networks agree on, is at least as wide as one network's "
+    "in the mean: the spread between networks does not say what the audit of each cannot tell."
+)
 SMOOTH = (
     "Smooth (Details) is a remark on ranked rows: their density is above real images', or they lie nearer to the "
     f"images of both splits than {NEAR:g} of real images' distance, as blurred images do; no copies were found."
@@ -83,6 +87,7 @@ class Notes:
             "do not hold what other references, atoms or heights would say, which all networks share. A row is ranked "
             "where it is at each training seed."
         ]
+        lines += [] if main["metric"].map(lambda metric: fact(metric).replicates).all() else [AT_LEAST]
         if once:
             titles = ", ".join(map(self.results.title, once))
             lines.append(

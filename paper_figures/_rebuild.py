@@ -1,7 +1,6 @@
 """Committed tables and figures made again from the files beside them, without torch.
 
-``python -m paper_figures._rebuild FOLDER ...``
-
+``python -m paper_figures._rebuild FOLDER ...``, as many folders at once as there are processors.
 
 Of each folder with metrics.csv the tables that are there already are written anew, with both sizes of LaTeX where there
 was one, and the figures that show nothing but these files: no samples, data or strips, which are not committed. A
@@ -9,6 +8,7 @@ folder without metrics.csv keeps its pages.
 """
 
 import sys
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,9 @@ def drawn(results: Results) -> list[str]:
 
 
 if __name__ == "__main__":
-    for given in map(Path, sys.argv[1:]):
-        if stored(given / "metrics.csv").is_file() and (given / "tables").is_dir():
-            print(f"{given}: {len(rebuild(given))} files", flush=True)
+    folders = [one for one in map(Path, sys.argv[1:]) if stored(one / "metrics.csv").is_file()]
+    folders = [one for one in folders if (one / "tables").is_dir()]
+    folders.sort(key=lambda one: -stored(one / "metrics.csv").stat().st_size)  # what takes longest begins first
+    with ProcessPoolExecutor() as pool:
+        for folder, files in zip(folders, pool.map(rebuild, folders), strict=True):
+            print(f"{folder}: {len(files)} files", flush=True)

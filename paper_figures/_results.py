@@ -132,6 +132,14 @@ class Results:
         """What the experiment's own configuration leaves out, a note for the end of a page; () where it is nothing."""
         return tuple(f"Of this experiment's own configuration: {one}." for one in self.experiment.left_out)
 
+    @property
+    def fewer(self) -> str:
+        """Of the same how many methods, for the small print of a figure, behind its source; "" where it is none."""
+        named = [found[1] for one in self.experiment.left_out if (found := re.match("left out: methods ([^;]+)", one))]
+        number = sum(len(names.split(", ")) for names in named)
+        many = f"{number} method{'s' if number > 1 else ''}"
+        return f"; its own configuration leaves out {many}, which the tables name" if number else ""
+
     def caption(self, told: str, marks: Iterable[str], most: int | None = None) -> str:
         """The source, what is ``told`` of the numbers, and the fingerprints of their rows."""
         return f"{self.source}; {told}; fingerprint: {fingerprints(marks, most)}"
@@ -147,8 +155,13 @@ class Results:
 
     @property
     def in_brackets(self) -> str:
-        """What stands in brackets after a value, beside ``pooled_over``, which says it of training seeds."""
-        return f"95 % intervals in brackets{'' if self.each.repeated else ', over samples'}"
+        """What stands in brackets after a value, beside ``pooled_over``."""
+        return f"95 % intervals in brackets{self.over}"
+
+    @property
+    def over(self) -> str:
+        """What intervals are over, to follow them where ``pooled_over`` stands, which says it of training seeds."""
+        return "" if self.each.repeated else ", over samples"
 
     @property
     def units(self) -> str:

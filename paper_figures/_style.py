@@ -185,9 +185,14 @@ def measured_note(results: Results, rows: pd.DataFrame) -> str:
     """n, seeds, interval and fingerprint of the cells drawn, one line."""
     n = " or ".join(sorted(set(rows["num_samples"]) - {""}, key=int)) or "unknown"
     return (
-        f"{plain(results.source)}; n = {n} a cell, {results.pooled_over}; bars and bands: 95 % "
-        f"intervals; fingerprint {fingerprints(rows['fingerprint'], 2)}"
+        f"{source(results)}; n = {n} a cell, {results.pooled_over}; bars and bands: 95 % "
+        f"intervals{results.over}; fingerprint {fingerprints(rows['fingerprint'], 2)}"
     )
+
+
+def source(results: Results) -> str:
+    """The data set, and how many methods the configuration itself leaves out of the figure."""
+    return plain(results.source) + results.fewer
 
 
 def blank(axes: Axes, text: str) -> None:

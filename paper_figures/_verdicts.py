@@ -53,6 +53,7 @@ def verdicts(metrics: pd.DataFrame, audit: pd.DataFrame | None) -> dict[Any, Ver
     """(method, NFE budget, level as a key) -> verdict of the cell, from audit.csv and from metrics.csv."""
     audited = [] if audit is None else files.records(audit)
     found = {(row["method"], row["nfe_budget"], sigma_key(row["sigma_start"])): _audited(row) for row in audited}
+    metrics = metrics[metrics["sample_seed"] == POOLED]
     own = {word: _few(metrics, kinds) for word, kinds in FAILS.items()}
     for key in dict.fromkeys([*found, *own["noise"], *own["collapsed"]]):
         if (collapse := own["collapsed"].get(key)) is not None:
@@ -79,6 +80,7 @@ def _few(metrics: pd.DataFrame, kinds: Iterable[tuple[str, str]]) -> dict[Any, s
 
 def smooth(metrics: pd.DataFrame) -> dict[Any, str]:
     """Cells whose samples crowd where real images are dense, or lie nearer to all images than real ones do."""
+    metrics = metrics[metrics["sample_seed"] == POOLED]
     dense = _beside_real(metrics, "density", "test")
     dense["so"] = dense["low"] > dense["real_high"]
     near = pd.concat([_beside_real(metrics, "nn_distance", reference) for reference in ("test", "train")])
@@ -94,8 +96,8 @@ def smooth(metrics: pd.DataFrame) -> dict[Any, str]:
 
 def _beside_real(metrics: pd.DataFrame, kind: str, reference: str) -> pd.DataFrame:
     """Pooled rows of a kind of metric, with real images' value and ends, the level as a key, and both as text."""
-    rows = metrics[(metrics["sample_seed"] == POOLED) & (metrics["reference"] == reference)]
-    rows = rows[(rows["metric"].map(stem) == kind) & rows["value"].notna()]
+    alike = [metric for metric in metrics["metric"].unique() if stem(metric) == kind]
+    rows = metrics[metrics["metric"].isin(alike) & (metrics["reference"] == reference) & metrics["value"].notna()]
     real = rows[rows["method"] == REAL[reference]].set_index("metric")
     rows = rows[~rows["method"].isin(FLOORS) & rows["metric"].isin(real.index)]
     ends = {name: rows["metric"].map(real[end]) for name, end in BESIDE.items()}

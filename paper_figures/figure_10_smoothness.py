@@ -60,7 +60,7 @@ def make(results: Results) -> Figure:
 def _note(results: Results, rows: pd.DataFrame) -> str:
     noises = " or ".join(sorted(rows["num_noises"].unique(), key=int))
     marked = f"fingerprint {fingerprints(rows['fingerprint'])}"
-    told = f"{style.plain(results.source)}; n = {noises} noises; bars: 95 % intervals; {marked}"
+    told = f"{style.source(results)}; n = {noises} noises; bars: 95 % intervals, over these; {marked}"
     return f"{lines.how_chosen(results)}\n{told}"
 
 

@@ -49,7 +49,8 @@ def _bands(
     """Draw intervals over training seeds as bands; returns the cells with those over samples in their place."""
     sampled = of_samples(results, quantity.metric)
     keys = list(zip(cells["method"], cells["nfe_budget"], strict=True))
-    if quantity.references != ("test",) or not any(key in sampled for key in keys):
+    shown = results.each.repeated and quantity.references == ("test",)
+    if not (shown and any(key in sampled for key in keys)):
         return cells
     for method, own in cells.groupby("method", sort=False):
         axes.fill_between(own["nfe"], own["low"], own["high"], color=looks[str(method)].colour, alpha=0.18, linewidth=0)

@@ -84,7 +84,7 @@ def make(results: Results) -> Figure:
 
 def _note(results: Results, cell: SampleCell, *, points: bool) -> str:
     shown = "first 16 samples" if points else "first samples; noise and atoms scaled to their own range"
-    return f"{style.plain(results.source)}; {results.at_first}sample seed {cell.sample_seed}; {shown}"
+    return f"{style.source(results)}; {results.at_first}sample seed {cell.sample_seed}; {shown}"
 
 
 PAGE = style.page(__file__, __doc__, make)

@@ -87,7 +87,7 @@ def make(results: Results) -> Figure:
     for axes, nfe in zip(panels[0], budgets, strict=True):
         axes.set_title(f"NFE {nfe}", fontweight="bold", loc="center", pad=4)
     seed = f"{results.at_first}sample seed {cell.sample_seed}"
-    style.note(figure, f"{style.plain(results.source)}; first samples of {seed}, not selected")
+    style.note(figure, f"{style.source(results)}; first samples of {seed}, not selected")
     return figure
 
 

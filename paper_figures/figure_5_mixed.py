@@ -118,7 +118,7 @@ def _note(results: Results) -> str:
     return (
         "The most mixed samples of each method, most mixed first: class and probability of the first, below of the "
         "second. Real images mix too (Table 2). Nearest: training image, L2 over pixels.\n"
-        f"{style.plain(results.source)}; samples of {results.at_first}sample seed {seeds[0]}; MMR at t = 0.1, {POOLED}"
+        f"{style.source(results)}; samples of {results.at_first}sample seed {seeds[0]}; MMR at t = 0.1, {POOLED}"
     )
 
 

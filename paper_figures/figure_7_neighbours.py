@@ -236,7 +236,7 @@ def _note(results: Results, blocks: Sequence[Block], *, points: bool) -> str:
             "that to the second nearest (0: a copy; 1: new); arrows: pixels the sample is moved by; m: mirrored; "
             "i: inverted"
         )
-    return f"{shown}.\n{style.plain(results.source)}; samples of {results.at_first}sample seed {seed}"
+    return f"{shown}.\n{style.source(results)}; samples of {results.at_first}sample seed {seed}"
 
 
 PAGE = style.page(__file__, __doc__, make)

@@ -13,6 +13,7 @@ import pandas as pd
 from dpmot.results import COPIES, printed_name, records
 from paper_figures import _tables as tables
 from paper_figures._headline import MOST
+from paper_figures._notes import AT_LEAST
 from paper_figures._numbers import Number
 from paper_figures._panels import Cell, Document, Panel, not_run
 from paper_figures._results import Results, Row, fingerprints
@@ -144,10 +145,9 @@ def _headline(table: pd.DataFrame, results: Results) -> Panel | None:
         rows.append((Cell(results.label(row["method"])), fd, Cell(upper), *map(Cell, entries)))
     quality = printed_name(f"fd_{results.families[0]}")
     header = ("method", f"{quality} ↓", "copies at most", "images", "training s", "map s")
-    over = "training seeds" if results.each.repeated else "samples"
     notes = (
-        f"FD against test at NFE {nfe}, ±: half the width of the 95 % interval over {over}; copies at most: upper end "
-        "of the share of copies of train; † unranked.",
+        f"FD against test at NFE {nfe}, ±: half the width of the 95 % interval over {results.units}; copies at most: "
+        "upper end of the share of copies of train; † unranked.",
         f"Data set {results.experiment.dataset}; fingerprint {fingerprints(table['fingerprint'], 1)}. All rows are in "
         "the supplement.",
     )
@@ -177,6 +177,7 @@ def layout(table: pd.DataFrame, results: Results) -> Document:
         notes=(
             *([" ".join(verdict(results))] if verdict(results) else []),
             "† unranked (Table 1 says why). – not run, or not known.",
+            *([AT_LEAST] if results.each.repeated else []),
         ),
         headline=_headline(table, results),
     )

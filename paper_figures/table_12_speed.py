@@ -195,8 +195,8 @@ def _headline(table: pd.DataFrame, results: Results) -> Panel | None:
     short = f"Reported: {min(CLAIM)} to {max(CLAIM):,} times faster ({SOURCE}). Measured: {_short(table, results)}"
     notes = (
         short,
-        "All at equal FD: ratios of evaluations with 95 % intervals; ≥, ≤: as good at the fewest evaluations measured, "
-        "or at none. † unranked.",
+        f"All at equal FD: ratios of evaluations with 95 % intervals over {results.units}; ≥, ≤: as good at the fewest "
+        "evaluations measured, or at none. † unranked.",
         f"Data set {results.experiment.dataset}; fingerprint {fingerprints(table['fingerprint'], 1)}. All cells are in "
         "the supplement.",
     )
@@ -218,11 +218,14 @@ def layout(table: pd.DataFrame, results: Results) -> Document:
     """The printed table."""
     seconds, quality = evaluation_seconds(results), printed_name(f"fd_{results.families[0]}")
     rough = {chain: _rough(results, chain, seconds) for chain in dict.fromkeys(table["method"].map(results.chain))}
+    paired = results.units if results.each.repeated else "groups of samples"
     claim = Cell(f"{min(CLAIM)} to {max(CLAIM):,} times faster"), Cell(SOURCE), Cell("not transcribed")
     reported = Panel("Reported (not measured here)", ("claim", "source", "at which quality"), (claim,))
     return Document(
         title="Table 12. How many times faster, at equal quality",
-        caption=results.caption(f"quality: {quality} against test, 95 % intervals in brackets", table["fingerprint"]),
+        caption=results.caption(
+            f"quality: {quality} against test, {results.pooled_over}; {results.in_brackets}", table["fingerprint"]
+        ),
         panels=(
             Panel("Verdict", (), (), verdict(table, results)),
             _chain_panel(table, results, rough),
@@ -232,7 +235,7 @@ def layout(table: pd.DataFrame, results: Results) -> Document:
         notes=(
             "Equal quality: the first evaluations at which a curve, log FD linear in log NFE between its budgets, "
             "falls to the FD of the other. The interval holds all at which the two are not told apart (jackknife, "
-            "paired by groups of samples); it does not know that the best rival was chosen from the same numbers.",
+            f"paired by {paired}); it does not know that the best rival was chosen from the same numbers.",
             "≤, ≥: a curve ends there; it is as good at the fewest evaluations measured, so fewer may do, or at none. "
             "One number: the interval ends there too.",
             "† unranked (Table 1), or a curve with unranked cells: the speed of copies of training images is no speed. "

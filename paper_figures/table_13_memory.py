@@ -22,7 +22,7 @@ from dpmot.experiment.fits import fit_of
 from dpmot.results import by_key, records
 from paper_figures import _tables as tables
 from paper_figures._comparison import Comparison
-from paper_figures._headline import brief, chosen
+from paper_figures._headline import brief, chosen, half_width
 from paper_figures._long_form import long_form
 from paper_figures._panels import Cell, Document, Panel, not_run
 from paper_figures._results import Results, Row, fingerprints
@@ -135,7 +135,7 @@ def _headline(table: pd.DataFrame, results: Results, comparison: Comparison) -> 
     notes = (
         "Bytes of what a start stores: latents x_M in float32, or images in uint8 whose noise is drawn again. Distinct "
         "starts over n. † unranked.",
-        f"Data set {results.experiment.dataset}; ±: half the width of the 95 % interval; fingerprint "
+        f"Data set {results.experiment.dataset}; {half_width(results)}; fingerprint "
         f"{fingerprints(table['fingerprint'], 1)}. All rows are in the supplement.",
     )
     return Panel("What a start stores, and what of the data it reaches", header, tuple(rows), notes)
@@ -151,7 +151,7 @@ def layout(table: pd.DataFrame, results: Results) -> Document:
     panel = Panel(title, HEADER, tuple(lines), heads=1) if lines else not_run(title, "no cell has recall or coverage.")
     return Document(
         title="Table 13. Memory and diversity",
-        caption=results.caption(f"{results.pooled_over}; ±: half the width of the 95 % interval", table["fingerprint"]),
+        caption=results.caption(f"{results.pooled_over}; {half_width(results)}", table["fingerprint"]),
         panels=(panel,),
         notes=(
             "Floats: each latent x_M in float32, and a height where it has one. As recipes: images in uint8, "

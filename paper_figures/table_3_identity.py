@@ -64,8 +64,8 @@ def _headline(table: pd.DataFrame, results: Results) -> Panel | None:
         rows.append((Cell(pairs[row["pair"]]), name, reference, nfe, short, margin, p, verdict))
     header = ("pair", "metric", "reference", "NFE", "difference", "margin", "p", "verdict")
     notes = (
-        "Difference: mean over the seeds ± half the width of its interval. Equivalent: two one-sided tests within the "
-        "margin, p at most 0.05, Holm-corrected.",
+        "Difference: mean over the seeds ± half the width of its interval over them. Equivalent: two one-sided tests "
+        "within the margin, p at most 0.05, Holm-corrected.",
         f"Data set {results.experiment.dataset}; fingerprint {fingerprints(results.metrics['fingerprint'], 1)}. Rows: "
         "the largest p first, at most ten; all rows are in the supplement.",
     )
@@ -80,8 +80,8 @@ def layout(table: pd.DataFrame, results: Results) -> Document:
         rows += [" - ".join(names), *map(_row, records(members))]
     title = "Mean difference over seeds"
     panel = Panel(title, HEADER, tuple(rows), heads=4) if rows else not_run(title, "the results hold no identity.csv.")
-    told = f"n = {results.experiment.num_samples} samples a seed; intervals of the paired mean difference in brackets"
-    told = f"{results.at_first}{told}"
+    told = "intervals of the paired mean difference, over seeds, in brackets"
+    told = f"{results.at_first}n = {results.experiment.num_samples} samples a seed; {told}"
     return Document(
         title="Table 3. DPM-OT against the copy control",
         caption=results.caption(told, results.metrics["fingerprint"], 3),

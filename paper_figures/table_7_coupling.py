@@ -37,8 +37,8 @@ def _headline(table: pd.DataFrame, results: Results) -> Panel | None:
     methods = ([one for one in results.experiment.headline if one in there] or list(there))[:MOST]
     panel = coupling_panel("Transport cost", rows, "quantity", COSTS, {one: results.title(one) for one in methods})
     notes = (
-        "Cost: E |x - T(x)|² / 2 ± half the width of the 95 % interval; saved: independent pairs' less that; – this "
-        "start stores no image.",
+        "Cost: E |x - T(x)|² / 2 ± half the width of the 95 % interval over noises; saved: independent pairs' less "
+        "that; – this start stores no image.",
         f"Data set {results.experiment.dataset}; fingerprint {fingerprints(rows['fingerprint'], 1)}. All rows are in "
         "the supplement.",
     )
@@ -63,8 +63,8 @@ def layout(table: pd.DataFrame, results: Results) -> Document:
     return Document(
         title="Table 7. The coupling of noise and samples",
         caption=results.caption(
-            f"{results.at_first}n = {noises} noises; {counted} evaluations a sample; 95 % intervals in brackets; "
-            "distances in the units of the data ([-1, 1] for images)",
+            f"{results.at_first}n = {noises} noises; {counted} evaluations a sample; 95 % intervals in brackets, over "
+            "noises; distances in the units of the data ([-1, 1] for images)",
             table["fingerprint"],
         ),
         panels=tuple(panels),

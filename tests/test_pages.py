@@ -1,9 +1,7 @@
 """README and the pages of docs/ that are made: from the csv files of results/reference/, and from the types."""
 
 import importlib.util
-import re
 import sys
-from collections import Counter
 
 import pandas as pd
 import pytest
@@ -79,84 +77,18 @@ def test_a_row_that_a_committed_experiment_lacks_is_an_error(fill):
         run.cell("ddim", 10)
 
 
-TYPED = {  # decimal numbers that no csv has, by template: how often, and why: settings of an experiment, tolerances
-    "README.md": {
-        "3.11": (1, "Python"),
-        "3.13": (1, "Python"),
-    },
-    "results/cifar10_audit.md": {
-        ".1": (1, "threshold of the MMR"),
-    },
-    "results/digits.md": {
-        "3.3": (1, "sigma of EDM's chain"),
-        ".01": (1, "tolerance of the audit"),
-    },
-    "results/fashion_mnist.md": {
-        "3.3": (1, "sigma of EDM's chain"),
-        ".1": (1, "threshold of the MMR"),
-    },
-    "results/coupling.md": {
-        ".1": (1, "chi2 of a method"),
-    },
-    "results/mixture.md": {
-        "1.5": (4, "guidance of a method"),
-    },
-    "results/singular.md": {
-        ".1": (3, "angle of a method, threshold of the MMR, move of the noise"),
-        ".05": (1, "angle of a method"),
-        "1.1": (2, "angle of a method"),
-        "2.5": (2, "tau of a method"),
-    },
-    "theory.md": {
-        ".01": (1, "tolerance of the audit"),
-    },
-    "transport.md": {
-        ".01": (1, "chi2 that is asked for"),
-        ".9": (13, "abar of a case"),
-        ".99": (3, "abar of a case"),
-        ".1": (2, "abar of a case"),
-        ".5": (3, "abar of a case"),
-        ".05": (2, "chi2 that is asked for"),
-        ".0139": (1, "sigma of the authors' schedule"),
-    },
-}
-FILL = "fill numbers in from results/reference/ (docs/fill.py), or list a setting in TYPED with its reason"
-
-
-def typed(template):
-    """How often a template states which decimal number itself: in prose, tables, and the words that a loop prints."""
-    text = re.sub(r"^```.*?^```", "", template, flags=re.S | re.M)
-    code = re.findall(r"\{[{%].*?[%}]\}", text, re.S)
-    words = [word for one in code for word in re.findall(r'"([^"]*)"', one) if " " in word]
-    text = re.sub(r"\{[{%].*?[%}]\}", " ", text, flags=re.S)
-    text = re.sub(r"arXiv:\S+|\]\([^)]*\)|`[^`]*`", " ", text)
-    shown = [
-        text,
-        *(word for word in words if not re.search(r"\(\.\*|\\|\{:|%[\d.]*[dfgs]", word)),
-    ]  # patterns, formats
-    return Counter(number for part in shown for number in re.findall(r"(?<![\w.])\d*\.\d+(?!\w)", part))
-
-
-def test_a_decimal_number_in_a_template_comes_from_a_file_or_is_a_setting_with_its_reason(fill):
-    for path in fill.TEMPLATES.rglob("*.md"):
-        name = path.relative_to(fill.TEMPLATES).as_posix()
-        stated = {number: times for number, (times, _) in TYPED.get(name, {}).items()}
-        assert typed(path.read_text(encoding="utf-8")) == stated, f"docs/templates/{name}: {FILL}"
-
-
-@pytest.mark.parametrize(
-    ("template", "numbers"),
-    [
-        ("FD is .32 s, 0.5 and 17.1 at 50.", {".32", "0.5", "17.1"}),
-        ("| DDIM | 3.14 [2.71, 3.9] |", {"3.14", "2.71", "3.9"}),
-        ('{% for name in ["a", "b", "at 10 % more 1.5", "mmr_0.1"] %}{{ name }}{% endfor %}', {"1.5"}),
-        ('{{ run("digits").cell("ddim", 5, "mmr_0.1", sigma=0.5) }} (arXiv:2307.11308) [x](y/1.2.md) `0.7`', set()),
-        ("```\nchi2=0.01\n```\nof 10,000, 95 % and Fig. 3.", set()),
-    ],
-)
-def test_typed_decimals_are_found_where_they_are_printed(template, numbers):
-    assert set(typed(template)) == numbers
-    assert typed(2 * template) == {number: 2 for number in numbers}
+def test_the_nearest_rival_is_picked_from_the_numbers(fill, monkeypatch):
+    methods = ["ddim", "pp_2m", "class_balanced", "k30", "student"]
+    rows = pd.DataFrame({"method": methods, "label": methods, "ranked": True, "value": 1.0, "start": "prior"})
+    rows = rows.assign(group=["rivals", "rivals", "controls", "mixture", "rivals"], network=["edm"] * 4 + ["student"])
+    rows = rows.assign(nfe_budget="10", metric="fd_classifier", reference="test")
+    behind = rows[["method"]].assign(behind=[3.0, 0.3, -0.1, 0.1, -2.0], low=-0.6, high=3.0, may_be_best=True)
+    monkeypatch.setattr(fill, "run", lambda name: fill.Run(name, rows))
+    monkeypatch.setattr(fill, "_differences", lambda *_: behind)
+    assert fill.nearest("here", 10) == fill.Nearest("pp_2m", "0.3 [−0.6, 3.0]", may_be_best=True)
+    assert fill.nearest("here", 10, "mixture").label == "k30"
+    with pytest.raises(LookupError, match="no rows of singular, NFE 10"):
+        fill.nearest("here", 10, "singular")
 
 
 def test_what_a_template_asks_of_a_file_is_there_once_or_an_error():
@@ -164,6 +96,10 @@ def test_what_a_template_asks_of_a_file_is_there_once_or_an_error():
     asked = {"case": "digits-0.1", "solver": "ours", "target": 0.01}
     assert race.entry("seconds", **asked) == "0.0991" and race.number("seconds", digits=1, **asked) == "0.1"
     assert race.number("seconds", **asked | {"solver": "pot"}) == ">= 7.8" and race.times(["digits-0.1"]) == "23"
+    trail = reference_numbers.table("transport/trail.csv")
+    assert trail.last("chi2", case="fashion_mnist-0.5", solver="ott") == "0.063"
+    with pytest.raises(LookupError, match="no rows of case none"):
+        trail.last("chi2", case="none")
     with pytest.raises(LookupError, match=r"transport/transport\.csv: 0 rows of case none"):
         race.entry("seconds", case="none")
     with pytest.raises(LookupError, match="one is needed"):

@@ -4,6 +4,7 @@ import json
 
 import pandas as pd
 import pytest
+from matplotlib.collections import PolyCollection
 
 from dpmot.experiment.checks import parsed
 from dpmot.experiment.members import members
@@ -191,4 +192,6 @@ def test_one_training_seed_has_bars_over_samples_alone(tmp_path):
     table = table_10_coupling.make(results)
     assert table["over_samples_low"].isna().all()
     assert "intervals over samples of one network" in " ".join(verdict(results))
+    drawn = figure_15_before_after.make(results).axes[0].collections
+    assert drawn and not any(isinstance(one, PolyCollection) for one in drawn)
     assert all(figure_15_before_after.PAGE.produce(results).values())

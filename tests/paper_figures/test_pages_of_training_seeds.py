@@ -60,6 +60,7 @@ def test_a_table_prints_the_mean_of_the_seeds_and_says_what_its_intervals_are_ov
     assert "the mean of 3 training seeds, each pooled over 3 sample seeds" in text
     assert "intervals are over the 3 training seeds (Student's t)" in text
     assert "One network each, so their intervals are over samples: DDIM" in text
+    assert "an interval of a share of copies" in text.lower() and "interval over training seeds;" in text
     assert "_t0" not in text.split("**Details**")[0]
     row = results.metrics[(results.metrics.method == "edm") & (results.metrics.metric == "fd_classifier")]
     row = row[(row.reference == "test") & (row.nfe_budget == "5")].iloc[0]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from dataclasses import replace
 from importlib import import_module
 
 import pytest
@@ -9,6 +10,7 @@ from edits import read_csv, with_replicates, write_csv
 
 from dpmot import results
 from dpmot.results import Schema
+from paper_figures import _style
 from paper_figures._results import load
 
 
@@ -168,6 +170,24 @@ def test_a_column_that_readers_do_without_may_have_words_and_be_missing(tmp_path
     file.write_text("method,verdict\nddim,c\n")
     with pytest.raises(ValueError, match='found "c"; a and b are allowed'):
         results.text(file, schema)
+
+
+@pytest.mark.parametrize("name", ["table_1_quality", "table_7_coupling", "table_12_speed", "table_13_memory"])
+def test_a_table_of_one_training_says_what_its_intervals_are_over(results_folder, name):
+    files = import_module(f"paper_figures.{name}").PAGE.produce(load(results_folder("toy2d")))
+    for ending in (".md", ".tex", "_full.tex"):
+        told = " ".join(files[f"tables/{name}{ending}"].decode().split())
+        over = "over noises" if name == "table_7_coupling" else "over samples"
+        assert over in told or "nothing to show" in told, ending
+
+
+def test_the_small_print_of_a_figure_says_what_its_intervals_are_over_and_how_many_methods_went(results_folder):
+    results = load(results_folder("toy2d"))
+    small = _style.measured_note(results, results.pooled())
+    assert "95 % intervals, over samples;" in small and "leaves out" not in small
+    went = results.experiment.but(left_out=("left out: methods gone_1, gone_2; networks gone",))
+    small = _style.measured_note(replace(results, experiment=went), results.pooled())
+    assert "; its own configuration leaves out 2 methods, which the tables name; n = " in small
 
 
 def test_what_a_configuration_leaves_out_itself_ends_its_pages_and_heads_none(results_folder):

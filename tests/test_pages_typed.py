@@ -1,0 +1,209 @@
+"""Numbers that a template of docs/ states itself are settings, with their reasons; results come from the files."""
+
+import json
+import re
+from collections import Counter
+
+import pytest
+
+from dpmot.plugins import ROOT
+
+TEMPLATES = ROOT / "docs" / "templates"
+TYPED = {  # numbers that no csv has, by template: how often, and why: settings of an experiment, data sets, tolerances
+    "README.md": {
+        "3.11": (1, "Python"),
+        "3.13": (1, "Python"),
+        "30": (1, "K of a method"),
+        "100": (1, "K of a method"),
+        "10": (1, "percent of training of a method"),
+    },
+    "results/cifar10_audit.md": {
+        ".1": (1, "threshold of the MMR"),
+        "111": (1, "JPEG copies in the data set"),
+        "86": (1, "JPEG copies in the data set"),
+        "25": (1, "JPEG copies in the data set"),
+        "60,000": (1, "images of the data set"),
+        "5,000": (1, "training images of the configuration"),
+        "3,072": (1, "pixels"),
+        "18,432": (1, "six times the pixels"),
+        "10,000": (2, "test images of the data set, samples of a command"),
+    },
+    "results/coupling.md": {
+        ".1": (1, "chi2 of a method"),
+        "1": (2, "chi2 and tau of methods"),
+        "10": (1, "the claim"),
+        "150": (3, "training images of the configuration"),
+        "300": (1, "steps of a method"),
+        "720": (1, "steps of a method"),
+        "10,000": (1, "training images of the configuration"),
+        "512,000": (1, "images seen by a network of the configuration"),
+    },
+    "results/digits.md": {
+        "3.3": (1, "sigma of EDM's chain"),
+        ".01": (1, "tolerance of the audit"),
+        "1": (1, "chance, 1/N"),
+        "1,000": (1, "samples of a search, as asked for"),
+        "4,000": (1, "samples of a search, as asked for"),
+        "1200": (1, "images of the prototype"),
+        "139,000": (1, "parameters of the network"),
+    },
+    "results/fashion_mnist.md": {
+        "3.3": (1, "sigma of EDM's chain"),
+        ".1": (1, "threshold of the MMR"),
+        "18": (1, "steps of EDM's chain"),
+        "10,000": (4, "atoms of the configuration, images of split B"),
+        "50,000": (1, "images of split A"),
+        "60,000": (2, "images of the data set"),
+        "128,000": (1, "images seen by a network of the configuration"),
+        "1,024,000": (1, "images seen by a network of the configuration"),
+        "425,316": (1, "parameters of the network"),
+    },
+    "results/index.md": {
+        "10,000": (1, "atoms of the configuration"),
+        "50,000": (1, "atoms of the configuration"),
+    },
+    "results/mixture.md": {
+        "1.5": (4, "guidance of a method"),
+        "3": (1, "guidance of a method"),
+        "4": (1, "evaluations of two steps of Heun"),
+        "10": (1, "K of a method"),
+        "400": (1, "steps of a network of the configuration"),
+        "1,500": (1, "steps of a network of the configuration"),
+        **dict.fromkeys(("64,000", "128,000", "256,000", "512,000"), (1, "images seen by a network")),
+    },
+    "results/singular.md": {
+        ".1": (3, "angle of a method, threshold of the MMR, move of the noise"),
+        ".05": (1, "angle of a method"),
+        "1.1": (2, "angle of a method"),
+        "2.5": (2, "tau of a method"),
+        "16": (1, "noises an image of a method"),
+        "25": (2, "Gaussians of the data set"),
+    },
+    "theory.md": {
+        ".01": (1, "tolerance of the audit"),
+        "0": (8, "no difference, and the end of a scale"),
+        "1": (5, "formulas"),
+        "2": (4, "formulas"),
+        "10": (1, "distance of a law's means"),
+        "25": (1, "Gaussians of the data set"),
+        "95": (1, "level of the intervals"),
+        "500": (1, "images that the prediction takes at most"),
+        "10,000": (1, "images that the prediction takes at most"),
+    },
+    "transport.md": {
+        ".01": (1, "chi2 that is asked for"),
+        ".9": (13, "abar of a case"),
+        ".99": (3, "abar of a case"),
+        ".1": (2, "abar of a case"),
+        ".5": (3, "abar of a case"),
+        ".05": (2, "chi2 that is asked for"),
+        ".0139": (1, "sigma of the authors' schedule"),
+        "0": (1, "heights at first"),
+        "1": (2, "abar of a case, time of the exact search"),
+        "2": (2, "processor cores"),
+        "64": (2, "noises that are mapped, dimensions of a case"),
+        "86": (2, "JPEG copies in the data set"),
+        "2000": (1, "atoms that the method in space takes at most"),
+        "10,000": (4, "atoms of a case"),
+        "50,000": (3, "atoms of a case"),
+        "60,000": (1, "atoms of a case"),
+        "70,000": (1, "images on disk"),
+    },
+}
+FILL = "fill numbers in from results/reference/ (docs/fill.py), or list a setting in TYPED with its reason"
+
+
+def typed(template):
+    """How often a template states which decimal number itself."""
+    return Counter(number for part in printed(template) for number in re.findall(r"(?<![\w.])\d*\.\d+(?!\w)", part))
+
+
+def printed(template):
+    """What a template prints that is its own: prose, tables, and the words of a loop."""
+    text = re.sub(r"^```.*?^```", "", template, flags=re.S | re.M)
+    code = re.findall(r"\{[{%].*?[%}]\}", text, re.S)
+    words = [word for one in code for word in re.findall(r'"([^"]*)"', one) if " " in word]
+    text = re.sub(r"\{[{%].*?[%}]\}", " ", text, flags=re.S)
+    text = re.sub(r"arXiv:\S+|\]\([^)]*\)|`[^`]*`", " ", text)
+    patterns = r"\(\.\*|\\|\{:|%[\d.]*[dfgs]"  # and formats
+    return [text, *(word for word in words if not re.search(patterns, word))]
+
+
+def test_a_number_in_a_template_comes_from_a_file_or_is_a_setting_with_its_reason():
+    for path in TEMPLATES.rglob("*.md"):
+        name = path.relative_to(TEMPLATES).as_posix()
+        text, known = path.read_text(encoding="utf-8"), budgets()
+        stated = {number: times for number, (times, _) in TYPED.get(name, {}).items()}
+        assert typed(text) + typed_integers(text, known) == stated, f"docs/templates/{name}: {FILL}"
+
+
+LIST = r"\d+(?:(?:, | and | to )\d+)*"
+NAMES = (  # where an integer is no result
+    r"\b(?:Table|Figure) \d+",
+    r"\b[A-Za-z]+-\d+\b",  # CIFAR-10, iPNDM-4
+    r"(?:ICCV |\()20\d\d\b",
+    r"\b95 % interval",
+    r"\[-?\d, \d\]",  # range of pixels
+    r"\b\d+ % more\b|\b\d(?:[\d,]*\d)? steps more\b",  # of training, as the configurations name their rows
+    r"\bsigma \d(?:[\d,]*\d)?(?: and \d+)?",
+    r"\b\d+ x \d+\b",  # of a grid, or of an image's pixels
+    r"\b[Ii]n \d+(?: and \d+)? dimensions|more than in \d\b",
+    r"\b[Kd] = \d(?:[\d,]*\d)?(?: to \d+)?",
+    r"\^\d|_\{.*?\}",  # formulas
+)
+NFE = (
+    rf"\bNFE {LIST}|\b{LIST} (?:NFE|evaluations|steps)\b|\b(?:[Aa]t|up to) {LIST}(?!,?\d| %|-| \w+ing\b)"
+    r"|\b[Ff]rom \d+(?= on\b|[.,] )"
+)
+
+
+def budgets():
+    """The numbers of evaluations that committed experiments were run at."""
+    found = {"0"}
+    for path in (ROOT / "results" / "reference").glob("*/experiment.json"):
+        given = json.loads(path.read_text(encoding="utf-8"))
+        every = [given["nfe_budgets"], *(one.get("nfe_budgets") or () for one in given["methods"].values())]
+        found |= {str(nfe) for some in every for nfe in some}
+    return found
+
+
+def typed_integers(template, known):
+    """How often it states which integer itself that is no name, and no budget (``known``) where one is meant."""
+    found = Counter()
+    for part in printed(template):
+        part = " ".join(re.sub("^    .*", "", part, flags=re.M).split())  # without indented formulas
+        for pattern in NAMES:
+            part = re.sub(pattern, " ", part)
+        part = re.sub(NFE, lambda match: " ".join(set(re.findall(r"\d+", match[0])) - known), part)
+        found.update(re.findall(r"(?<![\w.])\d+(?:,\d{3})*(?!\w|\.\d)", part))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("template", "numbers"),
+    [
+        ("FD is .32 s, 0.5 and 17.1 at 50.", {".32", "0.5", "17.1"}),
+        ("| DDIM | 3.14 [2.71, 3.9] |", {"3.14", "2.71", "3.9"}),
+        ('{% for name in ["a", "b", "at 10 % more 1.5", "mmr_0.1"] %}{{ name }}{% endfor %}', {"1.5"}),
+        ('{{ run("digits").cell("ddim", 5, "mmr_0.1", sigma=0.5) }} (arXiv:2307.11308) [x](y/1.2.md) `0.7`', set()),
+        ("```\nchi2=0.01\n```\nof 10,000, 95 % and Fig. 3.", set()),
+    ],
+)
+def test_typed_decimals_are_found_where_they_are_printed(template, numbers):
+    assert set(typed(template)) == numbers
+    assert typed(2 * template) == {number: 2 for number in numbers}
+
+
+@pytest.mark.parametrize(
+    ("template", "numbers"),
+    [
+        ("FD falls from 20 to 13 at NFE 5, 10 and at 50 evaluations", {"20", "13"}),
+        ("falls from 50 to 10, at 10 % and from 7 on", {"50", "10", "7"}),
+        ("DDIM at 7 has 12, at NFE 11 more", {"7", "12", "11"}),
+        ("CIFAR-10 (2023, Table 5), iPNDM-4, sigma 80, K = 1,000, 10 % more: 310 [95 % interval] 17 %", {"310", "17"}),
+        ('{% for name in ["300 steps more, semi-discrete", "all 42 of them", "x_7"] %}{{ name }}{% endfor %}', {"42"}),
+        ('{{ run("digits").n("ddim", 5) }} (arXiv:2307.11308) [x](y/1.md) `7`, 1.5', set()),
+    ],
+)
+def test_typed_integers_are_found_where_they_are_no_names(template, numbers):
+    assert set(typed_integers(template, {"5", "10", "50"})) == numbers
