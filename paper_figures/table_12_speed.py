@@ -279,7 +279,7 @@ def _other_n(table: pd.DataFrame, results: Results) -> list[str]:
     )
 
 
-PAGE = tables.page(__file__, __doc__, make, layout)
+PAGE = tables.page(__file__, __doc__, make, layout, tables.csv_of_logarithms)
 
 if __name__ == "__main__":
     raise SystemExit(PAGE.main())
