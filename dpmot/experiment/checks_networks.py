@@ -10,6 +10,7 @@ from typing import Any
 from dpmot import plugins
 from dpmot.diffusion import weights
 from dpmot.diffusion.networks import of_card
+from dpmot.diffusion.schedule import Schedule
 from dpmot.experiment import conditional
 from dpmot.experiment.plan import Experiment, Network
 from dpmot.experiment.refusals import ConfigError, check_names, check_options, told_as_fault
@@ -51,6 +52,8 @@ def check_networks(experiment: Experiment) -> None:
         if training and (late := [step for step in training.snapshots if step > training.steps]):
             told = f"{late[0]} is no step of this training; allowed: 1 to {training.steps}"
             raise ConfigError(f"{where}.training.snapshots: {told}")
+        if training and network.how == "trained":
+            _check_processes(experiment.processes, training.batch or Schedule.batch, where)
         if network.weights:
             at = f"; download {_address(network.card)}" if network.card else ""
             with told_as_fault(f"{where}.weights: ", at):
@@ -61,6 +64,13 @@ def check_networks(experiment: Experiment) -> None:
     trained = experiment.classifier.weights
     if trained and not Path(trained).is_file():
         raise ConfigError(f"classifier.weights: no file {trained}")
+
+
+def _check_processes(processes: int, batch: int, where: str) -> None:
+    """Each must have a part of the batch."""
+    if processes > batch:
+        told = f"{processes} are more than {where}.training.batch = {batch}, which they share"
+        raise ConfigError(f"processes: {told}; give at most as many")
 
 
 def _address(card: str) -> str:
