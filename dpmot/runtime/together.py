@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 from torch import distributed
+from tqdm import tqdm
 
 GRACE = 10.0  # seconds that the others have to end by themselves once one has ended badly
 TORCHRUN = "TORCHELASTIC_RUN_ID"  # which torchrun sets
@@ -199,6 +200,7 @@ def _one(run: Callable[..., None], given: Sequence[Any], place: Place, said: con
     """What a new process does: it follows when the one that started it is killed, and says its error in one line."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for whoever started it, who ends all
     threading.Thread(target=_follow, daemon=True).start()
+    tqdm.set_lock(threading.RLock())  # its own is a semaphore, of which Python would tell that it was left behind
     try:
         run(*given, place)
     except (ValueError, OSError, ArithmeticError, MemoryError) as error:
