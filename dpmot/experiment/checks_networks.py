@@ -12,6 +12,7 @@ from dpmot.diffusion import weights
 from dpmot.diffusion.networks import of_card
 from dpmot.diffusion.schedule import Schedule
 from dpmot.experiment import conditional
+from dpmot.experiment.networks import Training
 from dpmot.experiment.plan import Experiment, Network
 from dpmot.experiment.refusals import ConfigError, check_names, check_options, told_as_fault
 from dpmot.runtime import seals
@@ -53,7 +54,7 @@ def check_networks(experiment: Experiment) -> None:
             told = f"{late[0]} is no step of this training; allowed: 1 to {training.steps}"
             raise ConfigError(f"{where}.training.snapshots: {told}")
         if training and network.how == "trained":
-            _check_processes(experiment.processes, training.batch or Schedule.batch, where)
+            _check_processes(experiment.processes, training, f"{where}.training")
         if network.weights:
             at = f"; download {_address(network.card)}" if network.card else ""
             with told_as_fault(f"{where}.weights: ", at):
@@ -66,11 +67,15 @@ def check_networks(experiment: Experiment) -> None:
         raise ConfigError(f"classifier.weights: no file {trained}")
 
 
-def _check_processes(processes: int, batch: int, where: str) -> None:
-    """Each must have a part of the batch."""
+def _check_processes(processes: int, training: Training, where: str) -> None:
+    """Each must have a part of the batch, whose dropout masks a compiled network would draw by itself."""
+    batch = training.batch or Schedule.batch
     if processes > batch:
-        told = f"{processes} are more than {where}.training.batch = {batch}, which they share"
+        told = f"{processes} are more than {where}.batch = {batch}, which they share"
         raise ConfigError(f"processes: {told}; give at most as many")
+    if processes > 1 and training.compile:
+        told = "a compiled network is trained by one process"
+        raise ConfigError(f"{where}.compile: {told}; leave it out, or give processes=1")
 
 
 def _address(card: str) -> str:

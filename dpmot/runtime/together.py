@@ -23,7 +23,7 @@ import torch
 from torch import distributed
 from tqdm import tqdm
 
-GRACE = 10.0  # seconds that the others have to end by themselves once one has ended badly
+GRACE = 10.0  # seconds that the first one has to write down a fault that another one has told already
 TORCHRUN = "TORCHELASTIC_RUN_ID"  # which torchrun sets
 LEFT = 3  # exit status of a process that ends because another one has
 
@@ -75,7 +75,8 @@ def of_torchrun(processes: int) -> Place | None:
         return None
     rank, size, local = (int(os.environ[key]) for key in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
     if size != processes:
-        raise ValueError(f"processes: {processes}, but torchrun started {size}; give processes={size}")
+        told = f"{processes} do this job, but torchrun started {size}"
+        raise ValueError(f"processes: {told}; give processes={size}, or leave torchrun out")
     return Place(rank, size, local, "env://")
 
 
@@ -112,7 +113,7 @@ def speaking() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].partition(". ")[0]
         raise Left(f"another process of this job has ended or does not answer: {reason}") from None
 
 
@@ -170,7 +171,8 @@ def _ended(started: Sequence[SpawnProcess]) -> dict[int, int]:
             started[rank].join()
             statuses[rank] = started[rank].exitcode or 0
             if statuses[rank] and end is None:
-                end = time.monotonic() + (GRACE if rank else 0.0)  # without the first one nothing is written
+                told = rank == 0 or statuses[rank] < 0  # nothing that the others could add or write
+                end = time.monotonic() + (0.0 if told else GRACE)
     return statuses
 
 

@@ -25,7 +25,7 @@ UNET = {"channels": 8, "multipliers": [1], "embedding": 16, "attention": False, 
 LONG = 100_000  # steps of a training that is stopped
 
 
-def config(steps=6, **more):
+def config(steps):
     training = {"steps": steps, "batch": 8, "warmup": 4, "checkpoint_seconds": 1e-9}
     networks = {
         "edm": {"kind": "edm", "unet": UNET, "training": training},
@@ -34,12 +34,12 @@ def config(steps=6, **more):
     methods = {name: {"network": name, "sampler": "ddim"} for name in networks}
     return {
         **{"experiment": "x", "dataset": "digits", "nfe_budgets": [2], "num_samples": 20, "sample_seeds": [0]},
-        **{"networks": networks, "methods": methods, "tables": [], **more},
+        **{"networks": networks, "methods": methods, "tables": []},
     }
 
 
 def jobs(root, steps=6, **more):
-    return Jobs(validate(config(steps, **more)), Layout(root))
+    return Jobs(validate({**config(steps), **more}), Layout(root))
 
 
 def test_a_training_asks_for_the_threads_of_all_its_processes_and_others_for_their_own(tmp_path):
@@ -81,13 +81,20 @@ def test_more_processes_than_images_in_a_batch_are_refused(tmp_path):
         jobs(tmp_path, processes=0)
 
 
+def test_a_compiled_network_is_trained_by_one(tmp_path):
+    compiled = {"edm": {"kind": "edm", "training": {"steps": 2, "compile": True}}}
+    told = "networks.edm.training.compile: a compiled network is trained by one process; leave it out, or give"
+    with pytest.raises(ValueError, match=f"^{told} processes=1$"):
+        jobs(tmp_path, processes=2, networks=compiled, methods={"edm": {"network": "edm", "sampler": "ddim"}})
+
+
 def test_torchrun_says_how_many_there_are(monkeypatch):
     monkeypatch.delenv(together.TORCHRUN, raising=False)
     assert together.of_torchrun(2) is None
     for key, value in {together.TORCHRUN: "x", "RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1"}.items():
         monkeypatch.setenv(key, value)
     assert together.of_torchrun(4) == Place(3, 4, 1, "env://")
-    with pytest.raises(ValueError, match=r"^processes: 1, but torchrun started 4; give processes=4$"):
+    with pytest.raises(ValueError, match=r"^processes: 1 do this job, but torchrun started 4; give processes=4, or"):
         together.of_torchrun(1)
 
 
