@@ -272,7 +272,7 @@ def _run(options: argparse.Namespace) -> int | None:
     if getattr(options, "shard", None):
         shards = jobs.shards(*subject) if subject else jobs.measure_shards()
         job = numbered(shards, options.shard, of=job.name)
-    with gpus.claimed(job.device):  # before anything asks CUDA
+    with gpus.claimed(job.device, job.processes):  # before anything asks CUDA
         if options.verb == "train" and (told := training_cost(jobs.each.experiment, options.name)):
             print(told, flush=True)
         jobs.record()

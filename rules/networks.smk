@@ -35,9 +35,9 @@ rule train:
     log:
         f"{LOG}/train_{{network}}.log",
     priority: 10
-    threads: EXPERIMENT.threads
+    threads: lambda wildcards: JOBS.train(wildcards.network).cores
     resources:
-        gpu=GPU,
+        gpu=lambda wildcards: GPU * JOBS.train(wildcards.network).processes,
     params:
         task=lambda wildcards: task(JOBS.train(wildcards.network)),
         code=lambda wildcards: code(JOBS.train(wildcards.network)),

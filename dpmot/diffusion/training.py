@@ -6,9 +6,9 @@ continues to the same bits from its last checkpoint.
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -105,6 +105,54 @@ class Losses(NamedTuple):
         return float(self.sigma[self.values.nan_to_num(math.inf, math.inf, math.inf).argmax()])
 
 
+class Together(Protocol):
+    """The part of one process in a training; see :class:`dpmot.diffusion.ranks.Ranks`, of several.
+
+    Attributes:
+        first: whether it is the one that shows its progress.
+        size: how many processes there are.
+        sizes: how many trained this network, in order; :func:`fit` sets it where it goes on from a state.
+    """
+
+    first: bool
+    size: int
+    sizes: list[int]
+
+    def part(self, values: Tensor) -> Tensor: ...
+    def total(self, part: Tensor) -> Tensor: ...
+    def whole(self, losses: Losses) -> Losses: ...
+    def sum_gradients(self, parameters: Sequence[nn.Parameter]) -> None: ...
+    def agreed(self, facts: dict[str, Any], state: Mapping[str, Tensor]) -> dict[str, Any]: ...
+
+
+class Alone:
+    """One process, whose part is the whole."""
+
+    first, size = True, 1
+
+    def __init__(self) -> None:
+        self.sizes = [1]
+
+    def part(self, values: Tensor) -> Tensor:
+        """The mean of losses (B,)."""
+        return values.mean()
+
+    def total(self, part: Tensor) -> Tensor:
+        """The same."""
+        return part
+
+    def whole(self, losses: Losses) -> Losses:
+        """The same."""
+        return losses
+
+    def sum_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
+        """Nothing: they are those of the whole."""
+
+    def agreed(self, facts: dict[str, Any], state: Mapping[str, Tensor]) -> dict[str, Any]:
+        """The same."""
+        return facts
+
+
 def batch_of(images: Tensor | Paired, *key: int | str, size: int) -> Batch:
     """The random batch of ``size`` B of the step whose stream ``key`` names.
 
@@ -135,6 +183,7 @@ def fit(
     description: str,
     checkpoint: Checkpoint | None = None,
     snapshot: Callable[[int, Mapping[str, Tensor]], None] | None = None,
+    together: Together | None = None,
 ) -> Fit:
     """Minimise the mean of ``loss_at(step)`` over the parameters of ``model``.
 
@@ -144,6 +193,7 @@ def fit(
         description: label of the progress bar.
         checkpoint: resumption state, written every ``schedule.checkpoint_seconds``.
         snapshot: called with the number of steps and the averaged weights, after each of ``schedule.snapshots`` steps.
+        together: of several processes, each with a ``loss_at`` of which its own rows count; default one alone.
 
     Returns:
         The averaged weights; ``model`` itself holds the last ones.
@@ -155,26 +205,40 @@ def fit(
     average = {name: p.detach().clone() for name, p in parameters.items()}
     optimiser = torch.optim.Adam(model.parameters(), lr=schedule.lr, betas=(0.9, 0.99), fused=True)
     state = _state(parameters, average, optimiser)
-    first, sums = 0, [[0.0, 0] for _ in range(CURVE)]
+    together = together or Alone()
+    facts: dict[str, Any] = {"step": 0, "sums": [[0.0, 0] for _ in range(CURVE)]}
     if checkpoint is not None and (stored := checkpoint.load()) is not None:
-        first, sums = stored[1]["step"], stored[1]["sums"]
+        facts = stored[1]
         for name, tensor in state.items():
             tensor.copy_(stored[0][name])
+    facts = together.agreed(facts, state)
+    first, sums = facts["step"], facts["sums"]
+    together.sizes = _sizes(facts, together.size)
+    kept = {} if together.sizes == [1] else {"sizes": together.sizes}
     saved = time.monotonic()
     model.train()
     steps = range(first, schedule.steps)
-    for step in tqdm(steps, desc=description, initial=first, total=schedule.steps, mininterval=5, unit="step"):
+    shown: dict[str, Any] = {
+        "desc": description,
+        "initial": first,
+        "total": schedule.steps,
+        "disable": not together.first,
+    }
+    for step in tqdm(steps, **shown, mininterval=5, unit="step"):
         for group in optimiser.param_groups:
             group["lr"] = schedule.rate(step)
         optimiser.zero_grad(set_to_none=True)
         torch.manual_seed(int(seeds.generator(seed, "fit", description, step).integers(2**63)))
         losses = loss_at(step)
-        loss = losses.values.mean()
+        part = together.part(losses.values)
+        loss = together.total(part)
         if not torch.isfinite(loss):
+            losses = together.whole(losses)
             where = f"step {step}, sigma {losses.worst:g}"
             message = f"{description}: the loss is {loss.item()} at {where}; lower `lr` (now {schedule.lr:g})"
             raise Diverged(message, losses)
-        loss.backward()
+        part.backward()
+        together.sum_gradients([*parameters.values()])
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
         decay = schedule.decay(step)
@@ -185,10 +249,16 @@ def fit(
         if snapshot is not None and step + 1 in schedule.snapshots:
             snapshot(step + 1, average)
         if checkpoint is not None and time.monotonic() - saved > schedule.checkpoint_seconds:
-            checkpoint.save(state, {"step": step + 1, "sums": sums})
+            checkpoint.save(state, {"step": step + 1, "sums": sums, **kept})
             saved = time.monotonic()
     model.eval()
     return Fit(average, [total / count for total, count in sums if count])
+
+
+def _sizes(facts: Mapping[str, Any], size: int) -> list[int]:
+    """How many processes have trained before, by the facts of a state, and ``size``, which go on."""
+    before = facts.get("sizes", [1]) if facts["step"] else []
+    return [*before, *([size] if before[-1:] != [size] else [])]
 
 
 def _state(

@@ -10,7 +10,9 @@ from typing import Any
 from dpmot import plugins
 from dpmot.diffusion import weights
 from dpmot.diffusion.networks import of_card
+from dpmot.diffusion.schedule import Schedule
 from dpmot.experiment import conditional
+from dpmot.experiment.networks import Training
 from dpmot.experiment.plan import Experiment, Network
 from dpmot.experiment.refusals import ConfigError, check_names, check_options, told_as_fault
 from dpmot.runtime import seals
@@ -51,6 +53,8 @@ def check_networks(experiment: Experiment) -> None:
         if training and (late := [step for step in training.snapshots if step > training.steps]):
             told = f"{late[0]} is no step of this training; allowed: 1 to {training.steps}"
             raise ConfigError(f"{where}.training.snapshots: {told}")
+        if training and network.how == "trained":
+            _check_processes(experiment.processes, training, f"{where}.training")
         if network.weights:
             at = f"; download {_address(network.card)}" if network.card else ""
             with told_as_fault(f"{where}.weights: ", at):
@@ -61,6 +65,17 @@ def check_networks(experiment: Experiment) -> None:
     trained = experiment.classifier.weights
     if trained and not Path(trained).is_file():
         raise ConfigError(f"classifier.weights: no file {trained}")
+
+
+def _check_processes(processes: int, training: Training, where: str) -> None:
+    """Each must have a part of the batch, whose dropout masks a compiled network would draw by itself."""
+    batch = training.batch or Schedule.batch
+    if processes > batch:
+        told = f"{processes} are more than {where}.batch = {batch}, which they share"
+        raise ConfigError(f"processes: {told}; give at most as many")
+    if processes > 1 and training.compile:
+        told = "a compiled network is trained by one process"
+        raise ConfigError(f"{where}.compile: {told}; leave it out, or give processes=1")
 
 
 def _address(card: str) -> str:

@@ -23,7 +23,8 @@ from dpmot.experiment.values import PROTOCOLS
 from dpmot.runtime.fingerprint import digest
 
 APART = {"scale", "full", "protocol", "extends"}  # keys that have no place under `full`
-HOW_IT_RUNS = {"experiment", "scale", "data_root", "download", "device", "threads", "shards", "tables", "figures"}
+OF_THE_MACHINE = {"data_root", "download", "device", "threads", "processes", "shards"}
+HOW_IT_RUNS = {"experiment", "scale", "tables", "figures"} | OF_THE_MACHINE
 LONGEST = 40  # letters of what an override adds to the name of an experiment
 
 

@@ -44,7 +44,7 @@ def cost(experiment: Experiment) -> str:
         f"samples take {sum(drawn.values()):,} network evaluations{taught}, "
         f"{len(grid.problems(experiment)) + len(pairings(experiment))} transport problems"
     )
-    line += _sharded(written)
+    line += _sharded(written) + _together(written)
     run = committed(written)
     if run is None:
         return f"{line}; how long that takes was not measured{_counted(experiment, seen, spent)}"
@@ -60,6 +60,15 @@ def _sharded(experiment: Experiment) -> str:
     jobs, each = Jobs(experiment, Layout(Path())), members(experiment).experiment
     drawing, measuring = sum(len(jobs.shards(name) or [name]) for name in each.methods), len(measured_parts(each))
     return f", {experiment.shards} shards: {drawing} jobs draw or read samples and {measuring} measure them"
+
+
+def _together(experiment: Experiment) -> str:
+    """How many processes train one network, where that is more than one."""
+    if experiment.processes == 1:
+        return ""
+    each = f"{experiment.threads} thread" + "s" * (experiment.threads > 1)
+    but = " but students" if any(network.teacher for network in experiment.networks.values()) else ""
+    return f", {experiment.processes} processes of {each} train each network{but}"
 
 
 def training_cost(experiment: Experiment, name: str) -> str:

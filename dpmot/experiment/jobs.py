@@ -95,9 +95,9 @@ class Jobs:
         inputs += [self.layout.pairing(pair)] if pair else []
         seed = each.experiment.training_seed if seed is None else seed
         task = Train(name, network, seed, self.experiment.download, each.origin[name], coupled, pair)
-        return self.job(
-            "train", task, inputs, [self.layout.network(name)], plugged, of=name, also=COUPLING if coupled else ()
-        )
+        shared: dict[str, Any] = {"processes": self.experiment.processes} if network.how == "trained" else {}
+        also, outputs = COUPLING if coupled else (), [self.layout.network(name)]
+        return self.job("train", task, inputs, outputs, plugged, of=name, also=also, **shared)
 
     @once
     def classify(self) -> Job[Classify]:

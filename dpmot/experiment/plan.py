@@ -147,6 +147,9 @@ class Experiment(Model):
     download: bool = False
     """Fetch missing data files, and allow weights of torch-fidelity (and dinov2's code)."""
     threads: Annotated[int, Field(ge=1, le=1024)] = 1
+    processes: Annotated[int, Field(ge=1, le=1024)] = 1
+    """That train a network together, each on its part of every batch, with `threads` threads or a GPU of its own;
+    weights differ by rounding. Students are trained by one."""
     shards: Count = 1
     """Jobs that share the drawing of each method, and the measuring of all; no number depends on it."""
     device: Literal["cpu", "cuda", "auto"] = "cpu"
@@ -287,7 +290,7 @@ class Experiment(Model):
             whole[key] = {name: one.given() for name, one in getattr(self, key).items()}
         if self.training_seeds:
             del whole["training_seed"]
-        for key in ("headline", "left_out", "shards"):  # as configurations without them were written
+        for key in ("headline", "left_out", "processes", "shards"):  # as configurations without them were written
             if getattr(self, key) == type(self).model_fields[key].default:
                 del whole[key]
         return whole | whole.pop("feature_options")

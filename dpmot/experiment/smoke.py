@@ -21,6 +21,7 @@ STAND_INS = 60, 100  # samples, and images of each of A, B and C, in the place o
 LARGE_STAND_INS = 24, 24  # the same of large images: C_T asks for 20 of both when one of 20 groups is left out
 LARGE = 3 * 128 * 128  # numbers of an image
 STEPS, BATCH, EPOCHS, PAIRS, CHI2 = 2, 4, 2, 4, 1.0
+PROCESSES = 2  # that share a batch
 UNET: dict[str, Any] = {"channels": 8, "multipliers": (1, 2), "embedding": 32, "attention": False}
 LARGEST = 32  # pixels a side that the network sees; larger images come to it in patches
 TELLS_NOTHING = ("label", "nfe_budgets", "sample_seeds", "level", "options")  # of what a method shows; two told apart
@@ -47,6 +48,7 @@ def smoke(experiment: Experiment) -> Experiment:
         "protocol": None,
         "headline": (),
         "experiment": experiment.experiment.removesuffix(SUFFIX) + SUFFIX,
+        "processes": min(experiment.processes, PROCESSES),
         "num_samples": count,
         "sample_seeds": experiment.sample_seeds[:1],
         "nfe_budgets": budgets,

@@ -28,7 +28,7 @@ class Step:
             together "merge" and "gather".
         needs: steps whose outputs it reads.
         outputs: files; of shards those that stay.
-        threads: that it asks for.
+        threads: that it asks for, of all its processes.
         cells: names of the cells that it draws.
         skipped: cells that it skips, each with a reason.
         work: images seen or network evaluations, by which two steps of one stage compare; 1 where nothing is counted.
@@ -96,7 +96,7 @@ def _step(job: Job, made: dict[Path, str]) -> Step:
     drawn = tuple(cell.key for cell in cells if not cell.reason)
     own = () if stage == "merge" else drawn
     stay = job.outputs[-1:] if stage == "sample_shard" else job.outputs
-    return Step(job.name, stage, needs, stay, job.threads, own, len(cells) - len(drawn), _work(job) or 1.0)
+    return Step(job.name, stage, needs, stay, job.cores, own, len(cells) - len(drawn), _work(job) or 1.0)
 
 
 def _work(job: Job) -> float:

@@ -1,7 +1,8 @@
-"""One GPU for each job of a machine: the lock on a file says whose it is.
+"""A GPU for each job of a machine, and for each process of a training by several: the lock on a file says whose it is.
 
 Snakemake only counts GPUs, it does not say which one a job has, and CUDA puts all of them on the first. A job therefore
-takes the first GPU whose file nobody holds. The system lets go of the lock when the process ends, however it ends.
+takes the first GPU whose file nobody holds; one that needs several takes none before there are enough. The system lets
+go of the lock when the process ends, however it ends.
 """
 
 import getpass
@@ -21,13 +22,13 @@ EACH = 1.0  # seconds between two looks
 
 
 @contextmanager
-def claimed(device: str) -> Iterator[None]:
-    """A GPU for this process alone, until the end of the block; of a job for the processor nothing is taken."""
-    lock = claim(shared()) if device != "cpu" else None
+def claimed(device: str, number: int = 1) -> Iterator[None]:
+    """So many GPUs for this job alone, until the end of the block; of a job for the processor nothing is taken."""
+    locks = claim(shared(), number=number) if device != "cpu" else []
     try:
         yield
     finally:
-        if lock:
+        for lock in locks:
             lock.release()
 
 
@@ -47,31 +48,50 @@ def shared() -> list[str]:
     return visible  # none where it is empty: GPUs are hidden on purpose
 
 
-def claim(gpus: Sequence[str], folder: Path | None = None) -> FileLock | None:
-    """Take a free GPU for this process and make it the only one that CUDA sees; to be called before CUDA starts.
+def claim(gpus: Sequence[str], folder: Path | None = None, *, number: int = 1) -> list[FileLock]:
+    """Take free GPUs for this process and make them all that CUDA sees; to be called before CUDA starts.
 
     Args:
         gpus: to choose from; with none nothing is done.
         folder: of the files, one for all runs of a user on this machine.
+        number: how many.
 
     Returns:
-        The lock, which is held as long as this object lives; None where there was nothing to choose.
+        The locks, which are held as long as these objects live; none where there was nothing to choose.
+
+    Raises:
+        ValueError: there are fewer.
     """
     if not gpus:
-        return None
+        return []
+    if number > len(gpus):
+        told = f"processes: {number} need a GPU each, and jobs share {len(gpus)}"
+        raise ValueError(f"{told}; give --resources gpu={number} where there are as many, or processes={len(gpus)}")
     folder = folder or Path(tempfile.gettempdir()) / f"dpmot-gpus-{getpass.getuser()}"
     folder.mkdir(parents=True, exist_ok=True)
     for look in range(sys.maxsize):
-        for gpu in gpus:
-            lock = FileLock(folder / f"{gpu.replace('/', '_')}.lock")
-            try:
-                lock.acquire(timeout=0)
-            except Timeout:
-                continue
-            os.environ[VISIBLE] = gpu
-            return lock
+        if locks := _free(gpus, folder, number):
+            os.environ[VISIBLE] = ",".join(locks)
+            return [*locks.values()]
         if look == 0:
             told = f"GPUs {', '.join(gpus)} are taken by other jobs"
-            print(f"{told} (locks in {folder}): waiting for one", file=sys.stderr, flush=True)
+            print(f"{told} (locks in {folder}): waiting for {number}", file=sys.stderr, flush=True)
         time.sleep(EACH)
     raise AssertionError("unreachable")
+
+
+def _free(gpus: Sequence[str], folder: Path, number: int) -> dict[str, FileLock]:
+    """GPU -> its lock, of so many; none where there are fewer, lest two jobs wait for each other."""
+    locks: dict[str, FileLock] = {}
+    for gpu in gpus:
+        lock = FileLock(folder / f"{gpu.replace('/', '_')}.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            continue
+        locks[gpu] = lock
+        if len(locks) == number:
+            return locks
+    for lock in locks.values():
+        lock.release()
+    return {}

@@ -22,8 +22,9 @@ class Job(Generic[Task]):
         task: what to do.
         inputs, outputs: files.
         code: modules whose import closure its result depends on.
-        threads: of the processor.
+        threads: of the processor, each process's own.
         device: "cpu", "cuda" or "auto".
+        processes: that do it together.
     """
 
     stage: str
@@ -34,10 +35,21 @@ class Job(Generic[Task]):
     code: tuple[str, ...] = ()
     threads: int = 1
     device: str = "cpu"
+    processes: int = 1
+
+    @property
+    def cores(self) -> int:
+        """Of the processor, all processes together."""
+        return self.threads * self.processes
 
     @property
     def identity(self) -> dict[str, Any]:
         """What the result depends on beside code and inputs, as JSON has it."""
+        return self.identity_of_pieces | ({"processes": self.processes} if self.processes > 1 else {})
+
+    @property
+    def identity_of_pieces(self) -> dict[str, Any]:
+        """The same of what an unfinished run keeps, from which any number of processes goes on."""
         return {"stage": self.stage, "task": plain(self.task), "threads": self.threads, "device": self.device}
 
 

@@ -52,7 +52,8 @@ def session(job: Job, layout: Layout) -> Iterator["Session"]:
     for path in job.inputs:
         if not Path(path).is_file():
             raise FileNotFoundError(f"{path} is not there: run the stage that writes it, or all with `snakemake`")
-    identity = {"config": job.identity, "code": code_digest(job.code), "inputs": [*map(file_digest, job.inputs)]}
+    read = [*map(file_digest, job.inputs)]
+    identity = {"config": job.identity_of_pieces, "code": code_digest(job.code), "inputs": read}
     identity["environment"] = environment(job.threads, job.device)
     running = Session(watch, ResumePoint(layout.resume(job.name), identity))
     watch.go_on(running.kept_json(SPENT) or {})

@@ -37,7 +37,7 @@ def test_two_jobs_have_two_gpus_and_one_that_was_killed_gives_its_own_back(tmp_p
     assert {first, jobs[1].stdout.readline().strip()} == {"0", "1"}
     jobs[0].kill()
     jobs[0].wait()
-    lock = gpus.claim(["0", "1"], tmp_path)
+    [lock] = gpus.claim(["0", "1"], tmp_path)
     assert lock.is_locked and gpus.os.environ[gpus.VISIBLE] == first
     jobs[1].communicate("")
 
@@ -46,12 +46,13 @@ def test_a_job_that_finds_none_free_says_so_and_waits(tmp_path, environment, cap
     job = holding(tmp_path, "GPU-a1")
     assert job.stdout.readline().strip() == "GPU-a1"
     environment.setattr(gpus.time, "sleep", lambda _: job.kill() or job.wait())
-    assert gpus.claim(["GPU-a1"], tmp_path).is_locked
+    [lock] = gpus.claim(["GPU-a1"], tmp_path)
+    assert lock.is_locked
     assert "GPUs GPU-a1 are taken by other jobs" in capsys.readouterr().err
 
 
 def test_the_gpus_to_choose_from_are_those_that_cuda_may_see(environment):
-    assert gpus.shared() == [] and gpus.claim([]) is None
+    assert gpus.shared() == [] and gpus.claim([]) == []
     environment.setenv(gpus.COUNT, "2")
     assert gpus.shared() == ["0", "1"]
     environment.setenv(gpus.VISIBLE, "3, 5,7")
@@ -61,3 +62,26 @@ def test_the_gpus_to_choose_from_are_those_that_cuda_may_see(environment):
         gpus.shared()
     environment.setenv(gpus.VISIBLE, "")
     assert gpus.shared() == []  # hidden on purpose
+
+
+def test_a_job_of_several_processes_has_several_gpus_or_none(tmp_path, environment, capsys):
+    job = holding(tmp_path, "0,1")
+    assert job.stdout.readline().strip() == "0"
+
+    def looked(_):
+        [one] = gpus.claim(["1"], tmp_path)  # the one that is free was let go again
+        one.release()
+        job.communicate("")
+
+    environment.setattr(gpus.time, "sleep", looked)
+    locks = gpus.claim(["0", "1"], tmp_path, number=2)
+    assert all(lock.is_locked for lock in locks) and gpus.os.environ[gpus.VISIBLE] == "0,1"
+    assert "GPUs 0, 1 are taken by other jobs" in capsys.readouterr().err
+
+
+def test_more_processes_than_gpus_are_refused(environment):
+    told = (
+        "processes: 3 need a GPU each, and jobs share 2; give --resources gpu=3 where there are as many, or processes=2"
+    )
+    with pytest.raises(ValueError, match=f"^{told}$"):
+        gpus.claim(["0", "1"], number=3)

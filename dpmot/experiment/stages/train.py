@@ -1,6 +1,10 @@
-"""Train a network on split A, distil a student from a teacher, or load published weights."""
+"""Train a network on split A, distil a student from a teacher, or load published weights.
 
-from collections.abc import Mapping
+By several processes (`processes:`) each runs this stage up to the end of the training; the first one writes what it
+gives. Those that torchrun started find each other; else this one starts them and waits.
+"""
+
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,15 +17,18 @@ from dpmot.device import chosen
 from dpmot.diffusion import hub, network
 from dpmot.diffusion.acceleration import Acceleration
 from dpmot.diffusion.conditioning import FEW, compare
+from dpmot.diffusion.ranks import Ranks, Shared
 from dpmot.diffusion.schedule import Schedule
-from dpmot.diffusion.training import Diverged, Drop, Losses, batch_of, fit
+from dpmot.diffusion.training import Alone, Diverged, Drop, Losses, batch_of, fit
 from dpmot.diffusion.unet import UNet
 from dpmot.diffusion.weights import read_folder, read_tensors, verify, weights_file
 from dpmot.experiment.stages._prepared import Part, read_data
 from dpmot.experiment.stages._rewiring import check_shape, coupled, level_of, rewired, weights_of
 from dpmot.images import to_float
+from dpmot.runtime import together
 from dpmot.runtime.files import atomic
 from dpmot.runtime.session import Fault, Session, session
+from dpmot.runtime.together import Place
 
 if TYPE_CHECKING:
     from dpmot.experiment.jobs import Job, Train
@@ -31,19 +38,37 @@ if TYPE_CHECKING:
 
 def run(job: "Job[Train]", layout: "Layout") -> None:
     """Write ``networks/<name>.safetensors``: averaged weights and the card."""
+    place = together.of_torchrun(job.processes)
+    if job.processes > 1 and place is None:
+        return together.launch(one_of_several, (job, layout), job.processes)
+    return one_of_several(job, layout, place)
+
+
+def one_of_several(job: "Job[Train]", layout: "Layout", place: Place | None) -> None:
+    """What :func:`run` does in one of the processes, or alone for None."""
     task, given = job.task, job.task.network
-    with session(job, layout) as stage:
+    with together.quiet(place) as aside, session(job, aside or layout) as stage:
         parts, mixture, _ = read_data(layout.data)
         if given.how in ("loaded", "exact"):
             facts, weights = loaded(task, parts, mixture)
+        elif given.how == "student":
+            facts, weights = _told_of(_distil, job, layout, stage, parts)
+        elif place is None:
+            facts, weights = _told_of(_train, job, layout, stage, parts)
         else:
-            try:
-                train = _distil if given.how == "student" else _train
-                facts, weights = train(job, layout, stage, parts)
-            except Diverged as error:
-                raise Fault(str(error), {"sigma": error.losses.sigma, **error.losses.batch}) from None
-        with stage.watch.io(), atomic(layout.network(task.name)) as temporary:
-            network.save(temporary, {**facts, "name": task.name}, weights)
+            with together.joined(place, chosen(job.device)):
+                facts, weights = _told_of(_train, job, layout, stage, parts, place)
+        if aside is None:
+            with stage.watch.io(), atomic(layout.network(task.name)) as temporary:
+                network.save(temporary, {**facts, "name": task.name}, weights)
+
+
+def _told_of(train: Callable[..., tuple[dict, dict]], *given: Any) -> tuple[dict, dict]:
+    """Card and weights of a training, whose batch is kept where it diverges."""
+    try:
+        return train(*given)
+    except Diverged as error:
+        raise Fault(str(error), {"sigma": error.losses.sigma, **error.losses.batch}) from None
 
 
 def loaded(task: "Train", parts: Mapping[str, Part], mixture: Mapping[str, Tensor]) -> tuple[dict[str, Any], dict]:
@@ -121,7 +146,9 @@ def _read(task: "Train", path: Path, parts: Mapping[str, Part]) -> tuple[dict[st
     return facts, {None: tensors}
 
 
-def _train(job: "Job[Train]", layout: "Layout", stage: Session, parts: Mapping[str, Part]) -> tuple[dict, dict]:
+def _train(
+    job: "Job[Train]", layout: "Layout", stage: Session, parts: Mapping[str, Part], place: Place | None = None
+) -> tuple[dict, dict]:
     task, given, device = job.task, job.task.network, chosen(job.device)
     images = parts["A"].raw.to(device)
     facts, tensors = rewired(task, layout, parts) if given.rewires else (_facts(task, parts), None)
@@ -135,18 +162,26 @@ def _train(job: "Job[Train]", layout: "Layout", stage: Session, parts: Mapping[s
         print(f"networks.{task.name}.{slowed}", flush=True)
     paired, facts = coupled(task, layout, facts, images, labels)
     level = level_of(task, facts)
-    denoiser = network.NetworkDenoiser(network.parametrisation(facts), accelerated(model))
+    ranks = Alone() if place is None else Ranks(place, schedule.batch)
+    trained_with = accelerated(model)
+    if isinstance(ranks, Ranks):
+        trained_with = Shared(trained_with, ranks, f"networks.{task.name}")
+    denoiser = network.NetworkDenoiser(network.parametrisation(facts), trained_with)
     none = network.no_class(facts)
     drop = None if none is None else Drop(task.network.label_dropout, none)
 
-    def loss_at(step: int) -> Losses:
-        stage.watch.images += schedule.batch
+    def losses_of(step: int) -> Losses:
         batch = batch_of(paired, task.seed, "training", streams, step, size=schedule.batch)
         return denoiser.losses(batch if level is None else batch._replace(u=level(batch.u)), labels, drop=drop)
 
+    def loss_at(step: int) -> Losses:
+        stage.watch.images += schedule.batch
+        return losses_of(step)
+
     def trained(steps: int) -> dict:
         parameters = sum(p.numel() for p in model.parameters())
-        own = {"seed": task.seed, "images_seen": steps * schedule.batch, "parameters": parameters}
+        own: dict[str, Any] = {"seed": task.seed, "images_seen": steps * schedule.batch, "parameters": parameters}
+        own |= {} if ranks.sizes == [1] else {"processes": ranks.sizes}
         before = facts.get("rewired", {}).get("images_seen")
         return own if before is None else {**own, "images_seen_in_all": before + own["images_seen"]}
 
@@ -156,10 +191,10 @@ def _train(job: "Job[Train]", layout: "Layout", stage: Session, parts: Mapping[s
             network.save(temporary, {**facts, "name": name, "trained": trained(steps)}, {None: weights})
 
     with stage.watch.arithmetic():
-        state = stage.checkpoint("training")
-        result = fit(
-            model, loss_at, schedule, seed=task.seed, description=task.name, checkpoint=state, snapshot=snapshot
-        )
+        if isinstance(trained_with, Shared):
+            trained_with.check(lambda: losses_of(0).values)
+        kept: dict[str, Any] = {"checkpoint": stage.checkpoint("training"), "snapshot": snapshot} if ranks.first else {}
+        result = fit(model, loss_at, schedule, seed=task.seed, description=task.name, together=ranks, **kept)
     facts["trained"] = {**trained(schedule.steps), "losses": result.losses}
     return facts, {None: result.weights}
 
