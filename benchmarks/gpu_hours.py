@@ -1,4 +1,6 @@
-"""GPU hours of the paper's experiments, as a table of docs/scaling.md: ``python -m benchmarks.gpu_hours --write``.
+"""GPU hours of the paper's experiments, a table of docs/scaling.md: ``python -m benchmarks.gpu_hours --write``.
+
+The table is written into the page's template; ``python docs/fill.py`` makes the page.
 
 hours = operations / (rate * 3600), where the operations of all networks in training and sampling are those that ``dpmot
 plan`` counts on the shapes of the networks, and the rate is what a GPU does of such work: stated, not measured. Fits,
@@ -12,7 +14,7 @@ from dpmot.experiment.config import load
 from dpmot.experiment.cost import operations
 from dpmot.plugins import ROOT
 
-PAGE = ROOT / "docs" / "scaling.md"
+PAGE = ROOT / "docs" / "templates" / "scaling.md"  # docs/fill.py makes docs/scaling.md of it
 BEGIN, END = "<!-- gpu hours -->", "<!-- end of gpu hours -->"
 CONFIGS = ("mnist", "cifar10", "celeba", "ffhq")
 

@@ -57,8 +57,23 @@ class Lottery:
 
     @property
     def parts(self) -> list[dict[str, Any]]:
-        """By metric with parted rows: ``name``, ``reference``, ``rows``, ``share`` of training, ``least``, ``most``."""
-        return [row | {"name": printed_name(row["metric"])} for row in by_metric(self.spread) if row["rows"]]
+        """By metric with parted rows: ``name``, ``reference``, ``rows``, ``share`` of training, ``least``, ``most``.
+
+        Values without debiasing, and all thresholds of the MMR but the first, are in the table alone.
+        """
+        thresholds = [name for name in self.spread["metric"].unique() if name.startswith("mmr_")][1:]
+        rows = [row for row in by_metric(self.spread) if row["rows"] and row["metric"] not in thresholds]
+        return [row | {"name": printed_name(row["metric"])} for row in rows if not row["metric"].startswith("plain_")]
+
+    @property
+    def moved(self) -> str:
+        """The metrics of more than one row in most of whose rows training shows, printed."""
+        named = [
+            f"{row['name']} against {row['reference']}" if row["reference"] != "none" else row["name"]
+            for row in self.parts
+            if row["rows"] > 1 and 2 * row["shown"] > row["rows"]
+        ]
+        return ", ".join(named) or "none"
 
     def rows(self, metric: str = "fd_classifier", reference: str = "test") -> list[dict[str, Any]]:
         """Rows of a metric with ``value_cell`` (over trainings) and ``share_cell`` printed.

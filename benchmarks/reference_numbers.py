@@ -3,6 +3,7 @@
 Nothing that a template asks for may be missing or in doubt: no row, or several, is a LookupError.
 """
 
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -122,6 +123,12 @@ def searches(name: str, n: int) -> str:
         (f"{sigma:g}" if sigma < float("inf") else "none", count) for sigma, count in sorted(chosen.items()) if count
     ]
     return ", ".join(f"{sigma} ({count} of {rows['search'].nunique()})" for sigma, count in each)
+
+
+def exponent(*entries: str) -> str:
+    """Value and interval of a growth exponent, from their entries; – where nothing was fitted."""
+    numbers = [float(one or "nan") for one in entries]
+    return "–" if math.isnan(numbers[0]) else told(*numbers)
 
 
 def unsolved(name: str) -> tuple[int, str]:

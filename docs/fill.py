@@ -17,7 +17,7 @@ import pandas as pd
 
 from benchmarks.laws_numbers import MISSING, ErrorTerms, Laws
 from benchmarks.lottery_numbers import Lottery
-from benchmarks.reference_numbers import output, searches, table, unsolved
+from benchmarks.reference_numbers import exponent, output, searches, table, unsolved
 from dpmot.results import FLOORS, read_json
 from dpmot.runtime.packed import stored
 from paper_figures._experiments import experiments
@@ -296,7 +296,7 @@ def pages() -> Iterator[tuple[Path, str]]:
     """Each page that has a template, and its text."""
     templates = environment()
     used = (run, best, equivalent, rewired, seconds, recovered, behind, nearest, selected, ranked_at)
-    used += (table, output, searches, unsolved)
+    used += (table, output, searches, unsolved, exponent)
     templates.globals.update({one.__name__: one for one in used}, experiments=experiments(ROOT))
     templates.globals.update(laws=Laws.read(), errors=ErrorTerms.read(), lottery=Lottery.read())
     for template in sorted(TEMPLATES.rglob("*.md")):
