@@ -32,7 +32,7 @@ def test_the_readme_is_read_in_a_minute():
 @pytest.mark.slow  # reads eight experiments
 def test_the_numbers_of_the_pages_are_those_of_the_csv_files(fill):
     pages = list(fill.pages())
-    assert len(pages) == 10  # README.md, docs/theory.md, docs/transport.md and seven of docs/results/
+    assert len(pages) == 11  # README.md, three of docs/ and seven of docs/results/
     for page, text in pages:
         assert page.read_text(encoding="utf-8") == text, f"{page} is stale, run python docs/fill.py"
 

@@ -202,7 +202,7 @@ def test_the_page_of_laws_says_what_the_lottery_measured(results, tmp_path):
     share = spread["share"].median()
     assert f"| 3 | {share:.2f} | {spread['share'].min():.2f} to {spread['share'].max():.2f} | {1 - share:.2f} |" in text
     heun = spread[spread["method"] == "heun"].iloc[0]
-    assert f"| HEUN | 5 | {told(heun['value'], heun['low'], heun['high'])} | 0.3 | {heun['of_one']:.2g} |" in text
+    assert f"| HEUN | 5 | {told(heun['value'], heun['low'], heun['high'])} | 0.30 | {heun['of_one']:#.2g} |" in text
     claims = table[(table["kind"] == "claims") & (table["metric"] == "")].iloc[0]
     assert f"a share of {told(*claims[['again', 'again_low', 'again_high']])} again" in text
     rows = [("same network, other draw", 0, 0), ("same network, other draw", 1, 1), ("other network, one draw", 0, 2)]
