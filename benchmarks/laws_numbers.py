@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from benchmarks.bound_page import Case, cases, differences
+from benchmarks.laws_page import NAMES
 from dpmot.results import records
 from paper_figures._numbers import told
 
@@ -44,6 +45,16 @@ class Laws:
     def cases(self) -> list[tuple[str, int]]:
         """Data set and N of each part of the file."""
         return [] if self.rows is None else sorted(set(zip(self.rows["dataset"], self.rows["num_images"], strict=True)))
+
+    @property
+    def trained(self) -> list[tuple[str, int]]:
+        """The cases with rows of trained networks."""
+        own = None if self.rows is None else self.rows[self.rows["law"] == "network"]
+        return [] if own is None else sorted(set(zip(own["dataset"], own["num_images"], strict=True)))
+
+    def name(self, dataset: str) -> str:
+        """A data set as figures name it."""
+        return NAMES[dataset]
 
     def star(self, dataset: str, images: int, law: str, *, tolerance: float = 0.01) -> str:
         """The smallest of its levels from which on the predicted recovery beyond chance is at most the tolerance."""

@@ -88,7 +88,7 @@ TYPED = {  # numbers that no csv has, by template: how often, and why: settings 
         "25": (1, "Gaussians of the data set"),
         "95": (1, "level of the intervals"),
         "500": (1, "images that the prediction takes at most"),
-        "10,000": (1, "images that the prediction takes at most"),
+        "10,000": (2, "images that the prediction takes at most, images of a data set"),
     },
     "transport.md": {
         ".01": (1, "chi2 that is asked for"),
