@@ -13,7 +13,7 @@ PAGE, MARK = Path(__file__).with_name("api.md"), "<!-- reference -->\n"
 WIDTH = 120
 OF_TRANSPORT = ("SemiDiscreteProblem", "SemiDiscreteSolver", "TransportSolution", "Processes")
 OF_DIFFUSERS = ("ExpresswayPipeline", "level", "encode", "denoiser")
-WITHOUT_METHODS = ("transport.SemiDiscreteProblem",)  # which are the solver's
+WITHOUT_METHODS = ("transport.SemiDiscreteProblem", "transport.Processes")  # which are the solver's
 
 
 def reference() -> str:

@@ -20,9 +20,10 @@ from torch.nn.modules.dropout import _DropoutNd
 from torch.overrides import TorchFunctionMode
 
 from dpmot.diffusion.training import Losses
-from dpmot.runtime.together import Place, speaking
+from dpmot.runtime.together import Collective, Place, speaking
 
 ALONE = "give processes=1"
+ROUNDING = 0.02  # of the largest answer; products in bfloat16 differ by less
 
 
 class Ranks:
@@ -37,6 +38,7 @@ class Ranks:
 
     def __init__(self, place: Place, batch: int) -> None:
         self.first, self.size, self.sizes = place.first, place.size, [place.size]
+        self.all = Collective()
         self.batch, self.rows = batch, slice(place.rank * batch // place.size, (place.rank + 1) * batch // place.size)
 
     def part(self, values: Tensor) -> Tensor:
@@ -48,7 +50,7 @@ class Ranks:
         return self._sum(part.detach().clone())
 
     def whole(self, losses: Losses) -> Losses:
-        """The losses of all rows, from whoever's they are."""
+        """The losses of all rows, each from the process that has it."""
         own = torch.zeros_like(losses.values, requires_grad=False)
         own[self.rows] = losses.values.detach()[self.rows]
         return losses._replace(values=self._sum(own))
@@ -71,10 +73,19 @@ class Ranks:
                 distributed.broadcast(tensor, src=0)
         return given[0]
 
+    def check(self, values: Sequence[Tensor], where: str) -> None:
+        """Refuse, as ValueError, to train where the processes have drawn different batches."""
+        with speaking():
+            same = self.all.agree(values)
+        if not same:
+            told = "the processes have drawn different batches"
+            raise ValueError(
+                f"{where}: {told}; give all the same data, on one kind of processor or GPU, or processes=1"
+            )
+
     def _sum(self, tensor: Tensor) -> Tensor:
         with speaking():
-            distributed.all_reduce(tensor)
-        return tensor
+            return self.all.sum(tensor)
 
 
 class Shared(nn.Module):
@@ -95,6 +106,7 @@ class Shared(nn.Module):
             raise ValueError(f"{where}: batch normalisation would see a part of each batch; {ALONE}")
         self.model, self.rows, self.batch, self.where, self.others = model, ranks.rows, ranks.batch, where, 0.0
         self.drops = any(isinstance(layer, _DropoutNd) and layer.p for layer in model.modules())
+        self.compares = False
 
     def forward(self, x: Tensor, condition: Tensor, **labels: Tensor) -> Tensor:
         if len(x) != self.batch:
@@ -107,14 +119,18 @@ class Shared(nn.Module):
         else:
             own = self.model(x[rows], condition[rows], **mine)
         masks.check()
+        if self.compares:
+            self._compare(own, self.model(x, condition, **labels))
         sides = (own.new_full((n, *own.shape[1:]), self.others) for n in (rows.start, self.batch - rows.stop))
         return torch.cat([next(sides), own, next(sides)])
 
     def check(self, losses: Any) -> None:
-        """Ask for the losses (B,) of a batch twice, by ``losses()``, with other answers in the rows of others.
+        """Ask for the losses (B,) of a batch, by ``losses()``, twice with other answers in the rows of others.
+
+        Then once more in eval mode, where the network answers all rows, too.
 
         Raises:
-            ValueError: they are no B losses, or its own change.
+            ValueError: they are no B losses, its own change, or so do the network's answers to them.
         """
         found = []
         for self.others in (1.0, 0.0):
@@ -127,6 +143,19 @@ class Shared(nn.Module):
             raise ValueError(f"{self.where}: {told}; {ALONE}")
         if not torch.equal(*(values[self.rows].nan_to_num() for values in found)):
             raise ValueError(f"{self.where}: the loss of an image depends on the images beside it; {ALONE}")
+        modes = {layer: layer.training for layer in self.modules()}
+        self.eval()
+        self.compares = True
+        with torch.no_grad():
+            losses()
+        self.compares = False
+        for layer, mode in modes.items():
+            layer.training = mode
+
+    def _compare(self, own: Tensor, whole: Tensor) -> None:
+        if (whole[self.rows] - own).abs().max() > ROUNDING * whole.abs().max():
+            told = "the network's answer to an image depends on the images beside it"
+            raise ValueError(f"{self.where}: {told}; {ALONE}")
 
 
 class _Masks(TorchFunctionMode):
@@ -151,7 +180,7 @@ class _Masks(TorchFunctionMode):
         axes = sorted(range(x.dim()), key=lambda axis: -strides[axis])  # numbers are drawn in the order of memory
         whole = [self.batch, *x.shape[1:]]
         ones = x.new_ones([whole[axis] for axis in axes]).permute([axes.index(axis) for axis in range(x.dim())])
-        mask = functional.dropout(ones, p)[self.rows]
+        mask = functional.dropout(ones, p, True, inplace)[self.rows]  # in place, CUDA draws in another order
         self.stream = self._stream()
         return x.mul_(mask) if inplace else x * mask
 

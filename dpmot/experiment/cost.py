@@ -63,8 +63,8 @@ def _sharded(experiment: Experiment) -> str:
 
 
 def _together(experiment: Experiment) -> str:
-    """How many processes train one network, where that is more than one."""
-    if experiment.processes == 1:
+    """How many processes train one network, where that is more than one and any network is trained."""
+    if experiment.processes == 1 or not any(network.how == "trained" for network in experiment.networks.values()):
         return ""
     each = f"{experiment.threads} thread" + "s" * (experiment.threads > 1)
     but = " but students" if any(network.teacher for network in experiment.networks.values()) else ""

@@ -148,8 +148,8 @@ class Experiment(Model):
     """Fetch missing data files, and allow weights of torch-fidelity (and dinov2's code)."""
     threads: Annotated[int, Field(ge=1, le=1024)] = 1
     processes: Annotated[int, Field(ge=1, le=1024)] = 1
-    """That train a network together, each on its part of every batch, with `threads` threads or a GPU of its own;
-    weights differ by rounding. Students are trained by one."""
+    """Processes that train a network together, each on its part of every batch, with `threads` threads or a GPU of its
+    own; weights differ by rounding. Students are trained by one."""
     shards: Count = 1
     """Jobs that share the drawing of each method, and the measuring of all; no number depends on it."""
     device: Literal["cpu", "cuda", "auto"] = "cpu"

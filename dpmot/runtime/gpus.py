@@ -16,6 +16,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+TORCHRUN = "TORCHELASTIC_RUN_ID"  # which torchrun sets
 COUNT = "DPMOT_GPUS"  # how many GPUs the jobs of a run share, which the Snakefile sets
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 EACH = 1.0  # seconds between two looks
@@ -23,8 +24,12 @@ EACH = 1.0  # seconds between two looks
 
 @contextmanager
 def claimed(device: str, number: int = 1) -> Iterator[None]:
-    """So many GPUs for this job alone, until the end of the block; of a job for the processor nothing is taken."""
-    locks = claim(shared(), number=number) if device != "cpu" else []
+    """So many GPUs for this job alone, until the end of the block.
+
+    Nothing is taken by a job for the processor, nor by one process of those that torchrun started: each of them would
+    wait for the GPUs of all.
+    """
+    locks = claim(shared(), number=number) if device != "cpu" and TORCHRUN not in os.environ else []
     try:
         yield
     finally:

@@ -14,17 +14,22 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
+from hashlib import blake2b
 from multiprocessing import connection, get_context, parent_process
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import distributed
+from torch import Tensor, distributed
 from tqdm import tqdm
 
+from dpmot.runtime.gpus import TORCHRUN
+
+if TYPE_CHECKING:  # there are builds of torch without
+    from torch.distributed import ProcessGroup
+
 GRACE = 10.0  # seconds that the first one has to write down a fault that another one has told already
-TORCHRUN = "TORCHELASTIC_RUN_ID"  # which torchrun sets
 LEFT = 3  # exit status of a process that ends because another one has
 
 
@@ -76,7 +81,9 @@ def of_torchrun(processes: int) -> Place | None:
     rank, size, local = (int(os.environ[key]) for key in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
     if size != processes:
         told = f"{processes} do this job, but torchrun started {size}"
-        raise ValueError(f"processes: {told}; give processes={size}, or leave torchrun out")
+        raise ValueError(
+            f"processes: {told}; give processes={size} for a network that is trained, or leave torchrun out"
+        )
     return Place(rank, size, local, "env://")
 
 
@@ -109,12 +116,44 @@ def speaking() -> Iterator[None]:
 
     Raises:
         Left: another one does not answer.
+        torch.OutOfMemoryError: as it is, for that is of this one.
     """
     try:
         yield
+    except torch.OutOfMemoryError:
+        raise
     except RuntimeError as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0].partition(". ")[0]
         raise Left(f"another process of this job has ended or does not answer: {reason}") from None
+
+
+@dataclass(frozen=True)
+class Collective:
+    """What processes of ``torch.distributed`` find together; all make the same calls, with tensors of the same shapes.
+
+    Attributes:
+        group: theirs; None is all processes.
+    """
+
+    group: "ProcessGroup | None" = None
+
+    def sum(self, values: Tensor) -> Tensor:
+        """The sum over all of them, in place."""
+        distributed.all_reduce(values, distributed.ReduceOp.SUM, self.group)
+        return values
+
+    def largest(self, values: Tensor) -> Tensor:
+        """The largest of each entry, in place."""
+        distributed.all_reduce(values, distributed.ReduceOp.MAX, self.group)
+        return values
+
+    def agree(self, values: Sequence[Tensor], *others: object) -> bool:
+        """Whether all hold the same: tensors, equal to the bit, and what prints the same."""
+        told = blake2b(repr(others).encode(), digest_size=7)
+        for one in values:
+            told.update(one.detach().cpu().contiguous().numpy().tobytes())
+        own = int.from_bytes(told.digest(), "little")
+        return self.largest(torch.tensor([own, -own], device=values[0].device)).tolist() == [own, -own]
 
 
 @contextmanager
@@ -154,8 +193,9 @@ def launch(run: Callable[..., None], given: Sequence[Any], processes: int) -> No
             ended = _ended(started)
         finally:
             for process in started:
-                process.kill()
-                process.join()
+                if process.pid is not None:  # it was started
+                    process.kill()
+                    process.join()
         if told := _told(ended, [_line(heard) for heard, _ in pipes]):
             raise ChildProcessError(told)
 
@@ -187,7 +227,9 @@ def _told(ended: Mapping[int, int], lines: Sequence[str]) -> str:
     bad = sorted(rank for rank, status in ended.items() if status not in (0, LEFT))
     if bad and not lines[bad[0]]:
         return f"process {bad[0] + 1} of {len(lines)} failed, as its traceback above says; {again}"
-    return next((lines[rank] for rank in [*bad, *ended] if lines[rank]), "")
+    if line := next((lines[rank] for rank in [*bad, *ended] if lines[rank]), ""):
+        return line
+    return f"a process of this job has ended without a word; {again}" if any(ended.values()) else ""
 
 
 def _line(heard: connection.Connection) -> str:

@@ -7,13 +7,14 @@ are 0. So every process has the bits of one alone, and all take the same step, e
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from hashlib import blake2b
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 import torch.distributed
 from torch import Tensor
 
+from dpmot.runtime.together import Collective
 from dpmot.transport.noise import Rows
 
 if TYPE_CHECKING:  # there are builds of torch without
@@ -31,7 +32,7 @@ class Processes:
     """The processes that solve one problem together; every one of them makes the same calls with the same arguments.
 
     Give each the same kind of processor or GPU and the same number of threads: else sums of floats may differ, which
-    ends the fit.
+    ends the fit. The methods are for the solver.
 
     Args:
         group: of `torch.distributed`; None is all processes. Its backend must know the device of the atoms: gloo the
@@ -48,7 +49,7 @@ class Processes:
     def __init__(self, group: "ProcessGroup | None" = None) -> None:
         if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
             raise ValueError("There is no group of processes; call torch.distributed.init_process_group first")
-        self.group = group
+        self.all = Collective(group)
         self.rank, self.number = torch.distributed.get_rank(group), torch.distributed.get_world_size(group)
         if self.rank < 0:
             raise ValueError("This process is not in the group of the fit; solve in those that are")
@@ -62,16 +63,19 @@ class Processes:
 
         Raises:
             RuntimeError: they are not, or a process was lost.
+            ValueError: the group's backend does not know the device of the tensors.
         """
-        told = blake2b(repr(others).encode(), digest_size=7)
-        for one in values:
-            told.update(one.detach().cpu().contiguous().numpy().tobytes())
-        own = int.from_bytes(told.digest(), "little")
-        both = torch.tensor([own, -own], device=values[0].device)
-        self._reduce(both, largest=True)
-        if both.tolist() != [own, -own]:
+        kind, known = values[0].device.type, torch.distributed.get_backend_config(self.all.group)
+        if kind not in [one.partition(":")[0] for one in known.split(",")]:
+            raise ValueError(
+                f"The atoms are on {kind}, and the group of the fit speaks between {known} only; "
+                "give init_process_group gloo for atoms on the cpu, nccl for those on CUDA devices"
+            )
+        with self._speaking():
+            same = self.all.agree(values, *others)
+        if not same:
             raise RuntimeError(
-                "The processes of the fit are about to count other draws, or under other heights, than each other; "
+                "The processes of the fit would count different draws, or under different heights; "
                 "give all the same atoms, options, seed and state, on one kind of processor, with as many threads"
             )
 
@@ -84,9 +88,8 @@ class Processes:
 
     def total(self, counts: Tensor) -> Tensor:
         """The sum over all processes: whole numbers, so in any order."""
-        counts = counts.clone()
-        self._reduce(counts)
-        return counts
+        with self._speaking():
+            return self.all.sum(counts.clone())
 
     def in_order(self, own: Tensor, sizes: Sequence[int]) -> Tensor:
         """What is known of all pieces, in their order, to the bit.
@@ -99,15 +102,18 @@ class Processes:
         whole = own.new_zeros(sum(sizes), *own.shape[1:])
         for place, part in zip(whole.split(list(sizes))[every], own.split(list(sizes[every])), strict=True):
             place.copy_(part)
-        self._reduce(whole.flatten().view(torch.uint8))
+        with self._speaking():
+            self.all.sum(whole.flatten().view(torch.uint8))
         return whole
 
-    def _reduce(self, values: Tensor, *, largest: bool = False) -> None:
-        how = torch.distributed.ReduceOp.MAX if largest else torch.distributed.ReduceOp.SUM
+    @contextmanager
+    def _speaking(self) -> Iterator[None]:
         try:
-            torch.distributed.all_reduce(values, how, self.group)
+            yield
+        except torch.OutOfMemoryError:
+            raise
         except RuntimeError as error:
             raise RuntimeError(
-                f"Process {self.rank} of 0..{self.number - 1} waits for one that is gone or stands still; look for its "
+                f"Process {self.rank + 1} of {self.number} waits for one that is gone or stands still; look for its "
                 f"own error, and start all of them again, with resume= where they stopped: {error}"
             ) from error

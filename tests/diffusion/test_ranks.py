@@ -98,6 +98,23 @@ def training(place, *, kind=None, labels=None, dropout=0.0, images=IMAGES, accel
     return {"losses": torch.tensor(result.losses), "answers": answers, "sizes": ranks.sizes if ranks else [1]}
 
 
+def checked(place, *, kind=None, labels=None, dropout=0.0, accelerated=None):
+    """Whether a network that may be shared is found to be so, and is in train mode again."""
+    kind = kind or edm.Parametrisation()
+    classes = {} if labels is None else {"classes": 3, "no_class": True}
+    conditions = getattr(kind, "conditions", 1)
+    model = UNet(1, channels=8, multipliers=(1,), embedding=16, dropout=dropout, conditions=conditions, **classes)
+    nn.init.normal_(model.outlet[-1].weight, std=0.05)
+    ranks = Ranks(place, SCHEDULE.batch)
+    network = Shared((accelerated or Acceleration())(model), ranks, "networks.x")
+    batch = batch_of(IMAGES, 0, "training", 0, size=SCHEDULE.batch)
+    ranks.check([batch.x0, batch.noise, batch.u], "networks.x")
+    drop, denoiser = None if labels is None else Drop(0.3, 3), NetworkDenoiser(kind, network)
+    network.train()
+    network.check(lambda: denoiser.losses(batch, labels, drop=drop).values)
+    return all(layer.training for layer in model.modules())
+
+
 def by_one_of_two(folder, place):
     """What each of two processes does: all cases, one interrupted, and one that goes on from a run of one process."""
     torch.set_num_threads(1)
@@ -107,6 +124,9 @@ def by_one_of_two(folder, place):
         found["state"] = training(place, **CASES["dropout"], stop=STOP)
         alone = torch.load(folder / "alone.pt") if place.first else None
         found["resumed"] = training(place, **CASES["dropout"], kept=Kept(alone))
+        found["checked"] = [checked(place, **CASES[name]) for name in ("labels", "meanflow", "bfloat16")]
+        with pytest.raises(ValueError, match=r"^networks.x: the processes have drawn different batches; give all the"):
+            Ranks(place, 9).check([IMAGES + place.rank], "networks.x")
     if place.first:
         torch.save(found, folder / "found.pt")
 
@@ -135,6 +155,11 @@ def assert_equal(found, expected, tolerance=None):
 def test_two_processes_train_the_network_of_one(by_two, name):
     assert_equal(by_two[name], training(None, **CASES[name]), ROUNDED if name == "bfloat16" else TOLERANCE)
     assert by_two[name]["sizes"] == [2]
+
+
+@pytest.mark.slow
+def test_networks_that_may_be_shared_pass_the_check(by_two):
+    assert by_two["checked"] == [True, True, True]
 
 
 @pytest.mark.slow
@@ -197,6 +222,11 @@ def test_other_rows_than_the_batch_are_evaluated_whole():
     assert torch.equal(shared(Noisy(nn.Identity()))(torch.ones(5, 1), torch.ones(5)), torch.ones(5, 1))
 
 
+class Mixed(nn.Module):
+    def forward(self, x):
+        return x - x.mean(0)
+
+
 class Drawn(nn.Module):
     def forward(self, x):
         return x + torch.randn_like(x)
@@ -212,11 +242,13 @@ class Drawn(nn.Module):
             nn.Sequential(nn.Flatten(0, 1), nn.Dropout(0.5)),
             "networks.x: dropout of 15 rows, which are not those of the",
         ),
+        (Mixed(), "networks.x: the network's answer to an image depends on the images beside it; give processes=1"),
     ],
 )
 def test_a_network_that_parts_would_change_is_refused(model, told):
     with pytest.raises(ValueError, match=f"^{told}"):
-        shared(Noisy(model))(torch.rand(9, 3, 4, 4), torch.rand(9))
+        network = shared(Noisy(model))
+        network.check(lambda: network(torch.rand(9, 3, 4, 4), torch.rand(9)).flatten(1).sum(1))
 
 
 def test_a_loss_that_is_none_of_each_image_by_itself_is_refused():

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import time
 
 import psutil
 import pytest
+import torch
 
 from dpmot.experiment.config import load, validate
 from dpmot.experiment.cost import cost
@@ -50,6 +52,9 @@ def test_a_training_asks_for_the_threads_of_all_its_processes_and_others_for_the
     assert threads["train_edm"] == 6 and threads["train_student"] == 3
     assert "2 processes of 3 threads train each network but students" in cost(two.experiment)
     assert "processes" not in cost(jobs(tmp_path).experiment)
+    exact = {"exact": {"kind": "ideal"}}
+    methods = {"exact": {"network": "exact", "sampler": "ddim"}}
+    assert "processes" not in cost(jobs(tmp_path, processes=2, networks=exact, methods=methods).experiment)
 
 
 def test_one_process_plans_what_is_planned_without_the_key(tmp_path):
@@ -94,7 +99,10 @@ def test_torchrun_says_how_many_there_are(monkeypatch):
     for key, value in {together.TORCHRUN: "x", "RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1"}.items():
         monkeypatch.setenv(key, value)
     assert together.of_torchrun(4) == Place(3, 4, 1, "env://")
-    with pytest.raises(ValueError, match=r"^processes: 1 do this job, but torchrun started 4; give processes=4, or"):
+    with pytest.raises(
+        ValueError,
+        match=r"^processes: 1 do this job, but torchrun started 4; give processes=4 for a network that is trained, or",
+    ):
         together.of_torchrun(1)
 
 
@@ -106,11 +114,25 @@ def test_torchrun_says_how_many_there_are(monkeypatch):
         ({0: LEFT, 1: 1}, ["another process has ended", "no such file"], "^no such file$"),
         ({0: 1, 1: LEFT}, ["", "another"], "^process 1 of 2 failed, as its traceback above says; the others were"),
         ({0: LEFT}, ["another process has ended", ""], "^another process has ended$"),
+        ({0: LEFT}, ["", ""], "^a process of this job has ended without a word; the others were stopped; run the same"),
     ],
 )
 def test_the_cause_is_told_before_what_came_of_it(ended, lines, told):
     with pytest.raises(AssertionError, match=told):
         raise AssertionError(together._told(ended, lines))
+
+
+def test_what_cannot_be_started_says_why():
+    with pytest.raises(Exception, match=r"[Pp]ickle"):  # of which kind depends on the Python
+        together.launch(lambda place: None, (), 2)
+
+
+def test_memory_that_runs_out_is_no_process_that_ended():
+    with pytest.raises(torch.OutOfMemoryError, match=r"^full$"), together.speaking():
+        raise torch.OutOfMemoryError("full")
+    told = "^another process of this job has ended or does not answer: gone$"
+    with pytest.raises(together.Left, match=told), together.speaking():
+        raise RuntimeError("gone")
 
 
 # --- trained ----------------------------------------------------------------------------------------------
@@ -192,6 +214,18 @@ def test_two_processes_write_one_network_and_nothing_else(prepared, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_training_that_diverges_leaves_its_batch_and_names_it_in_one_line(prepared, tmp_path):
+    steep = {"edm": {"kind": "edm", "unet": UNET, "training": {"steps": 6, "batch": 8, "warmup": 4, "lr": 1e30}}}
+    methods = {"edm": {"network": "edm", "sampler": "ddim"}}
+    two = beside(prepared, tmp_path / "x", processes=2, networks=steep, methods=methods)
+    kept = two.layout.root / "faults" / "train_edm.safetensors"
+    told = f"edm: the loss is (nan|inf) at step 1, sigma .*; the batch is in {re.escape(str(kept))}"
+    with pytest.raises(ChildProcessError, match=f"^{told}$"):
+        train.run(two.train("edm"), two.layout)
+    assert len(seals.load(kept)[0]["sigma"]) == 8
+
+
+@pytest.mark.slow
 def test_a_killed_process_ends_the_training_in_one_line_and_another_number_goes_on(prepared, tmp_path):
     two = beside(prepared, tmp_path / "x", steps=LONG, processes=2)
     process = started(two)
@@ -201,7 +235,8 @@ def test_a_killed_process_ends_the_training_in_one_line_and_another_number_goes_
     out, _ = process.communicate(timeout=120)
     assert process.returncode == 1 and not any(rank.is_running() for rank in ranks)
     last = out.strip().splitlines()[-1]
-    assert last.startswith("dpmot train: process 2 of 2 was killed by SIGKILL, as where memory runs out; the others")
+    told = "dpmot train: process 2 of 2 was killed by SIGKILL, as where memory runs out; the others were stopped; run"
+    assert told in last  # behind a progress bar, where the first one was stopped before it had ended its own
     assert "Traceback" not in out
     before = state_of(two)
     assert before["sizes"] == [2]

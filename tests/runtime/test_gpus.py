@@ -79,6 +79,13 @@ def test_a_job_of_several_processes_has_several_gpus_or_none(tmp_path, environme
     assert "GPUs 0, 1 are taken by other jobs" in capsys.readouterr().err
 
 
+def test_processes_that_torchrun_started_take_none(environment):
+    environment.setenv(gpus.COUNT, "2")
+    environment.setenv(gpus.TORCHRUN, "x")
+    with gpus.claimed("cuda", 2):
+        assert gpus.VISIBLE not in gpus.os.environ
+
+
 def test_more_processes_than_gpus_are_refused(environment):
     told = (
         "processes: 3 need a GPU each, and jobs share 2; give --resources gpu=3 where there are as many, or processes=2"

@@ -57,17 +57,19 @@ def one_of_several(job: "Job[Train]", layout: "Layout", place: Place | None) -> 
             facts, weights = _told_of(_train, job, layout, stage, parts)
         else:
             with together.joined(place, chosen(job.device)):
-                facts, weights = _told_of(_train, job, layout, stage, parts, place)
+                facts, weights = _told_of(_train, job, layout, stage, parts, place, keeps=place.first)
         if aside is None:
             with stage.watch.io(), atomic(layout.network(task.name)) as temporary:
                 network.save(temporary, {**facts, "name": task.name}, weights)
 
 
-def _told_of(train: Callable[..., tuple[dict, dict]], *given: Any) -> tuple[dict, dict]:
-    """Card and weights of a training, whose batch is kept where it diverges."""
+def _told_of(train: Callable[..., tuple[dict, dict]], *given: Any, keeps: bool = True) -> tuple[dict, dict]:
+    """Card and weights of a training; where it diverges its batch is kept by a process whose folder stays."""
     try:
         return train(*given)
     except Diverged as error:
+        if not keeps:
+            raise ArithmeticError(str(error)) from None
         raise Fault(str(error), {"sigma": error.losses.sigma, **error.losses.batch}) from None
 
 
@@ -191,7 +193,9 @@ def _train(
             network.save(temporary, {**facts, "name": name, "trained": trained(steps)}, {None: weights})
 
     with stage.watch.arithmetic():
-        if isinstance(trained_with, Shared):
+        if isinstance(ranks, Ranks) and isinstance(trained_with, Shared):
+            first = batch_of(paired, task.seed, "training", streams, 0, size=schedule.batch)
+            ranks.check([first.x0, first.noise, first.u], f"networks.{task.name}")
             trained_with.check(lambda: losses_of(0).values)
         kept: dict[str, Any] = {"checkpoint": stage.checkpoint("training"), "snapshot": snapshot} if ranks.first else {}
         result = fit(model, loss_at, schedule, seed=task.seed, description=task.name, together=ranks, **kept)
