@@ -55,12 +55,11 @@ def mapped(size: int) -> Work:
     """A noise an atom, sent to its cell."""
     import torch
 
-    from dpmot.transport import BrenierPotential, SemiDiscreteProblem
+    from dpmot.transport import BrenierPotential
 
     draw = generator(0, "growth", "map")
     atoms, noise = (torch.from_numpy(draw.standard_normal((size, 64), dtype="float32")) for _ in range(2))
-    problem = SemiDiscreteProblem(atoms, source_measure="normal")
-    potential = BrenierPotential(problem, torch.zeros(size, dtype=torch.float64))
+    potential = BrenierPotential(atoms, torch.zeros(size, dtype=torch.float64))
     return lambda: potential.cell(noise)
 
 
