@@ -148,3 +148,9 @@ def test_what_plans_and_draws_imports_no_torch():
 def test_no_file_calls_itself_a_helper():
     banned = {"util", "utils", "helper", "helpers", "misc", "common"}
     assert not [name for name in FILES if set(Path(name).with_suffix("").parts) & banned]
+
+
+def test_no_two_files_of_tests_share_a_name():
+    """Pytest imports them by their names alone, and collects only the first of two."""
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert not {name for name in names if names.count(name) > 1}
