@@ -171,6 +171,10 @@ def _add_following(one: argparse.ArgumentParser) -> None:
 def _following(options: argparse.Namespace) -> Iterator[str]:
     """The lines of ``status`` or ``show``."""
     folders, name = importlib.import_module("dpmot.monitor.folders"), options.experiment
+    if options.verb == "show" and (Path(options.table) / "experiment.json").is_file():
+        raise ValueError(
+            f"{options.table} is the folder of an experiment; the table comes first: dpmot show TABLE FOLDER"
+        )
     if options.configfile or options.config:
         if name:
             raise ValueError(f"{name} and --configfile both name an experiment; give one of them")

@@ -12,11 +12,16 @@ from dpmot.runtime.files import read_json
 def folder(results: Path, name: str | None = None) -> Path:
     """The folder of one experiment: by its name or its path, or the one in which something happened last.
 
+    Args:
+        results: folder of experiments' folders, or the folder of one.
+        name: of an experiment, or its path.
+
     Raises:
         ValueError: there is none; the message lists those that there are.
     """
-    if name is not None and (Path(name) / "experiment.json").is_file():
-        return Path(name)
+    path = results if name is None else Path(name)
+    if (path / "experiment.json").is_file():
+        return path
     there = sorted(_experiments(results), key=_touched)
     names = sorted(path.name for path in there)
     if name is None and there:

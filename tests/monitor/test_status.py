@@ -199,6 +199,7 @@ def test_the_experiment_is_found_by_name_by_path_by_configuration_or_as_the_last
         (["status", "older"], "older"),
         (["status", "results/older"], "older"),
         (["status", "--configfile", "own.yaml"], "tiny"),
+        (["status", "--results", "results/older"], "older"),
     ):
         assert cli.main(words) == 0
         assert capsys.readouterr().out.startswith(f"{name}: nothing runs")
@@ -217,6 +218,11 @@ def test_what_cannot_be_found_is_one_line(layout, words, told, capsys, monkeypat
     assert cli.main(["status", *words]) == 1
     error = capsys.readouterr().err
     assert told in error and error.count("\n") == 1
+
+
+def test_show_with_the_folder_before_the_table_is_told_the_order(layout, capsys):
+    assert cli.main(["show", str(layout.root), "table_1"]) == 1
+    assert "the table comes first: dpmot show TABLE FOLDER" in capsys.readouterr().err
 
 
 def test_a_configuration_of_another_version_is_one_line(layout, capsys):
