@@ -31,8 +31,8 @@ gate_bugs: gate  ## three planted bugs, which the gate must see
 test: venv  ## the fast tests
 	$(PYTEST) -m "not slow"
 
-test-all: venv  ## every test
-	$(PYTEST)
+test-all: venv  ## every test, and which took longest
+	$(PYTEST) --durations=30
 
 coverage: venv  ## every test; fails below 90 % of the lines and branches
 	$(PYTEST) --cov --cov-report=term
