@@ -109,16 +109,22 @@ class Prediction:
         return f"{told}; {self.num_latents:,} latents a level"
 
     def _words(self, tolerance: float) -> list[str]:
-        last = f"{self.levels[-1].sigma:g}"
         if 1 - self.chance <= tolerance:
             lines = [
                 f"Chance is {self.chance:.2g}: no recovery is more than {tolerance:g} beyond it; no level is named."
             ]
             return lines + self._of_the_population()
-        stars = [(self.sigma_star(law, tolerance=tolerance), told) for law, told in LAWS.items()]
-        told = "; ".join(f"{name}: {last + ' copies too' if star is None else f'{star:g}'}" for star, name in stars)
+        told = "; ".join(f"{name}: {self._star(law, tolerance)}" for law, name in LAWS.items())
         lines = [f"Smallest level from which on recovery beyond chance is at most {tolerance:g}: {told}."]
         return lines + self._of_the_population()
+
+    def _star(self, law: str, tolerance: float) -> str:
+        star, last = self.sigma_star(law, tolerance=tolerance), self.levels[-1]
+        if star is not None:
+            return f"{star:g}"
+        if getattr(last, law).value - self.chance > tolerance:
+            return f"{last.sigma:g} copies too"
+        return f"of {last.sigma:g}, {self.num_latents:,} latents are too few to tell"
 
     def _of_the_population(self) -> list[str]:
         known = [level.sigma for level in self.levels if level.population]

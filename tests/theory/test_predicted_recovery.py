@@ -16,7 +16,7 @@ from dpmot import cli
 from dpmot.diffusion.denoiser import IdealDenoiser
 from dpmot.statistics.jackknife import Estimate, share_interval
 from dpmot.theory import information
-from dpmot.theory.recovery import Stored, recovery
+from dpmot.theory.recovery import Stored, recovery, share
 from dpmot.theory.report import Level, Prediction
 
 
@@ -64,6 +64,17 @@ def test_prediction_and_simulation_agree_on_latents_that_it_has_not_seen(sigma):
         assert abs(float(back.double().mean()) - one.value) < 4 * 0.5 / math.sqrt(number)  # standard error of a share
 
 
+@pytest.mark.parametrize("rare", [0.001, 0.004, 0.01])
+@pytest.mark.parametrize("usual", [0.0, 1.0])
+def test_the_interval_knows_of_images_so_rare_that_no_latent_met_one(rare, usual):
+    """Images with a near twin, say, of which 300 latents meet none or few: their mean is inside all the same."""
+    number, draw = 300, np.random.default_rng(0)
+    found = [share(np.where(draw.random(number) < rare, 1 - usual, usual)) for _ in range(500)]
+    exact = usual + rare * (1 - 2 * usual)
+    assert np.mean([one.low <= exact <= one.high for one in found]) >= 0.94
+    assert share(np.ones(number)) == Estimate(1.0, number / (number + 3), 1.0)
+
+
 def test_images_that_coincide_count_as_one():
     points = drawn(30, 3)
     once, twice = (recovery(Stored(some), [0.5], num_latents=600, seed=0)[0] for some in (points, points.repeat(2, 1)))
@@ -99,6 +110,13 @@ def test_sigma_star_is_the_level_from_which_on_nothing_is_copied():
     assert found.sigma_star() == 5.0  # .013 + .001 - .002 is above .01 at 2, so 1 does not count
     assert found.sigma_star(tolerance=0.02) == 1.0 and found.sigma_star(tolerance=0.0) is None
     assert found.sigma_star(tolerance=0.999) is None  # nothing is .999 beyond a chance of .002
+    assert "exact DDIM: 5;" in found.table() and f"{levels[-1].sigma:g} copies too" in found.table(tolerance=0)
+
+
+def test_too_few_latents_are_no_copies():
+    found = Prediction("some", (3,), 100, 100, 0.002, 4.6, 50, 0, 200, (level(5.0, 0.004, 1.0, width=0.06),))
+    assert found.sigma_star() is None
+    assert "exact DDIM: of 5, 50 latents are too few to tell" in found.table()
     assert "5.0" not in found.table() and "5 " in found.table()
 
 
