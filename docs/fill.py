@@ -178,7 +178,7 @@ def best(nfe: int, *names: str) -> str:
     if found.empty:
         return MISSING
     least = found.loc[found["value"].idxmin()]
-    return f"{number(least['value'], least['low'], least['high'])}, {least['label']}"
+    return f"{number(least['value'], least['low'], least['high'])} ({least['label']})"
 
 
 def _from_the_prior(rows: pd.DataFrame, nfe: int) -> pd.DataFrame:

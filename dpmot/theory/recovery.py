@@ -166,7 +166,7 @@ def share(values: np.ndarray) -> Estimate:
 
 
 def unseen(found: Estimate, n: int) -> Estimate:
-    """The mean of n values in [0, 1], its interval at least as wide as three values more, all 0 or all 1, would move it.
+    """The mean of n values in [0, 1], its interval as wide at least as three more, all 0 or all 1, would move it.
 
     An image with a near twin, or far from all others, has another recovery than the rest and is rare: values that are
     all alike claim certainty. Of what befalls a share of 3 / n, n draws have none with a chance of 5 % (rule of three).
