@@ -137,9 +137,9 @@ def _measured(name: str) -> Results | None:
 
 
 def rewired(name: str) -> str:
-    """The verdict on the rewired networks of a committed experiment, as Table 10 says it."""
+    """The verdict on the rewired networks of a committed experiment, as Table 10 says it, sentence by sentence."""
     results = _measured(name)
-    return f"{MISSING}." if results is None else " ".join(verdict(results))
+    return f"{MISSING}." if results is None else "\n".join(f"- {sentence}" for sentence in verdict(results))
 
 
 def seconds(name: str, network: str) -> str:

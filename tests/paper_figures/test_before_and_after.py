@@ -122,7 +122,9 @@ def test_the_verdict_says_that_the_claim_holds_and_from_where_on_it_does_not_hel
     assert "(DDIM): its interval lies below at NFE 2, 4, 8, from 20 on no longer." in told
     assert "best of these samplers on each network: its interval lies below at NFE 2, 4, from 8 on no longer." in told
     assert "At NFE 4 that is 9.00 [8.55, 9.45] beside 20.00 [19.01, 20.99], 0.45 of it." in told
-    assert "13 s of training and 4 s of the map" in told and "minibatch OT in 13 s 11.0" in told
+    assert "13 s of training and 4 s of the map, beside minibatch OT in 13 s: NFE 4" in told
+    assert "beside 11.0" in told and "NFE 2 " not in told.partition("By seconds")[2]
+    assert "14% of the prior draws are no point of the coupling" in told
 
 
 @pytest.mark.parametrize(
