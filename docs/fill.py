@@ -115,14 +115,17 @@ class Run:
         mark = "" if not marked or row["ranked"] or method in FLOORS else f", {row['verdict']}" if word else " †"
         return number(row["value"], row["low"], row["high"]) + mark
 
-    def value(self, method: str, nfe: object, metric: str = "fd_classifier", **which: Any) -> str:
-        """The value alone, with the digits that its interval allows."""
+    def value(
+        self, method: str, nfe: object, metric: str = "fd_classifier", *, marked: bool = False, **which: Any
+    ) -> str:
+        """The value alone, with the digits that its interval allows, and † where it is unranked and to be ``marked``."""
         if self.rows is None:
             return MISSING
         row = self.row(method, nfe, metric, **which)
+        mark = " †" if marked and not row["ranked"] else ""
         if row["value"] in (0, 1):
-            return f"{row['value']:.0f}"
-        return number(row["value"], row["low"], row["high"]).partition(" [")[0]
+            return f"{row['value']:.0f}{mark}"
+        return number(row["value"], row["low"], row["high"]).partition(" [")[0] + mark
 
     def floor(self, metric: str = "fd_classifier", **which: Any) -> str:
         """The value of real images of split A, as if they were samples."""
