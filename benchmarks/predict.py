@@ -1,11 +1,13 @@
 """Is source recovery what images alone predict, of posterior draws, of the ideal denoiser's DDIM, of trained networks?
 
 predicted   `dpmot.theory.recovery`: the mean over latents of sum_j p_j^2, and of p_T at the end T of the exact flow.
-measured    on latents of other seeds, which the prediction has not seen:
+measured    on the same latents, of whose images the prediction has not asked:
             posterior   an image drawn from the posterior: is it the one behind the latent?
             ode         `dpmot.sample` with the ideal denoiser and DDIM, judged as the audit judges, in pixels.
-            network     the committed experiments' rows of starts of images, and their selections of sigma_M*.
+            network     the committed experiments' rows of starts of images, and their selections of sigma_M*: of other
+                        latents.
 
+The difference of the first two is of pairs, latent by latent, which spares it the variance of the latents.
 Samples of a stored latent are not independent: n of them, drawn with replacement from N, hold 1/(1/n + 1/N) independent
 ones or more, and intervals of networks' rows are of so many, but for fresh noise and selections, which have it too.
 
@@ -14,7 +16,7 @@ images and level, made with the same options, is not made again, but for network
 
 example: python -m benchmarks.predict digits gaussians --csv results/reference/laws/recovery.csv
          python -m benchmarks.predict digits --networks --csv results/reference/laws/recovery.csv
-         DPMOT_DATA=data python -m benchmarks.predict fashion_mnist:1000 fashion_mnist:10000 --latents 200 --samples 400
+         DPMOT_DATA=data python -m benchmarks.predict fashion_mnist:1000 fashion_mnist:10000 --samples 400
          DPMOT_DATA=data python -m benchmarks.predict fashion_mnist:50000 cifar10:1000 cifar10:5000 cifar10:50000
 """
 
@@ -37,7 +39,7 @@ from dpmot.images import to_float
 from dpmot.metrics import recovery as metric
 from dpmot.statistics.jackknife import Estimate, mean_interval, share_interval
 from dpmot.theory import information
-from dpmot.theory.recovery import Stored, recovery
+from dpmot.theory.recovery import Recovery, Stored, of_each, share, unseen
 
 REFERENCE = plugins.ROOT / "results" / "reference"
 EXPERIMENTS = {  # images -> committed experiments whose starts are made of them
@@ -76,25 +78,34 @@ def images_of(case: str) -> tuple[str, Tensor]:
     return name, to_float(stored) if stored.dtype == torch.uint8 else stored
 
 
-def simulated(stored: Stored, sigma: float, number: int, nfe: int) -> Iterator[Measured]:
-    """Posterior draws, and samples of the ideal denoiser by DDIM, of latents that no prediction has seen."""
-    source, noise = stored.latents(number, 1, "measured")
+def simulated(stored: Stored, sigma: float, number: int, nfe: int) -> tuple[Recovery, list[Measured]]:
+    """What is predicted of latents, and posterior draws and samples of the ideal denoiser by DDIM of the same ones."""
+    source, noise = stored.latents(number, 0)
     x = stored.images[source] + sigma * noise
+    told, own = of_each(stored, source, noise, sigma), stored.group[source]
     draw = torch.Generator().manual_seed(1)
     found = [
         torch.multinomial(stored.ideal.weights(x[few], sigma), 1, generator=draw)[:, 0]
         for few in torch.arange(number).split(256)
     ]
-    own = stored.group[torch.cat(found)] == stored.group[source]
-    yield Measured("posterior", BY_POSTERIOR, mean_interval(own.numpy()), number)
     drawn = sample(stored.ideal, x, "ddim", nfe, sigma=sigma)
     if stored.images.ndim == 4:
         train, generated = pixels.extract(as_stored(stored.images)), pixels.extract(drawn.images)
         ((_, back),) = metric.pointwise(replace(generated, source=source.numpy()), {"train": train}).items()
     else:
         near = torch.cdist(drawn.x0.double(), stored.images.double()).argmin(1)
-        back = (stored.group[near] == stored.group[source]).numpy()
-    yield Measured("ode", by_ode(nfe), mean_interval(back), number)
+        back = (stored.group[near] == own).numpy()
+    predicted = Recovery(sigma, share(told.drawn), share(told.ended), mean_interval(told.known))
+    return predicted, [
+        of_pairs("posterior", BY_POSTERIOR, (stored.group[torch.cat(found)] == own).numpy(), told.drawn),
+        of_pairs("ode", by_ode(nfe), back, told.ended),
+    ]
+
+
+def of_pairs(law: str, by: str, back: np.ndarray, predicted: np.ndarray) -> Measured:
+    """Which latents gave their image back, bool (n,), beside the chance that was predicted of each."""
+    difference = unseen(mean_interval(back - predicted), len(back), least=-1.0)
+    return Measured(law, by, mean_interval(back), len(back), difference)
 
 
 def as_stored(images: Tensor) -> Tensor:
@@ -146,9 +157,8 @@ def rows_of(case: str, options: argparse.Namespace) -> Iterator[list[Row]]:
             yield with_networks(known.rows[key], networks)
             continue
         stored = stored or Stored(images)
-        (told,) = recovery(stored, [sigma], num_latents=options.latents, seed=0)
-        found = simulated(stored, sigma, options.samples, options.nfe)
-        rows = [row_of(name, stored, told, bounds[key], options.latents, one) for one in found]
+        told, found = simulated(stored, sigma, options.samples, options.nfe)
+        rows = [row_of(name, stored, told, bounds[key], options.samples, one) for one in found]
         yield with_networks(rows, networks)
 
 
@@ -174,8 +184,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cases", nargs="+", metavar="DATASET[:N]", help=f"{', '.join(LEVELS)}; N images, default A's")
     parser.add_argument("--sigmas", type=float, nargs="+", help="levels (default: those of the data set)")
-    parser.add_argument("--latents", type=int, default=1000, help="of a prediction (default %(default)s)")
-    parser.add_argument("--samples", type=int, default=2500, help="of a measurement (default %(default)s)")
+    parser.add_argument("--samples", type=int, default=2500, help="latents, and samples of them (default %(default)s)")
     parser.add_argument("--nfe", type=int, default=30, help="of the ideal denoiser's DDIM (default %(default)s)")
     parser.add_argument("--csv", type=Path, help="write the rows there")
     parser.add_argument("--networks", action="store_true", help="read networks' rows of --csv anew, and nothing else")

@@ -46,12 +46,17 @@ class Row:
 
 @dataclass(frozen=True)
 class Measured:
-    """A measured share, what measured it, of how many samples."""
+    """A measured share, what measured it, of how many samples.
+
+    Attributes:
+        apart: less what was predicted of the same latents; None of others.
+    """
 
     law: str
     by: str
     share: Estimate
     num_samples: int
+    apart: Estimate | None = None
 
 
 def by_ode(nfe: int) -> str:
@@ -79,7 +84,7 @@ def row_of(name: str, stored: Stored, told: Recovery, bound: Estimate, latents: 
         measured=one.share.value,
         low=one.share.low,
         high=one.share.high,
-        **apart(one.share, predicted),
+        **(apart(one.share, predicted) if one.apart is None else columns(one.apart)),
         information=told.information.value,
         population=bound.value,
         population_low=bound.low,
@@ -104,7 +109,16 @@ def apart(share: Estimate, predicted: Estimate) -> dict[str, float]:
     down = np.hypot(share.value - share.low, predicted.high - predicted.value)
     up = np.hypot(share.high - share.value, predicted.value - predicted.low)
     found = share.value - predicted.value
-    return {"difference": found, "difference_low": float(found - down), "difference_high": float(found + up)}
+    return columns(Estimate(found, float(found - down), float(found + up)))
+
+
+def columns(difference: Estimate) -> dict[str, float]:
+    """Of a row."""
+    return {
+        "difference": difference.value,
+        "difference_low": difference.low,
+        "difference_high": difference.high,
+    }
 
 
 @dataclass(frozen=True)
@@ -131,7 +145,7 @@ class Known:
         how = {"posterior": BY_POSTERIOR, "ode": by_ode(options.nfe)}
         rows: dict[str, list[Row]] = {}
         for row in every:
-            made = (row.num_images, row.num_latents, row.num_samples) == (number, options.latents, options.samples)
+            made = (row.num_images, row.num_latents, row.num_samples) == (number, options.samples, options.samples)
             if made and how.get(row.law) == row.by:
                 rows.setdefault(results.sigma_key(row.sigma), []).append(row)
         return cls({key: some for key, some in rows.items() if len(some) == len(how)}, bounds)

@@ -118,7 +118,7 @@ class Run:
     def value(
         self, method: str, nfe: object, metric: str = "fd_classifier", *, marked: bool = False, **which: Any
     ) -> str:
-        """The value alone, with the digits that its interval allows, and † where it is unranked and to be ``marked``."""
+        """The value alone, with the digits that its interval allows, and † where it is unranked and ``marked``."""
         if self.rows is None:
             return MISSING
         row = self.row(method, nfe, metric, **which)

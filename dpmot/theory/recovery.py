@@ -19,6 +19,7 @@ of j against k is |y_j - y_k|^2 / 2 s^2 + <y_j - y_k, u> / s, which grows as s f
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -136,18 +137,31 @@ def recovery(
         progress: show a bar on standard error.
     """
     source, noise = stored.latents(num_latents, seed)
-    size = max(1, min(TOGETHER, WEIGHTS // len(stored)))
-    found = []
-    total, hidden = len(sigmas) * num_latents, None if progress else True
-    with tqdm(total=total, desc="recovery", unit="latent", disable=hidden) as bar:
+    found, hidden = [], None if progress else True
+    with tqdm(total=len(sigmas) * num_latents, desc="recovery", unit="latent", disable=hidden) as bar:
         for sigma in sigmas:
-            parts = []
-            for few in torch.arange(num_latents).split(size):
-                parts.append(_looks(stored, source[few], noise[few], sigma))
-                bar.update(len(few))
-            drawn, ended, known = (torch.cat(columns).numpy() for columns in zip(*parts, strict=True))
-            found.append(Recovery(sigma, share(drawn), share(ended), mean_interval(known)))
+            told = of_each(stored, source, noise, sigma, bar)
+            found.append(Recovery(sigma, share(told.drawn), share(told.ended), mean_interval(told.known)))
     return found
+
+
+class Told(NamedTuple):
+    """Of each latent, float64 (n,): sum_j p_j^2, p_T, and log p_I / w_I. The first two are of x alone."""
+
+    drawn: np.ndarray
+    ended: np.ndarray
+    known: np.ndarray
+
+
+@ordinary(grad=False)
+def of_each(stored: Stored, source: Tensor, noise: Tensor, sigma: float, bar: tqdm | None = None) -> Told:
+    """What the posterior at each of the latents y_I + sigma eps says; see `Stored.latents`."""
+    parts = []
+    for few in torch.arange(len(source)).split(max(1, min(TOGETHER, WEIGHTS // len(stored)))):
+        parts.append(_looks(stored, source[few], noise[few], sigma))
+        if bar is not None:
+            bar.update(len(few))
+    return Told(*(torch.cat(columns).numpy() for columns in zip(*parts, strict=True)))
 
 
 def _looks(stored: Stored, source: Tensor, noise: Tensor, sigma: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -165,11 +179,11 @@ def share(values: np.ndarray) -> Estimate:
     return unseen(mean_interval(values), len(values))
 
 
-def unseen(found: Estimate, n: int) -> Estimate:
-    """The mean of n values in [0, 1], its interval as wide at least as three more, all 0 or all 1, would move it.
+def unseen(found: Estimate, n: int, *, least: float = 0.0) -> Estimate:
+    """The mean of n values in [least, 1], its interval as wide at least as three more, all at one end, would move it.
 
     An image with a near twin, or far from all others, has another recovery than the rest and is rare: values that are
     all alike claim certainty. Of what befalls a share of 3 / n, n draws have none with a chance of 5 % (rule of three).
     """
-    few = [(n * found.value + 3 * end) / (n + 3) for end in (0, 1)]
-    return Estimate(found.value, max(0.0, min(found.low, few[0])), min(1.0, max(found.high, few[1])))
+    few = [(n * found.value + 3 * end) / (n + 3) for end in (least, 1.0)]
+    return Estimate(found.value, max(least, min(found.low, few[0])), min(1.0, max(found.high, few[1])))

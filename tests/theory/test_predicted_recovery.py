@@ -185,12 +185,23 @@ def test_samples_of_stored_starts_count_as_fewer():
     assert of_stored(1.0, 1500, 599).high == 1.0 and of_stored(0.0, 1500, 599).low == 0.0
 
 
+@pytest.mark.parametrize("sigma", [0.1, 0.4, 1.0])
+def test_pairs_of_latents_tell_more_than_two_draws_of_them(sigma):
+    """The prediction asks no latent for its image, so that what gave it back, less the prediction, has mean 0."""
+    stored = Stored(drawn(60, 3))
+    told, found = benchmark.simulated(stored, sigma, 600, 40)
+    for one, predicted in zip(found, (told.posterior, told.ode), strict=True):
+        assert one.apart.value == pytest.approx(one.share.value - predicted.value)
+        assert one.apart.low - 0.01 < 0 < one.apart.high + 0.01  # .01: the steps of DDIM
+        assert one.apart.high - one.apart.low < 0.1
+
+
 def test_a_level_that_the_file_has_is_not_predicted_again(tmp_path, monkeypatch, capsys):
     path, asked = tmp_path / "recovery.csv", []
-    options = ["gaussians:60", "--latents", "40", "--samples", "40", "--nfe", "4", "--csv", str(path)]
-    predicted = benchmark.recovery
+    options = ["gaussians:60", "--samples", "40", "--nfe", "4", "--csv", str(path)]
+    simulated = benchmark.simulated
     monkeypatch.setattr(
-        benchmark, "recovery", lambda one, levels, **more: asked.append(levels) or predicted(one, levels, **more)
+        benchmark, "simulated", lambda one, level, *more: asked.append(level) or simulated(one, level, *more)
     )
     monkeypatch.setattr(benchmark, "population", lambda _, levels: [Estimate(1.0, 0.5, 1.5)] * len(levels))
 
@@ -198,7 +209,7 @@ def test_a_level_that_the_file_has_is_not_predicted_again(tmp_path, monkeypatch,
         asked.clear()
         monkeypatch.setattr("sys.argv", ["predict", *options, *more])
         benchmark.main()
-        return [level for levels in asked for level in levels]
+        return list(asked)
 
     assert run("--sigmas", "0.05") == [0.05]
     before = path.read_text()
@@ -206,7 +217,7 @@ def test_a_level_that_the_file_has_is_not_predicted_again(tmp_path, monkeypatch,
     assert run("--sigmas", "0.05") == [] and path.read_text() == before
     assert run("--sigmas", "0.05", "0.2") == [0.2]
     assert path.read_text().startswith(before) and set(pd.read_csv(path)["population"]) == {1.0, 2.0}
-    assert run("--sigmas", "0.05", "--latents", "50") == [0.05]  # made otherwise
+    assert run("--sigmas", "0.05", "--samples", "50") == [0.05]  # made otherwise
     monkeypatch.setattr(benchmark, "population", lambda *_: pytest.fail("the bound is one for all N"))
     options[0] = "gaussians:50"
     assert run("--sigmas", "0.2") == [0.2] and len(pd.read_csv(path)) == 6
