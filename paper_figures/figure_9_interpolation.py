@@ -14,6 +14,13 @@ from paper_figures._results import Results
 
 READS = ("strips", "data", "coupling")
 COLUMNS = 4
+ARC = r"samples of the noises $\cos(t)x+\sin(t)x''$, t from 0 to $\pi/2$"
+STRIPS = f"From left to right: {ARC}."
+PATHS = (
+    f"Dots: {ARC}, joined in their order; a colour is a pair of noises x and x'', the same in all panels. "
+    "Grey: training points."
+)
+BLIND = ("copy", "fresh_noise")  # starts that do not look at the noise
 
 
 def _draw_strips(axes: Axes, strips: dict[str, np.ndarray], results: Results) -> None:
@@ -55,7 +62,11 @@ def make(results: Results) -> Figure:
         _draw_strips(figure.subplots(), strips, results)
         figure.subplots_adjust(left=0.32, right=0.99, top=0.99, bottom=0.45 / height)
     counted = sorted(set(results.coupling["nfe_counted"])) if results.coupling is not None else []
-    style.note(figure, f"{style.plain(results.source)}; {', '.join(counted) or 'unknown'} evaluations a sample")
+    blind = [style.symbols(results.title(m)) for m in strips if results.attribute(m, "start") in BLIND]
+    told = PATHS if points else STRIPS
+    told += f" {' and '.join(blind)}: another image for every frame, whatever the noise." if blind else ""
+    told += f"\n{style.plain(results.source)}; {', '.join(counted) or 'unknown'} evaluations a sample"
+    style.note(figure, told)
     return figure
 
 
