@@ -26,7 +26,7 @@ TRIED = {RECOVERY: "recovery", COPIES: "copies"}  # as star.json names them
 
 
 def _quantities(results: Results) -> list[Quantity]:
-    recovery = Quantity(RECOVERY, ("train",), f"source recovery{style.ARROWS['lower']}", REAL_TEST)
+    recovery = Quantity(RECOVERY, ("train",), "source recovery", REAL_TEST)
     authenticity = Quantity(AUTHENTICITY, ("train",), "authenticity", REAL_TEST)
     return [style.distances(results)[0], recovery, style.COPIED, authenticity]
 
