@@ -17,7 +17,7 @@ from paper_figures._results import Results
 from paper_figures._rewired import Compared, compared, of_samples
 from paper_figures._style import Quantity, Style
 
-MOST = 6  # lines of a panel
+MOST = 5  # lines of a panel, beside the tolerance
 
 
 def methods_of(found: list[Compared]) -> list[str]:
