@@ -58,7 +58,9 @@ def page(folder: Path) -> str:
         "Seconds of fitting until the common certificate puts chi2 at or under the target; 2 threads. Settings:",
         "",
     ]
-    parts += [f"- {SOLVERS[name][0]}: {cells.settings.iloc[0]}." for name, cells in rows.groupby("solver", sort=False)]
+    parts += [
+        f"- {SOLVERS[str(name)][0]}: {cells.settings.iloc[0]}." for name, cells in rows.groupby("solver", sort=False)
+    ]
     parts += [
         "",
         "`>=`: the longest fit did not reach the target. A peer's time is that of the shortest length tried that",
@@ -112,19 +114,26 @@ def draw(axes: Axes, trail: pd.DataFrame, column: str) -> list[_style.End]:
     return ends
 
 
+def _named(case: str) -> str:
+    """A case as a reader knows it: "digits, abar 0.9"."""
+    data, _, abar = case.replace("_", " ").rpartition("-")
+    return f"{data}, abar {abar}"
+
+
 def figure(trail: pd.DataFrame, rows: pd.DataFrame) -> Figure:
     """Figure 6, the solver against its peers: error over seconds, and over noises with the line N / n; a row a case."""
     shown = small_and_large(rows)
     peers = rows[rows.case == shown[1]].solver.unique()
     absent = ", ".join(label for name, (label, _, _) in SOLVERS.items() if name not in peers)
     told = (
-        "chi2 = sum (p - w)^2 / w of the masses of the cells. N / n: plain counting. 2 threads; a point of a peer is a "
+        "chi2 = sum (p - w)^2 / w of the masses of the cells. N / n: what plain counting of n noises would leave of "
+        "N cells. 2 threads; a point of a peer is a fit of its own."
     )
-    told += f"fit of its own. Not run on {shown[1]}: {absent}." if absent else "fit of its own."
+    told += f" Not run on {_named(shown[1])}: {absent}." if absent else ""
     if any(case.startswith("cifar10") for case in shown):
         told += f" {INEXACT}"
     names = [*(label for label, _, _ in SOLVERS.values()), "N / n"]
-    canvas, grid = _style.laid(len(shown), 2, [names], told)
+    canvas, grid = _style.laid(len(shown), 2, [names], told, left=0.65)
     for case, (left, right) in zip(shown, grid, strict=True):
         part = trail[trail.case == case]
         ends = [draw(left, part, "seconds"), draw(right, part, "noises")]
@@ -132,7 +141,7 @@ def figure(trail: pd.DataFrame, rows: pd.DataFrame) -> Figure:
         right.plot(noises, 1 / noises, color=_style.BLACK, linewidth=0.6, linestyle=":")
         ends[1].append((noises[-1], 1 / noises[-1], "N / n", _style.BLACK))
         one = rows[rows.case == case].iloc[0]
-        left.set_title(f"{case.replace('_', ' ')}: {one.atoms:,} atoms, {one.dim} dimensions", fontweight="bold")
+        left.set_title(f"{_named(case)}: {one.atoms:,} atoms, {one.dim:,} dimensions", fontweight="bold")
         for axes, label, own in zip((left, right), ("seconds of fitting", "noises per atom"), ends, strict=True):
             axes.set(xlabel=label, ylabel="error chi2 ↓")
             _style.decades(axes.xaxis)

@@ -12,10 +12,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis, XAxis
 from matplotlib.cbook import is_math_text
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
+from matplotlib.patches import Patch
 from matplotlib.textpath import text_to_path
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
+from matplotlib.transforms import Bbox
 from scipy.optimize import isotonic_regression
 
 from paper_figures._looks import GREY, ink
@@ -122,6 +125,35 @@ def label_ends(
             text, xy=end, xytext=(1 + GAP / (72 * width), place), textcoords="axes fraction", color=ink(colour),
             fontsize=size, va="center", arrowprops=leader | {"color": colour}, annotation_clip=False, linespacing=1.0,
         )  # fmt: skip
+
+
+def label_free(axes: Axes, end: End, *, size: float = LABEL) -> None:
+    """Write a name at the right of its point, at the height where it lies on nothing drawn that is nearest to it.
+
+    The axes have their final limits and position, and everything else is drawn; ``size`` is in points.
+    """
+    x, y, text, colour = end
+    scale = cast(Figure, axes.figure).dpi / 72
+    frame, (left, middle) = axes.bbox, axes.transData.transform((x, y))
+    width, height = width_of(text, size) * scale, LINE * size * scale
+    paths = [line.get_transform().transform_path(line.get_path()) for line in axes.lines]
+    paths += [band.get_transform().transform_path(cast(Patch, band).get_path()) for band in axes.patches]
+    for bars in (one for one in axes.collections if isinstance(one, LineCollection)):
+        paths += [bars.get_transform().transform_path(path) for path in bars.get_paths()]
+
+    def hidden(at: tuple[float, float]) -> int:
+        box = Bbox.from_bounds(at[0], at[1] - height / 2, width, height)
+        return sum(bool(path.intersects_bbox(box.padded(1.5 * scale), filled=False)) for path in paths)
+
+    heights = np.arange(frame.y0 + height, frame.y1 - height / 2, height / 2)
+    places = [(left + step * size * scale, float(place)) for place in heights for step in (1.5, 4, 8, 16)]
+    places.sort(key=lambda at: (at[0] - left) / 3 + abs(at[1] - middle))
+    best = min(places, key=hidden)
+    leader = {"arrowstyle": "-", "linewidth": 0.4, "shrinkA": 0, "shrinkB": 2, "relpos": (0, 0.5), "color": colour}
+    axes.annotate(
+        text, (x, y), tuple(axes.transAxes.inverted().transform(best)), textcoords="axes fraction", color=ink(colour),
+        fontsize=size, va="center", arrowprops=leader, zorder=6,
+    )  # fmt: skip
 
 
 def ticks(

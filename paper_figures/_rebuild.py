@@ -3,8 +3,8 @@
 ``python -m paper_figures._rebuild FOLDER ...``, as many folders at once as there are processors.
 
 Of each folder with metrics.csv the tables that are there already are written anew, with both sizes of LaTeX where there
-was one, and the figures that show nothing but these files: no samples, data or strips, which are not committed. A
-folder without metrics.csv keeps its pages.
+was one, and, as PNG and PDF, the figures that show nothing but these files: no samples, data or strips, which are not
+committed. A folder without metrics.csv keeps its pages.
 """
 
 import sys
@@ -28,7 +28,7 @@ def rebuild(folder: Path) -> list[Path]:
         if not names:
             continue
         for path, content in page.produce(results).items():
-            if Path(path).name.replace("_full.tex", ".tex") in names:
+            if page.folder == "figures" or Path(path).name.replace("_full.tex", ".tex") in names:
                 (folder / path).write_bytes(content)
                 written.append(folder / path)
     return written

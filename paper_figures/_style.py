@@ -16,8 +16,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from dpmot.results import REAL_TEST, REAL_TRAIN, fact, printed_name
-from paper_figures._labels import GAP, LABEL, SMALL, End, label_ends, needed, ticks, wrapped
+from dpmot.results import COPIES, REAL_TEST, REAL_TRAIN, fact, printed_name
+from paper_figures._labels import GAP, LABEL, SMALL, End, label_ends, label_free, needed, ticks, wrapped
 from paper_figures._looks import (
     BLACK,
     BLUE,
@@ -37,7 +37,8 @@ from paper_figures._scales import decades, distance_scale, distance_ticks, level
 
 __all__ = [
     "BLACK", "BLUE", "GREEN", "GREY", "LABEL", "ORANGE", "PURPLE", "SKY", "SMALL", "VERMILLION", "End", "Style",
-    "decades", "distance_scale", "distance_ticks", "ink", "label_ends", "level_axis", "styles", "ticks",
+    "decades", "distance_scale", "distance_ticks", "ink", "label_ends", "label_free", "level_axis", "styles",
+    "ticks", "wrapped",
 ]  # fmt: skip
 
 # Set once for the process: artists read these when they are made, long before a figure is saved.
@@ -173,7 +174,7 @@ def note(figure: Figure, text: str, *, left: float = 0.01) -> None:
 
 
 def _small(text: str, width: float) -> str:
-    return wrapped(text, 72 * width * 0.97, SMALL)
+    return wrapped(text, 72 * width * 0.955, SMALL)
 
 
 def _height_of(text: str, width: float) -> float:
@@ -181,13 +182,12 @@ def _height_of(text: str, width: float) -> float:
     return 0.12 + len(_small(text, width).splitlines()) * SMALL * 1.3 * 1.17 / 72
 
 
-def measured_note(results: Results, rows: pd.DataFrame) -> str:
-    """n, seeds, interval and fingerprint of the cells drawn, one line."""
+def measured_note(results: Results, rows: pd.DataFrame, intervals: str = "") -> str:
+    """n, seeds, intervals and fingerprint of the cells drawn; ``intervals`` replaces the usual words on these."""
     n = " or ".join(sorted(set(rows["num_samples"]) - {""}, key=int)) or "unknown"
-    return (
-        f"{source(results)}; n = {n} a cell, {results.pooled_over}; bars and bands: 95 % "
-        f"intervals{results.over}; fingerprint {fingerprints(rows['fingerprint'], 2)}"
-    )
+    told = f"{results.pooled_over}; bars and bands: 95 % intervals{results.over}"
+    told = f"{results.pooled_over.partition(';')[0]}; {intervals}" if intervals else told
+    return f"{source(results)}; n = {n} a cell, {told}; fingerprint {fingerprints(rows['fingerprint'], 2)}"
 
 
 def source(results: Results) -> str:
@@ -227,6 +227,18 @@ def draw_lines(axes: Axes, x: str, lines: Iterable[tuple[pd.DataFrame, Style, st
     return ends
 
 
+def spread(lines: Iterable[tuple[pd.DataFrame, Style, str]], x: str) -> list[tuple[pd.DataFrame, Style, str]]:
+    """Lines over a logarithmic ``x`` a little beside each other, so that their intervals do not hide each other."""
+    lines = [line for line in lines if len(line[0])]
+    values = pd.concat([cells[x] for cells, _, _ in lines]) if lines else pd.Series([1.0])
+    step = (values.max() / values.min()) ** 0.012
+    middle = (len(lines) - 1) / 2
+    return [
+        (cells.assign(**{x: cells[x] * step ** (k - middle)}), look, name)
+        for k, (cells, look, name) in enumerate(lines)
+    ]
+
+
 def draw_methods(axes: Axes, results: Results, x: str, cells: pd.DataFrame) -> list[End]:
     """A line for each method."""
     looks = styles(results)
@@ -256,6 +268,9 @@ def distances(results: Results) -> list[Quantity]:
     metric = f"fd_{results.families[0]}"
     floors = {"test": REAL_TRAIN, "train": REAL_TEST}
     return [Quantity(metric, (ref,), f"{printed_name(metric)} against {ref}", real) for ref, real in floors.items()]
+
+
+COPIED = Quantity(COPIES, ("train",), f"share of copies of train{ARROWS['lower']}", REAL_TEST)
 
 
 def begin(axes: Axes, quantity: Quantity, rows: pd.DataFrame, told: str = "") -> pd.DataFrame:

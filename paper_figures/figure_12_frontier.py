@@ -15,21 +15,13 @@ from matplotlib.figure import Figure
 
 from dpmot.experiment.fits import fit_of
 from dpmot.experiment.plan import Method
-from dpmot.results import COPIES, REAL_TEST
 from paper_figures import _style as style
-from paper_figures._looks import KINDS
 from paper_figures._results import Results
 from paper_figures._style import End, Quantity, Style
 
 READS = ("fits",)
 LOOKS = tuple(map(Style, style.LEVELS, "osDv^"))
-LOOK_OF = {name: (colour, markers[0]) for name, (colour, markers) in KINDS.items()}
-MARKS = {  # start -> its name, and how it is marked
-    "transport": ("DPM-OT", Style(*LOOK_OF["dpm_ot"])),
-    "copy": ("copy", Style(*LOOK_OF["copy"])),
-    "gaussian": ("Gaussian start", Style(*LOOK_OF["gaussian"])),
-}
-LEADER = {"arrowstyle": "-", "linewidth": 0.4, "shrinkA": 0, "shrinkB": 2, "relpos": (0, 1)}
+MARKS = {"transport": "DPM-OT", "copy": "copy", "gaussian": "Gaussian start"}  # start -> its name
 PANELS = 2  # evaluations that are shown, the fewest
 
 
@@ -75,12 +67,13 @@ def _marks(results: Results, rows: pd.DataFrame, number: int) -> dict[str, tuple
     first = results.experiment.drawn[rows["method"].iloc[0]]
     nfe, pooled = rows["nfe_budget"].iloc[0], results.pooled()
     pooled = pooled[(pooled["nfe_budget"] == nfe) & pooled["value"].notna()]
-    found = {}
-    for start, (name, look) in MARKS.items():
+    looks, found = style.styles(results), {}
+    for start, name in MARKS.items():
         methods = [m for m, one in results.experiment.drawn.items() if one.start == start and _same(one, first)]
         cells = style.distances(results)[0].of(pooled[pooled["method"].isin(methods)])
         if len(cells):
-            found[start] = (1 if start == "gaussian" else number, name, look, cells.sort_values("value").iloc[0])
+            best = cells.sort_values("value").iloc[0]
+            found[start] = (1 if start == "gaussian" else number, name, looks[best["method"]], best)
     return found
 
 
@@ -109,9 +102,11 @@ def _draw(axes: Axes, results: Results, rows: pd.DataFrame, quantity: Quantity, 
         return
     lines = cells[cells["by"] != "labels"]
     sigmas = sorted(lines["sigma_start"].unique())
-    ends: list[End] = []
-    for sigma, look in zip(sigmas, cycle(LOOKS)):
-        ends += style.draw_lines(axes, "k", [(lines[lines["sigma_start"] == sigma], look, f"$\\sigma$ {sigma:g}")])
+    looks = dict(zip(sigmas, cycle(LOOKS), strict=False))
+    drawn = [(lines[lines["sigma_start"] == sigma], look, f"$\\sigma$ {sigma:g}") for sigma, look in looks.items()]
+    ends: list[End] = style.draw_lines(axes, "k", style.spread(drawn, "k"))
+    beside = []
+    for sigma, look in looks.items():
         by_class = cells[(cells["by"] == "labels") & (cells["sigma_start"] == sigma)]
         axes.plot(by_class["k"], by_class["value"], "*", color=look.colour, markersize=8, zorder=5, markeredgewidth=0)
     for place, name, look, best in _marks(results, rows, number).values():
@@ -126,12 +121,8 @@ def _draw(axes: Axes, results: Results, rows: pd.DataFrame, quantity: Quantity, 
             told = f"{name}, $\\sigma$ {best['sigma_start']:g}"
             if place > 1:
                 ends.append((place, value, told, look.colour))
-            else:
-                axes.annotate(
-                    told, (place, value), (0.03, 0.05), textcoords="axes fraction", color=style.ink(look.colour),
-                    fontsize=style.LABEL, zorder=6, arrowprops=LEADER | {"color": look.colour},
-                    bbox={"boxstyle": "square,pad=0.1", "color": "white", "alpha": 0.8, "linewidth": 0},
-                )  # fmt: skip
+            elif quantity is not style.COPIED:  # the panel above it says it
+                beside.append((place, value, told, look.colour))
     floors = style.floor(axes, results.pooled(), quantity)
     if quantity.metric.startswith("fd_"):
         network = results.attribute(rows["method"].iloc[0], "network")
@@ -146,10 +137,14 @@ def _draw(axes: Axes, results: Results, rows: pd.DataFrame, quantity: Quantity, 
         style.ticks(axes.yaxis, places, [f"{place:g}" for place in places])
         axes.axhline(tolerance, color=style.BLACK, linestyle=":", linewidth=0.9, zorder=2)
         floors.append((tolerance, "tolerance"))
+    if quantity is not style.COPIED:
+        axes.set_ylim(top=1.5 * axes.get_ylim()[1])  # room for a name above the lines
     places = sorted(set(lines["k"]))
     style.level_axis(axes, (0.8, number * 1.25), ())
     style.ticks(axes.xaxis, places, [f"{k}" if k < 1000 else f"{k / 1000:g}k" for k in places])
     style.label_ends(axes, ends, floors)
+    for end in beside:
+        style.label_free(axes, end)
 
 
 def _bytes(axes: Axes, rows: pd.DataFrame, results: Results) -> None:
@@ -174,7 +169,7 @@ def make(results: Results) -> Figure:
         return style.not_run("metrics.csv holds no pooled cell of a sweep of mixtures, or fits/ no facts of them")
     number = int(rows["k"].max())
     budgets = sorted({nfe for nfe in rows["nfe_budget"] if nfe.isdecimal()}, key=int)[:PANELS]
-    quantities = [style.distances(results)[0], Quantity(COPIES, ("train",), "share of copies of train", REAL_TEST)]
+    quantities = [style.distances(results)[0], style.COPIED]
     told = f"{_explained(results, rows)}\n{style.measured_note(results, rows)}"
     first = results.attribute(rows["method"].iloc[0], "network")
     rivals = {
@@ -183,7 +178,7 @@ def make(results: Results) -> Figure:
         for nfe, best in _rivals(results, first, budget)
     }
     names = [f"$\\sigma$ {sigma:g}" for sigma in sorted(rows["sigma_start"].unique())]
-    names += [*(f"{name}, $\\sigma$ 1" for name, _ in MARKS.values()), *rivals, "real A"]
+    names += [*(f"{name}, $\\sigma$ 1" for name in MARKS.values()), *rivals, "real A"]
     figure, grid = style.laid(2, len(budgets), [names], told, top=0.55, between=0.4, narrow=len(budgets) == 1)
     for column, nfe in enumerate(budgets):
         cells = rows[rows["nfe_budget"] == nfe]
@@ -199,9 +194,9 @@ def _explained(results: Results, rows: pd.DataFrame) -> str:
     method = rows["method"].iloc[0]
     on = f"network {results.attribute(method, 'network')}, sampler {results.attribute(method, 'sampler')}"
     return (
-        f"Mixtures by k-means ({on}); stars: by class. Lines end at N, a random image with new noise. "
-        f"Hollow: unranked. Other starts at the level where each is best. Broken lines: the best sampler from the "
-        f"prior, at as many evaluations and at twice as many. Grey: real images."
+        f"Mixtures by k-means ({on}); stars: by class. Levels are drawn a little beside each other. Lines end at N, a "
+        f"random image with new noise. Hollow: unranked. Other starts at the level where each is best. Broken lines: "
+        f"the best sampler from the prior, at as many evaluations and at twice as many. Grey: real images."
     )
 
 

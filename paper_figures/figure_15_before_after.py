@@ -1,8 +1,9 @@
 """Figure 15: the same network before and after it was rewired.
 
-FD against test by NFE, one column a sampler; below, the share of copies of train with the tolerance. Bands are
-intervals over training seeds, which hold sampling too; bars those over the samples of one network, in the mean. Of one
-training seed there are bars alone. The control went on for as many images with independent noise.
+FD against test by NFE, one column a sampler; below, the share of copies of train with the tolerance. Bands of FD are
+intervals over training seeds, which hold sampling too; its bars those over the samples of one network, in the mean.
+Bars of copies are over training seeds, and at least as wide as one network's. Of one training seed there are bars over
+samples alone. The control went on for as many images with independent noise.
 """
 
 import pandas as pd
@@ -10,30 +11,21 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from dpmot.results import COPIES, REAL_TEST
+from dpmot.results import COPIES, printed_name
 from paper_figures import _style as style
 from paper_figures._results import Results
 from paper_figures._rewired import Compared, compared, of_samples
 from paper_figures._style import Quantity, Style
 
-ROLES = ("before", "after", "control", "minibatch")
-LOOKS = (  # of these, and of two more lines
-    Style(style.BLUE, "o"),
-    Style(style.VERMILLION, "s", width=1.8),
-    Style(style.BLACK, "X", "--"),
-    Style(style.GREEN, "^"),
-    Style(style.ORANGE, "D"),
-    Style(style.PURPLE, "v"),
-)
+MOST = 5  # lines of a panel, beside the tolerance
 
 
-def looks_of(found: list[Compared]) -> dict[str, Style]:
+def methods_of(found: list[Compared]) -> list[str]:
     """The lines of a panel: before, the longest training with its control and assignment, then the shorter ones."""
     last, *others = reversed(found)
-    looks = dict(zip((last.before, last.after, last.control, last.minibatch), LOOKS, strict=False))
-    more = dict.fromkeys(name for one in others for name in (one.after, one.minibatch, one.control))
-    looks |= dict(zip([name for name in more if name and name not in looks], LOOKS[len(ROLES) :], strict=False))
-    return {name: look for name, look in looks.items() if name}
+    names = [last.before, last.after, last.control, last.minibatch]
+    names += [name for one in others for name in (one.after, one.minibatch, one.control)]
+    return list(dict.fromkeys(filter(None, names)))[:MOST]
 
 
 def _cells(results: Results, rows: pd.DataFrame, names: list[str], quantity: Quantity) -> pd.DataFrame:
@@ -80,9 +72,9 @@ def _draw(
 ) -> None:
     """One panel."""
     cells = _cells(results, rows, [*looks], quantity)
-    axes.set_ylabel(quantity.label)
+    axes.set_ylabel(quantity.told)
     if cells.empty:
-        style.blank(axes, f"not run: metrics.csv holds no pooled {quantity.label}")
+        style.blank(axes, f"not run: metrics.csv holds no pooled {printed_name(quantity.metric)}")
         return
     if quantity.metric == COPIES:
         real = quantity.of(results.pooled())
@@ -94,7 +86,7 @@ def _draw(
     floors += style.floor(axes, results.pooled(), quantity)
     cells = _bands(axes, results, cells, quantity, looks)
     lines = [(cells[cells["method"] == name], looks[name], _name(results, name, sampler)) for name in looks]
-    ends = style.draw_lines(axes, "nfe", lines)
+    ends = style.draw_lines(axes, "nfe", style.spread(lines, "nfe"))
     nfes = sorted(set(cells["nfe"]))
     style.level_axis(axes, (nfes[0] * 0.88, nfes[-1] * 1.1), nfes)
     if quantity.metric == COPIES:
@@ -114,9 +106,9 @@ def make(results: Results) -> Figure:
         by_sampler.setdefault((one.before, one.sampler), []).append(one)
     if not by_sampler:
         return style.not_run("no row of a semi-discrete network stands beside one of the network that it goes on from")
-    rows, shown = results.pooled(), [looks_of(found) for found in by_sampler.values()]
-    copies = Quantity(COPIES, ("train",), "share of copies of train", REAL_TEST)
-    quantities = [style.distances(results)[0], copies]
+    rows, looks = results.pooled(), style.styles(results)
+    shown = [{name: looks[name] for name in methods_of(found)} for found in by_sampler.values()]
+    quantities = [style.distances(results)[0], style.COPIED]
     samplers = [sampler for _, sampler in by_sampler]
     labels = [_name(results, name, one) for one, names in zip(samplers, shown, strict=True) for name in names]
     places = style.room(len(shown), labels) | {"top": 0.94, "bottom": 0.2, "hspace": 0.22}
@@ -126,10 +118,20 @@ def make(results: Results) -> Figure:
             _draw(axes, results, rows, names, quantity, sampler)
         grid[0, column].set_title(f"sampler: {sampler}", fontweight="bold")
         grid[1, column].set_xlabel("NFE")
-    bars = "Bands: over training seeds; bars: over samples of one network. " if results.each.repeated else ""
     used = rows[rows["method"].isin({name for names in shown for name in names}) & rows["value"].notna()]
-    style.note(figure, f"{bars}Hollow markers: not ranked. Grey: real images.\n{style.measured_note(results, used)}")
+    told = "Hollow markers: not ranked. Grey: real images. Lines are drawn a little beside each other in NFE."
+    style.note(figure, f"{told}\n{style.measured_note(results, used, _intervals(results))}")
     return figure
+
+
+def _intervals(results: Results) -> str:
+    """What bands and bars of each row of panels are over, where there are several training seeds."""
+    if not results.each.repeated:
+        return ""
+    return (
+        "95 % intervals; of FD: bands over these seeds (Student's t), bars over the samples of one network, in the "
+        "mean; of copies: bars over these seeds, at least as wide as one network's"
+    )
 
 
 PAGE = style.page(__file__, __doc__, make)

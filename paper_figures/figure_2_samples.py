@@ -4,8 +4,6 @@ One row a method, one column a budget; the same sample seeds everywhere, the fir
 not selected. Points are scattered over the training points.
 """
 
-import textwrap
-
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -17,9 +15,9 @@ from paper_figures._results import Results
 from paper_figures._samples import SampleCell
 
 READS = ("samples", "data")
-LEFT, COLUMN = 1.75, 5.2  # inches: names, pictures
+LEFT, COLUMN = 1.75, 5.1  # inches: names, pictures
 LINES = 24  # lines of images on a page
-CHARACTERS = 32  # of a name on a line
+LONGEST = (64, 48, 36, 24)  # characters of a name, the first that fits beside its row
 POINTS = 500
 
 
@@ -69,7 +67,12 @@ def make(results: Results) -> Figure:
     width = COLUMN / len(budgets)
     row = min(width, 1.9, max(0.9, 8 / len(grid))) if points else width * size["lines"] / size["columns"] + 0.06
     height = row * len(grid) + 0.6
-    places = {"left": LEFT / style.WIDTH, "right": 0.995, "top": 1 - 0.25 / height, "bottom": 0.3 / height}
+    places = {
+        "left": LEFT / style.WIDTH,
+        "right": (LEFT + COLUMN) / style.WIDTH,
+        "top": 1 - 0.25 / height,
+        "bottom": 0.3 / height,
+    }
     figure, panels = style.panels(len(grid), len(budgets), height, wspace=0.06, hspace=0.08, **places)
     train = samples.split(results, "A") if points else None
     for line, (method, row_cells) in zip(panels, grid.items(), strict=True):
@@ -98,15 +101,18 @@ def _absent(results: Results, method: str, nfe: str) -> str:
 
 
 def _name(figure: Figure, axes: Axes, results: Results, method: str, beyond: str | None) -> None:
-    box = axes.get_position()
-    label = textwrap.fill(style.short(results, method, longest=2 * CHARACTERS), CHARACTERS)
-    below = f"NFE {beyond}" if beyond is not None else results.attribute(method, "network")
-    middle = (box.y0 + box.y1) / 2
-    if "\n" in label:  # two lines of text fit beside a row, not three
-        figure.text(0.01, middle, f"{label}; {below}", va="center", fontsize=6)
+    """The method's name and, below it or behind it, its network or the NFE that no column has."""
+    box, below = axes.get_position(), f"NFE {beyond}" if beyond is not None else results.attribute(method, "network")
+    middle, room = (box.y0 + box.y1) / 2, 72 * box.height * figure.get_figheight()
+    width = 72 * (LEFT - 0.01 * style.WIDTH) - 4
+    names = [style.short(results, method, longest=longest) for longest in LONGEST]
+    if len(style.wrapped(names[0], width, 7).splitlines()) == 1:
+        figure.text(0.01, middle, names[0], va="bottom", fontsize=7)
+        figure.text(0.01, middle, below, va="top", fontsize=style.SMALL, color=style.GREY)
         return
-    figure.text(0.01, middle, label, va="bottom", fontsize=7)
-    figure.text(0.01, middle, below, va="top", fontsize=6, color=style.GREY)
+    texts = [style.wrapped(f"{name}; {below}", width, style.SMALL) for name in names]
+    fits = (text for text in texts if len(text.splitlines()) * 1.2 * style.SMALL <= room)
+    figure.text(0.01, middle, next(fits, texts[-1]), va="center", fontsize=style.SMALL, linespacing=1.0)
 
 
 PAGE = style.page(__file__, __doc__, make)

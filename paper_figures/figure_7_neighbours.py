@@ -1,6 +1,7 @@
 """Figure 7: samples beside their nearest real images.
 
-For DPM-OT as in the paper, DPM-OT at sigma_M*, the copy control and the prior start, at one NFE budget. Where the audit
+For DPM-OT (as in the paper, where the experiment has it so), DPM-OT at sigma_M*, the copy control and the prior start,
+as far as the experiment has them, at one NFE budget. Where the audit
 flagged samples (copies.csv), these are shown, the rarest first and one an image: beside the image that is nearest after
 registration, with the ratio of the distance to that to the second nearest, and what was done to the sample. Elsewhere
 the first samples beside the nearest training image in L2 over pixels in [-1, 1]. A framed neighbour is the sample's own
@@ -24,6 +25,8 @@ from paper_figures._samples import SampleCell
 
 READS = ("samples", "data", "star", "copies")
 COLUMNS = 12
+LEFT, RIGHT = 0.08, 0.99  # of the page
+BOLD = 1.15  # widths of bold letters over those of others
 
 
 @dataclass(frozen=True)
@@ -35,9 +38,7 @@ class Block:
     reason: str = ""
 
 
-def _block(results: Results, kind: str, method: str | None, nfe: str, *, sigma: float | None = None) -> Block:
-    if method is None:
-        return Block(kind, None, f"not run: the experiment has no method for “{kind}”")
+def _block(results: Results, kind: str, method: str, nfe: str, *, sigma: float | None = None) -> Block:
     cell = samples.first(samples.cells(results, method), nfe, sigma=sigma)
     if cell is None:
         reason = results.skipped().get((method, nfe))
@@ -46,8 +47,11 @@ def _block(results: Results, kind: str, method: str | None, nfe: str, *, sigma: 
             None,
             f"skipped: {reason}" if reason else f"not run: no samples of {results.title(method)} at NFE {nfe}",
         )
-    level = "" if cell.sigma_start is None else f", $\\sigma_{{start}}$ = {cell.sigma_start:.3g}"
-    return Block(f"{kind}: {style.symbols(results.title(method), longest=60)}, NFE {nfe}{level}", cell)
+    has_level = cell.sigma_start is not None and results.attribute(method, "start") != "prior"
+    level = f", $\\sigma_M$ = {cell.sigma_start:.3g}" if has_level else ""
+    title = results.title(method)
+    kind = "" if title.startswith(f"{kind} ") else f"{kind}: "
+    return Block(f"{kind}{style.symbols(title, longest=60)}, NFE {nfe}{level}", cell)
 
 
 def _star(results: Results, nfe: str) -> Block:
@@ -71,7 +75,7 @@ def _at_star(results: Results) -> list[str]:
 
 
 def _blocks(results: Results) -> list[Block]:
-    """DPM-OT as in the paper, at sigma_M*, copy, prior, and samples from elsewhere.
+    """What is planned of DPM-OT, DPM-OT at sigma_M*, copy, prior, and samples from elsewhere.
 
     Controls are on the network and sampler of DPM-OT if possible.
     """
@@ -94,11 +98,12 @@ def _blocks(results: Results) -> list[Block]:
         return next((name for name in found if model and place(name) == place(model)), next(iter(found), None))
 
     ours = like(next(iter(at_star), None), "dpm_ot")
+    kind = "as in the paper" if ours and drawn[ours].level == "as_paper" else "DPM-OT"
+    controls = {"copy control": like(ours, "controls", "copy"), "prior start": like(ours, "rivals")}
     return [
-        _block(results, "as in the paper", ours, nfe),
-        _star(results, nfe),
-        _block(results, "copy control", like(ours, "controls", "copy"), nfe),
-        _block(results, "prior start", like(ours, "rivals"), nfe),
+        *([_block(results, kind, ours, nfe)] if ours else []),
+        *([_star(results, nfe)] if at_star or results.experiment.selection or results.star else []),
+        *(_block(results, kind, method, nfe) for kind, method in controls.items() if method),
         *given,
     ]
 
@@ -169,6 +174,7 @@ def _draw_images(axes: Axes, results: Results, cell: SampleCell, train: np.ndarr
     pairs = _flagged(results, cell) or _first(results, cell, train)
     samples.draw_rows(axes, [("sample", pairs.samples), ("nearest", pairs.nearest)])
     height, width = pairs.samples.shape[2] + 1, pairs.samples.shape[3] + 1
+    axes.set_xlim(right=COLUMNS * width - 1.5)  # fewer pairs stand at the left, in the size of many
     for column, (text, own) in enumerate(zip(pairs.texts, pairs.own, strict=True)):
         colour = style.VERMILLION if own else "#444444"
         middle, below = column * width + (width - 2) / 2, 2 * height - 1 + 0.04 * height
@@ -192,12 +198,15 @@ def _draw_points(axes: Axes, cell: SampleCell, train: np.ndarray) -> None:
 def _title(results: Results, block: Block, *, points: bool) -> str:
     if points:
         return block.title.replace(": ", ":\n", 1)
-    return f"{block.title}, flagged" if block.cell and _flagged(results, block.cell) else block.title
+    title = f"{block.title}, flagged" if block.cell and _flagged(results, block.cell) else block.title
+    return style.wrapped(title, 72 * style.WIDTH * (RIGHT - LEFT) / BOLD, 8)
 
 
 def make(results: Results) -> Figure:
     """The figure."""
     blocks, train = _blocks(results), samples.split(results, "A")
+    if not blocks:
+        return style.not_run("the experiment has none of the methods that this figure shows")
     if train is None:
         blocks = [Block(block.title, None, "not run: the results hold no data.safetensors") for block in blocks]
     points = train is not None and samples.is_points(train)
@@ -205,7 +214,7 @@ def make(results: Results) -> Figure:
     rows = -(-len(blocks) // columns)
     height = (6.6 / 2 if points else 7.2 / 4) * rows
     top, bottom, apart = (0.4, 0.7, 0.35) if points else (0.25, 0.8, 0.3)  # inches, inches, share of a panel
-    places = {"left": 0.08, "right": 0.99, "top": 1 - top / height, "bottom": bottom / height}
+    places = {"left": LEFT, "right": RIGHT, "top": 1 - top / height, "bottom": bottom / height}
     figure, grid = style.panels(rows, columns, height, wspace=0.15, hspace=apart, **places)
     for axes in grid.flat[len(blocks) :]:
         axes.set_axis_off()

@@ -14,6 +14,13 @@ from paper_figures._results import Results
 
 READS = ("strips", "data", "coupling")
 COLUMNS = 4
+ARC = r"samples of the noises $\cos(t)x+\sin(t)x''$, t from 0 to $\pi/2$"
+STRIPS = f"From left to right: {ARC}."
+PATHS = (
+    f"Dots: {ARC}, joined in their order; a colour is a pair of noises x and x'', the same in all panels. "
+    "Grey: training points."
+)
+BLIND = ("copy", "fresh_noise")  # starts that do not look at the noise
 
 
 def _draw_strips(axes: Axes, strips: dict[str, np.ndarray], results: Results) -> None:
@@ -46,16 +53,20 @@ def make(results: Results) -> Figure:
         return style.not_run("the results hold no strips.safetensors")
     first = next(iter(strips.values()))
     points = samples.is_points(first[0])
-    height = 1.75 * -(-len(strips) // COLUMNS) + 0.3 if points else 0.33 * len(strips) + 0.5
+    height = 1.75 * -(-len(strips) // COLUMNS) + 0.85 if points else 0.33 * len(strips) + 0.75
     figure = Figure(figsize=(style.WIDTH, height))
     if points:
         _draw_paths(figure, strips, results)
-        figure.subplots_adjust(left=0.01, right=0.99, top=1 - 0.2 / height, bottom=0.06, wspace=0.05)
+        figure.subplots_adjust(left=0.01, right=0.99, top=1 - 0.2 / height, bottom=0.62 / height, wspace=0.05)
     else:
         _draw_strips(figure.subplots(), strips, results)
-        figure.subplots_adjust(left=0.32, right=0.99, top=0.99, bottom=0.45 / height)
+        figure.subplots_adjust(left=0.32, right=0.99, top=0.99, bottom=0.7 / height)
     counted = sorted(set(results.coupling["nfe_counted"])) if results.coupling is not None else []
-    style.note(figure, f"{style.plain(results.source)}; {', '.join(counted) or 'unknown'} evaluations a sample")
+    blind = [style.symbols(results.title(m)) for m in strips if results.attribute(m, "start") in BLIND]
+    told = PATHS if points else STRIPS
+    told += f" {' and '.join(blind)}: another image for every frame, whatever the noise." if blind else ""
+    told += f"\n{style.plain(results.source)}; {', '.join(counted) or 'unknown'} evaluations a sample"
+    style.note(figure, told)
     return figure
 
 

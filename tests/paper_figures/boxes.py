@@ -1,6 +1,6 @@
 """Every text of a figure with the box that matplotlib draws it in, and what a reader cannot read of it."""
 
-from itertools import combinations
+from itertools import combinations, product
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
@@ -36,7 +36,7 @@ def _ticks(axis):
 
 
 def faults(figure):
-    """What is wrong with the texts of a figure, one line each."""
+    """What is wrong with the texts of a figure, one line each: also where one lies over a picture."""
     texts = drawn(figure)
     whole = Bbox([[0, 0], figure.bbox.size])
     width = figure.get_figwidth() * 2.54
@@ -53,6 +53,11 @@ def faults(figure):
         both = Bbox.intersection(first, second)
         if both is not None and min(both.width, both.height) > TOUCH:
             told.append(f"overlap: {one.get_text()} | {other.get_text()}")
+    pictures = [image.get_window_extent() for axes in figure.axes for image in axes.images]
+    for (text, box), picture in product(texts, pictures):
+        both = Bbox.intersection(box, picture)
+        if both is not None and min(both.width, both.height) > TOUCH:
+            told.append(f"over a picture: {text.get_text()}")
     return told
 
 

@@ -10,7 +10,7 @@ from dpmot.experiment.checks import parsed
 from dpmot.experiment.members import members
 from dpmot.experiment.stages import _trainings
 from dpmot.results import METRICS, TRAININGS
-from paper_figures import figure_15_before_after, table_10_coupling
+from paper_figures import _style, figure_15_before_after, table_10_coupling
 from paper_figures._results import load
 from paper_figures._rewired import compared, networks
 from paper_figures._rewired_verdict import verdict
@@ -173,11 +173,12 @@ def test_pages_are_made_without_trainings_and_without_a_coupling(tmp_path, resul
 
 def test_the_figure_draws_before_after_control_and_assignment(folder):
     results = load(folder)
-    names = figure_15_before_after.looks_of(compared(results)[:1])
-    assert list(names) == ["before", "semidiscrete", "independent", "minibatch"]
-    colours = {look.colour for look in names.values()}
-    assert len(colours) == len(names)
-    assert figure_15_before_after.looks_of(compared(results)[1:])["semidiscrete_ipndm"] == names["semidiscrete"]
+    names = figure_15_before_after.methods_of(compared(results)[:1])
+    assert names == ["before", "semidiscrete", "independent", "minibatch"]
+    looks = _style.styles(results)
+    assert len({looks[name].colour for name in names}) == len(names)
+    assert looks["semidiscrete_ipndm"].colour == looks["semidiscrete"].colour
+    assert looks["semidiscrete_ipndm"].marker != looks["semidiscrete"].marker
     figure = figure_15_before_after.make(results)
     assert [axes.get_title(loc="left") for axes in figure.axes[:2]] == ["sampler: DDIM", "sampler: iPNDM-4"]
     drawn = [text.get_text() for text in figure.axes[0].texts]

@@ -16,10 +16,11 @@ from PIL import Image
 
 from benchmarks import transport_page
 from dpmot import plugins
-from dpmot.results import FLOORS
+from dpmot.experiment.checks import parsed
+from dpmot.results import FLOORS, read_json
 from paper_figures import _labels, _lines, _looks, _rebuild, _style, figure_3_nfe
 from paper_figures._agreement import OUTSIDE
-from paper_figures._results import load
+from paper_figures._results import Results, load
 
 REFERENCE = plugins.ROOT / "results" / "reference"
 COMMITTED = sorted(path.parent for path in REFERENCE.glob("*/metrics.csv*"))
@@ -64,20 +65,48 @@ def test_committed_pictures_equal_their_rebuild(folder):
                 assert same_picture((folder / path).read_bytes(), content), path
 
 
-@pytest.mark.slow
-def test_methods_of_a_kind_look_alike_in_all_committed_experiments_and_none_like_another_on_its_network():
+NAMES = {"network": "", "label": None, "group": None, "nfe_budgets": (), "sample_seeds": ()}
+
+
+def method_itself(results, method):
+    """Whatever makes a method what it is, without its names and where it was measured."""
+    own = results.experiment.drawn[method]
+    network = results.experiment.networks[own.network]
+    training = network.training and (network.training.coupling, bool(network.rewires) and network.training.steps)
+    return own.model_copy(update=NAMES).model_dump_json(), bool(network.rewires), bool(network.teacher), training
+
+
+def planned(folder):
+    """A folder without its numbers."""
+    experiment = parsed(read_json(folder / "experiment.json")).completed()
+    return Results(folder, pd.DataFrame(), experiment, pd.DataFrame())
+
+
+def test_a_method_looks_alike_in_all_committed_experiments_and_like_no_other_on_its_network():
     looks = {}
-    for results in map(committed, COMMITTED):
+    for results in map(planned, COMMITTED):
         styles = _looks.styles(results)
         main = [method for method in results.methods if results.group(method) not in OUTSIDE]
         assert len({(_looks.network_of(results, method), styles[method]) for method in main}) == len(main), (
             results.folder.name
         )
         for method in main:
-            kind = _looks.kind(results, method)
-            key = kind if kind.name == "prior" else kind.name
-            looks.setdefault(key, set()).add(styles[method].colour)
-    assert all(len(colours) == 1 for colours in looks.values()), looks
+            look = styles[method]
+            looks.setdefault(method_itself(results, method), set()).add((look.colour, look.marker, look.line))
+    assert not {of: some for of, some in looks.items() if len(some) > 1}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("folder", COMMITTED, ids=lambda folder: folder.name)
+def test_colour_and_marker_tell_the_lines_of_figure_3_apart(folder):
+    results = committed(folder)
+    styles = _looks.styles(results)
+    if "figure_3_nfe" not in results.experiment.figures:
+        return
+    for line in figure_3_nfe.panels(results, _lines.main_cells(results, results.pooled())):
+        for panel in line:
+            looks = {(styles[method].colour, styles[method].marker) for method in panel.methods}
+            assert len(looks) == len(panel.methods), panel
 
 
 def test_every_marker_can_be_hollow():
@@ -120,8 +149,13 @@ def test_the_checks_see_overlaps_small_pale_and_outer_text_and_a_wrong_width():
     figure.text(0.5, 0.5, "one")
     figure.text(0.5, 0.52, "two", fontsize=5, color="#E69F00")
     figure.text(0.98, 0.1, "outside")
+    figure.subplots(subplot_kw={"position": (0.1, 0.2, 0.2, 0.6)}).imshow([[0, 1], [2, 3]])
+    figure.text(0.2, 0.6, "hidden")
     told = "\n".join(faults(figure))
-    for words in ("width", "overlap: one | two", "5.0 points: two", "contrast 2.25: two", "out of the figure: outside"):
+    for words in (
+        *("width", "overlap: one | two", "5.0 points: two", "contrast 2.25: two", "out of the figure: outside"),
+        "over a picture: hidden",
+    ):
         assert words in told
 
 

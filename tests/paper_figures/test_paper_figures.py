@@ -201,7 +201,7 @@ def test_figure_7_shows_flagged_samples_beside_their_registered_images(results_f
     write_csv(folder / "copies.csv", rows)
     results = load(folder)
     figure = figure_7_neighbours.make(results)
-    axes, _, control, prior = figure.axes
+    axes, control, prior = figure.axes  # none at sigma_M*, which the experiment does not ask for
     assert [text.get_text() for text in axes.texts] == ["0.05", "0.25\n↑1→2m"]
     assert [text.get_text() for text in control.texts] == ["0.25\ni"] and len(prior.texts) == 12
     assert axes.get_title(loc="left").endswith(", flagged") and not prior.get_title(loc="left").endswith("flagged")
@@ -251,7 +251,7 @@ def test_figure_8_draws_the_sweep_its_floor_and_sigma_star(digits_folder):
     assert "1/N" in texts(figure)
     dashed = [line for line in recovery.lines if line.get_linestyle() == "--"]
     assert [len(line.get_xdata()) for line in dashed] == [len(set(rows["sigma_start"]))]  # one candidate has no value
-    assert copies.get_ylabel() == "share of copies of train"
+    assert copies.get_ylabel() == "share of copies of train ↓"
     assert [line.get_linestyle() for line in authenticity.lines].count("--") == 0  # star.json has none of it any more
     band = authenticity.patches[0].get_extents().transformed(authenticity.transData.inverted())
     assert (band.y0, band.y1) == pytest.approx((0.47, 0.53), abs=1e-9)  # the real_test interval, through a transform
