@@ -15,7 +15,6 @@ from matplotlib.cbook import is_math_text
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
-from matplotlib.patches import Patch
 from matplotlib.textpath import text_to_path
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 from matplotlib.transforms import Bbox
@@ -137,7 +136,7 @@ def label_free(axes: Axes, end: End, *, size: float = LABEL) -> None:
     frame, (left, middle) = axes.bbox, axes.transData.transform((x, y))
     width, height = width_of(text, size) * scale, LINE * size * scale
     paths = [line.get_transform().transform_path(line.get_path()) for line in axes.lines]
-    paths += [band.get_transform().transform_path(cast(Patch, band).get_path()) for band in axes.patches]
+    paths += [band.get_transform().transform_path(band.get_path()) for band in axes.patches]
     for bars in (one for one in axes.collections if isinstance(one, LineCollection)):
         paths += [bars.get_transform().transform_path(path) for path in bars.get_paths()]
 
