@@ -2,8 +2,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
-# Two workers; each runs neighbouring tests, which share fixtures, and takes over from the other at the end.
-PYTEST := $(BIN)/pytest -n 2 --dist worksteal
+# Two workers; each runs neighbouring tests, which share fixtures, and takes over from the other at the end; why tests
+# were skipped is said last.
+PYTEST := $(BIN)/pytest -n 2 --dist worksteal -rs
 SNAKEFILES := Snakefile $(wildcard rules/*.smk)
 
 .DEFAULT_GOAL := help

@@ -51,7 +51,7 @@ VERBS = {
     "predict": "say from images alone how often starts made of them come back as the image behind",
     "timings": "gather where the time of every job went",
     "status": "say what of a run is done, runs, waits or failed, and how long the rest takes",
-    "show": "print a table of a run in the terminal",
+    "show": "print the headline of a table of a run in the terminal, or all of it",
     "gate": "compare a run with a reference: exit status 0 passed, 1 regressed, 2 cannot compare",
 }
 SUBJECTS = {"pair": "map", "train": "network", "fit": "fit", "learn": "method", "sample": "method", "doctor": "network"}
@@ -68,7 +68,7 @@ EXAMPLES = {  # what follows a verb in the example of its help
     "couple": "--configfile config/singular.yaml",
     "fit": "mixture_components_10 --configfile config/mixture.yaml",
     "status": "digits",
-    "show": "table_1 digits --results results/reference",
+    "show": "table_1 digits --results results/reference --all",
     "gate": "results/gate results/reference/gate",
     "evaluate": evaluation.EXAMPLE,
     "predict": prediction.EXAMPLE,
@@ -154,7 +154,9 @@ def _add_gate(one: argparse.ArgumentParser) -> None:
 def _add_following(one: argparse.ArgumentParser) -> None:
     if one.prog.endswith("show"):
         one.add_argument("table", help="its name or number, as table_1")
-        one.add_argument("--metric", metavar="NAME", help="one of the table's metrics (default its first)")
+        shown = one.add_mutually_exclusive_group()
+        shown.add_argument("--all", action="store_true", help="all its rows (default: its headline, at most ten)")
+        shown.add_argument("--metric", metavar="NAME", help="all rows of one of the table's metrics")
     told = "experiment: its name, or its folder (default: where something happened last)"
     one.add_argument("experiment", nargs="?", help=told)
     one.add_argument(
@@ -184,7 +186,8 @@ def _following(options: argparse.Namespace) -> Iterator[str]:
         return iter(importlib.import_module("dpmot.monitor.status").status(root))
     tables = importlib.import_module("dpmot.monitor.tables")
     shown = {"width": shutil.get_terminal_size((120, 24)).columns, "colour": sys.stdout.isatty()}
-    return iter(tables.show(tables.find(root, options.table), root.name, metric=options.metric, **shown))
+    asked = {"metric": options.metric, "everything": options.all}
+    return iter(tables.show(tables.find(root, options.table), root.name, **asked, **shown))
 
 
 def _gate(options: argparse.Namespace) -> int:

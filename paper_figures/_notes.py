@@ -7,6 +7,7 @@ import pandas as pd
 from dpmot.experiment.plan import Experiment
 from dpmot.experiment.values import PROTOCOLS
 from dpmot.results import FRESH, fact, printed_name, records, stem
+from paper_figures import _reasons
 from paper_figures._long_form import BEYOND, has_best, ranked_cells, table_n
 from paper_figures._numbers import alone, interval
 from paper_figures._paired import ALPHA
@@ -120,13 +121,12 @@ class Notes:
 
     @property
     def details(self) -> tuple[str, ...]:
-        """Why each cell is unranked, or smooth; one entry a method, and equal reasons of several budgets once."""
-        details = []
+        """The rules of the audit that apply; then a line for each kind of reason why a method is unranked or smooth."""
         told = self._main[(self._main["audit"] != "") & (self._main["verdict"] != BEYOND)]
         told = told.drop_duplicates(["method", "nfe_budget"])
+        details = [rule] if (rule := _reasons.rules(told["audit"])) else []
         for (method, ranked), cells in told.groupby(["method", "ranked"], sort=False):
-            budgets = cells.groupby("audit", sort=False)["nfe_budget"].agg(", ".join)
-            reasons = (f"NFE {nfe}: {reason}" for reason, nfe in budgets.items())
+            reasons = _reasons.lines(dict(zip(cells["nfe_budget"], cells["audit"], strict=True)), self.results.budgets)
             details.append("\n  - ".join([f"{'' if ranked else '† '}{self.results.title(str(method))}", *reasons]))
         return tuple(details)
 

@@ -14,7 +14,7 @@ REDRAWN = 2.0  # seconds between two looks at what runs
 
 
 class LogHandler(LogHandlerBase):
-    """Prints one line a job on standard error; of a dry run, what Snakemake itself would print."""
+    """Prints one line a job on standard error; of a dry run, what Snakemake itself would print but for errors."""
 
     writes_to_stream = True
     writes_to_file = False
@@ -35,7 +35,9 @@ class LogHandler(LogHandlerBase):
         """Print what is new in a record."""
         try:
             text = self.format(record)
-            lines = [text] if self.common_settings.dryrun else self.progress.told(record.__dict__, text or "")
+            event = record.__dict__
+            plain = self.common_settings.dryrun and event.get("event") != "error"
+            lines = [text] if plain else self.progress.told(event, text or "")
             self._print([line for line in lines if line])
             if self.ticking is None and self.progress.running:
                 self.ticking = threading.Thread(target=self._tick, daemon=True)

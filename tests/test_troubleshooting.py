@@ -2,15 +2,20 @@
 
 import ast
 import re
+from pathlib import Path
 
 import pytest
+import snakemake
 
+from dpmot.monitor.progress import NOISE
 from dpmot.plugins import ROOT
 
 PAGE = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
 ANY = "…"
 SOURCES = ("dpmot", "baselines", "paper_figures")
 FOREIGN = ("Snakemake, make and the shell", "Cells without a number")  # sections whose lines are not of this code
+SHELL = ("dpmot: command not found", "snakemake: command not found", "Killed", "No space left on device")
+PYTHON = ("No module named dpmot",)
 FINDABLE = 6  # letters of a message that do not vary, without which it could not be found
 
 
@@ -44,7 +49,8 @@ def sections():
     return found
 
 
-LISTED = [message for heading, messages in sections().items() if heading not in FOREIGN for message in messages]
+SECTIONS = sections()
+LISTED = [message for heading, messages in SECTIONS.items() if heading not in FOREIGN for message in messages]
 
 
 def fixed(message):
@@ -65,6 +71,18 @@ def test_the_page_lists_the_messages_of_this_code():
 def test_a_listed_message_still_exists_in_the_code(message):
     assert len(fixed(message)) >= FINDABLE, "too short to be found"
     assert re.search(pattern(message), TEXTS), f"no text of the code says {message}"
+
+
+@pytest.mark.parametrize("message", [one for one in SECTIONS[FOREIGN[0]] if one not in (*SHELL, *PYTHON)])
+def test_a_message_of_snakemake_is_one_that_it_says_and_that_our_lines_do_not_replace(message):
+    folder = Path(snakemake.__file__).parent
+    assert any(message in path.read_text(encoding="utf-8") for path in folder.rglob("*.py"))
+    assert not message.startswith((*NOISE, "Error in rule", "Command exited", "Workflow defines configfile"))
+
+
+def test_where_to_look_first_leads_to_messages_that_are_listed():
+    rows = re.findall(r"^\| `([^`]+)`", PAGE.split("\n## ")[0], re.M)
+    assert len(rows) == 3 and "failed: …; … ends with" in LISTED and "failed: …; … ends with" in rows
 
 
 def refusals():

@@ -91,8 +91,11 @@ class Status:
         return [one for one in self.seen if one.state == state]
 
     def lines(self) -> Iterator[str]:
-        """Everything, line by line."""
+        """Everything, line by line; of a run that was not kept whole only that it is finished."""
         yield f"{self.given.experiment}: {self._word()}; {self.layout.root}, {self._fingerprint()}"
+        if self._cleared:
+            yield from self._shown()
+            return
         yield f"jobs   {self._jobs()}"
         if any(one.step.cells for one in self.seen):
             yield f"cells  {self._cells()}"
@@ -108,7 +111,16 @@ class Status:
                 yield f"{state:7}  {', '.join(f'{stage} ({len(some)})' for stage, some in grouped.items())}"
         yield from self._next()
 
+    @property
+    def _cleared(self) -> bool:
+        """Whether it was measured, and what it was measured from is gone, as of the runs in results/reference/."""
+        root = self.layout.root
+        kept = any(path.exists() for path in (self.layout.data, root / "samples", root / "networks"))
+        return self.layout.measured[-1].is_file() and not kept and len(self.of("waiting")) == len(self.seen)
+
     def _word(self) -> str:
+        if self._cleared:
+            return "finished; its samples and networks were not kept"
         if len(self.of("done")) == len(self.seen):
             return "finished"
         if not self.of("running"):
@@ -165,4 +177,8 @@ class Status:
         elif not self.of("running") and len(self.of("done")) < len(self.seen):
             yield f"to go on: snakemake --cores all --configfile {self.layout.config}"
         elif not self.of("running"):
-            yield f"dpmot show table_1 {self.given.experiment} prints a table; words are explained in docs/glossary.md"
+            yield from self._shown()
+
+    def _shown(self) -> Iterator[str]:
+        if any((self.layout.root / "tables").glob("table_1_*.csv")):
+            yield f"dpmot show table_1 {self.layout.root} prints a table; words are explained in docs/glossary.md"

@@ -1,21 +1,24 @@
 """``dpmot show TABLE``: a table of a results folder in the terminal, as wide as the terminal is.
 
-The numbers are those of tables/<table>.csv. A value is printed to the second significant digit of the half-width of
-its interval, with the interval where there is room, as value ± half-width or alone where there is not; a table that is
-still too wide is cut into blocks of columns.
+By default its headline, as its page tables/<table>.md has it; all rows of a metric at budgets are those of
+tables/<table>.csv. A value is printed to the second significant digit of the half-width of its interval, with the
+interval where there is room, as value ± half-width or alone where there is not; a table that is still too wide is cut
+into blocks of columns.
 """
 
 import csv
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import floor, isfinite, log10
 from pathlib import Path
 from textwrap import wrap
+from typing import cast
 
 from dpmot import plugins
-from dpmot.monitor.columns import BOLD, GAP, PLAIN, Entry, block, fitted
+from dpmot.monitor import page
+from dpmot.monitor.columns import BOLD, PLAIN, Entry, fitted
 from dpmot.results import facts, printed_name, stem
 
 ELSEWHERE = ("sweep", "identity", "reference", "floor")  # groups of methods that have figures or tables of their own
@@ -27,7 +30,9 @@ SIGNS = {
     "–": "– skipped",
     "·": "· not run",
 }
-ROWS = 40  # of a table that compares no methods at budgets
+SHOWN = {"[": "[95 % intervals]", " ± ": "±: half the width of a 95 % interval"}
+NAMED = 8  # metrics that are named as those that can be had
+SUPPLEMENT = re.compile(r"(\.|;|^) ?[Aa]ll( \w+)? are in the supplement\.$")
 
 
 def find(folder: Path, name: str) -> Path:
@@ -48,26 +53,37 @@ def find(folder: Path, name: str) -> Path:
     raise ValueError(f'No table "{name}" in {folder}: {plugins.did_you_mean(name, names)}found {", ".join(names)}')
 
 
-def show(path: Path, experiment: str, *, width: int, metric: str | None = None, colour: bool = False) -> list[str]:
-    """The lines of a table.
+def show(
+    path: Path,
+    experiment: str,
+    *,
+    width: int,
+    metric: str | None = None,
+    everything: bool = False,
+    colour: bool = False,
+) -> list[str]:
+    """The lines of a table: its headline, or all rows.
 
     Args:
         path: its CSV file.
-        metric: one of the table's metrics; None takes the first.
         width: letters of a line.
+        metric: one of the table's metrics, of which all rows are printed.
+        everything: print all rows of all metrics.
         colour: print the best in bold, not with a star.
 
     Raises:
         ValueError: no CSV file of a table, or no such metric.
     """
     table = Table(path, tuple(_rows(path)))
-    if table.by_budget:
-        return _by_budget(table, experiment, width=width, metric=metric, colour=colour)
-    if metric:
+    if metric and not table.by_budget:
         raise ValueError(
             f"{path.stem} has no columns of metrics and budgets, so --metric chooses nothing; leave it out"
         )
-    return _as_it_is(table, experiment, width=width)
+    short = table.page.short
+    if metric or not table.page.parts or (table.by_budget and (everything or not short)):
+        return _by_budget(table, experiment, width=width, metric=metric, everything=everything, colour=colour)
+    parts = [short] if short and not everything else table.page.parts
+    return _as_printed(table, experiment, parts, width=width, colour=colour)
 
 
 def best(path: Path) -> list[str]:
@@ -101,11 +117,14 @@ class Table:
     rows: tuple[Row, ...]
 
     @cached_property
+    def page(self) -> page.Page:
+        """The page beside it."""
+        return page.read(self.path.with_suffix(".md"))
+
+    @property
     def title(self) -> str:
-        """As "Table 1. Sample quality by method and NFE budget", from the page beside it; else its name."""
-        page = self.path.with_suffix(".md")
-        first = page.read_text(encoding="utf-8").split("\n", 1)[0] if page.is_file() else ""
-        return re.sub(r"\\(?=\W)", "", first.removeprefix("# ")) or self.path.stem
+        """As "Table 1. Sample quality by method and NFE budget"; of one without a page its name."""
+        return self.page.title or self.path.stem
 
     @property
     def value(self) -> str:
@@ -165,22 +184,66 @@ def _rows(path: Path) -> Iterable[Row]:
     return rows
 
 
-def _by_budget(table: Table, experiment: str, *, width: int, metric: str | None, colour: bool) -> list[str]:
+def _by_budget(
+    table: Table, experiment: str, *, width: int, metric: str | None, everything: bool, colour: bool
+) -> list[str]:
+    """All rows of a metric, by default of the first."""
+    if not table.by_budget:
+        raise ValueError(f"{table.path.with_suffix('.md')} is not there, and this table is read from it; make it again")
     names = list(dict.fromkeys(name for name, _ in table.panels))
     if not names:
         raise ValueError(f"{table.path}: no number is measured; `dpmot status` says what is not done")
     if metric is not None and metric not in names:
         hint = plugins.did_you_mean(metric, names)
         raise ValueError(f'No metric "{metric}" in {table.path.stem}: {hint}found {", ".join(names)}')
-    chosen = table.panels[:1] if metric is None else [panel for panel in table.panels if panel[0] == metric]
+    chosen = [panel for panel in table.panels if everything or panel[0] == (metric or names[0])]
+    chosen = chosen if metric or everything else chosen[:1]
     lines, marks = _heading(table, experiment, width), set[str]()
     for panel in chosen:
         lines += ["", *wrap(_titled(*panel), width), "", *_panel(table, panel, width, marks, colour=colour)]
-    if told := [text for sign, text in SIGNS.items() if sign in marks]:
-        lines += ["", *wrap("; ".join([*told, "95 % intervals"]), width)]
-    if others := [name for name in names if metric is None or name != metric]:
-        lines += wrap(f"every metric of it: --metric {' | '.join(others)}", width, subsequent_indent="  ")
-    return [*lines, _page(table)]
+    told = [text for sign, text in SIGNS.items() if sign in marks]
+    told += [text for sign, text in SHOWN.items() if any(sign in line for line in lines)]
+    lines += ["", *wrap("; ".join(told), width)] if told else []
+    return [*lines, *_more(table, width, left_out=not everything, but=metric), _page(table)]
+
+
+def _as_printed(table: Table, experiment: str, parts: Sequence[page.Part], *, width: int, colour: bool) -> list[str]:
+    """Parts of the page, with their notes."""
+    lines = [*wrap(table.title, width), *wrap(table.page.warning, width)]
+    lines += [] if len(parts) == 1 else _stated(table, experiment, width)
+    for part in parts:
+        title = f"experiment {experiment}: {part.title}" if len(parts) == 1 else part.title
+        lines += [*([""] if len(parts) > 1 else []), *wrap(title, width), "", *_part(part, width, colour=colour)]
+    return [*lines, *_more(table, width, left_out=parts[0] is table.page.short), _page(table)]
+
+
+def _part(part: page.Part, width: int, *, colour: bool) -> list[str]:
+    """Columns, those that say the same in all rows as a line, and the notes."""
+    columns = list(zip(*part.rows, strict=True))
+    same = [place for place, texts in enumerate(columns) if place and len(texts) > 1 and len(set(texts)) == 1]
+    kept = [place for place in range(len(columns)) if place not in same]
+    body = [
+        [(_bold(texts[place], bold=(row, place) in part.bold, colour=colour),) * 3 for place in kept]
+        for row, texts in enumerate(part.rows)
+    ]
+    lines = [*fitted([part.header[place] for place in kept], body, width, part.groups, headed=True), ""] if body else []
+    told = [f"in all rows: {'; '.join(f'{part.header[place]} {columns[place][0]}' for place in same)}"] if same else []
+    told += [SUPPLEMENT.sub(".", note if colour else re.sub(r"^Bold\b", "*", note)) for note in part.notes]
+    return [*lines, *(line for text in told for line in wrap(text.lstrip(". "), width))]
+
+
+def _bold(text: str, *, bold: bool, colour: bool) -> str:
+    return text if not bold else f"{BOLD}{text}{PLAIN}" if colour else f"{text} *"
+
+
+def _more(table: Table, width: int, *, left_out: bool, but: str | None = None) -> list[str]:
+    """How to have what is not shown."""
+    names = list(dict.fromkeys(name for name, _ in table.panels if name != but)) if table.by_budget else []
+    told = ["all rows: --all"] * left_out
+    if left_out and names:
+        rest = f" and {len(names) - NAMED} more, which a wrong name lists" if len(names) > NAMED else ""
+        told.append(f"all rows of one metric: --metric {' | '.join(names[:NAMED])}{rest}")
+    return wrap("; ".join(told), width, subsequent_indent="  ")
 
 
 def _panel(table: Table, panel: tuple[str, str], width: int, marks: set[str], *, colour: bool) -> list[str]:
@@ -205,10 +268,13 @@ def _page(table: Table) -> str:
 
 
 def _heading(table: Table, experiment: str, width: int) -> list[str]:
+    return [*wrap(table.title, width), *wrap(table.page.warning, width), *_stated(table, experiment, width)]
+
+
+def _stated(table: Table, experiment: str, width: int) -> list[str]:
     n, fingerprint = table.stated("num_samples"), table.stated("fingerprint")
     told = [f"experiment {experiment}", *([f"n = {n}"] if n.isdecimal() else [])]
-    stated = "; ".join([*told, f"fingerprint {fingerprint or 'not stated in this table'}"])
-    return [*wrap(table.title, width), *wrap(stated, width)]
+    return wrap("; ".join([*told, f"fingerprint {fingerprint or 'not stated in this table'}"]), width)
 
 
 def _titled(metric: str, reference: str) -> str:
@@ -230,8 +296,7 @@ def _marked(row: Row | None, value: str, marks: set[str], *, colour: bool) -> En
     if row.get("best") != "True":
         return texts
     marks.add("*")
-    before, after = (BOLD, PLAIN) if colour else ("", " *")
-    return f"{before}{texts[0]}{after}", f"{before}{texts[1]}{after}", f"{before}{texts[2]}{after}"
+    return cast(Entry, tuple(_bold(text, bold=True, colour=colour) for text in texts))
 
 
 def _entry(row: Row, value: str) -> Entry:
@@ -259,31 +324,3 @@ def _number(text: str) -> float | None:
     except ValueError:
         return None
     return found if isfinite(found) else None
-
-
-def _as_it_is(table: Table, experiment: str, *, width: int) -> list[str]:
-    """A table of another form: as many of its rows and columns as there is room for; what all rows share is said."""
-    rows, columns = table.rows, [name for name in table.rows[0] if name != "fingerprint"]
-    joined = {"low", "high"} <= set(columns) and columns.index("low") > 0
-    main = columns[columns.index("low") - 1] if joined else ""
-    columns = [name for name in columns if not (joined and name in ("low", "high")) and any(row[name] for row in rows)]
-    same = [name for name in columns if len({row[name] for row in rows}) == 1 and name != main and len(rows) > 1]
-    shown = [name for name in columns if name not in same]
-    body = [[_entry(row, name)[0] if name == main else _short(row[name]) for name in shown] for row in rows[:ROWS]]
-    widths = [max(map(len, column)) for column in zip(shown, *body, strict=True)]
-    while len(widths) > 1 and sum(widths) + len(GAP) * (len(widths) - 1) > width:
-        widths.pop()
-    widths[0] = min(widths[0], width)
-    room = len(widths)
-    lines = block(shown[:room], [row[:room] for row in body], widths, [""] * len(body))
-    stated = "; ".join(f"{name} {_short(rows[0][name])}" for name in same)
-    left = [f"{len(rows) - ROWS} more rows"] if len(rows) > ROWS else []
-    left += [f"columns {', '.join(shown[room:])}"] if shown[room:] else []
-    told = [f"no room for {' and '.join(left)}: {table.path} has them"] if left else []
-    texts = [line for text in (stated, *told) for line in wrap(text, width, subsequent_indent="  ")]
-    return [*_heading(table, experiment, width), "", *lines, "", *texts, _page(table)]
-
-
-def _short(text: str) -> str:
-    number = _number(text)
-    return text if number is None or text.lstrip("-").isdecimal() else f"{number:.3g}"

@@ -6,7 +6,8 @@ import re
 import pytest
 
 from dpmot import cli
-from dpmot.monitor import tables
+from dpmot.monitor import page, tables
+from dpmot.monitor.columns import fitted
 from dpmot.plugins import ROOT
 
 REFERENCE = ROOT / "results" / "reference"
@@ -29,12 +30,52 @@ def row(method, nfe, value, low, high, *, ranked="True", best="False", metric="f
 
 
 @pytest.mark.parametrize("width", [50, 110])
+@pytest.mark.parametrize("everything", [False, True], ids=["headline", "all"])
 @pytest.mark.parametrize("path", COMMITTED, ids=lambda path: f"{path.parts[-3]}/{path.stem}")
-def test_every_committed_table_fits_the_terminal(path, width):
-    lines = tables.show(path, path.parts[-3], width=width)
+def test_every_committed_table_fits_the_terminal(path, everything, width):
+    lines = tables.show(path, path.parts[-3], width=width, everything=everything)
     within = [line for line in lines if "/tables/" not in line]  # a path is not cut
     assert max(map(len, within)) <= width
     assert any(line.startswith(f"experiment {path.parts[-3]}") for line in lines)
+
+
+@pytest.mark.parametrize("path", COMMITTED, ids=lambda path: f"{path.parts[-3]}/{path.stem}")
+def test_the_headline_of_every_committed_table_is_that_of_its_page(path):
+    """Every entry, at most ten rows, and no interval is promised that is not shown."""
+    short = page.read(path.with_suffix(".md")).short
+    text = "\n".join(tables.show(path, path.parts[-3], width=400))
+    if short is None:
+        assert path.parts[-3] == "digits_full"
+        return
+    assert 0 < len(short.rows) <= 10 and all(entry in text for row in short.rows for entry in row)
+    assert "95 %" not in text or "±" in text or "[" in text
+    assert "supplement" not in text and "--all" in text
+
+
+def test_the_warning_of_a_page_is_told_and_the_best_of_a_headline_marked(tmp_path):
+    path = written(tmp_path, row("a", 5, 1.0, 0.9, 1.1))
+    path.with_suffix(".md").write_text(
+        "# Table 1. X\n\n**smoke: no result.**\n\nCaption\n\n## In short: FD \\[x\\] by NFE\n\n"
+        "| method | NFE 5 |\n|---|---|\n| *Rivals* | |\n| a \\| b | **1.00 ± 0.10** |\n| c | 2.00 † |\n\n"
+        "Bold: best. All rows are in the supplement.\n\n"
+        "## FD\n\n| method | NFE 5 |\n|---|---|\n| a | 1.00 |\n\n**Notes**\n\n- one\n"
+    )
+    lines = tables.show(path, "mine", width=60)
+    assert lines[:3] == ["Table 1. X", "smoke: no result.", "experiment mine: FD [x] by NFE"]
+    assert "Rivals" in lines and "a | b   1.00 ± 0.10 *" in lines and "*: best." in lines
+    coloured = "\n".join(tables.show(path, "mine", width=60, colour=True))
+    assert f"{tables.BOLD}1.00 ± 0.10{tables.PLAIN}" in coloured and "Bold: best." in coloured
+
+
+def test_a_table_that_compares_nothing_at_budgets_is_read_from_its_page(tmp_path):
+    path = written(tmp_path, "a,1", head="pair,p", name="table_3_identity")
+    with pytest.raises(ValueError, match=r"table_3_identity\.md is not there, and this table is read from it"):
+        tables.show(path, "e", width=80)
+
+
+def test_words_are_wrapped_and_numbers_are_not():
+    lines = fitted(["method", "value"], [[("a long name of a method",) * 3, ("1.00 ± 0.10",) * 3]], 28, [""])
+    assert lines[2:] == ["a long name of   1.00 ± 0.10", " a method"]
 
 
 def test_the_experiment_the_number_of_samples_and_the_fingerprint_are_told(tmp_path):
@@ -93,7 +134,7 @@ def test_the_best_what_is_not_ranked_skipped_and_not_run_is_marked(tmp_path):
 
 def test_the_numbers_of_a_committed_table_are_those_of_its_file():
     path = REFERENCE / "digits/tables/table_1_quality.csv"
-    lines = tables.show(path, "digits", width=250)
+    lines = tables.show(path, "digits", width=250, metric="fd_classifier")
     with path.open(newline="") as file:
         rows = {(one["label"], one["nfe_budget"], one["metric"], one["reference"]): one for one in csv.DictReader(file)}
     line = next(line for line in lines if line.startswith("DDIM  "))

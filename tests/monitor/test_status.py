@@ -14,6 +14,7 @@ from dpmot.experiment.layout import Layout
 from dpmot.monitor import watch
 from dpmot.monitor.status import status
 from dpmot.monitor.steps import steps
+from dpmot.plugins import ROOT
 from dpmot.runtime.files import write_json
 
 CONFIG = {
@@ -94,7 +95,21 @@ def test_a_finished_run_is_called_finished_and_its_fingerprint_told(layout):
     os.utime(layout.root / "fingerprint.json", (time.time() - 3595,) * 2)
     told = said(layout)
     assert "tiny: finished; " in told and "fingerprint abc123" in told and "jobs   10 of 10 done" in told
-    assert "left" not in told and "dpmot show table_1 tiny" in told
+    assert "left" not in told and f"dpmot show table_1 {layout.root}" in told.replace("\n       ", " ")
+
+
+def test_a_finished_run_of_which_only_numbers_and_pages_were_kept_is_finished(layout):
+    write_json(layout.root / "fingerprint.json", {"fingerprint": "abc123"})
+    assert status(layout.root) == [
+        f"tiny: finished; its samples and networks were not kept; {layout.root}, fingerprint abc123"
+    ]
+    finish(layout, "prepare")
+    assert "tiny: nothing runs" in said(layout)
+
+
+def test_a_committed_run_is_finished():
+    told = status(ROOT / "results/reference/digits")
+    assert len(told) == 2 and told[0].startswith("digits: finished; its samples") and "show table_1" in told[1]
 
 
 def test_a_failed_job_is_told_with_the_last_line_of_its_log(layout):

@@ -75,10 +75,12 @@ def test_a_run_is_interrupted_goes_on_and_says_what_it_does_and_where_it_ends(ti
     assert "experiment tiny" in shown and "DDIM" in shown
 
 
-def test_a_configuration_that_is_not_there_is_one_line(tiny):
-    done = tiny.run([*RUN, "config/smok.yaml"], check=False)
-    told = [line for line in done.stderr.splitlines() if line.startswith("config: ")]
-    assert done.returncode == 1 and "Traceback" not in done.stderr and len(told) == 1
+@pytest.mark.parametrize("dry", [[], ["-n"]], ids=["run", "dry run"])
+def test_a_configuration_that_is_not_there_is_one_line(tiny, dry):
+    done = tiny.run([*RUN, "config/smok.yaml", *dry], check=False)
+    text = done.stdout + done.stderr  # a dry run speaks on standard output
+    told = [line for line in text.splitlines() if line.startswith("config: ")]
+    assert done.returncode == 1 and "Traceback" not in text and len(told) == 1
     assert (
         'Cannot read the configuration config/smok.yaml: No such file or directory; did you mean "config/smoke'
         in told[0]
