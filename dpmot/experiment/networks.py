@@ -85,7 +85,7 @@ class Training(Model):
     mirrored: Literal[True] | None = None
     """semidiscrete: the second half of a batch has the first one's noises with the other sign, for half of the cost."""
     noises: Count | None = None
-    """minibatch: pairs that are assigned together, of which a batch is taken; default those of the batch."""
+    """minibatch: pairs that are assigned together, of which a batch is taken: at least `batch`, the default."""
     level: Literal["own", "uniform_t"] | None = None
     """Distribution of sigma: the kind's own, the default, or uniform in t = sigma / (1 + sigma)."""
 

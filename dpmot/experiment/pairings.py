@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from dpmot import plugins
 from dpmot.diffusion import weights
+from dpmot.diffusion.schedule import Schedule
 from dpmot.experiment.cells import Problem
 from dpmot.experiment.methods import Method
 from dpmot.experiment.networks import Network, Training
@@ -153,7 +154,7 @@ def drawing(experiment: "Experiment", name: str) -> tuple[dict[str, Any] | None,
 
 
 def _options(training: Training) -> dict[str, Any]:
-    """What a card says of a coupling; see :func:`dpmot.couplings.paired`."""
+    """What a configuration says of a coupling; ``rounded`` is a wish: see :func:`dpmot.couplings.paired`."""
     stated = {key: getattr(training, key) for key in ("tau", "mirrored", "noises")}
     rounded = training.coupling == "semidiscrete" and training.precision == "bfloat16"
     known = {key: value for key, value in stated.items() if value is not None}
@@ -165,10 +166,11 @@ def check_networks(experiment: "Experiment") -> None:
 
     Raises:
         ValueError: a file that was coupled otherwise than its training says; a student that is coupled otherwise than
-            its teacher, or not at all.
+            its teacher, or not at all; a batch of more pairs than are assigned together.
     """
     for name, network in experiment.networks.items():
         training, where = network.training, f"networks.{name}.training"
+        _check_noises(experiment, name, where)
         if training and network.weights and (said := law_of(experiment, name)) != _stated(experiment, network):
             told = f"{network.weights} was trained with coupling {said or 'independent'}"
             raise ValueError(f"{where}: its coupling is {_stated(experiment, network) or 'independent'}, {told}")
@@ -184,6 +186,16 @@ def check_networks(experiment: "Experiment") -> None:
         if law and drawn_from(experiment, name) is None:
             told = f"teacher {network.teacher} was loaded, and trained with the {law} coupling"
             raise ValueError(f"{where}: {told}: say coupling: {law}, from which the student's batches are to be drawn")
+
+
+def _check_noises(experiment: "Experiment", name: str, where: str) -> None:
+    """Of the pairs that are assigned together a batch is taken, a student's too."""
+    network, drawn = experiment.networks[name], drawn_from(experiment, name)
+    batch = (network.training and network.training.batch) or Schedule.batch
+    if drawn and drawn.noises and drawn.noises < batch:
+        of = "" if drawn is network.training else f" of teacher {network.teacher}"
+        told = f"of which no batch of {batch} can be taken; give at least {batch}, a smaller batch, or leave it out"
+        raise ValueError(f"{where}.noises: {drawn.noises}{of}, {told}")
 
 
 def check_methods(experiment: "Experiment") -> None:
