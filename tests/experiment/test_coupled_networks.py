@@ -111,14 +111,16 @@ def test_members_rewire_members():
         ({"options": {"eta": 0.5}}, "sampler ddim with eta 0.5 draws noise on its way"),
     ],
 )
-@pytest.mark.parametrize("name", ["wired", "student", "straight"])
+@pytest.mark.parametrize("name", ["wired", "student", "consistent", "straight"])
 def test_what_needs_a_posterior_mean_is_refused_on_a_coupled_network(changes, told, name):
-    said = refused(None, {"one": {"network": name, "sampler": "ddim", **changes}})
-    if name == "straight":
-        assert told in said and "network straight is trained with the reflow coupling and is no posterior mean" in said
-    if name == "wired":
-        assert told in said and "network wired is trained with the semidiscrete coupling and is no posterior" in said
-    assert said.startswith("methods.one")
+    consistent = {"distillation": "consistency", "teacher": "wired", "training": FEW}
+    said = refused({"consistent": consistent}, {"one": {"network": name, "sampler": "ddim", **changes}})
+    if name == "student" and "level" in changes:  # no student of step counts, coupled or not, starts there
+        assert "methods.one: no budget can be met" in said and "the karras grid it was distilled for" in said
+        return
+    law = "reflow" if name == "straight" else "semidiscrete"
+    assert said.startswith("methods.one") and told in said
+    assert f"network {name} is trained with the {law} coupling and is no posterior mean" in said
 
 
 def test_deterministic_samplers_learned_ones_too_and_the_control_are_allowed():
@@ -162,6 +164,16 @@ def test_a_student_follows_its_teachers_coupling():
     assert "a student follows its teacher wired, whose coupling is semidiscrete" in refused({"student": other})
     other = {**NETWORKS["student"], "teacher": "edm", "training": {**FEW, "coupling": "minibatch"}}
     assert "whose coupling is independent" in refused({"student": other})
+
+
+def test_a_batch_of_more_pairs_than_are_assigned_together_is_refused():
+    few, unsaid = {**NETWORKS["batch"]["training"], "noises": 3}, {"steps": 2, "coupling": "minibatch", "noises": 127}
+    told = "networks.batch.training.noises: 3, of which no batch of 4 can be taken; give at least 4, a smaller batch"
+    assert told in refused({"batch": {**NETWORKS["batch"], "training": few}})
+    assert "no batch of 128 can be taken" in refused({"batch": {**NETWORKS["batch"], "training": unsaid}})
+    late = {**NETWORKS["student"], "teacher": "batch", "training": {**FEW, "batch": 9}}
+    assert "networks.late.training.noises: 8 of teacher batch, of which no batch of 9" in refused({"late": late})
+    assert "late" in planned({"late": {**late, "training": {**FEW, "batch": 8}}}).networks
 
 
 def written(path, coupling):
@@ -229,6 +241,19 @@ def test_the_card_says_what_it_came_from_how_it_was_coupled_and_how_many_images_
     assert cards["student"]["coupling"] == coupling and "coupling" not in cards["control"]
 
 
+@pytest.mark.parametrize(("able", "tau", "rounded"), [(True, None, True), (True, 1.0, False), (False, None, False)])
+def test_the_card_says_rounded_where_products_are(able, tau, rounded, trained, monkeypatch):
+    from dpmot.experiment.stages import _rewiring
+
+    task = trained.train("wired").task
+    asked = {**task.coupling, "rounded": True, **({"tau": tau} if tau else {})}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": able}, raising=False)
+    facts = network.load(trained.layout.network("wired")).card
+    images = _rewiring.read(trained.layout.data)[0]["A/images"]
+    paired, facts = _rewiring.coupled(replace(task, coupling=asked), trained.layout, facts, images, None)
+    assert paired.pairing.rounded == rounded == facts["coupling"].get("rounded", False)
+
+
 def test_the_denoiser_says_what_it_is(trained):
     loaded = {name: network.load(trained.layout.network(name)) for name in NETWORKS}
     means = {name: is_posterior_mean(TiledDenoiser(one.denoiser(2))) for name, one in loaded.items()}
@@ -281,3 +306,13 @@ def test_a_file_of_a_student_is_not_rewired(monkeypatch, tmp_path):
     task = SimpleNamespace(name="one", network=SimpleNamespace(rewires="loaded"))
     with pytest.raises(ValueError, match=r"networks\.one\.rewires: loaded was distilled; a network is rewired"):
         _rewiring.rewired(task, Layout(tmp_path), {})
+
+
+def test_a_network_that_is_told_classes_is_not_coupled_by_one_map_of_all(trained):
+    from dpmot.experiment.stages import _rewiring
+
+    job, images = trained.train("wired"), torch.zeros(4, 1, 8, 8)
+    facts = {**network.load(trained.layout.network("labels")).card}
+    told = r"networks\.wired: one map of all images would bias each class, .*: state unet: \{classes: 10\}"
+    with pytest.raises(ValueError, match=told):
+        _rewiring.coupled(job.task, trained.layout, facts, images, torch.arange(4))
