@@ -123,7 +123,8 @@ class Network(Model):
     teacher: str | None = None
     step_counts: Counts | None = None
     rewires: str | None = None
-    """Train this network further, for `training.steps` steps; options are over those that it has."""
+    """Train this network further, for `training.steps` steps; options, of its levels alone, are over those
+    that it has."""
 
     @validated(mode="after")
     def _whole(self) -> "Network":

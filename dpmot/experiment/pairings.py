@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,6 +74,7 @@ def inherited(networks: Mapping[str, Network]) -> dict[str, Network]:
             told = f"{network.rewires} is of kind {first.kind}, so this one is, too"
             raise ValueError(f"networks.{name}.kind: {network.kind}; {told}: leave it out")
         _check_unet(name, network, first)
+        _check_options(name, network, first)
         own = {"kind": first.kind, "options": {**first.options, **network.options}}
         return network.but(**own, **({} if network.unet.given() else {"unet": first.unet}))
 
@@ -86,6 +88,17 @@ def _check_unet(name: str, network: Network, first: Network) -> None:
     if other := [key for key in own if (key in there or not loaded) and own[key] != there.get(key)]:
         told = f"{own[other[0]]}, and {network.rewires} has {there.get(other[0], 'the default')}"
         raise ValueError(f"networks.{name}.unet.{other[0]}: {told}, whose weights it goes on from: leave it out")
+
+
+def _check_options(name: str, network: Network, first: Network) -> None:
+    """It has the options of the first, but for those of levels and training: others would change what weights mean."""
+    kind = plugins.find("networks", str(first.kind)).Parametrisation
+    had = {key: one.default for key, one in signature(kind).parameters.items()} | first.options
+    free: tuple[str, ...] = getattr(kind, "of_levels", ())
+    for key, value in network.options.items():
+        if key in had and key not in free and value != had[key]:
+            told = f"{value!r}, and {network.rewires} has {had[key]!r}, whose weights it goes on from: leave it out"
+            raise ValueError(f"networks.{name}.options.{key}: {told}; allowed: {', '.join(free) or 'none'}")
 
 
 def law_of(experiment: "Experiment", name: str) -> str | None:

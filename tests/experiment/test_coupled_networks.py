@@ -159,6 +159,43 @@ def test_what_cannot_be_rewired_is_refused(network, told):
     assert told in refused({"one": one, "exact": {"kind": "ideal"}}, {"one": {"network": "one", "sampler": "ddim"}})
 
 
+@pytest.mark.parametrize(
+    ("kind", "options", "allowed"),
+    [
+        ("edm", {"sigma_data": 0.1}, "num_levels, sigma_min, sigma_max, mean, std"),
+        ("edm", {"prediction": "v_prediction"}, "num_levels, sigma_min, sigma_max, mean, std"),
+        ("edm", {"boundary": 0.001}, "num_levels, sigma_min, sigma_max, mean, std"),
+        ("ncsnv2", {"conditional": True}, "num_levels, sigma_min, sigma_max"),
+        ("ddpm", {"beta_max": 0.03}, "none"),
+        ("ddpm", {"num_levels": 500}, "none"),
+        ("dit", {"schedule": "sigmoid"}, "none"),
+    ],
+)
+def test_a_rewired_network_changes_no_option_that_says_what_weights_mean(kind, options, allowed):
+    first = {"kind": kind, "training": FEW, **({} if kind == "dit" else {"unet": UNET})}
+    given = {"first": first, "one": {"rewires": "first", "options": options, "training": FEW}}
+    ((key, value),) = options.items()
+    said = refused(given, {"one": {"network": "one", "sampler": "ddim"}})
+    assert f"networks.one.options.{key}: {value!r}, and first has" in said and said.endswith(f"allowed: {allowed}")
+    given["first"]["options"] = options
+    assert "one" in planned(given, {"one": {"network": "one", "sampler": "ddim"}}).networks  # the same, said again
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("edm", {"num_levels": 12, "sigma_min": 0.01, "sigma_max": 70.0, "mean": 0.0, "std": 1.5}),
+        ("flow", {"num_levels": 500, "sigma_max": 1e4}),
+        ("meanflow", {"num_levels": 500, "sigma_max": 1e4, "spanned": 0.5, "power": 0.5}),
+        ("ncsnv2", {"num_levels": 100, "sigma_min": 0.1, "sigma_max": 50.0}),
+    ],
+)
+def test_a_rewired_network_may_have_other_levels(kind, options):
+    networks = {"first": {"kind": kind, "unet": UNET, "training": FEW}}
+    networks["one"] = {"rewires": "first", "options": options, "training": FEW}
+    assert planned(networks, {"one": {"network": "one", "sampler": "ddim"}}).networks["one"].options == options
+
+
 def test_a_student_follows_its_teachers_coupling():
     other = {**NETWORKS["student"], "training": {**FEW, "coupling": "minibatch"}}
     assert "a student follows its teacher wired, whose coupling is semidiscrete" in refused({"student": other})
