@@ -14,7 +14,7 @@ images and level, made with the same options, is not made again, but for network
 
 example: python -m benchmarks.predict digits gaussians --csv results/reference/laws/recovery.csv
          python -m benchmarks.predict digits --networks --csv results/reference/laws/recovery.csv
-         DPMOT_DATA=data python -m benchmarks.predict fashion_mnist:1000 fashion_mnist:10000 --latents 200 --samples 400
+         DPMOT_DATA=data python -m benchmarks.predict fashion_mnist:1000 fashion_mnist:10000 --csv recovery.csv
          DPMOT_DATA=data python -m benchmarks.predict fashion_mnist:50000 cifar10:1000 cifar10:5000 cifar10:50000
 """
 
@@ -49,7 +49,7 @@ LEVELS = {
     "digits": (0.139516, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.256822, 5.0, 10.0),
     "gaussians": (0.005, 0.02, 0.05, 0.2),
     "fashion_mnist": (0.139516, 1.0, 2.0, 3.256822, 5.0, 10.0),
-    "cifar10": (0.3, 1.0, 3.0, 10.0),
+    "cifar10": (0.139516, 1.0, 2.0, 3.256822, 5.0, 10.0),
 }
 FRESH = "fresh_noise"  # the start whose every sample has noise of its own
 STARTS = ("copy", "transport", FRESH)
