@@ -5,7 +5,7 @@ reference in turn, and judged are: other draws of the same network, which is wha
 another network; and all draws of another network together. Seeds differ, so every test is from the intervals.
 
 An alarm is a cell that changed beyond its margin, or an invariant: samplers that change places, a row that the audit
-ranks in one and marks in the other, more evaluations counted.
+ranks in one and marks in the other (of all draws: a single one has no audit), more evaluations counted.
 
 example: python -m benchmarks.gate_retrained results/training_lottery --csv gate_retrained.csv
 """

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from benchmarks.bound_page import Case, cases, differences
-from benchmarks.laws_page import NAMES
+from benchmarks.laws_page import NAMES, TOLERANCE, verdict
 from dpmot.results import records
 from paper_figures._numbers import told
 
@@ -65,11 +65,19 @@ class Laws:
             found = f"{row['sigma']:.3g}"
         return found if self.rows is not None else MISSING
 
-    def largest(self, law: str) -> str:
-        """The largest difference of measured and predicted recovery of a law."""
-        if self.rows is None:
-            return MISSING
-        return f"{self.rows[self.rows['law'] == law]['difference'].abs().max():.3f}"
+    def number(self, dataset: str, images: int, column: str) -> str:
+        """``num_latents`` of the predictions or ``num_samples`` of the measurements of a case, over its levels."""
+        counts = [row[column] for law in ("posterior", "ode") for row in self.of(dataset, images, law)]
+        return " to ".join(f"{count:,}" for count in sorted({min(counts), max(counts)}))
+
+    @property
+    def tolerance(self) -> str:
+        """How far a measurement may lie from its prediction."""
+        return f"{TOLERANCE:g}"
+
+    def verdict(self, law: str) -> str:
+        """Which measurements of a law lie within the tolerance, and each that does not."""
+        return MISSING if self.rows is None else verdict(self.rows, law)
 
     def _cells(self, row: dict[str, Any]) -> dict[str, str]:
         ends = {"predicted": "predicted_", "measured": "", "difference": "difference_", "population": "population_"}

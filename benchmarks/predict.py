@@ -51,7 +51,7 @@ LEVELS = {
     "digits": (0.139516, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.256822, 5.0, 10.0),
     "gaussians": (0.005, 0.02, 0.05, 0.2),
     "fashion_mnist": (0.139516, 1.0, 2.0, 3.256822, 5.0, 10.0),
-    "cifar10": (0.3, 1.0, 3.0, 10.0),
+    "cifar10": (0.139516, 1.0, 2.0, 3.256822, 5.0, 10.0),
 }
 FRESH = "fresh_noise"  # the start whose every sample has noise of its own
 STARTS = ("copy", "transport", FRESH)

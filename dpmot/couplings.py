@@ -47,7 +47,7 @@ class Minibatch:
     Attributes:
         images: (N, *S), in [-1, 1] or as stored.
         labels: (N,), to pair class by class; None without classes.
-        noises: pairs that are assigned together; None, or fewer than the batch: those of the batch.
+        noises: pairs that are assigned together, at least as many as the batch has; None: those of the batch.
     """
 
     images: Tensor
@@ -55,8 +55,15 @@ class Minibatch:
     noises: int | None = None
 
     def __call__(self, noise: Tensor, rows: Tensor, *key: int | str) -> tuple[Tensor, Tensor]:
-        """See :class:`dpmot.diffusion.training.Pairing`; the noise stays as it is."""
-        more, size = max(0, (self.noises or 0) - len(noise)), len(noise)
+        """See :class:`dpmot.diffusion.training.Pairing`; the noise stays as it is.
+
+        Raises:
+            ValueError: a batch of more than ``noises`` pairs.
+        """
+        size = len(noise)
+        if (more := (self.noises or size) - size) < 0:
+            told = f"of which no batch of {size} can be taken; give at least {size}, or None"
+            raise ValueError(f"noises is {self.noises}, {told}")
         if more:
             stream = seeds.generator(*key, "coupling")
             rows = torch.cat([rows, torch.from_numpy(stream.integers(len(self.images), size=more)).to(rows)])
@@ -243,7 +250,7 @@ def off(potential: BrenierPotential, z: Tensor, sigma: float) -> Tensor:
 
 
 def paired(images: Tensor, labels: Tensor | None, options: Mapping, heights: Tensor | None = None) -> Paired:
-    """Images (N, *S) with the coupling that a card's ``coupling`` names: kind, tau, noises, mirrored, rounded.
+    """Images (N, *S) with the coupling that options name: kind, tau, noises, mirrored, and ``rounded`` where that pays.
 
     Raises:
         ValueError: semidiscrete without heights.
@@ -254,18 +261,20 @@ def paired(images: Tensor, labels: Tensor | None, options: Mapping, heights: Ten
         raise ValueError("A semi-discrete coupling needs the heights of the clean images: run `dpmot pair` first")
     soft = {key: options[key] for key in ("tau", "mirrored") if options.get(key) is not None}
     able: Mapping[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
-    if options.get("rounded") and able.get("amx_bf16"):
+    if options.get("rounded") and "tau" not in soft and able.get("amx_bf16"):
         soft["rounded"] = True  # with avx512_bf16 alone so few rows took .15 s where float32 took .11
     return Paired(images, SemiDiscrete.of(images, heights, labels, **soft))
 
 
-def facts_of(paired: Paired, sigma_max: float) -> dict[str, float]:
-    """What is measured of a semi-discrete coupling: ``off``, the share of prior draws at sigma_max that are no point of
-    it, and with tau ``chi2_of_tau``, how far from equal the shares of the images are then (the heights are solved for
-    the best atom; an unbiased estimate from two independent halves, so it may be below 0)."""
+def facts_of(paired: Paired, sigma_max: float) -> dict[str, float | bool]:
+    """What only a semi-discrete coupling itself knows: ``rounded``, where its products are; ``off``, the share of prior
+    draws at sigma_max that are no point of it; and with tau ``chi2_of_tau``, how far from equal the shares of the
+    images are then (the heights are solved for the best atom; an unbiased estimate from two independent halves, so it
+    may be below 0)."""
     coupling = paired.pairing
     assert isinstance(coupling, SemiDiscrete)
-    found = {"off": coupling.share_off(sigma_max)}
+    found: dict[str, float | bool] = {"rounded": True} if coupling.rounded else {}
+    found["off"] = coupling.share_off(sigma_max)
     if coupling.tau is not None:
         found["chi2_of_tau"] = coupling.chi2_of_tau()
     return found

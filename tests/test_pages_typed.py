@@ -81,9 +81,10 @@ TYPED = {  # numbers that no csv has, by template: how often, and why: settings 
     },
     "theory.md": {
         ".01": (1, "tolerance of the audit"),
-        "0": (8, "no difference, and the end of a scale"),
-        "1": (5, "formulas"),
+        "0": (9, "no difference, and the ends of a scale"),
+        "1": (6, "formulas, and the end of a scale"),
         "2": (4, "formulas"),
+        "3": (1, "rule of three"),
         "10": (1, "distance of a law's means"),
         "25": (1, "Gaussians of the data set"),
         "95": (1, "level of the intervals"),

@@ -85,7 +85,7 @@ class Training(Model):
     mirrored: Literal[True] | None = None
     """semidiscrete: the second half of a batch has the first one's noises with the other sign, for half of the cost."""
     noises: Count | None = None
-    """minibatch: pairs that are assigned together, of which a batch is taken; default those of the batch."""
+    """minibatch: pairs that are assigned together, of which a batch is taken: at least `batch`, the default."""
     level: Literal["own", "uniform_t"] | None = None
     """Distribution of sigma: the kind's own, the default, or uniform in t = sigma / (1 + sigma)."""
 
@@ -123,7 +123,8 @@ class Network(Model):
     teacher: str | None = None
     step_counts: Counts | None = None
     rewires: str | None = None
-    """Train this network further, for `training.steps` steps; options are over those that it has."""
+    """Train this network further, for `training.steps` steps; options, of its levels alone, are over those
+    that it has."""
 
     @validated(mode="after")
     def _whole(self) -> "Network":

@@ -9,11 +9,13 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dpmot import plugins
 from dpmot.diffusion import weights
+from dpmot.diffusion.schedule import Schedule
 from dpmot.experiment.cells import Problem
 from dpmot.experiment.methods import Method
 from dpmot.experiment.networks import Network, Training
@@ -72,6 +74,7 @@ def inherited(networks: Mapping[str, Network]) -> dict[str, Network]:
             told = f"{network.rewires} is of kind {first.kind}, so this one is, too"
             raise ValueError(f"networks.{name}.kind: {network.kind}; {told}: leave it out")
         _check_unet(name, network, first)
+        _check_options(name, network, first)
         own = {"kind": first.kind, "options": {**first.options, **network.options}}
         return network.but(**own, **({} if network.unet.given() else {"unet": first.unet}))
 
@@ -85,6 +88,17 @@ def _check_unet(name: str, network: Network, first: Network) -> None:
     if other := [key for key in own if (key in there or not loaded) and own[key] != there.get(key)]:
         told = f"{own[other[0]]}, and {network.rewires} has {there.get(other[0], 'the default')}"
         raise ValueError(f"networks.{name}.unet.{other[0]}: {told}, whose weights it goes on from: leave it out")
+
+
+def _check_options(name: str, network: Network, first: Network) -> None:
+    """It has the options of the first, but for those of levels and training: others would change what weights mean."""
+    kind = plugins.find("networks", str(first.kind)).Parametrisation
+    had = {key: one.default for key, one in signature(kind).parameters.items()} | first.options
+    free: tuple[str, ...] = getattr(kind, "of_levels", ())
+    for key, value in network.options.items():
+        if key in had and key not in free and value != had[key]:
+            told = f"{value!r}, and {network.rewires} has {had[key]!r}, whose weights it goes on from: leave it out"
+            raise ValueError(f"networks.{name}.options.{key}: {told}; allowed: {', '.join(free) or 'none'}")
 
 
 def law_of(experiment: "Experiment", name: str) -> str | None:
@@ -153,7 +167,7 @@ def drawing(experiment: "Experiment", name: str) -> tuple[dict[str, Any] | None,
 
 
 def _options(training: Training) -> dict[str, Any]:
-    """What a card says of a coupling; see :func:`dpmot.couplings.paired`."""
+    """What a configuration says of a coupling; ``rounded`` is a wish: see :func:`dpmot.couplings.paired`."""
     stated = {key: getattr(training, key) for key in ("tau", "mirrored", "noises")}
     rounded = training.coupling == "semidiscrete" and training.precision == "bfloat16"
     known = {key: value for key, value in stated.items() if value is not None}
@@ -165,10 +179,11 @@ def check_networks(experiment: "Experiment") -> None:
 
     Raises:
         ValueError: a file that was coupled otherwise than its training says; a student that is coupled otherwise than
-            its teacher, or not at all.
+            its teacher, or not at all; a batch of more pairs than are assigned together.
     """
     for name, network in experiment.networks.items():
         training, where = network.training, f"networks.{name}.training"
+        _check_noises(experiment, name, where)
         if training and network.weights and (said := law_of(experiment, name)) != _stated(experiment, network):
             told = f"{network.weights} was trained with coupling {said or 'independent'}"
             raise ValueError(f"{where}: its coupling is {_stated(experiment, network) or 'independent'}, {told}")
@@ -184,6 +199,16 @@ def check_networks(experiment: "Experiment") -> None:
         if law and drawn_from(experiment, name) is None:
             told = f"teacher {network.teacher} was loaded, and trained with the {law} coupling"
             raise ValueError(f"{where}: {told}: say coupling: {law}, from which the student's batches are to be drawn")
+
+
+def _check_noises(experiment: "Experiment", name: str, where: str) -> None:
+    """Of the pairs that are assigned together a batch is taken, a student's too."""
+    network, drawn = experiment.networks[name], drawn_from(experiment, name)
+    batch = (network.training and network.training.batch) or Schedule.batch
+    if drawn and drawn.noises and drawn.noises < batch:
+        of = "" if drawn is network.training else f" of teacher {network.teacher}"
+        told = f"of which no batch of {batch} can be taken; give at least {batch}, a smaller batch, or leave it out"
+        raise ValueError(f"{where}.noises: {drawn.noises}{of}, {told}")
 
 
 def check_methods(experiment: "Experiment") -> None:

@@ -6,7 +6,7 @@ D(x, sigma) = x_t - t F(x_t, t).
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from dpmot.diffusion.networks import RawNetwork
 from dpmot.diffusion.sigmas import Chain, edm_chain
@@ -22,6 +22,7 @@ class Parametrisation:
     num_levels: int = 18
     sigma_min: float = 0.002
     sigma_max: float = 80.0
+    of_levels: ClassVar[tuple[str, ...]] = ("num_levels", "sigma_min", "sigma_max")
 
     @cached_property
     def chain(self) -> Chain:

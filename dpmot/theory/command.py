@@ -9,7 +9,7 @@ NOTES = """\
 more examples:
   dpmot predict images.npz --num-atoms 10000
   dpmot predict latents.npy --range -1 1 --held-out more.npy --json
-  dpmot predict cifar10:A --num-atoms 5000 --latents 300 --csv cifar10.csv
+  dpmot predict cifar10:A --num-atoms 5000 --latents 2000 --csv cifar10.csv
 
 Starts are x0 + sigma eps of the N images (DPM-OT, copy, fresh noise); no network is needed. Posterior draws: the share
 that is the image behind its start. Exact DDIM: the same of the flow of the ideal denoiser of these images, which a
@@ -28,7 +28,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--num-atoms", type=int, metavar="N", help="take the first N images (default all)")
     told = "further images of the population (default, of a data set by name: its other splits)"
     add("--held-out", metavar="IMAGES", help=told)
-    add("--latents", type=int, metavar="NUMBER", help="latents a level (default 1000)")
+    add(
+        "--latents",
+        type=int,
+        metavar="NUMBER",
+        help="latents a level (default 1000); to name one takes about 3 / tolerance at least",
+    )
     add("--seed", type=int, default=0, help="of latents and of the density's fit (default 0)")
     add("--range", nargs=2, type=float, metavar=("LOW", "HIGH"), help="of floats: -1 1, 0 1 or 0 255")
     told = "recovery beyond chance up to which a level does not copy (default 0.01)"

@@ -16,6 +16,7 @@ A trajectory is followed until one image has all weight but ``UNDECIDED``: with 
 of j against k is |y_j - y_k|^2 / 2 s^2 + <y_j - y_k, u> / s, which grows as s falls once it is above 0, and D = y_j.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -187,3 +188,15 @@ def unseen(found: Estimate, n: int, *, least: float = 0.0) -> Estimate:
     """
     few = [(n * found.value + 3 * end) / (n + 3) for end in (least, 1.0)]
     return Estimate(found.value, max(least, min(found.low, few[0])), min(1.0, max(found.high, few[1])))
+
+
+def enough(found: Estimate, n: int, most: float) -> float:
+    """How many values of this mean have an upper end of at most ``most``, by n of them; infinite above it.
+
+    By :func:`unseen` (n m + 3) / (n + 3) <= most, and where the jackknife's end is farther it nears as 1 / sqrt(n).
+    """
+    room = most - found.value
+    if room <= 0:
+        return math.inf
+    farther = found.high > (n * found.value + 3) / (n + 3) + 1e-12  # rounding
+    return max(3 * (1 - most) / room, n * ((found.high - found.value) / room) ** 2 if farther else 0.0)

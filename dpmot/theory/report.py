@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 from dpmot.runtime.files import atomic
 from dpmot.statistics.jackknife import Estimate
+from dpmot.theory.recovery import enough
 
 TOLERANCE = 0.01  # recovery beyond chance up to which a level counts as one that does not copy, as an experiment's
 LAWS = {"ode": "exact DDIM", "posterior": "posterior draws"}
@@ -124,7 +126,9 @@ class Prediction:
             return f"{star:g}"
         if getattr(last, law).value - self.chance > tolerance:
             return f"{last.sigma:g} copies too"
-        return f"of {last.sigma:g}, {self.num_latents:,} latents are too few to tell"
+        told = f"of {last.sigma:g}, {self.num_latents:,} latents are too few to tell"
+        number = enough(getattr(last, law), self.num_latents, self.chance + tolerance)
+        return f"{told} and about {_rounded_up(number):,} could" if math.isfinite(number) else told
 
     def _of_the_population(self) -> list[str]:
         known = [level.sigma for level in self.levels if level.population]
@@ -159,6 +163,12 @@ class Prediction:
 
     def __str__(self) -> str:
         return self.table()
+
+
+def _rounded_up(number: float) -> int:
+    """To two digits."""
+    unit = 10 ** max(0, math.floor(math.log10(number)) - 1)
+    return math.ceil(number / unit) * unit
 
 
 def _cells(level: Level, log_images: float) -> tuple[str, ...]:

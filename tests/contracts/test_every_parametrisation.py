@@ -70,6 +70,16 @@ def test_a_parametrisation_is_frozen_plain_data_with_defaults(kind):
     assert inspect.getdoc(plugins.find("networks", kind)) and inspect.getdoc(options.denoise)
 
 
+@pytest.mark.parametrize("kind", TRAINABLE)
+def test_options_of_levels_leave_what_weights_mean(kind):
+    own, (model, x) = parametrisation_of(kind), fresh(kind, std=0.1)
+    model, sigma = labelled(kind, model), torch.full((BATCH,), float(own.chain.levels[len(own.chain.levels) // 2]))
+    for name in getattr(own, "of_levels", ()):
+        value = getattr(own, name)
+        other = dataclasses.replace(own, **{name: value + 1 if isinstance(value, int) else 1.5 * value})
+        assert torch.equal(other.denoise(model, x, sigma), own.denoise(model, x, sigma)), name
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_its_inputs_have_the_shape_and_the_classes_that_it_states(kind):
     _, x0 = fresh(kind)

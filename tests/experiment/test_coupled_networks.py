@@ -111,14 +111,16 @@ def test_members_rewire_members():
         ({"options": {"eta": 0.5}}, "sampler ddim with eta 0.5 draws noise on its way"),
     ],
 )
-@pytest.mark.parametrize("name", ["wired", "student", "straight"])
+@pytest.mark.parametrize("name", ["wired", "student", "consistent", "straight"])
 def test_what_needs_a_posterior_mean_is_refused_on_a_coupled_network(changes, told, name):
-    said = refused(None, {"one": {"network": name, "sampler": "ddim", **changes}})
-    if name == "straight":
-        assert told in said and "network straight is trained with the reflow coupling and is no posterior mean" in said
-    if name == "wired":
-        assert told in said and "network wired is trained with the semidiscrete coupling and is no posterior" in said
-    assert said.startswith("methods.one")
+    consistent = {"distillation": "consistency", "teacher": "wired", "training": FEW}
+    said = refused({"consistent": consistent}, {"one": {"network": name, "sampler": "ddim", **changes}})
+    if name == "student" and "level" in changes:  # no student of step counts, coupled or not, starts there
+        assert "methods.one: no budget can be met" in said and "the karras grid it was distilled for" in said
+        return
+    law = "reflow" if name == "straight" else "semidiscrete"
+    assert said.startswith("methods.one") and told in said
+    assert f"network {name} is trained with the {law} coupling and is no posterior mean" in said
 
 
 def test_deterministic_samplers_learned_ones_too_and_the_control_are_allowed():
@@ -157,11 +159,58 @@ def test_what_cannot_be_rewired_is_refused(network, told):
     assert told in refused({"one": one, "exact": {"kind": "ideal"}}, {"one": {"network": "one", "sampler": "ddim"}})
 
 
+@pytest.mark.parametrize(
+    ("kind", "options", "allowed"),
+    [
+        ("edm", {"sigma_data": 0.1}, "num_levels, sigma_min, sigma_max, mean, std"),
+        ("edm", {"prediction": "v_prediction"}, "num_levels, sigma_min, sigma_max, mean, std"),
+        ("edm", {"boundary": 0.001}, "num_levels, sigma_min, sigma_max, mean, std"),
+        ("ncsnv2", {"conditional": True}, "num_levels, sigma_min, sigma_max"),
+        ("ddpm", {"beta_max": 0.03}, "none"),
+        ("ddpm", {"num_levels": 500}, "none"),
+        ("dit", {"schedule": "sigmoid"}, "none"),
+    ],
+)
+def test_a_rewired_network_changes_no_option_that_says_what_weights_mean(kind, options, allowed):
+    first = {"kind": kind, "training": FEW, **({} if kind == "dit" else {"unet": UNET})}
+    given = {"first": first, "one": {"rewires": "first", "options": options, "training": FEW}}
+    ((key, value),) = options.items()
+    said = refused(given, {"one": {"network": "one", "sampler": "ddim"}})
+    assert f"networks.one.options.{key}: {value!r}, and first has" in said and said.endswith(f"allowed: {allowed}")
+    given["first"]["options"] = options
+    assert "one" in planned(given, {"one": {"network": "one", "sampler": "ddim"}}).networks  # the same, said again
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("edm", {"num_levels": 12, "sigma_min": 0.01, "sigma_max": 70.0, "mean": 0.0, "std": 1.5}),
+        ("flow", {"num_levels": 500, "sigma_max": 1e4}),
+        ("meanflow", {"num_levels": 500, "sigma_max": 1e4, "spanned": 0.5, "power": 0.5}),
+        ("ncsnv2", {"num_levels": 100, "sigma_min": 0.1, "sigma_max": 50.0}),
+    ],
+)
+def test_a_rewired_network_may_have_other_levels(kind, options):
+    networks = {"first": {"kind": kind, "unet": UNET, "training": FEW}}
+    networks["one"] = {"rewires": "first", "options": options, "training": FEW}
+    assert planned(networks, {"one": {"network": "one", "sampler": "ddim"}}).networks["one"].options == options
+
+
 def test_a_student_follows_its_teachers_coupling():
     other = {**NETWORKS["student"], "training": {**FEW, "coupling": "minibatch"}}
     assert "a student follows its teacher wired, whose coupling is semidiscrete" in refused({"student": other})
     other = {**NETWORKS["student"], "teacher": "edm", "training": {**FEW, "coupling": "minibatch"}}
     assert "whose coupling is independent" in refused({"student": other})
+
+
+def test_a_batch_of_more_pairs_than_are_assigned_together_is_refused():
+    few, unsaid = {**NETWORKS["batch"]["training"], "noises": 3}, {"steps": 2, "coupling": "minibatch", "noises": 127}
+    told = "networks.batch.training.noises: 3, of which no batch of 4 can be taken; give at least 4, a smaller batch"
+    assert told in refused({"batch": {**NETWORKS["batch"], "training": few}})
+    assert "no batch of 128 can be taken" in refused({"batch": {**NETWORKS["batch"], "training": unsaid}})
+    late = {**NETWORKS["student"], "teacher": "batch", "training": {**FEW, "batch": 9}}
+    assert "networks.late.training.noises: 8 of teacher batch, of which no batch of 9" in refused({"late": late})
+    assert "late" in planned({"late": {**late, "training": {**FEW, "batch": 8}}}).networks
 
 
 def written(path, coupling):
@@ -229,6 +278,19 @@ def test_the_card_says_what_it_came_from_how_it_was_coupled_and_how_many_images_
     assert cards["student"]["coupling"] == coupling and "coupling" not in cards["control"]
 
 
+@pytest.mark.parametrize(("able", "tau", "rounded"), [(True, None, True), (True, 1.0, False), (False, None, False)])
+def test_the_card_says_rounded_where_products_are(able, tau, rounded, trained, monkeypatch):
+    from dpmot.experiment.stages import _rewiring
+
+    task = trained.train("wired").task
+    asked = {**task.coupling, "rounded": True, **({"tau": tau} if tau else {})}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": able}, raising=False)
+    facts = network.load(trained.layout.network("wired")).card
+    images = _rewiring.read(trained.layout.data)[0]["A/images"]
+    paired, facts = _rewiring.coupled(replace(task, coupling=asked), trained.layout, facts, images, None)
+    assert paired.pairing.rounded == rounded == facts["coupling"].get("rounded", False)
+
+
 def test_the_denoiser_says_what_it_is(trained):
     loaded = {name: network.load(trained.layout.network(name)) for name in NETWORKS}
     means = {name: is_posterior_mean(TiledDenoiser(one.denoiser(2))) for name, one in loaded.items()}
@@ -281,3 +343,13 @@ def test_a_file_of_a_student_is_not_rewired(monkeypatch, tmp_path):
     task = SimpleNamespace(name="one", network=SimpleNamespace(rewires="loaded"))
     with pytest.raises(ValueError, match=r"networks\.one\.rewires: loaded was distilled; a network is rewired"):
         _rewiring.rewired(task, Layout(tmp_path), {})
+
+
+def test_a_network_that_is_told_classes_is_not_coupled_by_one_map_of_all(trained):
+    from dpmot.experiment.stages import _rewiring
+
+    job, images = trained.train("wired"), torch.zeros(4, 1, 8, 8)
+    facts = {**network.load(trained.layout.network("labels")).card}
+    told = r"networks\.wired: one map of all images would bias each class, .*: state unet: \{classes: 10\}"
+    with pytest.raises(ValueError, match=told):
+        _rewiring.coupled(job.task, trained.layout, facts, images, torch.arange(4))

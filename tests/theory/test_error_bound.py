@@ -219,11 +219,13 @@ COMMITTED = plugins.ROOT / "results" / "reference" / "laws" / "bound.csv"
 
 
 def test_committed_terms_sum_to_the_total_within_their_intervals():
-    """Of 95 % intervals of n differences that are 0, at most n / 20 and four standard deviations exclude 0."""
-    rows = pd.read_csv(COMMITTED)
-    rows = rows[(rows["quantity"] == "total - sum") & rows["dim"].isin([2, 8])]
-    out = (rows["low"] > 0) | (rows["high"] < 0)
-    assert len(rows) >= 60 and out.sum() <= len(rows) / 20 + 4 * math.sqrt(len(rows) / 20)
+    """Of 95 % intervals of differences that are 0 a twentieth excludes 0, in the mean, however they depend.
+
+    No allowance on top: rows of a law share five repetitions, so how far the count may stray is not known. The file is
+    committed, so that chance does not fail this; one that was measured anew and has more has to be looked at.
+    """
+    out, number = bound_page.differences(pd.read_csv(COMMITTED))
+    assert number >= 60 and out <= number / 20
 
 
 def test_committed_bounds_are_above_what_was_measured():

@@ -11,12 +11,14 @@ from scipy.special import ndtr
 
 import dpmot
 from benchmarks import predict as benchmark
+from benchmarks.laws_numbers import LAWS
+from benchmarks.laws_page import NAMES, TOLERANCE, verdict
 from benchmarks.predict import of_stored
 from dpmot import cli
 from dpmot.diffusion.denoiser import IdealDenoiser
 from dpmot.statistics.jackknife import Estimate, share_interval
 from dpmot.theory import information
-from dpmot.theory.recovery import Stored, recovery, share
+from dpmot.theory.recovery import Stored, enough, recovery, share
 from dpmot.theory.report import Level, Prediction
 
 
@@ -116,8 +118,25 @@ def test_sigma_star_is_the_level_from_which_on_nothing_is_copied():
 def test_too_few_latents_are_no_copies():
     found = Prediction("some", (3,), 100, 100, 0.002, 4.6, 50, 0, 200, (level(5.0, 0.004, 1.0, width=0.06),))
     assert found.sigma_star() is None
-    assert "exact DDIM: of 5, 50 latents are too few to tell" in found.table()
+    assert (
+        "exact DDIM: of 5, 50 latents are too few to tell and about 2,900 could; " in found.table()
+    )  # 50 (.06 / .008)^2
     assert "5.0" not in found.table() and "5 " in found.table()
+
+
+@pytest.mark.parametrize("most", [0.01, 0.05])
+def test_as_many_latents_as_the_report_asks_for_decide(most):
+    number = round(enough(share(np.zeros(50)), 50, most))
+    assert share(np.zeros(number + 1)).high <= most < share(np.zeros(number - 1)).high
+    assert enough(share(np.zeros(50)), 50, 0.0) == math.inf
+
+
+def test_where_the_interval_is_wider_than_what_can_be_missed_it_nears_by_the_root():
+    def of(number):
+        return share(np.random.default_rng(0).permutation(np.arange(number) < number // 10))
+
+    number = round(enough(of(400), 400, 0.11) / 10) * 10
+    assert number > 3000 and of(2 * number).high < 0.11 < of(number // 2).high  # 20 groups know a width to a sixth
 
 
 def told_of(*bounds, num_images=100):
@@ -221,6 +240,37 @@ def test_a_level_that_the_file_has_is_not_predicted_again(tmp_path, monkeypatch,
     monkeypatch.setattr(benchmark, "population", lambda *_: pytest.fail("the bound is one for all N"))
     options[0] = "gaussians:50"
     assert run("--sigmas", "0.2") == [0.2] and len(pd.read_csv(path)) == 6
+
+
+def test_every_committed_measurement_is_within_the_tolerance_or_named_by_the_verdict():
+    rows = pd.read_csv(LAWS / "recovery.csv")
+    laws = {law: verdict(rows, law) for law in ("posterior", "ode")}
+    rows = rows[rows["law"].isin(laws)]
+    assert len(rows) >= 40
+    for row in rows.to_dict("records"):
+        zero = "holds" if row["difference_low"] <= 0 <= row["difference_high"] else "excludes"
+        case = (
+            f"{NAMES[row['dataset']]}, N = {row['num_images']:,} at sigma {row['sigma']:.4g} by {row['difference']:.3f}"
+        )
+        named = f"{case} (the interval of the difference {zero} 0)" in laws[row["law"]]
+        assert named == (abs(row["difference"]) > TOLERANCE), case
+
+
+def test_a_verdict_counts_what_lies_within_the_tolerance_and_names_the_rest():
+    row = {"dataset": "digits", "num_images": 599, "law": "ode", "sigma": 1.0}
+    ends = ("difference", "difference_low", "difference_high")
+    three = [(0.01, -0.01, 0.02), (-0.03, -0.05, -0.01), (0.05, -0.01, 0.11)]
+    rows = pd.DataFrame([row | dict(zip(ends, one, strict=True)) for one in three])
+    assert (
+        verdict(rows[:2], "ode") == "all 2 differences within 0.03, 1 with their whole intervals; the largest is 0.030"
+    )
+    told = (
+        "2 of 3 differences within 0.03, 1 with their whole intervals; the largest is 0.050; outside: digits, N = 599"
+    )
+    assert verdict(rows, "ode") == f"{told} at sigma 1 by 0.050 (the interval of the difference holds 0)"
+    assert verdict(rows.assign(difference_low=0.01), "ode").endswith(
+        "at sigma 1 by 0.050 (the interval of the difference excludes 0)"
+    )
 
 
 @pytest.fixture

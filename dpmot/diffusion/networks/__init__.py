@@ -8,6 +8,8 @@ torch: they are arithmetic on tensors, and plans are made without it.
 A network that knows spans (MeanFlow) says ``spans = True`` in its class: ``denoise(model, x, sigma, to)`` is then D of
 the whole way from sigma to the level ``to`` below it, such that Euler's step lands there, and ``denoise(model, x,
 sigma)`` the ordinary one. ``conditions = 2`` in the class says that its U-Net is told two numbers of each image.
+``of_levels`` in the class names the options of levels and training alone, on which D(x, sigma) of given weights does
+not depend: a network that rewires another may have others of these, and of none where the class does not say.
 
 What a file may say beside it, read by the contract tests: ``SHAPE``, of one image it takes, (1, 8, 8) if unsaid;
 ``CLASSES``, how many class labels its network takes, 0 if unsaid; ``example()``, tensors that ``model`` builds from

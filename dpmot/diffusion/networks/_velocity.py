@@ -13,6 +13,7 @@ sees x_t, which a large sigma does not trouble: x / (1 + sigma) and not (1 - t) 
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import ClassVar
 
 from dpmot.diffusion.protocols import RawNetwork, Tensor
 from dpmot.diffusion.sigmas import Chain, flow_chain
@@ -27,6 +28,7 @@ class FlowMatching:
 
     num_levels: int = 1000
     sigma_max: float | None = 1e5
+    of_levels: ClassVar[tuple[str, ...]] = ("num_levels", "sigma_max")
 
     def __post_init__(self) -> None:
         if self.num_levels < 3:

@@ -8,6 +8,7 @@ D(x, b) = x at its ``boundary`` b.
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import ClassVar
 
 from dpmot.diffusion.protocols import RawNetwork, Tensor
 from dpmot.diffusion.sigmas import Chain, check_levels, edm_chain
@@ -26,6 +27,7 @@ class Parametrisation:
     std: float = 1.2
     boundary: float = 0.0
     prediction: str = "epsilon"
+    of_levels: ClassVar[tuple[str, ...]] = ("num_levels", "sigma_min", "sigma_max", "mean", "std")
 
     def __post_init__(self) -> None:
         check_levels(self.num_levels, self.sigma_min, self.sigma_max)

@@ -33,6 +33,7 @@ class Parametrisation(FlowMatching):
     power: float = 1.0
     spans: ClassVar[bool] = True
     conditions: ClassVar[int] = 2
+    of_levels: ClassVar[tuple[str, ...]] = ("num_levels", "sigma_max", "spanned", "power")
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -7,6 +7,7 @@ geometric; images are in [-1, 1], so that their sigmas, for images in [0, 1], do
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import ClassVar
 
 from dpmot.diffusion.protocols import RawNetwork, Tensor
 from dpmot.diffusion.sigmas import Chain, check_levels, ncsnv2_chain
@@ -20,6 +21,7 @@ class Parametrisation:
     sigma_min: float = 0.02
     sigma_max: float = 100.0
     conditional: bool = False
+    of_levels: ClassVar[tuple[str, ...]] = ("num_levels", "sigma_min", "sigma_max")
 
     def __post_init__(self) -> None:
         check_levels(self.num_levels, self.sigma_min, self.sigma_max)

@@ -76,8 +76,9 @@ def coupled(
     if "chi2_of_tau" in found:
         told = f"images are drawn with chi2 {found['chi2_of_tau']:.3g} from equal shares"
         print(f"{task.name}: at tau {task.coupling['tau']:g} {told}", flush=True)
+    stated = {key: value for key, value in task.coupling.items() if key != "rounded"}  # a wish
     look = {"chi2": solved["certificate"]["chi2"], "converged": solved["converged"]}
-    return paired, {**facts, "coupling": {**task.coupling, **look, **found}}
+    return paired, {**facts, "coupling": {**stated, **look, **found}}
 
 
 def level_of(task: "Train", facts: Mapping) -> UniformInTime | None:
