@@ -72,7 +72,8 @@ def page(rows: pd.DataFrame) -> str:
     """The table as Markdown."""
     parts = ["# Source recovery, predicted and measured", ""]
     parts += [
-        "Predicted from the images alone, 95 % intervals over latents; measured on n other latents. DDIM and networks",
+        "Predicted from the images alone, 95 % intervals over latents; measured on the same latents, pair by pair, of",
+        "which the prediction has not asked whose they are; networks on n starts of their own. DDIM and networks",
         "stand beside the prediction of the exact flow. The difference of DDIM holds its discretisation, that of",
         "networks how far they depart from the ideal denoiser and, at NFE 5 and 10 above all, the discretisation too.",
         "Samples of stored latents (copy, transport) are not independent: n of them count as",
@@ -130,7 +131,7 @@ def figure(rows: pd.DataFrame) -> Figure:
     last.set_title("information / log N, at most")
     canvas.legend(*last.get_legend_handles_labels(), loc="lower center", ncols=3, frameon=False, fontsize=7,
                   bbox_to_anchor=(0.5, 0.045))  # fmt: skip
-    told = "Lines: predicted from the images alone. Markers: measured on other latents, bars 95 % intervals over these."
+    told = "Lines: predicted from the images alone. Markers: measured on the same latents, networks on others; bars: 95 % intervals."
     style.note(canvas, f"{told} Dotted: I = log N.")
     return canvas
 
