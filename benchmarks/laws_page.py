@@ -131,8 +131,8 @@ def figure(rows: pd.DataFrame) -> Figure:
     last.set_title("information / log N, at most")
     canvas.legend(*last.get_legend_handles_labels(), loc="lower center", ncols=3, frameon=False, fontsize=7,
                   bbox_to_anchor=(0.5, 0.045))  # fmt: skip
-    told = "Lines: predicted from the images alone. Markers: measured on the same latents, networks on others; bars: 95 % intervals."
-    style.note(canvas, f"{told} Dotted: I = log N.")
+    told = "Lines: predicted from the images alone. Markers: measured on the same latents, networks on others."
+    style.note(canvas, f"{told} Bars: 95 % intervals. Dotted: I = log N.")
     return canvas
 
 
