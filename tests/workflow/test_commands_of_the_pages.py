@@ -22,6 +22,10 @@ OTHERWISE = {  # commands that are no run, and why a dry run of them says nothin
         for name in ("theirs", "their_ddpm", "bars")
     },
 }
+REFUSED = {  # to be mended in docs/templates/scaling.md
+    "snakemake --workflow-profile profiles/slurm --configfile config/ffhq.yaml --config device=cuda processes=4": "the "
+    "networks of config/ffhq.yaml are compiled, and a compiled network is trained by one process",
+}
 
 
 def commands():
@@ -45,7 +49,7 @@ def dry(command):
 
 def test_commands_are_found_and_what_is_left_out_is_still_there():
     text = "".join(page.read_text(encoding="utf-8") for page in PAGES)
-    assert len(commands()) >= 15 and all(command in text for command in OTHERWISE)
+    assert len(commands()) >= 15 and all(command in text for command in (*OTHERWISE, *REFUSED))
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +61,12 @@ def project(tmp_path_factory):
     return project
 
 
-@pytest.mark.parametrize("command", commands())
+def marked(command):
+    why = REFUSED.get(command)
+    return pytest.param(command, id=command, marks=[pytest.mark.xfail(reason=why, strict=True)] if why else [])
+
+
+@pytest.mark.parametrize("command", map(marked, commands()))
 def test_a_command_of_the_pages_runs_dry(command, project, monkeypatch):
     monkeypatch.delenv("DPMOT_DATA", raising=False)
     done = project.run(dry(command), check=False)
