@@ -66,7 +66,7 @@ def marked(command):
     return pytest.param(command, id=command, marks=[pytest.mark.xfail(reason=why, strict=True)] if why else [])
 
 
-@pytest.mark.parametrize("command", map(marked, commands()))
+@pytest.mark.parametrize("command", list(map(marked, commands())))
 def test_a_command_of_the_pages_runs_dry(command, project, monkeypatch):
     monkeypatch.delenv("DPMOT_DATA", raising=False)
     done = project.run(dry(command), check=False)
