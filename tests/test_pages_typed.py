@@ -44,8 +44,6 @@ TYPED = {  # numbers that no csv has, by template: how often, and why: settings 
         "1": (1, "chance, 1/N"),
         "1,000": (1, "samples of a search, as asked for"),
         "4,000": (1, "samples of a search, as asked for"),
-        "1200": (1, "images of the prototype"),
-        "139,000": (1, "parameters of the network"),
     },
     "results/fashion_mnist.md": {
         "3.3": (1, "sigma of EDM's chain"),
