@@ -24,7 +24,10 @@ from dpmot.experiment.values import (
 )
 
 SEED = "{training_seed}"  # in the name of a file of weights
-OF_COUPLINGS = {"chi2": "semidiscrete", "tau": "semidiscrete", "mirrored": "semidiscrete", "noises": "minibatch"}
+OF_COUPLINGS = {
+    **dict.fromkeys(("chi2", "heights", "tau", "mirrored"), "semidiscrete"),
+    "noises": "minibatch",
+}
 
 
 class Unet(Model):
@@ -80,6 +83,8 @@ class Training(Model):
     samplers from the prior may use."""
     chi2: Positive | None = None
     """semidiscrete: how well its map is solved; default transport.chi2."""
+    heights: Literal["zero"] | None = None
+    """semidiscrete: zero: the control without a solved map, whose images go to the largest inner product."""
     tau: Positive | None = None
     """semidiscrete: draw the image from softmax((<noise, y> + h) / tau); without it the best one."""
     mirrored: Literal[True] | None = None
@@ -94,6 +99,8 @@ class Training(Model):
         for key, of in OF_COUPLINGS.items():
             if getattr(self, key) is not None and self.coupling != of:
                 raise wrong(f"{key} is of coupling: {of}, not of {self.coupling or 'independent'}; leave it out")
+        if self.heights and self.chi2:
+            raise wrong(f"chi2 {self.chi2:g} is of a solved map, and heights are {self.heights}; leave one of them out")
         return self
 
     @property

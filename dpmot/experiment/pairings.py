@@ -35,17 +35,25 @@ class Pair:
     Attributes:
         problem: its law and level, 0; one map a class for networks with labels.
         solver: with the coupling's own chi2.
+        solved: whether heights are; those of the control are 0.
     """
 
     problem: Problem
     solver: "Transport"
     fit_seed: int
+    solved: bool = True
 
     @property
     def name(self) -> str:
         """Of its file, in letters, digits and underscores."""
         per_class = "_per_class" if self.problem.per_class else ""
-        return f"clean_chi2_{re.sub('[^a-z0-9]+', '_', str(self.solver.chi2).removesuffix('.0'))}{per_class}"
+        chi2 = re.sub("[^a-z0-9]+", "_", str(self.solver.chi2).removesuffix(".0"))
+        return f"clean_{f'chi2_{chi2}' if self.solved else 'zero'}{per_class}"
+
+    @property
+    def told(self) -> str:
+        """How well it is solved, in words."""
+        return f"chi2 {self.solver.chi2:g}" if self.solved else "heights 0"
 
 
 def inherited(networks: Mapping[str, Network]) -> dict[str, Network]:
@@ -151,7 +159,7 @@ def pairing(experiment: "Experiment", name: str) -> Pair | None:
     network = experiment.networks[name]
     classes = network.classes or (experiment.networks[network.teacher].classes if network.teacher else 0)
     solver = experiment.transport.but(chi2=training.chi2) if training.chi2 else experiment.transport
-    return Pair(Problem("A", "normal", 0.0, 1, bool(classes)), solver, experiment.fit_seed)
+    return Pair(Problem("A", "normal", 0.0, 1, bool(classes)), solver, experiment.fit_seed, training.heights is None)
 
 
 def pairings(experiment: "Experiment") -> dict[str, Pair]:
@@ -285,4 +293,4 @@ def told(experiment: "Experiment") -> Iterator[str]:
         users = ", ".join(
             one for one in experiment.networks if (found := pairing(experiment, one)) and found.name == name
         )
-        yield f"pair {name}: the map onto the clean images, chi2 {pair.solver.chi2:g}, for {users}"
+        yield f"pair {name}: the map onto the clean images, {pair.told}, for {users}"

@@ -70,6 +70,11 @@ def by_class(
     return heights, {**_described(problem), **whole, "classes": facts}
 
 
+def named(problem: "Problem", label: int | None) -> str:
+    """A problem, or the part of it that is one class."""
+    return problem.name if label is None else f"{problem.name}-{label}"
+
+
 def fitted(
     job: "Job[Solve] | Job[Pair]",
     stage: Session,
@@ -80,7 +85,7 @@ def fitted(
     label: int | None = None,
 ) -> Solved:
     """One fit, or what was kept of it; ``label`` is of atoms that are one class."""
-    name = problem.name if label is None else f"{problem.name}-{label}"
+    name = named(problem, label)
     kept = stage.kept(name)
     if kept is None:
         with stage.watch.arithmetic():
@@ -108,9 +113,14 @@ def _solve(
     if solution.duplicates:
         print(f"{name}: {solution.duplicates} atoms are duplicates of others and share their cells")
     print(f"{name}: {solution.noises} noises, {seconds[0]:.2f} s of which certificate {seconds[1]:.2f} s")
-    found = {"converged": solution.converged, "reason": solution.reason, "noises": solution.noises}
-    look = _without_seconds(solution.certificate)
-    return solution.potential.heights.cpu(), {**_described(problem), **found, "certificate": look}
+    facts = facts_of(problem, solution.certificate, solution.noises, solution.converged, solution.reason)
+    return solution.potential.heights.cpu(), facts
+
+
+def facts_of(problem: "Problem", look: Certificate, noises: int, converged: bool, reason: str | None) -> dict[str, Any]:
+    """What is kept beside the heights of a problem."""
+    found = {"converged": converged, "reason": reason, "noises": noises}
+    return {**_described(problem), **found, "certificate": _without_seconds(look)}
 
 
 def _described(problem: "Problem") -> dict[str, Any]:
