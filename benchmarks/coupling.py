@@ -3,19 +3,20 @@
 The step is that of Fashion-MNIST's network (batch 128, 28 x 28), the atoms are N random images of d numbers, so that
 the search looks at what a real one does: all of them. The floor is one product of the noises with all atoms. Medians
 of rounds, the cases by turns, in seconds of the processor (--threads of them together), which other work on the machine
-lengthens less than it does the seconds of the clock.
+lengthens less than it does the seconds of the clock. This processor may lack units for bfloat16: then it is slower.
 
-example: python -m benchmarks.coupling
-         python -m benchmarks.coupling --atoms 10000 --rounds 3 --threads 2
+example: python -m benchmarks.coupling --csv results/reference/transport/coupling.csv
+         python -m benchmarks.coupling --atoms 10000 --rounds 3
 """
 
 import argparse
 import platform
-import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -24,9 +25,11 @@ from dpmot.diffusion import network
 from dpmot.diffusion.acceleration import Acceleration
 from dpmot.diffusion.training import Pairing, batch_of
 from dpmot.plugins import ROOT
+from dpmot.runtime.files import atomic
 
 COMMITTED = ROOT / "results" / "reference" / "fashion_mnist" / "weights" / "edm.safetensors"
 BATCH = 128
+STEPS = ("step", "step, bfloat16")
 
 
 def seconds(case: Callable[[int], object], step: int) -> float:
@@ -85,12 +88,20 @@ def cases(number: int, tau: float) -> dict[str, Callable[[int], object]]:
     return {"step": training("float32"), "step, bfloat16": training("bfloat16"), **found}
 
 
+def compared(rounds: Sequence[Mapping[str, float]]) -> pd.DataFrame:
+    """One row a case: median seconds, and the median over rounds of its share of a step of the same round."""
+    table = pd.DataFrame(rounds)
+    shares = {f"of_{step.replace(', ', '_')}": table.div(table[step], axis=0).median() for step in STEPS}
+    return pd.DataFrame({"seconds": table.median(), **shares}).rename_axis("case").reset_index()
+
+
 def main() -> None:
-    """Print a table."""
+    """Print a table, and keep it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--atoms", type=int, default=50_000, help="N (default 50000)")
     parser.add_argument("--rounds", type=int, default=5, help="of which the median is taken (default 5)")
     parser.add_argument("--threads", type=int, default=2, help="of the processor (default 2)")
+    parser.add_argument("--csv", type=Path, help="write the table here, too")
     parser.add_argument("--tau", type=float, default=1.0, help="of the softmax (default 1)")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -98,12 +109,12 @@ def main() -> None:
     for case in timed.values():
         case(0)
     rounds = [{name: seconds(case, 1 + k) for name, case in timed.items()} for k in range(options.rounds)]
-    median = {name: statistics.median(one[name] for one in rounds) for name in timed}
+    table = compared(rounds).assign(atoms=options.atoms, threads=options.threads, rounds=options.rounds)
     print(f"N = {options.atoms}, d = 784, batch {BATCH}, {options.threads} threads, {platform.processor()}")
-    print("| case | CPU seconds | of a step, float32 | of a step, bfloat16 |\n|---|---|---|---|")
-    for name, value in median.items():
-        shares = (value / median[step] for step in ("step", "step, bfloat16"))
-        print(f"| {name} | {value:.4f} | " + " | ".join(f"{share:.0%}" for share in shares) + " |")
+    print(table.to_string(index=False, float_format="{:.4f}".format))
+    if options.csv:
+        with atomic(options.csv) as temporary:
+            table.to_csv(temporary, index=False, lineterminator="\n", float_format="%.5g")
 
 
 if __name__ == "__main__":

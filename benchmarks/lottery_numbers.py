@@ -1,6 +1,7 @@
-"""The numbers of docs/theory.md on retraining: what results/reference/training_lottery/ holds, as its template asks.
+"""The numbers of docs/theory.md on what seeds move, as its template asks for them.
 
-Reads tables/table_14_trainings.csv, and gate_retrained.csv of `benchmarks.gate_retrained`, which may be missing.
+Of results/reference/training_lottery/: tables/table_14_trainings.csv, and gate_retrained.csv of
+`benchmarks.gate_retrained`, which may be missing. Of results/reference/laws/: lottery.csv of `benchmarks.lottery`.
 """
 
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from paper_figures._numbers import told
 from paper_figures._retrained import by_metric
 
 FOLDER = LAWS.parent / "training_lottery"
+FACTORS = ("training", "atoms", "fit")
 CLAIMED = ("again", "confirmed")  # by another training, by all together
 
 
@@ -114,3 +116,66 @@ class Lottery:
                 {"design": design, "many": len(part)} | {name: int(each.sum()) for name, each in counts.items()}
             )
         return found
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the seeds of training, atoms, fit and samples move, each for itself: rows of laws/lottery.csv."""
+
+    rows: pd.DataFrame
+
+    @classmethod
+    def read(cls, file: Path = LAWS / "lottery.csv") -> "Parts | None":
+        """From the committed file; None where there is none."""
+        return cls(pd.read_csv(file, keep_default_na=False, na_values=[""])) if file.is_file() else None
+
+    @property
+    def design(self) -> dict[str, int]:
+        """``groups`` of each factor, ``draws`` of each, and ``samples_a_draw``."""
+        first = self.rows.iloc[0]
+        return {name: int(first[name]) for name in ("groups", "draws", "samples_a_draw")}
+
+    def cells(self, metric: str = "fd_classifier", reference: str = "test") -> list[dict[str, Any]]:
+        """By method and budget: ``training``, ``atoms``, ``fit`` and ``samples``, standard deviations with intervals.
+
+        – for a factor that does not change the method. ``samples`` has no interval: its median over the factors.
+
+        Raises:
+            LookupError: the table has no such metric.
+        """
+        own = self.rows[(self.rows["metric"] == metric) & (self.rows["reference"] == reference)]
+        if own.empty:
+            raise LookupError(f"laws/lottery.csv: no row of {metric} against {reference}")
+        found = []
+        for (_, nfe), part in own.groupby(["method", "nfe_budget"], sort=False):
+            by = {row["factor"]: row for row in records(part)}
+            cells = {name: self._cell(by.get(name)) for name in FACTORS}
+            samples = f"{part['sd_samples'].median():#.2g}"
+            found.append({"label": part["label"].iloc[0], "nfe": nfe, **cells, "samples": samples})
+        return found
+
+    @staticmethod
+    def _cell(row: dict[str, Any] | None) -> str:
+        return "–" if row is None else told(row["sd_factor"], row["sd_factor_low"], row["sd_factor_high"])
+
+    @property
+    def metrics(self) -> list[dict[str, Any]]:
+        """By metric: ``name``, ``reference``, and of each factor the median share of what it adds, and where it shows.
+
+        A share is that of the factor in the variance of one draw beside samples alone, as the factors are not crossed.
+        Metrics without a variance, values without debiasing, and all thresholds of the MMR but the first are left out.
+        """
+        thresholds = [name for name in self.rows["metric"].unique() if name.startswith("mmr_")][1:]
+        found = []
+        for (metric, reference), part in self.rows.groupby(["metric", "reference"], sort=False):
+            known = part[part["share"].notna()]
+            if metric not in thresholds and not known.empty:
+                each = {name: self._share(known[known["factor"] == name]) for name in FACTORS}
+                found.append({"name": printed_name(str(metric)), "reference": reference, **each})
+        return found
+
+    @staticmethod
+    def _share(rows: pd.DataFrame) -> str:
+        if rows.empty:
+            return "–"
+        return f"{rows['share'].median():.2f} ({(rows['share_low'] > 0).sum()} of {len(rows)})"

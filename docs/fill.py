@@ -16,7 +16,7 @@ import jinja2
 import pandas as pd
 
 from benchmarks.laws_numbers import MISSING, ErrorTerms, Laws
-from benchmarks.lottery_numbers import Lottery
+from benchmarks.lottery_numbers import Lottery, Parts
 from benchmarks.reference_numbers import exponent, output, searches, table, unsolved
 from dpmot.results import FLOORS, read_json
 from dpmot.runtime.packed import stored
@@ -155,6 +155,12 @@ def seconds(name: str, network: str) -> str:
         return "–"
     own = f"{one.train_s:,.0f} s"
     return f"{own} + {one.map_s:,.0f} s" if one.coupling == "semidiscrete" else own
+
+
+def chi2(name: str, network: str) -> str:
+    """That of the map by which a network was trained, as certified."""
+    results = _measured(name)
+    return MISSING if results is None else f"{networks(results)[network].chi2:.2g}"
 
 
 @cache
@@ -298,10 +304,10 @@ def environment() -> jinja2.Environment:
 def pages() -> Iterator[tuple[Path, str]]:
     """Each page that has a template, and its text."""
     templates = environment()
-    used = (run, best, equivalent, rewired, seconds, recovered, behind, nearest, selected, ranked_at)
+    used = (run, best, equivalent, rewired, seconds, chi2, recovered, behind, nearest, selected, ranked_at)
     used += (table, output, searches, unsolved, exponent)
     templates.globals.update({one.__name__: one for one in used}, experiments=experiments(ROOT))
-    templates.globals.update(laws=Laws.read(), errors=ErrorTerms.read(), lottery=Lottery.read())
+    templates.globals.update(laws=Laws.read(), errors=ErrorTerms.read(), lottery=Lottery.read(), parts=Parts.read())
     for template in sorted(TEMPLATES.rglob("*.md")):
         name = template.relative_to(TEMPLATES).as_posix()
         page = ROOT / name if name == "README.md" else ROOT / "docs" / name

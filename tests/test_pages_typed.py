@@ -80,7 +80,7 @@ TYPED = {  # numbers that no csv has, by template: how often, and why: settings 
     },
     "theory.md": {
         ".01": (1, "tolerance of the audit"),
-        "0": (9, "no difference, and the ends of a scale"),
+        "0": (10, "no difference, the ends of a scale, and a seed"),
         "1": (6, "formulas, and the end of a scale"),
         "2": (4, "formulas"),
         "3": (1, "rule of three"),
