@@ -31,12 +31,14 @@ TYPED = {  # numbers that no csv has, by template: how often, and why: settings 
     "results/coupling.md": {
         ".01": (1, "chi2 of a method"),
         ".1": (1, "chi2 of a method"),
-        "1": (2, "chi2 and tau of methods"),
+        "0": (3, "heights of a method"),
+        "1": (4, "chi2 and tau of methods"),
         "10": (1, "the claim"),
         "150": (3, "training images of the configuration"),
         "300": (1, "steps of a method"),
         "720": (1, "steps of a method"),
-        "10,000": (1, "training images of the configuration"),
+        "128": (1, "batch of the configuration"),
+        "10,000": (2, "training images of the configurations"),
         "512,000": (1, "images seen by a network of the configuration"),
     },
     "results/digits.md": {
