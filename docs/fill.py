@@ -273,6 +273,22 @@ def _differences(name: str, nfe: int, metric: str) -> pd.DataFrame | None:
     return rows[(rows["nfe_budget"] == str(nfe)) & (rows["metric"] == metric) & (rows["reference"] == "test")]
 
 
+def lower_ends(name: str, network: str, nfe: int = 0) -> tuple[float, float]:
+    """The least and the most of the lower ends of what samplers from the prior copy, on a network from a budget on.
+
+    Raises:
+        LookupError: there are no such rows.
+    """
+    if (rows := run(name).rows) is None:
+        raise LookupError(f"results/reference/{name}: not measured")
+    rows = rows[(rows["metric"] == "copies_pixels") & (rows["reference"] == "train") & (rows["group"] == "rivals")]
+    rows = rows[(rows["start"] == "prior") & (rows["network"] == network)]
+    ends = rows.loc[pd.to_numeric(rows["nfe_budget"]) >= nfe, "low"]
+    if ends.empty:
+        raise LookupError(f"results/reference/{name}: no copies of network {network} from NFE {nfe} on")
+    return float(ends.min()), float(ends.max())
+
+
 def equivalent(name: str) -> str:
     """How many tests of the equivalence of DPM-OT and copying hold, of how many, and the largest p of these.
 
@@ -305,7 +321,7 @@ def pages() -> Iterator[tuple[Path, str]]:
     """Each page that has a template, and its text."""
     templates = environment()
     used = (run, best, equivalent, rewired, seconds, chi2, recovered, behind, nearest, selected, ranked_at)
-    used += (table, output, searches, unsolved, exponent)
+    used += (lower_ends, table, output, searches, unsolved, exponent)
     templates.globals.update({one.__name__: one for one in used}, experiments=experiments(ROOT))
     templates.globals.update(laws=Laws.read(), errors=ErrorTerms.read(), lottery=Lottery.read(), parts=Parts.read())
     for template in sorted(TEMPLATES.rglob("*.md")):

@@ -32,7 +32,7 @@ def test_the_readme_is_read_in_a_minute():
 @pytest.mark.slow  # reads eight experiments
 def test_the_numbers_of_the_pages_are_those_of_the_csv_files(fill):
     pages = list(fill.pages())
-    assert len(pages) == 11  # README.md, three of docs/ and seven of docs/results/
+    assert len(pages) == 15  # README.md, seven of docs/ and seven of docs/results/
     for page, text in pages:
         assert page.read_text(encoding="utf-8") == text, f"{page} is stale, run python docs/fill.py"
 
@@ -89,6 +89,16 @@ def test_the_nearest_rival_is_picked_from_the_numbers(fill, monkeypatch):
     assert fill.nearest("here", 10, "mixture").label == "k30"
     with pytest.raises(LookupError, match="no rows of singular, NFE 10"):
         fill.nearest("here", 10, "singular")
+
+
+def test_the_lower_ends_of_copies_are_those_of_samplers_from_the_prior(fill, monkeypatch):
+    rows = pd.DataFrame({"nfe_budget": ["5", "20", "50", "20"], "low": [0.001, 0.012, 0.007, 0.9]})
+    rows = rows.assign(metric="copies_pixels", reference="train", network="edm", start=["prior"] * 3 + ["copy"])
+    rows = rows.assign(group=["rivals"] * 3 + ["controls"])
+    monkeypatch.setattr(fill, "run", lambda name: fill.Run(name, rows))
+    assert fill.lower_ends("here", "edm") == (0.001, 0.012) and fill.lower_ends("here", "edm", 20) == (0.007, 0.012)
+    with pytest.raises(LookupError, match="no copies of network ddpm from NFE 0 on"):
+        fill.lower_ends("here", "ddpm")
 
 
 def test_what_a_template_asks_of_a_file_is_there_once_or_an_error():

@@ -17,6 +17,36 @@ TYPED = {  # numbers that no csv has, by template: how often, and why: settings 
         "100": (1, "K of a method"),
         "10": (1, "percent of training of a method"),
     },
+    "bring-your-own.md": {
+        "15": (1, "lines of an example at most"),
+        "50,000": (1, "training images of the data set"),
+    },
+    "gate.md": {
+        ".01": (1, "least change of a share that matters"),
+        ".005": (1, "level of the gate"),
+        ".2": (1, "eta of a planted bug"),
+        "2": (2, "percent: least change of a distance that matters, duplicates of a planted bug"),
+        "1000": (1, "samples of the configuration"),
+    },
+    "metrics.md": {
+        ".01": (1, "tolerance of the audit"),
+        "0": (2, "no distance, no noise"),
+        "1": (2, "formula, and the end of a scale"),
+        "2": (1, "processor cores"),
+        "3": (2, "k of precision and recall, degrees of freedom"),
+        "5": (3, "k of density and coverage, budgets, level M/5"),
+        "10": (3, "nearest images that are asked, last steps of another code"),
+        "20": (1, "groups of the jackknife"),
+        "25": (1, "kurtosis that is warned of"),
+        "50": (1, "budgets"),
+        "400": (1, "simulated tables of the benchmark"),
+        "1000": (2, "steps of another code"),
+        "2,000": (1, "simulated tables of the benchmark"),
+        "2048": (1, "numbers of a row of the benchmark"),
+        "10,000": (2, "rows of the benchmark"),
+        "40,000": (1, "samples of a protocol"),
+        "50,000": (2, "samples of protocols"),
+    },
     "results/cifar10_audit.md": {
         ".1": (1, "threshold of the MMR"),
         "111": (1, "JPEG copies in the data set"),
@@ -80,6 +110,29 @@ TYPED = {  # numbers that no csv has, by template: how often, and why: settings 
         "16": (1, "noises an image of a method"),
         "25": (2, "Gaussians of the data set"),
     },
+    "tables.md": {
+        ".01": (2, "tolerance of the audit"),
+        ".05": (1, "nominal level"),
+        ".5": (1, "largest share that is told"),
+        ".95": (1, "threshold of smooth"),
+        "0": (1, "no difference"),
+        "2.3": (1, "quantile of Student's t"),
+        "4.3": (1, "quantile of Student's t"),
+        "12.7": (1, "quantile of Student's t"),
+        "3.7": (1, "binomial interval of no image among n"),
+        "370": (1, "3.7 / .01"),
+        "5": (2, "columns and standard errors of a simulation"),
+        "7": (1, "methods of a simulation"),
+        "15": (2, "methods of a simulation"),
+        "16": (1, "pixels below which images are moved by one"),
+        "20": (1, "groups of the jackknife"),
+        "30": (1, "images of a split that are too few"),
+        "40": (2, "samples that are too few"),
+        "599": (1, "training images of the data set"),
+        "100,000": (1, "between the sample seeds of trainings"),
+        "1979": (1, "year of a paper"),
+        "1984": (1, "year of a paper"),
+    },
     "theory.md": {
         ".01": (1, "tolerance of the audit"),
         "0": (10, "no difference, the ends of a scale, and a seed"),
@@ -112,6 +165,26 @@ TYPED = {  # numbers that no csv has, by template: how often, and why: settings 
         "70,000": (1, "images on disk"),
     },
 }
+BY_HAND = {  # the same of pages that have no template: decimal numbers, and what a unit follows
+    "api.md": {
+        "0.02": (1, "last beta of a DDPM"),
+        "0.03": (1, "least level that the paper publishes"),
+        "0.2": (1, "greatest level that the paper publishes"),
+    },
+    "data.md": {"3.0": (1, "of a licence"), "4.0": (1, "of a licence")},
+    "extending.md": {"128 KiB": (1, "what the files of a sampler may hold")},
+    "glossary.md": {"0.1": (1, "threshold of a mixed sample")},
+    "paper.md": {"5 minutes": (1, "between checkpoints")},
+    "reproducing.md": {".66": (1, "how a share is typed"), "66 %": (1, "how it is not")},
+    "resuming.md": {"20 seconds": (1, "between checkpoints"), "5 minutes": (1, "between checkpoints")},
+    "running.md": {
+        "3.11": (1, "Python"),
+        "3.13": (1, "Python"),
+        "2 MB": (2, "what a report may hold"),
+    },
+}
+MADE = {"configuration.md"}  # by docs/options.py
+UNITS = r"(?<![\w.,])(?!95 %)\d[\d.,]*\s(?:%|m?s|min|h|seconds?|minutes?|hours?|[KMGT]i?B|times)(?!\w)"
 FILL = "fill numbers in from results/reference/ (docs/fill.py), or list a setting in TYPED with its reason"
 
 
@@ -139,6 +212,16 @@ def test_a_number_in_a_template_comes_from_a_file_or_is_a_setting_with_its_reaso
         text, known = path.read_text(encoding="utf-8"), budgets()
         stated = {number: times for number, (times, _) in TYPED.get(name, {}).items()}
         assert typed(text) + typed_integers(text, known) == stated, f"docs/templates/{name}: {FILL}"
+
+
+def test_a_page_without_a_template_states_no_result():
+    for path in (ROOT / "docs").glob("*.md"):
+        if path.name in MADE or (TEMPLATES / path.name).is_file():
+            continue
+        text = path.read_text(encoding="utf-8")
+        found = typed(text) + Counter(" ".join(one.split()) for one in re.findall(UNITS, text))
+        stated = {number: times for number, (times, _) in BY_HAND.get(path.name, {}).items()}
+        assert found == stated, f"docs/{path.name}: {FILL.replace('TYPED', 'BY_HAND')}"
 
 
 LIST = r"\d+(?:(?:, | and | to )\d+)*"
@@ -181,6 +264,11 @@ def typed_integers(template, known):
         part = re.sub(NFE, lambda match: " ".join(set(re.findall(r"\d+", match[0])) - known), part)
         found.update(re.findall(r"(?<![\w.])\d+(?:,\d{3})*(?!\w|\.\d)", part))
     return found
+
+
+def test_a_number_with_its_unit_is_found_in_a_block_of_code_too():
+    text = "```\nmake test  # 11 min, 241\nMiB, 1,916.5 s\n```\n95 % intervals, 3 samples, 12 x 4 sums"
+    assert re.findall(UNITS, text) == ["11 min", "241\nMiB", "1,916.5 s"]
 
 
 @pytest.mark.parametrize(
