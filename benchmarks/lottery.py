@@ -21,13 +21,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from dpmot.experiment.config import load
+from dpmot.plugins import ROOT
 from dpmot.results import COPY, FRESH, PLAIN, POOLED, SKIPPED
 from dpmot.runtime.files import atomic
 from dpmot.statistics.components import components
 from dpmot.statistics.jackknife import Estimate
 
-CONFIG = "config/lottery.yaml"
-SEEDS = {"training": "training_seed", "atoms": "atom_seed", "fit": "fit_seed"}  # factor -> key of the configuration
+CONFIG, NETWORKS = "config/lottery.yaml", "config/training_lottery.yaml"
+FACTORS = ("training", "atoms", "fit")
 MOVED = {  # method -> the factors that change it
     "dpm_ot": ("training", "atoms", "fit"),
     "copy": ("training", "atoms"),
@@ -58,12 +60,20 @@ class Group:
     @property
     def overrides(self) -> list[str]:
         """What differs from the configuration, as ``--config`` has it."""
-        first = 1000 * (list(SEEDS).index(self.factor) + 1) + 10 * self.draws * self.number if self.number else 0
+        first = 1000 * (FACTORS.index(self.factor) + 1) + 10 * self.draws * self.number if self.number else 0
         given = [f"experiment={self.name}", f"sample_seeds={[*range(first, first + self.draws)]}"]
         if not self.number:
             return given
         methods = ",".join(name for name, factors in MOVED.items() if self.factor in factors)
-        return [*given, f"{SEEDS[self.factor]}={self.number}", f"only=[{methods}]"]
+        return [*given, self._changed, f"only=[{methods}]"]
+
+    @property
+    def _changed(self) -> str:
+        """The factor at its seed: a network that was trained with it, or a key of the configuration."""
+        if self.factor != "training":
+            return f"{'atom' if self.factor == 'atoms' else self.factor}_seed={self.number}"
+        trained = load([ROOT / NETWORKS]).networks["edm"].of_seed(self.number)
+        return f"networks={{edm: {{weights: {trained.weights}, sha256: {trained.sha256}}}}}"
 
     def run(self, cores: int) -> None:
         """By the workflow, which does what is not done yet.
@@ -81,19 +91,21 @@ class Group:
         other = rows["metric"].str.startswith((COPY, FRESH, PLAIN)) | (rows["metric"] == SKIPPED)
         moved = rows["method"].map(lambda name: self.factor in MOVED.get(name, ()))
         own = rows[moved & ~other & (rows["sample_seed"] != POOLED) & rows["value"].notna()]
+        labels = {name: method.label for name, method in load([ROOT / CONFIG]).drawn.items()}
+        own = own.assign(label=own["method"].map(labels))
         return own[[*KEY, "sample_seed", "num_samples", "value", "fingerprint"]]
 
 
 def groups(number: int, draws: int) -> list[Group]:
     """Those of all factors, by seed."""
-    return [Group(factor, seed, draws) for factor in SEEDS for seed in range(number)]
+    return [Group(factor, seed, draws) for factor in FACTORS for seed in range(number)]
 
 
 def parted(factor: str, tables: Sequence[pd.DataFrame]) -> Iterator[dict[str, object]]:
     """One row a cell and metric: the standard deviations that the factor and the samples add to one draw.
 
     Args:
-        factor: which of SEEDS.
+        factor: which of FACTORS.
         tables: the draws of each of its groups.
 
     Raises:
@@ -138,7 +150,7 @@ def main() -> None:
         group.run(options.cores)
     rows = [
         row
-        for factor in SEEDS
+        for factor in FACTORS
         for row in parted(factor, [one.table(Path("results")) for one in runs if one.factor == factor])
     ]
     table = pd.DataFrame(rows)

@@ -5,9 +5,11 @@ import pandas as pd
 import pytest
 
 from benchmarks import lottery
-from benchmarks.lottery import KEY, MOVED, SEEDS, Group, groups, parted
+from benchmarks.lottery import FACTORS, KEY, MOVED, Group, groups, parted
+from benchmarks.lottery_numbers import Parts
 from dpmot.experiment.config import load
 from dpmot.plugins import ROOT
+from paper_figures._numbers import told
 
 RUNS = {group.name: group for group in groups(10, 5)}
 
@@ -16,16 +18,20 @@ def planned(group):
     return load([ROOT / lottery.CONFIG], group.overrides)
 
 
-@pytest.mark.parametrize("factor", SEEDS)
+@pytest.mark.parametrize("factor", FACTORS)
 def test_runs_of_a_factor_differ_in_its_seed_alone(factor):
-    key = SEEDS[factor]
     base, other = planned(Group(factor, 0, 5)), planned(Group(factor, 3, 5))
-    assert (getattr(base, key), getattr(other, key)) == (0, 3)
-    for one in SEEDS.values():
-        if one != key:
-            assert getattr(other, one) == getattr(base, one)
+    seeds = {"atoms": other.atom_seed, "fit": other.fit_seed, "training": files(other)[0].count("edm_t3")}
+    assert seeds == {**dict.fromkeys(FACTORS, 0), factor: 1 if factor == "training" else 3}
+    assert (base.atom_seed, base.fit_seed, files(base)[0].count("edm_t0")) == (0, 0, 1)
+    assert other.training_seed == base.training_seed == 0  # that of the classifier
+    assert files(base)[1] != files(other)[1] or factor != "training"
     assert set(other.drawn) == {name for name, factors in MOVED.items() if factor in factors}
     assert set(base.drawn) == set(MOVED)
+
+
+def files(experiment):
+    return experiment.networks["edm"].weights, experiment.networks["edm"].sha256
 
 
 def test_no_two_runs_share_samples():
@@ -35,7 +41,7 @@ def test_no_two_runs_share_samples():
 
 def test_seed_0_is_one_run_for_all_factors():
     assert {one.name for one in RUNS.values() if one.number == 0} == {"lottery_0"}
-    assert len(RUNS) == 1 + 9 * len(SEEDS)
+    assert len(RUNS) == 1 + 9 * len(FACTORS)
 
 
 def table(rng, group, *, factor, samples, draws=400, metric="fd_classifier"):
@@ -61,3 +67,23 @@ def test_a_run_with_fewer_draws_is_refused():
     given = [table(rng, 0, factor=1, samples=1, draws=3), table(rng, 1, factor=1, samples=1, draws=2)]
     with pytest.raises(ValueError, match=r"draws of fit by group are \[3, 2\]"):
         list(parted("fit", given))
+
+
+def test_a_page_prints_a_part_with_its_interval_and_a_dash_where_a_seed_changes_nothing(tmp_path):
+    rng = np.random.default_rng(0)
+    rows = [
+        row
+        for factor in ("training", "atoms")
+        for row in parted(factor, [table(rng, group, factor=1, samples=1, draws=4) for group in range(5)])
+    ]
+    pd.DataFrame(rows).to_csv(tmp_path / "lottery.csv", index=False)
+    parts = Parts.read(tmp_path / "lottery.csv")
+    (cell,) = parts.cells()
+    (metric,) = parts.metrics
+    assert (cell["label"], cell["nfe"], cell["fit"], metric["fit"]) == ("DPM-OT", 5, "–", "–")
+    assert cell["atoms"] == told(*(rows[1][f"sd_factor{end}"] for end in ("", "_low", "_high")))
+    assert metric["atoms"].startswith(f"{rows[1]['share']:.2f} (") and metric["atoms"].endswith(" of 1)")
+    assert parts.design == {"groups": 5, "draws": 4, "samples_a_draw": 500}
+    assert Parts.read(tmp_path / "none.csv") is None
+    with pytest.raises(LookupError, match="no row of recall against test"):
+        parts.cells("recall")
