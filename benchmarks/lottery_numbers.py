@@ -165,14 +165,23 @@ class Parts:
         A share is that of the factor in the variance of one draw beside samples alone, as the factors are not crossed.
         Metrics without a variance, values without debiasing, and all thresholds of the MMR but the first are left out.
         """
-        thresholds = [name for name in self.rows["metric"].unique() if name.startswith("mmr_")][1:]
         found = []
-        for (metric, reference), part in self.rows.groupby(["metric", "reference"], sort=False):
-            known = part[part["share"].notna()]
-            if metric not in thresholds and not known.empty:
-                each = {name: self._share(known[known["factor"] == name]) for name in FACTORS}
-                found.append({"name": printed_name(str(metric)), "reference": reference, **each})
+        for (metric, reference), rows in self._rated.groupby(["metric", "reference"], sort=False):
+            each = {name: self._share(rows[rows["factor"] == name]) for name in FACTORS}
+            found.append({"name": printed_name(str(metric)), "reference": reference, **each})
         return found
+
+    def moved(self, factor: str) -> str:
+        """In how many metrics of how many the factor shows in most rows: its interval does not reach 0."""
+        rows = self._rated[self._rated["factor"] == factor]
+        most = (rows["share_low"] > 0).groupby([rows["metric"], rows["reference"]]).mean() > 0.5
+        return f"{most.sum()} of {len(most)}"
+
+    @property
+    def _rated(self) -> pd.DataFrame:
+        """The rows with a share, of one threshold of the MMR."""
+        thresholds = [name for name in self.rows["metric"].unique() if name.startswith("mmr_")][1:]
+        return self.rows[self.rows["share"].notna() & ~self.rows["metric"].isin(thresholds)]
 
     @staticmethod
     def _share(rows: pd.DataFrame) -> str:

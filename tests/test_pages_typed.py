@@ -59,9 +59,9 @@ TYPED = {  # numbers that no csv has, by template: how often, and why: settings 
         "10,000": (2, "test images of the data set, samples of a command"),
     },
     "results/coupling.md": {
-        ".01": (1, "chi2 of a method"),
+        ".01": (2, "chi2 of a method"),
         ".1": (1, "chi2 of a method"),
-        "0": (3, "heights of a method"),
+        "0": (5, "heights of a method"),
         "1": (4, "chi2 and tau of methods"),
         "10": (1, "the claim"),
         "150": (3, "training images of the configuration"),
