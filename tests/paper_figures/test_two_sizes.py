@@ -11,18 +11,13 @@ from edits import setting
 
 from dpmot import plugins
 from dpmot.experiment.checks import parsed
-from dpmot.runtime.packed import stored
 from paper_figures import _headline, _latex, _widths, table_1_quality
 from paper_figures._latex import PAGE
 from paper_figures._numbers import Number
 from paper_figures._results import load
 
 TABLES = [name for name in plugins.names("pages") if name.startswith("table_")]
-COMMITTED = sorted(
-    folder
-    for folder in (plugins.ROOT / "results" / "reference").iterdir()
-    if (folder / "tables").is_dir() and stored(folder / "metrics.csv").is_file()
-)
+COMMITTED = sorted(folder.parent for folder in (plugins.ROOT / "results" / "reference").glob("*/tables"))
 ARTICLE = r"""\documentclass[twocolumn,a4paper]{article}
 \usepackage{booktabs,siunitx,threeparttable,longtable}
 \begin{document}
