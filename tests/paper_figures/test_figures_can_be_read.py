@@ -72,8 +72,10 @@ def method_itself(results, method):
     """Whatever makes a method what it is, without its names and where it was measured."""
     own = results.experiment.drawn[method]
     network = results.experiment.networks[own.network]
-    training = network.training and (network.training.coupling, bool(network.rewires) and network.training.steps)
-    return own.model_copy(update=NAMES).model_dump_json(), bool(network.rewires), bool(network.teacher), training
+    training = network.training
+    coupled = training and (training.coupling, training.heights, bool(network.rewires) and training.steps)
+    taught = network.distillation, network.step_counts
+    return own.model_copy(update=NAMES).model_dump_json(), bool(network.rewires), taught, coupled
 
 
 def planned(folder):
