@@ -51,4 +51,4 @@ def test_committed_folders_are_packed_and_small_also_where_ten_networks_are_in_o
     folder = REFERENCE / name
     assert not [file for file in PACKED if (folder / file).is_file()], f"python -m dpmot.runtime.packed {folder}"
     sizes = {file: packed(folder / file).stat().st_size for file in PACKED if packed(folder / file).is_file()}
-    assert sizes["metrics.csv"] <= 1.5e6 and sum(sizes.values()) <= 2e6
+    assert sizes["metrics.csv"] <= 1.5e6 and sum(sizes.values()) <= 3e6  # 2.8e6: fifty methods at eleven budgets
