@@ -3,7 +3,8 @@
 config/lottery.yaml has DPM-OT, its copy control and the mixture on one digits network, with one seed each of training,
 atoms and fit. One factor at a time takes seeds 0, 1, ... while the other two stay 0. Each run draws samples of its own
 several times. So the nested model of `dpmot/statistics/components.py` splits the variance of one draw, factor by
-factor, into the factor and the samples. Factors are not crossed: what they do together is in no number.
+factor, into the factor and the samples. Factors are not crossed: each part holds what its factor does together with
+the others at their seed 0.
 
 Every run is the workflow's, in results/lottery_FACTOR_SEED/; the same command again continues where it stopped.
 
@@ -141,8 +142,8 @@ def main() -> None:
     parser.add_argument("--cores", type=int, default=1, help="of the workflow (default %(default)s)")
     parser.add_argument("--csv", type=Path, default=Path("results/lottery.csv"), help="default %(default)s")
     options = parser.parse_args()
-    if min(options.seeds, options.draws) < 2 or options.seeds > 10:
-        parser.error("--seeds is 2 to 10, as many as there are networks, and --draws at least 2")
+    if not (2 <= options.seeds <= 10 and 2 <= options.draws <= 10):
+        parser.error("--seeds is 2 to 10, as many as there are networks, and --draws 2 to 10")
     runs = groups(options.seeds, options.draws)
     different = {group.name: group for group in runs}
     for number, group in enumerate(different.values(), 1):

@@ -171,9 +171,9 @@ class Parts:
             found.append({"name": printed_name(str(metric)), "reference": reference, **each})
         return found
 
-    def moved(self, factor: str) -> str:
-        """In how many metrics of how many the factor shows in most rows: its interval does not reach 0."""
-        rows = self._rated[self._rated["factor"] == factor]
+    def moved(self, factor: str, *methods: str) -> str:
+        """In how many metrics of how many the factor shows in most rows of some methods: its interval is above 0."""
+        rows = self._rated[(self._rated["factor"] == factor) & self._rated["method"].isin(methods)]
         most = (rows["share_low"] > 0).groupby([rows["metric"], rows["reference"]]).mean() > 0.5
         return f"{most.sum()} of {len(most)}"
 

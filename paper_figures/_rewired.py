@@ -154,6 +154,9 @@ def compared(results: Results) -> list[Compared]:
         own = known.get(method.network) if method else None
         if method is None or own is None or own.coupling != "semidiscrete" or not own.origin:
             continue
+        training = results.experiment.networks[method.network].training
+        if training and training.heights:  # a control, whose map nothing solves
+            continue
         alike = [
             other
             for other in results.main_methods

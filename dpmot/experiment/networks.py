@@ -84,7 +84,7 @@ class Training(Model):
     chi2: Positive | None = None
     """semidiscrete: how well its map is solved; default transport.chi2."""
     heights: Literal["zero"] | None = None
-    """semidiscrete: zero: the control without a solved map, whose images go to the largest inner product."""
+    """semidiscrete: zero: the control without a solved map: a noise goes to the image of the largest inner product."""
     tau: Positive | None = None
     """semidiscrete: draw the image from softmax((<noise, y> + h) / tau); without it the best one."""
     mirrored: Literal[True] | None = None

@@ -83,7 +83,8 @@ def test_a_page_prints_a_part_with_its_interval_and_a_dash_where_a_seed_changes_
     assert (cell["label"], cell["nfe"], cell["fit"], metric["fit"]) == ("DPM-OT", 5, "–", "–")
     assert cell["atoms"] == told(*(rows[1][f"sd_factor{end}"] for end in ("", "_low", "_high")))
     assert metric["atoms"].startswith(f"{rows[1]['share']:.2f} (") and metric["atoms"].endswith(" of 1)")
-    assert parts.moved("atoms") == f"{int(rows[1]['share_low'] > 0)} of 1" and parts.moved("fit") == "0 of 0"
+    assert parts.moved("atoms", "dpm_ot") == f"{int(rows[1]['share_low'] > 0)} of 1"
+    assert parts.moved("fit", "dpm_ot") == parts.moved("atoms", "copy") == "0 of 0"
     assert parts.design == {"groups": 5, "draws": 4, "samples_a_draw": 500}
     assert Parts.read(tmp_path / "none.csv") is None
     with pytest.raises(LookupError, match="no row of recall against test"):
