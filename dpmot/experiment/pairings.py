@@ -201,6 +201,10 @@ def check_networks(experiment: "Experiment") -> None:
         if own is not None and own != (law or "independent"):
             told = f"a student follows its teacher {network.teacher}, whose coupling is {law or 'independent'}"
             raise ValueError(f"{where}.coupling: {own}; {told}: leave it out")
+        taught = drawn_from(experiment, str(network.teacher))
+        if training and training.couples and taught and training.heights != taught.heights:
+            told = f"a student follows its teacher {network.teacher}, whose are {taught.heights or 'solved'}"
+            raise ValueError(f"{where}.heights: {training.heights or 'solved'}; {told}: leave coupling and heights out")
         if law and law not in DRAWN:
             told = f"teacher {network.teacher} was trained with the {law} coupling, whose pairs are not kept"
             raise ValueError(f"networks.{name}.teacher: {told}: choose the network before it")

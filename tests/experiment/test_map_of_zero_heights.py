@@ -16,12 +16,13 @@ from dpmot.runtime import seals
 UNET = {"channels": 8, "multipliers": [1], "embedding": 16, "attention": False}
 
 
-def planned(*, classes=0, **training):
+def planned(*, classes=0, student=None, **training):
     network = {"kind": "edm", "unet": {**UNET, **({"classes": classes} if classes else {})}}
     network["training"] = {"steps": 2, "batch": 4, "coupling": "semidiscrete", **training}
     return validate({
         **{"experiment": "x", "dataset": "digits", "nfe_budgets": [2], "num_samples": 20, "sample_seeds": [0]},
-        **{"networks": {"edm": network}, "methods": {"edm": {"network": "edm", "sampler": "ddim"}}, "tables": []},
+        **{"networks": {"edm": network, **({"student": student} if student else {})}, "tables": []},
+        "methods": {"edm": {"network": "edm", "sampler": "ddim"}},
     })  # fmt: skip
 
 
@@ -36,6 +37,17 @@ def planned(*, classes=0, **training):
 def test_other_heights_are_refused(training, told):
     with pytest.raises(ConfigError, match=told):
         planned(**training)
+
+
+def test_a_student_has_the_heights_of_its_teacher():
+    student = {"distillation": "progressive", "teacher": "edm", "step_counts": [2]}
+    few = {"steps": 2, "batch": 4}
+    given = {**few, "coupling": "semidiscrete"}
+    told = "heights: solved; a student follows its teacher edm, whose are zero: leave coupling and heights out"
+    with pytest.raises(ConfigError, match=told):
+        planned(heights="zero", student={**student, "training": given})
+    for training in (few, {**given, "heights": "zero"}):
+        planned(heights="zero", student={**student, "training": training})
 
 
 def test_a_plan_says_that_no_map_is_solved():

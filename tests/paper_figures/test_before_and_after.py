@@ -108,6 +108,14 @@ def test_what_a_network_saw_and_took_is_the_mean_over_its_training_seeds(folder)
     assert known["edm"].origin == "" and known["edm"].images == 192_000
 
 
+def test_a_map_that_nothing_solves_is_no_coupling_that_is_claimed(tmp_path):
+    networks = config()["networks"]
+    networks["semidiscrete"]["training"]["heights"] = "zero"
+    assert {one.after for one in compared(load(write(tmp_path / "wired", networks=networks)))}.isdisjoint(
+        {"semidiscrete", "semidiscrete_ipndm"}
+    )
+
+
 def test_rows_are_compared_of_one_sampler_and_grid_on_networks_from_one_origin(folder):
     first, second = compared(load(folder))
     assert (first.before, first.after, first.control, first.minibatch) == ("before", "semidiscrete", *list(WIRED)[:2])
