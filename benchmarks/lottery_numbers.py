@@ -11,12 +11,12 @@ from typing import Any
 import pandas as pd
 
 from benchmarks.laws_numbers import LAWS
+from benchmarks.lottery import FACTORS
 from dpmot.results import printed_name, records
 from paper_figures._numbers import told
 from paper_figures._retrained import by_metric
 
 FOLDER = LAWS.parent / "training_lottery"
-FACTORS = ("training", "atoms", "fit")
 CLAIMED = ("again", "confirmed")  # by another training, by all together
 
 

@@ -187,6 +187,7 @@ def page_of(lottery):
     sys.modules[spec.name] = fill  # dataclasses look there
     spec.loader.exec_module(fill)
     text = (fill.TEMPLATES / "theory.md").read_text(encoding="utf-8").split("## What retraining does")[1]
+    text = text.split("## What atoms and fits move")[0]
     return fill.environment().from_string(text).render(lottery=lottery)
 
 

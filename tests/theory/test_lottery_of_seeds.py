@@ -34,9 +34,11 @@ def files(experiment):
     return experiment.networks["edm"].weights, experiment.networks["edm"].sha256
 
 
-def test_no_two_runs_share_samples():
-    drawn = [seed for group in RUNS.values() for seed in planned(group).sample_seeds]
-    assert len(drawn) == len(set(drawn)) == 5 * len(RUNS)
+@pytest.mark.parametrize("draws", [5, 10])
+def test_no_two_runs_share_samples(draws):
+    runs = {group.name: group for group in groups(10, draws)}
+    drawn = [seed for group in runs.values() for seed in planned(group).sample_seeds]
+    assert len(drawn) == len(set(drawn)) == draws * len(RUNS)
 
 
 def test_seed_0_is_one_run_for_all_factors():
